@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import http.client
 import io
-import socket
 import threading
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -21,47 +20,20 @@ import urllib3
 
 import sluiceway
 from fix_taking import eventually
-from raw_http import LAST_CHUNK, form_body, form_head
-from rude_peer import Exchange, Peer
+from raw_http import form_body, form_head
+from rude_peer import Peer
 from sluiceway.uploads.app_progress import AppProgress
 from sluiceway.uploads.keys import new_id
 from sluiceway.uploads.progress_record import ProgressRecord
 from sluiceway.uploads.view_progress import ViewProgress
 from sluiceway.wire.forms.decoder import FormLimits
 from sluiceway.wsgi.streaming_form import LiveFile, LiveForm
+from watched_uploads import NEAR, SIZE, STOP, Stopping
 
-MB = 1_000_000
-SIZE = 24 * MB
-STOP = 8 * MB  # bytes after which the other server reads no more
-WINDOW = 128 << 10  # bytes its kernel may hold; it doubles that
-# Read by the other server, in its kernel, or a piece that the library has not begun to send.
-NEAR = 4 * WINDOW
 TYPE = form_head(1).decode().partition("Content-Type: ")[2].partition("\r\n")[0]
 BODY = form_body(("file", "book.pdf", bytes(SIZE)))
 
 PROGRESS = AppProgress.of("tests of libraries")
-
-
-class Stopping:
-    """Reads `STOP` bytes of a request, the rest and answers 201, each when the test lets it."""
-
-    def __init__(self) -> None:
-        self.taken = 0
-        self.goes_on, self.answers = threading.Event(), threading.Event()
-
-    def __call__(self, exchange: Exchange) -> None:
-        exchange.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WINDOW)
-        length = int(exchange.headers.get("content-length", "-1"))
-        tail = b""
-        while self.taken != length and not tail.endswith(LAST_CHUNK):
-            if self.taken >= STOP:
-                self.goes_on.wait(30)
-            data = exchange.recv(65536)
-            assert data
-            self.taken += len(data)
-            tail = (tail + data)[-len(LAST_CHUNK) :]
-        self.answers.wait(30)
-        exchange.reply(201)
 
 
 def watched_file() -> tuple[LiveFile, ViewProgress, ProgressRecord]:

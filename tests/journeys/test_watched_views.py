@@ -9,38 +9,31 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
 
 from fix_taking import eventually
 from fix_wsgi import WsgiApp, running
-from interop.test_sent_on import NEAR, STOP, Stopping
-from raw_http import Wire, form_begun, form_body, form_head
-from rude_peer import Exchange
+from raw_http import Wire
 from sluiceway.uploads.keys import new_id
-
-MB = 1_000_000
-SIZE = 24 * MB
-BEGUN = form_begun(("file", "book.pdf", b""))
-END = form_body(("x", "y", b"@@")).partition(b"@@")[2]
-
-
-class Backend:
-    """Does what the test sets next; else it takes everything."""
-
-    def __init__(self) -> None:
-        self.act: Callable[[Exchange], object] | None = None
-
-    def __call__(self, exchange: Exchange) -> None:
-        if self.act is not None:
-            self.act(exchange)
-            return
-        exchange.read_body()
-        exchange.reply(201)
+from watched_uploads import (
+    BEGUN,
+    END,
+    MB,
+    NEAR,
+    SIZE,
+    STOP,
+    Backend,
+    Sending,
+    Stopping,
+    ended,
+    events,
+    post,
+    seen,
+)
 
 
 @pytest.fixture(scope="module")
@@ -56,90 +49,34 @@ def app(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield app
 
 
-class Sending:
-    """A form with one file that is sent piece by piece, with an id or without."""
-
-    def __init__(self, wire: Wire, path: str, upload: str = "", size: int = SIZE) -> None:
-        self.wire, self.left = wire, size
-        target = f"{path}{'&' if '?' in path else '?'}upload={upload}" if upload else path
-        self.wire.send(form_head(len(BEGUN) + size + len(END), target=target) + BEGUN)
-
-    def send(self, size: int) -> None:
-        self.wire.send(bytes(size))
-        self.left -= size
-
-    def rest(self) -> int:
-        """Send the rest; returns the status of the answer."""
-        while self.left:
-            self.send(min(self.left, MB))
-        self.wire.send(END)
-        return self.wire.answer().status
-
-
-def post(app: WsgiApp, path: str, upload: str, size: int = MB) -> int:
-    with Wire(app.port) as wire:
-        return Sending(wire, path, upload, size).rest()
-
-
-def seen(app: WsgiApp, upload: str, **headers: str) -> dict[str, Any]:
-    """What a watcher sees, whichever process it reaches."""
-    answer = requests.get(f"{app.url}/uploads/{upload}", headers=headers, timeout=20)
-    if not answer.headers["content-type"].startswith("application/json"):
-        return {}  # the app's own
-    found: dict[str, Any] = answer.json()
-    return found
-
-
-def ended(app: WsgiApp, upload: str) -> tuple[str, str | None]:
-    eventually(lambda: seen(app, upload)["state"] not in ("receiving", "checking"), "it ends")
-    found = seen(app, upload)
-    return found["state"], found["code"]
-
-
-def events(app: WsgiApp, upload: str) -> list[tuple[str, dict[str, Any]]]:
-    """The whole event stream of an upload."""
-    answer = requests.get(
-        f"{app.url}/uploads/{upload}", headers={"Accept": "text/event-stream"}, timeout=60
-    )
-    assert answer.headers["content-type"].startswith("text/event-stream")
-    blocks = [block.split("\n") for block in answer.text.split("\n\n") if block[:5] == "event"]
-    return [(name[7:], json.loads(data[6:])) for name, data in blocks]
-
-
 @pytest.mark.parametrize("path", ["/relay", "/relay-form", "/relay-stream"])
 def test_the_bar_of_a_view_follows_its_backend(app: WsgiApp, backend: Backend, path: str) -> None:
     """The backend stops, and so does the bar, as every process shows it. It lacks a byte until the
     view has answered 201."""
     act, upload = Stopping(), new_id()
-    backend.act = act
-    try:
-        with Wire(app.port) as wire:
-            sending = Sending(wire, path, upload)
-            sending.send(STOP + 4 * NEAR)
-            eventually(
-                lambda: seen(app, upload).get("kept", 0) >= STOP - NEAR, "the bar reaches the stop"
-            )
-            for _ in range(12):  # some of them reach each of the three processes
-                found = seen(app, upload)
-                assert found["kept"] <= STOP + NEAR
-                assert found["kept"] <= found["forwarded"] <= found["received"]
-                assert (found["kept_by"], found["state"]) == ("kernel", "receiving")
-            act.goes_on.set()
-            while sending.left:
-                sending.send(min(sending.left, MB))
-            wire.send(END)
-            eventually(lambda: seen(app, upload)["state"] == "checking", "it was read whole")
-            # a raw body is sent on with the form around the file
-            whole = SIZE if path != "/relay-stream" else len(BEGUN) + SIZE + len(END)
-            eventually(lambda: seen(app, upload)["kept"] == whole - 1, "the backend has it")
-            act.answers.set()
-            assert wire.answer().status == 201
-        assert ended(app, upload) == ("complete", None)
-        assert seen(app, upload)["kept"] == whole
-    finally:
+    with backend.does(act), Wire(app.port) as wire:
+        sending = Sending(wire, path, upload)
+        sending.send(STOP + 4 * NEAR)
+        eventually(
+            lambda: seen(app, upload).get("kept", 0) >= STOP - NEAR, "the bar reaches the stop"
+        )
+        for _ in range(12):  # some of them reach each of the three processes
+            found = seen(app, upload)
+            assert found["kept"] <= STOP + NEAR
+            assert found["kept"] <= found["forwarded"] <= found["received"]
+            assert (found["kept_by"], found["state"]) == ("kernel", "receiving")
         act.goes_on.set()
+        while sending.left:
+            sending.send(min(sending.left, MB))
+        wire.send(END)
+        eventually(lambda: seen(app, upload)["state"] == "checking", "it was read whole")
+        # a raw body is sent on with the form around the file
+        whole = SIZE if path != "/relay-stream" else len(BEGUN) + SIZE + len(END)
+        eventually(lambda: seen(app, upload)["kept"] == whole - 1, "the backend has it")
         act.answers.set()
-        backend.act = None
+        assert wire.answer().status == 201
+    assert ended(app, upload) == ("complete", None)
+    assert seen(app, upload)["kept"] == whole
 
 
 def test_an_event_stream_shows_the_upload_to_its_end(app: WsgiApp) -> None:

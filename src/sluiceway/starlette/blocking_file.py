@@ -12,6 +12,8 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, Protocol, TypeVar
 
+from sluiceway.uploads.view_progress import FileProgress
+
 __all__ = ["AsyncUpload", "BlockingFile"]
 
 BUFFER = 256 << 10  # bytes that one question to the event loop brings
@@ -21,6 +23,8 @@ T = TypeVar("T")
 
 class AsyncUpload(Protocol):
     """What a file reads from."""
+
+    progress: FileProgress | None
 
     @property
     def position(self) -> int: ...
@@ -41,6 +45,9 @@ class _Raw(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
+        if (progress := self._upload.progress) is not None:
+            # Here, not in the event loop: here it is seen which HTTP library reads.
+            progress.begin_read(self._upload.position)
         data = self._run(self._upload.read_some(len(buffer)))
         buffer[: len(data)] = data
         return len(data)

@@ -5,6 +5,8 @@ Knows apps, their sub-apps and their start; how a route is made live is in `live
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,20 +17,30 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sluiceway.errors import BadOrder, SluiceError
 from sluiceway.server.operator_log import log_error
+from sluiceway.server.progress.asgi import progress_of
 from sluiceway.starlette.live_routes import make_routes_live
+from sluiceway.starlette.progress import PREFIX, MayWatch, add_progress
+from sluiceway.uploads.app_progress import AppProgress
 from sluiceway.wire.problems import write_problem
 
 __all__ = ["add", "answered"]
 
 
-def add(app: Starlette) -> None:
+def add(
+    app: Starlette, *, progress: str | None = PREFIX, may_watch: MayWatch | None = None
+) -> None:
     """Add Sluiceway to a Starlette or FastAPI app.
 
     Views that take a LiveUpload read it while it arrives; errors of this library are answered as
-    problem+json, in mounted apps, too. It may stand anywhere before the app starts.
+    problem+json, in mounted apps, too. It may stand anywhere before the app starts. A request with
+    `?upload=ID` in its address can be watched at `progress`/ID.
 
     Args:
         app: The app.
+        progress: The path below which watchers find uploads; None for no bar.
+        may_watch: Called with the request and the id before somebody may watch; it may be
+            asynchronous. Middleware and FastAPI's global dependencies decide as well. Without it,
+            those may watch who know the id.
 
     Raises:
         BadOrder: When the app starts: a view takes Parts beside Form(), File() or UploadFile.
@@ -38,6 +50,10 @@ def add(app: Starlette) -> None:
         add(app)
     """
     app.exception_handlers.setdefault(SluiceError, answered)
+    if progress is not None:
+        caller = sys._getframe(1)  # its place is the same in all processes of the app
+        name = f"asgi\0{os.path.abspath(caller.f_code.co_filename)}\0{caller.f_lineno}"
+        add_progress(app, AppProgress.of(name), progress.rstrip("/"), may_watch)
     app.add_middleware(_Start, owner=app)
 
 
@@ -55,6 +71,8 @@ async def answered(request: Request, error: Exception) -> Response:
     """
     known = error if isinstance(error, SluiceError) else SluiceError()
     log_error(known, request.method)
+    if (progress := progress_of(request.scope)) is not None:
+        progress.fail(known)  # its watchers get its code
     written = write_problem(known, request.url.path)
     response = Response(written.body, written.status, {"Connection": "close"})
     for name, value in written.headers:

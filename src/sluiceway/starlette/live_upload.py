@@ -10,6 +10,7 @@ import asyncio
 import io
 import os
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, BinaryIO, Self, cast
 
@@ -22,9 +23,11 @@ from sluiceway.server.forms.saved_file import SavedFile
 from sluiceway.server.forms.walk import FileBegan, FormItem, check_skipped
 from sluiceway.starlette.blocking_file import BlockingFile
 from sluiceway.starlette.replay import REPLAY_BYTES, Replay, Spool
+from sluiceway.uploads.view_progress import FileProgress
 
 __all__ = ["LiveUpload"]
 
+KEPT_EVERY = 0.25  # seconds between synchronisations of a file that is saved and watched
 SPOOL_PIECE = 256 << 10  # bytes that an iteration reads from a spool at a time
 
 
@@ -42,6 +45,7 @@ class LiveUpload(UploadFile):
         headers: The part's media type as the client sent it; also as `content_type`.
         size: Its bytes if it is the form's last part, which is known only at its end; None if the
             length of the form is unknown. Of a spooled file: its bytes.
+        progress: What watchers see of it; None unless the request is watched.
 
     Example:
         @app.post("/books")
@@ -66,6 +70,7 @@ class LiveUpload(UploadFile):
         "_replay",
         "_spool",
         "_thread",
+        "progress",
     )
 
     name: str
@@ -92,6 +97,8 @@ class LiveUpload(UploadFile):
         # set by the form: looks at what follows the file; notes that the file is spooled, and why
         self._at_end: Callable[[], Awaitable[None]] | None = None
         self._at_spool: Callable[[str], None] = lambda _: None
+        # Of a request that is watched; `Form` and `Sized` look for it.
+        self.progress: FileProgress | None = None
         register_with_aiohttp(type(self))
 
     @classmethod
@@ -159,7 +166,7 @@ class LiveUpload(UploadFile):
             SourceSpent: A large read after the end, as of a body that is sent a second time.
         """
         if self._spool is not None:
-            return await self._spool.read(size)
+            return await self.read_some(size)
         got = bytearray()
         while size < 0 or len(got) < size:
             data = await self.read_some(size - len(got) if size >= 0 else None)
@@ -176,6 +183,31 @@ class LiveUpload(UploadFile):
 
         Raises as `read`, but never SourceSpent.
         """
+        if self.progress is None:
+            return await self._read_some(size)
+        self.progress.begin_read(self.position)
+        data = await self._read_some(size)
+        self.progress.take(self.position)
+        return data
+
+    def kept(self, size: int | None = None) -> None:
+        """Say how much of the file is kept, for those who watch its upload.
+
+        The bar follows it, and is full when the view has answered with a success. `save`, and an
+        HTTP library that sends the file on, say it themselves.
+
+        Args:
+            size: Bytes from the file's beginning; None for all that was read.
+
+        Example:
+            while data := await file.read(1 << 20):
+                await table.insert(data)
+                file.kept()
+        """
+        if self.progress is not None:
+            self.progress.keep(self.position if size is None else size)
+
+    async def _read_some(self, size: int | None) -> bytes:
         if self._spool is not None:
             return await self._spool.read(SPOOL_PIECE if size is None else size)
         replay = self._replay
@@ -283,10 +315,15 @@ class LiveUpload(UploadFile):
         """
         saved = SavedFile(path)
         try:
-            file = await asyncio.to_thread(saved.open)
+            file, synchronised = await asyncio.to_thread(saved.open), time.monotonic()
             async for data in self:
                 await asyncio.to_thread(file.write, data)
+                if self.progress is not None and time.monotonic() - synchronised > KEPT_EVERY:
+                    await asyncio.to_thread(saved.synchronise)
+                    self.kept()
+                    synchronised = time.monotonic()
             await asyncio.to_thread(saved.publish)
+            self.kept()
         except BaseException:
             saved.discard()
             raise

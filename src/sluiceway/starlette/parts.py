@@ -15,6 +15,7 @@ from starlette.requests import Request
 from sluiceway.errors import BadOrder, WrongOrder
 from sluiceway.pipe.stages import Stages
 from sluiceway.server.forms.walk import FileBegan, FormField, FormItem, FormWalk, async_items
+from sluiceway.server.progress.asgi import progress_of
 from sluiceway.server.request_body import body_chunks, check_body, content_length
 from sluiceway.starlette.app_lines import note_spooled
 from sluiceway.starlette.form_plan import FormPlan
@@ -158,6 +159,8 @@ class Parts:
 
     def _begin(self, began: FileBegan) -> LiveUpload:
         self._part = file = LiveUpload(self._file_items(), began)
+        if (progress := progress_of(self._request.scope)) is not None:
+            file.progress = progress.add_file()
         file._at_spool = lambda why: self._note(file, why)
         self.files.append(file)
         return file

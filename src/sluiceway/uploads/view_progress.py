@@ -49,12 +49,12 @@ class ViewProgress:
     def begin_read(self) -> None:
         """The view reads on in the body. It is one file, as long as no file in it is counted."""
         if not self._files:
-            self._body.begin_read()
+            self._body.begin_read(self._body.taken)
 
     def count_received(self, size: int) -> None:
         """The view has read `size` more bytes of the body; 0 at its end."""
         record = self._record
-        self._body.take(size)
+        self._body.take(self._body.taken + size)
         with self._lock:
             record.received += size
             whole = record.received == record.length or (not size and record.length is None)
@@ -135,14 +135,14 @@ class FileProgress:
         self._socket: SocketLike | None = None
         self._counted_by_body = False
 
-    def begin_read(self) -> None:
-        """The view reads on. If an HTTP library reads for it, that has sent all it read before."""
-        if not self._counted_by_body and self.taken:
-            self._send(self.taken)
+    def begin_read(self, position: int) -> None:
+        """The view reads on there. If an HTTP library reads for it, that has sent all before."""
+        if not self._counted_by_body and position:
+            self._send(position)
 
-    def take(self, size: int) -> None:
-        """The view has read `size` more bytes."""
-        self.taken += size
+    def take(self, position: int) -> None:
+        """The view has read so far."""
+        self.taken = max(self.taken, position)
 
     def sent(self, size: int) -> None:
         """A `Form` or a `Sized` with this file has given `size` more bytes of it to its library."""

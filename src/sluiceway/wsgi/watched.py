@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
-from urllib.parse import parse_qsl
 
-from sluiceway.errors import BadRequest, NotFound
+from sluiceway.errors import NotFound
+from sluiceway.server.progress.query import watched_id, watched_length
 from sluiceway.server.progress.watch import UploadWatch
 from sluiceway.uploads.app_progress import AppProgress
 from sluiceway.uploads.keys import checked_id
@@ -27,8 +27,6 @@ __all__ = [
 ]
 
 PROGRESS = "sluiceway.progress"  # the name of a watched request's ViewProgress in its environ
-WITH_BODY = ("POST", "PUT", "PATCH")
-MOST_QUERY = 100  # values in the query of a watched upload
 # Seconds that a watcher may hold a thread of the app while its upload has not begun.
 BEGIN_TIMEOUT = 10.0
 
@@ -127,15 +125,10 @@ class _WatchedInput:
 
 def begin_watched(environ: dict[str, Any], progress: AppProgress) -> ViewProgress | None:
     """Watch the request if it has a body and an id in its query; its input is counted then."""
-    query = environ.get("QUERY_STRING", "")
-    if "upload=" not in query or environ.get("REQUEST_METHOD") not in WITH_BODY:
+    upload = watched_id(environ.get("REQUEST_METHOD", ""), environ.get("QUERY_STRING", ""))
+    if upload is None:
         return None
-    digits = str(environ.get("CONTENT_LENGTH") or "")
-    try:
-        length = ascii_uint(digits, "Content-Length") if digits else None
-        upload = dict(parse_qsl(query, max_num_fields=MOST_QUERY))["upload"]
-    except (BadRequest, ValueError, KeyError):
-        return None  # the app refuses such a request, or has another use for it
+    length = watched_length(str(environ.get("CONTENT_LENGTH") or ""))
     watched = progress.begin(upload, length)
     if watched is not None:
         environ["wsgi.input"] = _WatchedInput(environ["wsgi.input"], watched, length)

@@ -1,0 +1,198 @@
+"""The honest bar of an app's own views, in FastAPI on uvicorn with two worker processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+
+from fix_taking import eventually
+from raw_http import Wire
+from rude_peer import Peer
+from sluiceway.uploads.keys import new_id
+from watched_uploads import (
+    BEGUN,
+    END,
+    MB,
+    NEAR,
+    SIZE,
+    STOP,
+    Backend,
+    Sending,
+    Stopping,
+    ended,
+    events,
+    post,
+    seen,
+)
+
+TESTS = Path(__file__).parent.parent
+
+
+@dataclass
+class AsgiApp:
+    """A running server with the app, and the folder where it saves."""
+
+    port: int
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@pytest.fixture(scope="module")
+def backend() -> Backend:
+    return Backend()
+
+
+@pytest.fixture(scope="module")
+def app(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AsgiApp]:
+    folder = tmp_path_factory.mktemp("watched")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with Peer(backend) as peer, (folder / "printed").open("wb") as printed:
+        env = {**os.environ, "FOLDER": str(folder), "BACKEND": f"{peer.url}/book"}
+        path = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+        env["PYTHONPATH"] = os.pathsep.join(path)
+        command = [sys.executable, "-m", "uvicorn", "--workers", "2", "--port", str(port)]
+        process = subprocess.Popen(
+            [*command, "watched_asgi_views:app"], cwd=TESTS, env=env, stdout=printed, stderr=printed
+        )
+        app = AsgiApp(port, folder)
+
+        def answers() -> bool:
+            assert process.poll() is None, (folder / "printed").read_text("utf-8")
+            try:
+                return requests.get(f"{app.url}/nothing", timeout=5).status_code == 404
+            except requests.RequestException:
+                return False
+
+        try:
+            eventually(answers, "the server answers")
+            yield app
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(20)
+
+
+@pytest.mark.parametrize("path", ["/relay", "/relay-form", "/relay-def", "/relay-stream"])
+def test_the_bar_of_a_view_follows_its_backend(app: AsgiApp, backend: Backend, path: str) -> None:
+    """The backend stops, and so does the bar, in each process. It lacks a byte until the view has
+    answered 201."""
+    act, upload = Stopping(), new_id()
+    whole = SIZE if path != "/relay-stream" else len(BEGUN) + SIZE + len(END)
+    with backend.does(act), Wire(app.port) as wire:
+        sending = Sending(wire, path, upload)
+        sending.send(STOP + 4 * NEAR)
+        eventually(lambda: seen(app, upload).get("kept", 0) >= STOP - NEAR, "it nears the stop")
+        for _ in range(8):  # some of them reach each process
+            found = seen(app, upload)
+            assert found["kept"] <= STOP + NEAR
+            assert found["kept"] <= found["forwarded"] <= found["received"]
+            assert (found["kept_by"], found["state"]) == ("kernel", "receiving")
+        act.goes_on.set()
+        while sending.left:
+            sending.send(min(sending.left, MB))
+        wire.send(END)
+        # Starlette asks for nothing behind a raw body, so its last piece counts at the answer.
+        least = whole - (NEAR if path == "/relay-stream" else 1)
+        eventually(lambda: seen(app, upload)["kept"] >= least, "the backend has it")
+        assert seen(app, upload)["kept"] < whole
+        act.answers.set()
+        assert wire.answer().status == 201
+    assert ended(app, upload) == ("complete", None)
+    assert seen(app, upload)["kept"] == whole
+
+
+@pytest.mark.parametrize(
+    ("path", "end"),
+    [
+        ("/read?status=201", ("complete", None)),
+        ("/read?status=302", ("failed", "redirected")),
+        ("/read?status=413", ("failed", "too-large")),
+        ("/read?status=422", ("failed", "refused")),
+        ("/read?fails=1", ("failed", "error")),
+        ("/nowhere", ("failed", "refused")),
+        ("/spooled", ("complete", None)),
+    ],
+)
+def test_the_view_decides_how_the_bar_ends(
+    app: AsgiApp, path: str, end: tuple[str, str | None]
+) -> None:
+    """Complete only with a 2xx."""
+    upload = new_id()
+    post(app, path, upload)
+    assert ended(app, upload) == end
+    if path != "/spooled":
+        assert seen(app, upload)["kept"] == (MB if end[0] == "complete" else 0)
+    assert events(app, upload)[-1][0] == "end"
+
+
+@pytest.mark.parametrize("path", ["/read", "/swallow", "/save"])
+def test_a_cut_body_is_an_error_whatever_the_view_makes_of_it(app: AsgiApp, path: str) -> None:
+    """Also for a view that answers 200."""
+    upload = new_id()
+    with Wire(app.port) as wire:
+        Sending(wire, path, upload).send(2 * MB)
+        eventually(lambda: seen(app, upload).get("received", 0) > MB, "the view reads")
+    assert ended(app, upload) == ("failed", "body-cut")
+
+
+def test_a_view_says_what_it_has_kept_and_save_says_it_itself(app: AsgiApp) -> None:
+    """`file.kept()` moves the bar; `save` moves it as far as the disk has it."""
+    for path in ("/kept", "/save"):
+        upload = new_id()
+        with Wire(app.port) as wire:
+            sending = Sending(wire, path, upload, 4 * MB)
+            sending.send(2 * MB)
+
+            def kept(sending: Sending = sending, upload: str = upload) -> int:
+                sending.send(10_000)
+                return int(seen(app, upload).get("kept", 0))
+
+            while kept() < MB:
+                assert sending.left
+            assert seen(app, upload)["kept_by"] == "destination"
+            assert sending.rest() == 200
+        assert ended(app, upload) == ("complete", None)
+        assert seen(app, upload)["kept"] == 4 * MB
+
+
+def test_an_id_belongs_to_its_first_request(app: AsgiApp) -> None:
+    """A second request with the id works as ever, and changes nothing that watchers see."""
+    upload = new_id()
+    assert post(app, "/read", upload) == 200
+    assert post(app, "/read?fails=1", upload) == 500
+    assert ended(app, upload) == ("complete", None)
+    assert post(app, "/read", "1234") == 200
+
+
+def test_the_app_decides_who_may_watch(app: AsgiApp) -> None:
+    """Its global dependencies, and the callable it gave. A route of its own keeps what is not
+    watched."""
+    upload = new_id()
+    assert post(app, "/read", upload) == 200
+    url = f"{app.url}/uploads/{upload}"
+    assert requests.get(url, headers={"X-Stranger": "1"}, timeout=10).status_code == 401
+    assert requests.get(url, headers={"X-Shut-Out": "1"}, timeout=10).status_code == 403
+    assert "own cat.png" in requests.get(f"{app.url}/uploads/cat.png", timeout=10).text
+    unknown = new_id()
+    assert unknown in requests.get(f"{app.url}/uploads/{unknown}", timeout=10).json()
+    assert "/uploads/" not in str(
+        [
+            path
+            for path in requests.get(f"{app.url}/openapi.json", timeout=10).json()["paths"]
+            if path != "/uploads/{name}"
+        ]
+    )
+    script = requests.get(f"{app.url}/uploads/page/sluice.js", timeout=10)
+    assert script.headers["Content-Type"].startswith("text/javascript")

@@ -1,0 +1,148 @@
+"""Uploads to views that are watched: forms sent in steps, a backend that stops, what is seen."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import requests
+
+from fix_taking import eventually
+from raw_http import LAST_CHUNK, Wire, form_begun, form_body, form_head
+from rude_peer import Exchange
+
+__all__ = [
+    "BEGUN",
+    "END",
+    "MB",
+    "NEAR",
+    "SIZE",
+    "STOP",
+    "Backend",
+    "Sending",
+    "Site",
+    "Stopping",
+    "ended",
+    "events",
+    "post",
+    "seen",
+]
+
+MB = 1_000_000
+SIZE = 24 * MB
+STOP = 8 * MB  # bytes after which the backend reads no more
+WINDOW = 128 << 10  # bytes its kernel may hold; it doubles that
+# Read by the backend, in its kernel, or a piece that the library has not begun to send.
+NEAR = 4 * WINDOW
+BEGUN = form_begun(("file", "book.pdf", b""))
+END = form_body(("x", "y", b"@@")).partition(b"@@")[2]
+
+
+class Site(Protocol):
+    """A running server."""
+
+    port: int
+
+    @property
+    def url(self) -> str: ...
+
+
+class Stopping:
+    """Reads `STOP` bytes of a request, the rest and answers 201, each when the test lets it."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.goes_on, self.answers = threading.Event(), threading.Event()
+
+    def __call__(self, exchange: Exchange) -> None:
+        exchange.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WINDOW)
+        length = int(exchange.headers.get("content-length", "-1"))
+        tail = b""
+        while self.taken != length and not tail.endswith(LAST_CHUNK):
+            if self.taken >= STOP:
+                self.goes_on.wait(30)
+            data = exchange.recv(65536)
+            assert data
+            self.taken += len(data)
+            tail = (tail + data)[-len(LAST_CHUNK) :]
+        self.answers.wait(30)
+        exchange.reply(201)
+
+
+class Sending:
+    """A form with one file that is sent piece by piece, with an id or without."""
+
+    def __init__(self, wire: Wire, path: str, upload: str = "", size: int = SIZE) -> None:
+        self.wire, self.left = wire, size
+        target = f"{path}{'&' if '?' in path else '?'}upload={upload}" if upload else path
+        self.wire.send(form_head(len(BEGUN) + size + len(END), target=target) + BEGUN)
+
+    def send(self, size: int) -> None:
+        self.wire.send(bytes(size))
+        self.left -= size
+
+    def rest(self) -> int:
+        """Send the rest; returns the status of the answer."""
+        while self.left:
+            self.send(min(self.left, MB))
+        self.wire.send(END)
+        return self.wire.answer().status
+
+
+def post(app: Site, path: str, upload: str, size: int = MB) -> int:
+    with Wire(app.port) as wire:
+        return Sending(wire, path, upload, size).rest()
+
+
+def seen(app: Site, upload: str, **headers: str) -> dict[str, Any]:
+    """What a watcher sees, whichever process it reaches."""
+    answer = requests.get(f"{app.url}/uploads/{upload}", headers=headers, timeout=20)
+    if not answer.headers["content-type"].startswith("application/json"):
+        return {}  # the app's own
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def ended(app: Site, upload: str) -> tuple[str, str | None]:
+    eventually(lambda: seen(app, upload)["state"] not in ("receiving", "checking"), "it ends")
+    found = seen(app, upload)
+    return found["state"], found["code"]
+
+
+class Backend:
+    """Does what the test sets next; else it takes everything."""
+
+    def __init__(self) -> None:
+        self.act: Callable[[Exchange], object] | None = None
+
+    def __call__(self, exchange: Exchange) -> None:
+        if self.act is not None:
+            self.act(exchange)
+            return
+        exchange.read_body()
+        exchange.reply(201)
+
+    @contextmanager
+    def does(self, act: Stopping) -> Iterator[None]:
+        """Within the block it does this; at the end it does all that it waits for."""
+        self.act = act
+        try:
+            yield
+        finally:
+            act.goes_on.set()
+            act.answers.set()
+            self.act = None
+
+
+def events(app: Site, upload: str) -> list[tuple[str, dict[str, Any]]]:
+    """The whole event stream of an upload."""
+    answer = requests.get(
+        f"{app.url}/uploads/{upload}", headers={"Accept": "text/event-stream"}, timeout=60
+    )
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    blocks = [block.split("\n") for block in answer.text.split("\n\n") if block[:5] == "event"]
+    return [(name[7:], json.loads(data[6:])) for name, data in blocks]
