@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import requests
 
 from fix_taking import eventually
 from raw_http import LAST_CHUNK, Wire, form_begun, form_body, form_head
-from rude_peer import Exchange
+from rude_peer import Exchange, Peer
 
 __all__ = [
     "BEGUN",
@@ -22,6 +28,7 @@ __all__ = [
     "NEAR",
     "SIZE",
     "STOP",
+    "AsgiApp",
     "Backend",
     "Sending",
     "Site",
@@ -29,9 +36,11 @@ __all__ = [
     "ended",
     "events",
     "post",
+    "running_asgi",
     "seen",
 ]
 
+TESTS = Path(__file__).parent
 MB = 1_000_000
 SIZE = 24 * MB
 STOP = 8 * MB  # bytes after which the backend reads no more
@@ -146,3 +155,43 @@ def events(app: Site, upload: str) -> list[tuple[str, dict[str, Any]]]:
     assert answer.headers["content-type"].startswith("text/event-stream")
     blocks = [block.split("\n") for block in answer.text.split("\n\n") if block[:5] == "event"]
     return [(name[7:], json.loads(data[6:])) for name, data in blocks]
+
+
+@dataclass
+class AsgiApp:
+    """A running server with the app, and the folder where it saves."""
+
+    port: int
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@contextmanager
+def running_asgi(views: str, folder: Path, backend: Backend, *options: str) -> Iterator[AsgiApp]:
+    """uvicorn with these views, in front of the backend; it saves in the folder."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with Peer(backend) as peer, (folder / "printed").open("wb") as printed:
+        env = {**os.environ, "FOLDER": str(folder), "BACKEND": f"{peer.url}/book"}
+        path = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+        env["PYTHONPATH"] = os.pathsep.join(path)
+        command = [sys.executable, "-m", "uvicorn", "--port", str(port), *options, views]
+        process = subprocess.Popen(command, cwd=TESTS, env=env, stdout=printed, stderr=printed)
+        app = AsgiApp(port, folder)
+
+        def answers() -> bool:
+            assert process.poll() is None, (folder / "printed").read_text("utf-8")
+            try:
+                return requests.get(f"{app.url}/nothing", timeout=5).status_code == 404
+            except requests.RequestException:
+                return False
+
+        try:
+            eventually(answers, "the server answers")
+            yield app
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(20)

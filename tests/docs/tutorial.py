@@ -24,9 +24,10 @@ START = 30.0  # seconds for a server to listen
 class Tutorial:
     """Everything that the page has its reader do, in a folder, at ports that are free."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, api: int | None = None) -> None:
+        """`api` is the port of another API than the page's."""
         self.folder = folder
-        self.api, self.app = _free_port(), _free_port()
+        self.api, self.app = api or _free_port(), _free_port()
         self.printed: list[str] = []
         self._servers: list[subprocess.Popen[bytes]] = []
         text = PAGE.read_text("utf-8").replace(":9000", f":{self.api}")
@@ -39,9 +40,15 @@ class Tutorial:
             if kind in ("python", "html"):
                 self._write(text)
             elif kind == "sh" and text.startswith(SERVERS):
-                self._start(text)
+                self.start(text)
             elif kind == "sh":
                 self.printed.append(self._run(text))
+
+    def write_files(self) -> None:
+        """What the page has its reader save, in the last version of each file."""
+        for kind, text in self.blocks:
+            if kind in ("python", "html"):
+                self._write(text)
 
     def stop(self) -> None:
         """End the terminals that still run something."""
@@ -57,7 +64,8 @@ class Tutorial:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, "utf-8")
 
-    def _start(self, line: str) -> None:
+    def start(self, line: str) -> None:
+        """A server in a terminal of its own, until it listens."""
         port = self.api if "api.py" in line else self.app
         with (self.folder / "terminal").open("ab") as printed:
             self._servers.append(

@@ -122,7 +122,8 @@ def test_the_view_decides_how_the_bar_ends(
 ) -> None:
     """Complete only with a 2xx; what the view has kept is never more than it says."""
     upload = new_id()
-    post(app, path, upload)
+    # a view that nobody reads for may close the connection before a larger body was sent
+    post(app, path, upload, 100_000 if path == "/nowhere" else MB)
     assert ended(app, upload) == end
     assert seen(app, upload)["kept"] == (MB if end[0] == "complete" else 0)
 

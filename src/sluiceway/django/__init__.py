@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sluiceway.django.expected_saves import ExpectedSave
 from sluiceway.django.form_parts import DjangoFile, csrf_by_header, parts
-from sluiceway.django.problems import Problems
+from sluiceway.django.middleware import Problems, WatchedUploads, progress_urls
 from sluiceway.django.service import mount
 from sluiceway.django.storage import Storage
 from sluiceway.django.stored_files import StoredFile
@@ -32,9 +32,11 @@ __all__ = [
     "UnsavedFile",
     "UploadHandler",
     "UploadRefused",
+    "WatchedUploads",
     "csrf_by_header",
     "mount",
     "parts",
+    "progress_urls",
     "publish",
     "uploads",
 ]

@@ -16,6 +16,7 @@ from sluiceway.django.limits import LimitedForm, form_limits
 from sluiceway.errors import BadOrder, BadRequest
 from sluiceway.wsgi.body import WsgiBody, expected_digests
 from sluiceway.wsgi.streaming_form import LiveFile, LiveForm
+from sluiceway.wsgi.watched import file_progress
 
 __all__ = ["DjangoFile", "csrf_by_header", "parts"]
 
@@ -96,6 +97,7 @@ def parts(request: HttpRequest, max_size: int | None = None) -> LiveForm:
         form_limits(),
         kind=DjangoFile,
         expected=expected_digests(environ),
+        watched=file_progress(environ),
     )
     # Django notes that the body is being read, and does not take the rest of it for a form
     request.read(0)

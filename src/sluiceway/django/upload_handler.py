@@ -16,6 +16,8 @@ from django.http import HttpRequest
 from sluiceway.django.expected_saves import ExpectedSave, expect_save
 from sluiceway.django.unsaved_file import UnsavedFile
 from sluiceway.errors import BodyCut
+from sluiceway.uploads.view_progress import FileProgress
+from sluiceway.wsgi.watched import file_progress
 
 __all__ = ["UploadHandler"]
 
@@ -42,6 +44,7 @@ class UploadHandler(MemoryFileUploadHandler):
         super().__init__(request)
         self.file: Any  # the one under way; Django closes it when it gives up
         self._files: list[UnsavedFile] | None = None  # all of the request, to be discarded
+        self._progress: FileProgress | None = None  # of the file under way, if it is watched
 
     def expect_save(self, field_name: str | None, file_name: str) -> ExpectedSave:
         """Which storage a file will be saved in, and under which name. Override it to say so.
@@ -76,12 +79,17 @@ class UploadHandler(MemoryFileUploadHandler):
             expected_name=expected.wanted,
         )
         self._discard_at_end(self.file)
+        watched = None if self.request is None else file_progress(self.request.META)
+        self._progress = None if watched is None else watched()
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes | None:
         if self.activated:
             super().receive_data_chunk(raw_data, start)
         elif isinstance(self.file, UnsavedFile):
             self.file.receive(raw_data)
+            if self._progress is not None:
+                self._progress.take(self.file.received)
+                self._progress.hand_on(self.file.received, self.file.kept)
         else:
             self.file.write(raw_data)
         return None

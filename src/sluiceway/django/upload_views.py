@@ -26,6 +26,7 @@ from sluiceway.server.settings import BadSetting, Settings
 from sluiceway.stores.contract import Entry
 from sluiceway.wire.urls import is_url
 from sluiceway.wsgi.body import WsgiBody, expected_digests
+from sluiceway.wsgi.watched import file_progress
 
 __all__ = ["publish", "uploads"]
 
@@ -175,6 +176,7 @@ class _UploadHandler(FileUploadHandler):
             body.length,
             form_limits(),
             expected=expected_digests(META),
+            watched=file_progress(META),
         )
         request = self.request
         query = {} if request is None else {name: str(v) for name, v in request.GET.items()}

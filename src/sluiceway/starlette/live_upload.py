@@ -10,7 +10,6 @@ import asyncio
 import io
 import os
 import threading
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, BinaryIO, Self, cast
 
@@ -27,7 +26,6 @@ from sluiceway.uploads.view_progress import FileProgress
 
 __all__ = ["LiveUpload"]
 
-KEPT_EVERY = 0.25  # seconds between synchronisations of a file that is saved and watched
 SPOOL_PIECE = 256 << 10  # bytes that an iteration reads from a spool at a time
 
 
@@ -193,16 +191,10 @@ class LiveUpload(UploadFile):
     def kept(self, size: int | None = None) -> None:
         """Say how much of the file is kept, for those who watch its upload.
 
-        The bar follows it, and is full when the view has answered with a success. `save`, and an
-        HTTP library that sends the file on, say it themselves.
+        `save`, and an HTTP library that sends the file on, say it themselves.
 
         Args:
             size: Bytes from the file's beginning; None for all that was read.
-
-        Example:
-            while data := await file.read(1 << 20):
-                await table.insert(data)
-                file.kept()
         """
         if self.progress is not None:
             self.progress.keep(self.position if size is None else size)
@@ -315,13 +307,10 @@ class LiveUpload(UploadFile):
         """
         saved = SavedFile(path)
         try:
-            file, synchronised = await asyncio.to_thread(saved.open), time.monotonic()
+            await asyncio.to_thread(saved.open)
             async for data in self:
-                await asyncio.to_thread(file.write, data)
-                if self.progress is not None and time.monotonic() - synchronised > KEPT_EVERY:
-                    await asyncio.to_thread(saved.synchronise)
+                if await asyncio.to_thread(saved.write, data, self.progress is not None):
                     self.kept()
-                    synchronised = time.monotonic()
             await asyncio.to_thread(saved.publish)
             self.kept()
         except BaseException:

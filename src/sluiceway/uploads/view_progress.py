@@ -43,6 +43,11 @@ class ViewProgress:
         self._over = False
 
     @property
+    def length(self) -> int | None:
+        """Bytes of the body, as far as its head says."""
+        return self._record.length
+
+    @property
     def ended(self) -> bool:
         return self._record.state in ENDED
 
@@ -153,6 +158,12 @@ class FileProgress:
         """The view says that the first `size` bytes are kept."""
         self.by_kernel, self._socket = False, None
         self.kept = max(self.kept, min(size, self.taken))
+        self._request.count_files()
+
+    def hand_on(self, size: int, kept: int) -> None:
+        """A store has taken the first `size` bytes and keeps `kept` of them, in a draft."""
+        self.forwarded = max(self.forwarded, min(size, self.taken))
+        self.kept = max(self.kept, min(kept, self.forwarded - 1))
         self._request.count_files()
 
     def look(self) -> bool:

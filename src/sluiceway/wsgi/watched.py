@@ -19,6 +19,7 @@ from sluiceway.wire.numbers import ascii_uint
 
 __all__ = [
     "WatchedApp",
+    "WatchedInput",
     "begin_watched",
     "file_progress",
     "progress_of",
@@ -45,6 +46,7 @@ class WatchedApp:
         progress = begin_watched(environ, self._progress)
         if progress is None:
             return self._app(environ, start_response)
+        environ["wsgi.input"] = WatchedInput(environ["wsgi.input"], progress)
         status: list[int] = []
 
         def started(line: str, *rest: Any) -> Any:
@@ -83,11 +85,11 @@ class _WatchedResponse:
             self._at_end(None)
 
 
-class _WatchedInput:
-    """`wsgi.input`, counted while it is read."""
+class WatchedInput:
+    """`wsgi.input`, or another body of the request, counted while it is read."""
 
-    def __init__(self, body: Any, progress: ViewProgress, length: int | None) -> None:
-        self._body, self._progress, self._left = body, progress, length
+    def __init__(self, body: Any, progress: ViewProgress) -> None:
+        self._body, self._progress, self._left = body, progress, progress.length
 
     def read(self, *size: int) -> bytes:
         return self._counted(self._body.read, size)
@@ -124,14 +126,13 @@ class _WatchedInput:
 
 
 def begin_watched(environ: dict[str, Any], progress: AppProgress) -> ViewProgress | None:
-    """Watch the request if it has a body and an id in its query; its input is counted then."""
+    """Watch the request if it has a body and an id in its query; None if it has not."""
     upload = watched_id(environ.get("REQUEST_METHOD", ""), environ.get("QUERY_STRING", ""))
     if upload is None:
         return None
     length = watched_length(str(environ.get("CONTENT_LENGTH") or ""))
     watched = progress.begin(upload, length)
     if watched is not None:
-        environ["wsgi.input"] = _WatchedInput(environ["wsgi.input"], watched, length)
         environ[PROGRESS] = watched
     return watched
 

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from contextlib import suppress
 from typing import BinaryIO
 
 __all__ = ["SavedFile"]
 
+KEPT_EVERY = 0.25  # seconds between synchronisations of a file that is watched
+
 
 class SavedFile:
-    """`open` it, write, then `publish` or `discard`. All three block; `discard` may follow both."""
+    """`open` it, `write`, then `publish` or `discard`. All block; `discard` may follow both."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = os.fspath(path)
@@ -26,16 +29,24 @@ class SavedFile:
     def open(self) -> BinaryIO:
         """The draft, beside the path. Raises OSError."""
         self._file = open(self._draft, "xb")  # noqa: SIM115 - closed by publish and discard
+        self._synchronised_at = time.monotonic()
         return self._file
 
-    def synchronise(self) -> None:
-        """What was written so far survives a power cut from now on. Raises OSError."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+    def write(self, data: bytes, watched: bool) -> bool:
+        """Write. While somebody watches, it is synchronised with the disk four times a second.
+
+        Returns whether all that was written survives a power cut now. Raises OSError.
+        """
+        self._file.write(data)
+        if not watched or time.monotonic() - self._synchronised_at < KEPT_EVERY:
+            return False
+        self._synchronise()
+        self._synchronised_at = time.monotonic()
+        return True
 
     def publish(self) -> None:
         """Synchronise it with the disk, and put it under its path. Raises OSError."""
-        self.synchronise()
+        self._synchronise()
         self._file.close()
         os.replace(self._draft, self._path)
 
@@ -46,3 +57,7 @@ class SavedFile:
                 self._file.close()
         with suppress(FileNotFoundError):
             os.unlink(self._draft)
+
+    def _synchronise(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
