@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 from collections.abc import Iterator
 from shutil import copyfileobj
 from typing import IO, Any, Self, cast
@@ -17,7 +16,7 @@ from werkzeug.datastructures import FileStorage, Headers
 from sluiceway.flask.app_lines import called_by
 from sluiceway.server.forms.saved_file import SavedFile
 from sluiceway.uploads.view_progress import FileProgress
-from sluiceway.wsgi.live_file import KEPT_EVERY, LiveFile
+from sluiceway.wsgi.live_file import LiveFile
 from sluiceway.wsgi.replay_stream import ReplayStream, Spooling
 
 __all__ = ["FlaskFile", "part_headers"]
@@ -136,13 +135,10 @@ class FlaskFile(FileStorage):
             return
         saved = SavedFile(path)
         try:
-            draft, synchronised = saved.open(), time.monotonic()
+            saved.open()
             while data := self.stream.read(buffer_size):
-                draft.write(data)
-                if self.progress is not None and time.monotonic() - synchronised > KEPT_EVERY:
-                    saved.synchronise()
+                if saved.write(data, self.progress is not None):
                     self.kept()
-                    synchronised = time.monotonic()
             saved.publish()
             self.kept()
         except BaseException:

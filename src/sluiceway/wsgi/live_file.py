@@ -6,7 +6,6 @@ Knows a part and the form it belongs to, no framework.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol
 
@@ -16,10 +15,9 @@ from sluiceway.server.forms.saved_file import SavedFile
 from sluiceway.server.forms.walk import FileBegan, FileEnded, FormItem, check_skipped
 from sluiceway.uploads.view_progress import FileProgress
 
-__all__ = ["ITERATION_SIZE", "KEPT_EVERY", "ArrivingForm", "LiveFile"]
+__all__ = ["ITERATION_SIZE", "ArrivingForm", "LiveFile"]
 
 ITERATION_SIZE = 256 << 10  # bytes an iteration gives at most: what sockets like best
-KEPT_EVERY = 0.25  # seconds between synchronisations of a file that is saved and watched
 
 
 class ArrivingForm(Protocol):
@@ -175,13 +173,14 @@ class LiveFile:
             self._at = 0
         self.taken += size
         if self.progress is not None:
-            self.progress.take(size)
+            self.progress.take(self.taken)
         self._once.mark_read()
 
-    def begin_read(self) -> None:
-        """A reader asks for more: what it got before is on its way, for those who watch."""
+    def begin_read(self, position: int | None = None) -> None:
+        """A reader asks for more, behind `position` if it went back: what it got before is on its
+        way, for those who watch."""
         if self.progress is not None:
-            self.progress.begin_read()
+            self.progress.begin_read(self.taken if position is None else position)
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
         """Read into `buffer`, as `read`; returns the number of bytes."""
@@ -217,13 +216,10 @@ class LiveFile:
             return
         saved = SavedFile(to)
         try:
-            draft, synchronised = saved.open(), time.monotonic()
+            saved.open()
             for data in self:
-                draft.write(data)
-                if self.progress is not None and time.monotonic() - synchronised > KEPT_EVERY:
-                    saved.synchronise()
+                if saved.write(data, self.progress is not None):
                     self.kept()
-                    synchronised = time.monotonic()
             saved.publish()
             self.kept()
         except BaseException:

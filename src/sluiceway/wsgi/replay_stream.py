@@ -73,7 +73,7 @@ class ReplayStream(io.BufferedIOBase):
     # Reading
 
     def read(self, size: int | None = -1, /) -> bytes:
-        self._file.begin_read()
+        self._file.begin_read(self._at)
         if size is None or size < 0:
             return self._read_all()
         first = self._piece(size)
@@ -86,11 +86,11 @@ class ReplayStream(io.BufferedIOBase):
         return b"".join(pieces)
 
     def read1(self, size: int = -1, /) -> bytes:
-        self._file.begin_read()
+        self._file.begin_read(self._at)
         return self._piece(ITERATION_SIZE if size < 0 else size)
 
     def readline(self, size: int | None = -1, /) -> bytes:
-        self._file.begin_read()
+        self._file.begin_read(self._at)
         pieces: list[bytes] = []
         left = -1 if size is None else size
         while left and (piece := self._piece_of_line(left)):
