@@ -11,13 +11,18 @@ import logging
 import os
 import shutil
 import zipfile
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, Any
 
 import httpx
 from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Form, UploadFile
 from pydantic import BaseModel
 from starlette.datastructures import UploadFile as AnyUpload
-from starlette.responses import StreamingResponse
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 
 from sluiceway.starlette import Live, LiveUpload, add
 
@@ -34,6 +39,17 @@ async def digest(file: AnyUpload) -> str:
     while piece := await file.read(50_000):
         found.update(piece)
     return found.hexdigest()
+
+
+class Digest(io.RawIOBase):
+    """A file that keeps nothing."""
+
+    def __init__(self) -> None:
+        self.found = hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        self.found.update(data)
+        return len(data)
 
 
 @app.post("/book")
@@ -73,10 +89,9 @@ async def names(file: LiveUpload) -> list[str]:
 @app.post("/sync")
 def sync(file: LiveUpload, number: Annotated[int, Form()] = 1) -> dict[str, Any]:
     """A view with plain `def` runs in a thread and reads `file.file`."""
-    out, live = io.BytesIO(), file.live
+    out, live = Digest(), file.live
     shutil.copyfileobj(file.file, out)
-    found = hashlib.sha256(out.getvalue()).hexdigest()
-    return {"live": live, "number": number, "sha256": found}
+    return {"live": live, "number": number, "sha256": out.found.hexdigest()}
 
 
 @app.post("/lines")
@@ -153,18 +168,30 @@ app.include_router(outer)
 
 
 @app.post("/background")
-async def background(file: LiveUpload, tasks: BackgroundTasks) -> bool:
+async def background(file: LiveUpload, tasks: BackgroundTasks, name: str = "later") -> str:
     async def later() -> None:
-        with open(os.path.join(os.environ["FOLDER"], "later"), "w") as out:
-            out.write(await digest(file))
+        found = await digest(file)
+        with open(os.path.join(os.environ["FOLDER"], name), "w") as out:
+            out.write(found)
 
     tasks.add_task(later)
-    return file.live
+    return "soon"
 
 
 @app.post("/echo")
 async def echo(file: LiveUpload) -> StreamingResponse:
     return StreamingResponse(file)
+
+
+@app.post("/digests")
+async def digests(file: LiveUpload) -> StreamingResponse:
+    """Answers while the file arrives."""
+
+    async def each() -> AsyncIterator[str]:
+        while piece := await file.read(1 << 20):
+            yield hashlib.sha256(piece).hexdigest()
+
+    return StreamingResponse(each())
 
 
 @app.post("/save", status_code=201)
@@ -173,6 +200,42 @@ async def save(title: Annotated[str, Form()], file: LiveUpload) -> str:
     return title
 
 
+@app.post("/stock")
+async def stock(title: Annotated[str, Form()], file: UploadFile) -> list[Any]:
+    """A view that was there before."""
+    await file.seek(0)
+    return [title, type(file).__name__, await digest(file)]
+
+
+@app.post("/form")
+async def form(request: Request) -> list[Any]:
+    """Starlette's own form, of a view that was there before."""
+    async with request.form() as found:
+        file = found["file"]
+        return [found["title"], await digest(file) if isinstance(file, AnyUpload) else file]
+
+
+class Timed(BaseHTTPMiddleware):
+    async def dispatch(
+        self, request: Request, call_next: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        response = await call_next(request)
+        response.headers["X-Timed"] = "yes"
+        return response
+
+
+stacked = FastAPI()
+stacked.add_middleware(GZipMiddleware, minimum_size=1)
+stacked.add_middleware(CORSMiddleware, allow_origins=["https://app.example"])
+stacked.add_middleware(Timed)
+
+
+@stacked.post("/book")
+async def stacked_book(title: Annotated[str, Form()], file: LiveUpload) -> dict[str, Any]:
+    return await book(title, file)
+
+
+app.mount("/stacked", stacked)
 sub = FastAPI()
 
 

@@ -243,6 +243,16 @@ def test_the_openapi_description_offers_a_file_upload(both: list[UvicornApp]) ->
     assert (many["type"], many["items"]["format"]) == ("array", "binary")
 
 
+def test_of_two_files_the_last_is_live(app: UvicornApp) -> None:
+    for names in (("a", "b"), ("b", "a")):
+        found = {one[0]: one[1] for one in post(app, "/two", *two_files(*names)).json()}
+        assert found == {names[0]: False, names[1]: True}
+
+
+def two_files(*names: str) -> list[Part]:
+    return [file(name, SMALL, filename=name) for name in names]
+
+
 def test_fields_first_refuses_what_comes_behind(app: UvicornApp) -> None:
     answer = post(app, "/first", field("title", "T"), file(), field("note", "late"))
     assert (answer.status_code, answer.json()["code"]) == (422, "wrong-order")
@@ -284,7 +294,7 @@ def test_a_blocking_read_in_the_event_loop_is_an_error(app: UvicornApp) -> None:
 
 
 def test_background_tasks_can_read_the_file(app: UvicornApp) -> None:
-    assert post(app, "/background", file()).json() is True
+    assert post(app, "/background", file()).json() == "soon"
     later = app.folder / "later"
     eventually(lambda: later.exists() and later.read_text() == sha(DATA), "the task has read it")
 
