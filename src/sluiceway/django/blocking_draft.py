@@ -45,7 +45,10 @@ class BlockingDraft:
         Unavailable: Too many drafts are under way.
     """
 
+    opened: OpenStore
+    request: UploadRequest
     written: int  # bytes taken so far
+    ended: bool
 
     def __init__(self, opened: OpenStore, request: UploadRequest, size: int | None = None) -> None:
         self.opened, self.request = opened, request

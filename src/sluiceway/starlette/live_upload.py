@@ -72,6 +72,8 @@ class LiveUpload(UploadFile):
     )
 
     name: str
+    filename: str
+    headers: Headers
 
     def __init__(self, items: AsyncIterator[FormItem], began: FileBegan) -> None:
         # not UploadFile's: it wants the whole file

@@ -83,8 +83,8 @@ class FilesBelow(ZippedFiles):
     def __init__(self, store: Store, prefix: str, budget: Budget) -> None:
         super().__init__(store, budget)
         self._prefix = prefix
-        self.where = f"below {prefix!r}"
-        self.name = _last_folder(prefix)
+        self.where: str = f"below {prefix!r}"
+        self.name: str = _last_folder(prefix)
 
     async def items(self) -> AsyncGenerator[ZipMember | Omitted, None]:
         after: str | None = ""
@@ -111,8 +111,8 @@ class FilesOfView(ZippedFiles):
         self._path_of = path_of
         # The words of a search are in it, too: then files of all folders below are meant.
         self._folder, self._view = view.folder or "", View(None, view.search)
-        self.where = f"in {self._folder!r}"
-        self.name = _last_folder(self._folder)
+        self.where: str = f"in {self._folder!r}"
+        self.name: str = _last_folder(self._folder)
 
     async def items(self) -> AsyncGenerator[ZipMember | Omitted, None]:
         parent = self._folder[: len(self._folder) - len(self.name) - 1] if self._folder else ""

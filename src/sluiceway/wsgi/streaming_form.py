@@ -50,6 +50,7 @@ class LiveForm:
     ended: bool
     fields: list[tuple[str, str]]
     files: list[LiveFile]
+    watched: Callable[[], FileProgress] | None
 
     def __init__(
         self,

@@ -17,8 +17,8 @@ class CountedSend:
     """A `send` that knows the status and the bytes sent so far, with a deadline for the client."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
-        self.status = 0
-        self.sent = 0
+        self.status: int = 0
+        self.sent: int = 0
         self._send = send
         # Our own protocol drops clients that take nothing.
         self._has_deadline = PROTOCOL in scope
