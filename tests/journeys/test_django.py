@@ -290,6 +290,16 @@ def test_many_files_are_stored_with_their_names(either: Site) -> None:
         assert (either.store / key).read_bytes() == DATA
 
 
+def test_the_folders_of_a_chosen_folder_are_in_the_key(gunicorn: Site) -> None:
+    """A browser sends album/a/README; its name is README, and its key has the folders."""
+    files = [("f", f"album/{folder}/README", folder.encode()) for folder in "ab"]
+    stored = post(gunicorn, "/stored", *files).json()["files"]
+
+    assert [file[1] for file in stored] == ["README", "README"]
+    keys = [file[4].partition("/")[2] for file in stored]
+    assert keys == ["album/a/README", "album/b/README"]
+
+
 def test_hostile_names_stay_in_the_folder(gunicorn: Site) -> None:
     """Every file is stored in the folder, whatever its name."""
     canary = gunicorn.store.parent / CANARY

@@ -25,7 +25,7 @@ from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.service import UploadService
 from sluiceway.wire.headers.media_types import kept_type
-from sluiceway.wire.names import clean_name
+from sluiceway.wire.names import clean_folders, clean_name
 from sluiceway.wsgi.request_thread import RequestThread
 from sluiceway.wsgi.streaming_form import LiveFile, LiveForm
 
@@ -218,4 +218,5 @@ def _upload_request(
         fields=fields,
         values=query,
         size_is_certain=False,
+        folders=clean_folders(part.filename),
     )

@@ -146,7 +146,8 @@ def test_no_text_for_people_is_written_outside_the_catalogue() -> None:
     assert found == [], "\n".join(found)
 
     page = (PAGE / "index.html").read_text("utf-8")
-    page = re.sub(r"<noscript>.*?</noscript>|<title>.*?</title>|<h1>.*?</h1>|<!--.*?-->", "", page)
+    known = r"<noscript>.*?</noscript>|<title>.*?</title>|<h1>.*?</h1>|<!--.*?-->"
+    page = re.sub(known, "", page, flags=re.DOTALL)
     assert re.findall(r">\s*([A-Za-z][^<]*)<", page) == ["curl", "Python", "sha-256 "]
     assert re.findall(r'\s(?:aria-label|title|placeholder)="([^"]*)"', page) == []
 

@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import replace as replaced
 from typing import Any
 
-from sluiceway.errors import NoSpace, NotFound, PreconditionFailed, StoreFailed
+from sluiceway.errors import Exists, NoSpace, NotFound, PreconditionFailed, StoreFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.background_sweep import BackgroundSweep
 from sluiceway.stores.contract import (
@@ -45,6 +45,7 @@ SELECT = "SELECT {columns} FROM {t} WHERE key = ?"
 LIST = """SELECT {columns} FROM {t} WHERE key > ? AND key >= ? AND (? IS NULL OR key < ?)
     ORDER BY key LIMIT ?"""
 DELETE = "DELETE FROM {t} WHERE key = ?"
+RENAME = "UPDATE {t} SET key = ?, filename = ? WHERE key = ?"
 BEGIN_LEASE = "INSERT INTO {t_readers} (lease, id, seen) VALUES (?, ?, ?)"
 # Jumps from id to id in the index, so that it does not read a table of terabytes.
 ORPHANS = """
@@ -79,6 +80,7 @@ class SqliteStore:
             create_only=True,
             resumable=False,
             readable_drafts=True,
+            renames=True,
         )
         self.database: SqliteDatabase = SqliteDatabase(SqlitePlace.parse(url), budget)
         self._sweep = BackgroundSweep(self.sweep)
@@ -179,6 +181,23 @@ class SqliteStore:
 
         await self._find(key)
         await self.database.free_chunks(await self.database.writer.commit(work))
+
+    async def rename(self, key: str, new_key: str, etag: str | None = None) -> Entry:
+        query = self.database.query
+
+        def work(db: sqlite3.Connection) -> Entry:
+            row = db.execute(query(SELECT), (key,)).fetchone()
+            if row is None:
+                raise NotFound(f"There is no object {key!r}")
+            if etag not in (None, entry_from_row(row).etag):
+                raise PreconditionFailed(f"{key!r} is not the version you named; read it again")
+            if db.execute(query(SELECT), (new_key,)).fetchone() is not None:
+                raise Exists(f"There is already an object {new_key!r}; it was not touched")
+            db.execute(query(RENAME), (new_key, new_key.rpartition("/")[2], key))
+            return entry_from_row(db.execute(query(SELECT), (new_key,)).fetchone())
+
+        await self._find(key)
+        return await self.database.writer.commit(work)
 
     async def sweep(self, older: float | None = None) -> int:
         """Delete what crashed processes left behind, and shrink the file by what is free in it.
