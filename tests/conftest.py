@@ -43,11 +43,23 @@ pytest_plugins = [
 
 LONGEST = (
     "stores/objects/test_store",
-    "browser/test_gateway.",
     "reliability/test_s3_faults",
-    "stores/fsspec/test_store",
     "stores/postgres/test_store",
-    "browser/test_failures",
+    "journeys/test_objects.",
+    "journeys/test_flask_mount",
+    "journeys/test_wsgi_servers",
+    "journeys/test_operation",
+    "stores/fsspec/test_store",
+    "memory/",
+    "journeys/test_untar",
+    "reliability/",
+    "browser/",
+    "stores/disk/test_filesystems",
+    "journeys/test_copy_network",
+    "journeys/test_fetch",
+    "stores/objects/",
+    "bench/",
+    "examples/",
 )
 TORTURE = "SLUICEWAY_TORTURE" in os.environ
 # Marker -> programs, of which one is enough. A new page costs a fifth in the shell.

@@ -3,7 +3,7 @@
 `taker`, one server for the tests of a module, and `hasty`, one with short deadlines.
 
 taker.url …                         # a plain server; each test uses keys of its own
-server = hasty(HEAD_SECONDS=0.5)    # small constants of server/http1, in its process alone
+server = hasty(HEAD_TIMEOUT=0.5)    # small constants of server/http1, in its process alone
 """
 
 from __future__ import annotations

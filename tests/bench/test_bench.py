@@ -382,6 +382,7 @@ def binaries(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.torture
 def test_the_row_of_forms_sent_runs_with_little(tmp_path: Path, binaries: Path) -> None:
     """Both encoders send a form that the sink understands, byte for byte."""
     (binaries / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')

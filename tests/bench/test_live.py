@@ -73,6 +73,7 @@ def test_peaks_are_the_most_of_all_looks() -> None:
     assert (peaks.rss, peaks.temp) == (3, 9)
 
 
+@pytest.mark.torture
 def test_live_runs_with_little(bench: Bench) -> None:
     """With limited sides and without.
 

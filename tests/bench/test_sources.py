@@ -204,6 +204,7 @@ def test_why_runs_with_little(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> 
     assert "- uWSGI against the development server" in text
 
 
+@pytest.mark.torture
 def test_the_sweep_runs_with_little(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces of a pipe, gathered or not, and ours: the sink gets the same bytes."""
     monkeypatch.setattr(sources_sweep, "THRESHOLDS", {0: MIB // 8, 4_000: MIB})

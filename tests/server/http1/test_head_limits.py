@@ -90,7 +90,7 @@ FLOODS = {
 @pytest.mark.parametrize("flood", FLOODS)
 def test_a_flood_is_refused_and_costs_no_memory(hasty: Hasty, flood: str) -> None:
     """The server stops the sender long before its end, and its memory does not grow with it."""
-    server = hasty(DRAIN_SECONDS=0.3)
+    server = hasty(DRAIN_TIMEOUT=0.3)
     with Wire(server.port) as wire:  # the first request loads modules
         wire.send(head("PUT", "/files/first", "Content-Length: 5") + b"hello")
         assert wire.answer().status == 201

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import pytest
 
 from fix_server import RunningServer
@@ -141,19 +142,26 @@ def test_a_body_with_many_blank_lines_is_fast(taker: RunningServer) -> None:
     """Every blank line could end the chunks; the search must not begin anew at each."""
     text, other = b"paragraph after paragraph\r\n\r\n" * 150_000, noise(4_350_000)
 
+    process = psutil.Process(taker.pid)
+
+    def used() -> float:
+        return process.cpu_times().user + process.cpu_times().system
+
     def seconds(data: bytes) -> float:
+        """The server's processor time: a busy machine does not change it much."""
         message = head("PUT", "/files/text", "Transfer-Encoding: chunked") + chunked(data, 1 << 20)
         best = 60.0
         for _ in range(3):
-            with Wire(taker.port) as wire:
-                began = time.monotonic()
-                wire.send(message)
-                assert wire.answer().status in (200, 201)
-                best = min(best, time.monotonic() - began)
+            began = used()
+            for _ in range(5):  # the kernel counts in hundredths of a second
+                with Wire(taker.port) as wire:
+                    wire.send(message)
+                    assert wire.answer().status in (200, 201)
+            best = min(best, used() - began)
         return best
 
     # A search that begins anew at each blank line is quadratic: far beyond this bound.
-    assert seconds(text) < 20 * seconds(other)
+    assert seconds(text) < 5 * seconds(other)
 
 
 @pytest.mark.parametrize("zero", ["0", "00", "0000000000000000000000"])

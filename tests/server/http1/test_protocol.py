@@ -109,7 +109,7 @@ def test_a_slow_head_times_out(hasty: Hasty) -> None:
 
     A connection on which no head begins is closed without a response.
     """
-    server = hasty(HEAD_SECONDS=0.5)
+    server = hasty(HEAD_TIMEOUT=0.5)
     with Wire(server.port) as slow, Wire(server.port) as silent:
         try:
             for byte in head("GET", "/healthz", "X: " + "y" * 400):
@@ -126,7 +126,7 @@ def test_a_slow_head_times_out(hasty: Hasty) -> None:
 
 def test_a_slow_head_on_a_used_connection_times_out(hasty: Hasty) -> None:
     """The deadline applies to the second request, too."""
-    server = hasty(HEAD_SECONDS=0.5)
+    server = hasty(HEAD_TIMEOUT=0.5)
     with Wire(server.port) as wire:
         wire.send(HEALTH)
         assert wire.answer().status == 200
@@ -138,7 +138,7 @@ def test_a_slow_head_on_a_used_connection_times_out(hasty: Hasty) -> None:
 
 def test_a_slow_head_behind_an_answer_times_out(hasty: Hasty) -> None:
     """Half a head that arrived during the response before it has a deadline, too."""
-    server = hasty(HEAD_SECONDS=0.5)
+    server = hasty(HEAD_TIMEOUT=0.5)
     with Wire(server.port) as wire:
         wire.send(head("PUT", "/files/x", "Content-Length: 5") + b"helloGET /healthz HTTP/1.1\r\n")
         assert wire.answer().status == 201
@@ -183,8 +183,8 @@ def test_a_slow_upload_succeeds(hasty: Hasty) -> None:
 
 
 def test_a_refused_client_is_disconnected_after_the_drain_time(hasty: Hasty) -> None:
-    """The server drains it for DRAIN_SECONDS, although it neither closes nor stops sending."""
-    server = hasty("--token", "long-enough-token", DRAIN_SECONDS=0.5, DRAIN_BYTES=1 << 30)
+    """The server drains it for DRAIN_TIMEOUT, although it neither closes nor stops sending."""
+    server = hasty("--token", "long-enough-token", DRAIN_TIMEOUT=0.5, DRAIN_BYTES=1 << 30)
     with Wire(server.port) as wire:
         wire.send(head("PUT", "/files/x", f"Content-Length: {10 << 30}"))
         assert wire.answer().status == 401

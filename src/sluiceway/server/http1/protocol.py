@@ -38,8 +38,8 @@ from sluiceway.server.http1.stalled_readers import StalledReaders
 
 __all__ = ["SluiceProtocol"]
 
-DRAIN_SECONDS = 2.0  # in which what comes behind the last answer is read and dropped
-HEAD_SECONDS = 20.0  # for a whole head to arrive (Slowloris)
+DRAIN_TIMEOUT = 2.0  # seconds to read and drop what comes behind the last response
+HEAD_TIMEOUT = 20.0  # seconds for a whole head to arrive (Slowloris)
 # One dictionary for all requests: a thousand slow uploads have a scope each.
 EXTENSIONS: dict[str, dict[str, object]] = {ZEROCOPY: {}}
 
@@ -89,7 +89,7 @@ class SluiceProtocol(HttpToolsProtocol):
         cycle = cast("SluiceCycle | None", self.cycle)
         self._perform(self._limits.input_ended(reader=cycle is None or self._reads(cycle)))
         if self._limits.state is CUT:
-            self.loop.call_later(DRAIN_SECONDS * 5, self.transport.close)  # if no answer comes
+            self.loop.call_later(DRAIN_TIMEOUT * 5, self.transport.close)  # if no answer comes
         return self._limits.state is not CLOSED
 
     def shutdown(self) -> None:
@@ -259,7 +259,7 @@ class SluiceProtocol(HttpToolsProtocol):
 
     def _time_head(self) -> None:
         if self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEAD_SECONDS, self._time_out)
+            self._head_timer = self.loop.call_later(HEAD_TIMEOUT, self._time_out)
 
     def _cut_body(self) -> None:
         cycle = cast("SluiceCycle", self.cycle)
@@ -307,7 +307,7 @@ class SluiceProtocol(HttpToolsProtocol):
         throw the answer away."""
         self._stop_timers()
         self._unset_keepalive_if_required()
-        self._drain_timer = self.loop.call_later(DRAIN_SECONDS, self._time_out)
+        self._drain_timer = self.loop.call_later(DRAIN_TIMEOUT, self._time_out)
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.flow.resume_reading()

@@ -129,7 +129,12 @@ def _open_s3(url: BucketUrl, budget: Budget) -> S3Bucket:
                 verify=ca_file,
             )
 
-        client = make_client(False)
+        # Over http the signature covers the body's sha-256, which proves more than the CRC-32
+        # that https has instead. A client takes a moment to make: mostly the first is the right
+        # one.
+        may_be_plain = not _asks_for_checksums(session)
+        is_plain = may_be_plain and options.get("endpoint", "").lower().startswith("http:")
+        client = make_client(is_plain)
         if session.get_credentials() is None:
             raise BadRequest(
                 f"{url.display_name}: no key was found; set AWS_ACCESS_KEY_ID and "
@@ -137,9 +142,7 @@ def _open_s3(url: BucketUrl, budget: Budget) -> S3Bucket:
                 "or give this machine a role"
             )
         endpoint = urlsplit(str(client.meta.endpoint_url))
-        if endpoint.scheme == "http" and not _asks_for_checksums(session):
-            # Over http the signature covers the body's sha-256, which proves more than the CRC-32
-            # that https has instead.
+        if endpoint.scheme == "http" and may_be_plain and not is_plain:
             client.close()
             client = make_client(True)
     except (BotoCoreError, ValueError) as error:
