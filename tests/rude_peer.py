@@ -32,7 +32,7 @@ class Exchange:
         self.sock = sock
         self._ahead = b""
         self._body = bytearray()
-        self._continued = False  # 100 Continue was sent
+        self._responded = False  # 100 Continue, or a response, was sent
         self.cut = False  # the client hung up before the body's end
         self.go = threading.Event()  # for acts that wait for the test
         self.done = threading.Event()  # set when nothing more is read or sent
@@ -67,7 +67,7 @@ class Exchange:
 
     def ask_for_body(self) -> None:
         """Send 100 Continue, if the client waits for it; it would wait for a second otherwise."""
-        if "expect" in self.headers and not self._continued:
+        if "expect" in self.headers and not self._responded:
             self.send(CONTINUE)
 
     def read_body(self) -> bytes:
@@ -108,7 +108,7 @@ class Exchange:
         return self.body
 
     def send(self, data: bytes) -> None:
-        self._continued = self._continued or data.startswith(CONTINUE)
+        self._responded = True
         self.sock.sendall(data)
 
     def head(self, status: int, headers: Mapping[str, str] | None = None) -> None:

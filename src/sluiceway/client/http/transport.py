@@ -330,14 +330,25 @@ async def _watched(work: Coroutine[Any, Any, T], look: Callable[[], None]) -> T:
             task.exception()  # retrieved, also when we were cancelled just as it failed
 
 
-async def _read_any(content: aiohttp.StreamReader) -> bytes:
-    """`content.readany()`, with a ClientPayloadError where the library raises a RuntimeError.
+def _has_nothing(content: aiohttp.StreamReader) -> bool:
+    """Neither bytes, nor the end, nor an error."""
+    return not content._buffer and not content.is_eof() and content.exception() is None
 
-    The end of a chunk wakes the reader without bytes. When the connection closes in the same turn
-    of the event loop, the library finds it closed before the reason is set: "Connection closed.".
-    (Its other RuntimeError is for two readers of one body; `chunks` is the only one.)
+
+async def _read_any(content: aiohttp.StreamReader) -> bytes:
+    """`content.readany()`, where the end of a chunk has woken the reader without bytes.
+
+    The library then waits once more. If an error in the next chunk made it close the connection in
+    the same turn of the event loop, nothing ends that wait: not even its own timeout. If the
+    connection has closed, it raises a RuntimeError, "Connection closed.", before the reason is
+    set. (Its other RuntimeError is for two readers of one body; `chunks` is the only one.)
     """
     try:
+        while _has_nothing(content):
+            await content._wait("readany")
+            transport = content._protocol.transport
+            if _has_nothing(content) and transport is not None and transport.is_closing():
+                raise aiohttp.ClientPayloadError("the connection closed within the body")
         return await content.readany()
     except RuntimeError as error:
         raise aiohttp.ClientPayloadError("the connection closed within the body") from error
