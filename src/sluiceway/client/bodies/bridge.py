@@ -179,7 +179,31 @@ class _Buffer:
             raise TooSlow(f"{who} nothing for {self.timeout:g} seconds")
 
 
-class BridgeWriter(_File):
+class _BridgeEnd(_File):
+    """What both ends share: a `with` block that ends by an error makes the other end fail."""
+
+    def fail(self, error: BaseException) -> None:
+        raise NotImplementedError
+
+    def seekable(self) -> bool:
+        return False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.fail(error)
+
+
+class BridgeWriter(_BridgeEnd):
     """The end to write to: a binary file that can be written and closed, and nothing else.
 
     Closing it ends the data. When its `with` block raises, or it is garbage-collected unclosed, the
@@ -239,23 +263,6 @@ class BridgeWriter(_File):
     def writable(self) -> bool:
         return True
 
-    def seekable(self) -> bool:
-        return False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None:
-            self.close()
-        else:
-            self.fail(error)
-
     def __del__(self) -> None:
         if not self._buffer.fed:  # a producer of `feed` may drop its writer when it is done
             self._buffer.end(
@@ -263,7 +270,7 @@ class BridgeWriter(_File):
             )
 
 
-class BridgeReader(_File):
+class BridgeReader(_BridgeEnd):
     """The end to read from: a binary file, an iterable and an asynchronous iterable of chunks.
 
     When it is closed before the end, the writer raises `Cancelled`. An HTTP client that sends it a
@@ -314,9 +321,6 @@ class BridgeReader(_File):
     def writable(self) -> bool:
         return False
 
-    def seekable(self) -> bool:
-        return False
-
     def fail(self, error: BaseException) -> None:
         """Leave for a reason: the writer raises Cancelled with `error` as its cause."""
         self._closed = True
@@ -351,20 +355,6 @@ class BridgeReader(_File):
         if piece:
             self._once.mark_read()
         return piece
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None:
-            self.close()
-        else:
-            self.fail(error)
 
     def __del__(self) -> None:
         self._buffer.leave()
