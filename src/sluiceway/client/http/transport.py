@@ -331,8 +331,8 @@ async def _watched(work: Coroutine[Any, Any, T], look: Callable[[], None]) -> T:
 
 
 def _has_nothing(content: aiohttp.StreamReader) -> bool:
-    """Neither bytes, nor the end, nor an error."""
-    return not content._buffer and not content.is_eof() and content.exception() is None
+    """Neither bytes, nor the end, nor an error. (The reader of an empty body has no buffer.)"""
+    return not content.is_eof() and not content._buffer and content.exception() is None
 
 
 async def _read_any(content: aiohttp.StreamReader) -> bytes:
