@@ -51,6 +51,15 @@ def relay_form() -> tuple[str, int]:
     return answer.text, answer.status_code
 
 
+@app.post("/relay-spooled")
+def relay_spooled() -> tuple[str, int]:
+    """Asks for the whole file first."""
+    file = request.files["file"]
+    file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return relay()
+
+
 @app.post("/relay-stream")
 def relay_stream() -> tuple[str, int]:
     answer = requests.post(os.environ["BACKEND"], data=request.stream, timeout=60)

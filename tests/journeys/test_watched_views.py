@@ -79,6 +79,25 @@ def test_the_bar_of_a_view_follows_its_backend(app: WsgiApp, backend: Backend, p
     assert seen(app, upload)["kept"] == whole
 
 
+def test_the_bar_of_a_spooled_file_counts_what_is_sent_on(app: WsgiApp, backend: Backend) -> None:
+    """The view asked for the whole file, so all of it was received; it is kept as the backend
+    takes it."""
+    act, upload = Stopping(), new_id()
+    with backend.does(act), Wire(app.port) as wire:
+        sending = Sending(wire, "/relay-spooled", upload)
+        while sending.left:
+            sending.send(min(sending.left, MB))
+        wire.send(END)
+        eventually(lambda: seen(app, upload).get("kept", 0) >= STOP - NEAR, "it nears the stop")
+        found = seen(app, upload)
+        assert found["kept"] <= STOP + NEAR
+        assert (found["received"], found["state"]) == (found["length"], "checking")
+        act.goes_on.set()
+        act.answers.set()
+        assert wire.answer().status == 201
+    assert ended(app, upload) == ("complete", None)
+
+
 def test_an_event_stream_shows_the_upload_to_its_end(app: WsgiApp) -> None:
     """It waits for the upload to begin; no counter goes back, and the end is its last event."""
     upload = new_id()
