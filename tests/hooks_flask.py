@@ -43,13 +43,29 @@ def end(upload: EndedUpload, request: flask.Request) -> None:
     mount_hooks.ended(upload, flask.g.user)
 
 
+async def later_place(request: flask.Request) -> str:
+    return place(request)
+
+
+async def later_start(upload: StartedUpload, request: flask.Request) -> None:
+    start(upload, request)
+
+
+async def later_kept(entry: Entry, request: flask.Request) -> None:
+    kept(entry, request)
+
+
+async def later_end(upload: EndedUpload, request: flask.Request) -> None:
+    end(upload, request)
+
+
 mount(app, "/drop", place, on_start=start, on_kept=kept, on_end=end, max_size="1MiB")
 mount(
     app,
     "/later",
-    place,
-    on_start=start,
-    on_kept=kept,
-    on_end=end,
+    later_place,
+    on_start=later_start,
+    on_kept=later_kept,
+    on_end=later_end,
     allow_origin="https://other.example",
 )

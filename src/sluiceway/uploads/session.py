@@ -159,6 +159,8 @@ class UploadSession:
             size = source.length
         if self.before_file is not None:
             request = await self.before_file(request, size)
+            if request.key:
+                check_key(request.key, rules.store.traits.max_key_bytes)
         folders = "" if rules.flatten else request.folders
         key = request.key or await self._free_key(request, folders)
         digests = Digests(tuple(dict.fromkeys((*rules.digests, *request.expected))), rules.budget)
