@@ -95,7 +95,8 @@ def test_the_keyboard_unfolds_them_and_they_stay_unfolded(
     page.page.keyboard.press("Tab")
     focused = (
         "() => document.activeElement.matches('summary')"
-        " && document.activeElement.getAttribute('aria-label')"
+        " && [...document.activeElement.children].filter((one) => !one.ariaHidden)"
+        ".map((one) => one.textContent).join('')"
     )
     assert page.page.evaluate(focused) == "Details of film.mp4"
 

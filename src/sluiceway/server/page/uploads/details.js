@@ -79,10 +79,8 @@ export class Details {
   /** @param {Timing | null} timing */
   #drawSummary(timing) {
     const words = timing ? texts.get("timing.verdict", { verdict: verdictWords(timing) }) : "";
-    const verdict = words ? ` · ${words}` : "";
-    const label = texts.get("details.of", { path: this.upload.path });
-    this.#find(".verdict").textContent = verdict;
-    this.#find("summary").setAttribute("aria-label", label + verdict);
+    this.#find(".of").textContent = texts.get("details.of", { path: this.upload.path });
+    this.#find(".verdict").textContent = words ? ` · ${words}` : "";
   }
 
   /** @param {Timing} timing */

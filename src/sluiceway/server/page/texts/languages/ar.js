@@ -165,7 +165,7 @@ export default {
 
   // Details of one upload
   "details": "التفاصيل",
-  "details.of": "تفاصيل {path}",
+  "details.of": "التفاصيل: {path}",
   "details.sent": "غادر هذا المتصفح",
   "details.arrived": "وصل إلى الخادم",
   "details.forwarded": "سُلّم إلى الوجهة",
