@@ -13,7 +13,9 @@ from browser.conftest import OpenPage
 from browser.other_app import other_app
 from browser.slow_destination import SlowServer
 from browser.test_for_everybody import every_state
+from browser.test_list import payload
 from fix_npm import npm_package
+from fix_server import Serve
 
 pytestmark = pytest.mark.chromium
 
@@ -62,6 +64,32 @@ def test_axe_finds_nothing_on_the_page_and_its_list(
     page.page.goto(f"{server.url}/?lang=ar")
     expect(page.stored.first).to_be_visible()
     check(page.page)
+
+
+def test_axe_finds_nothing_on_the_dialogs(
+    serve: Serve, visit: OpenPage, check: Callable[[Page], None]
+) -> None:
+    """A taken name, a new name, and whether to delete what is selected."""
+    server = serve("--key-template", "{path}")
+    for name in ("one.txt", "two.txt"):
+        requests.put(f"{server.url}/files/{name}", data=b"1", timeout=20)
+    page = visit(server.url).page
+    shown = page.locator("dialog[open]")
+    page.locator("#select-all").check()
+    check(page)
+    page.locator("#selection-delete").click()
+    expect(shown).to_have_count(1)
+    check(page)
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Rename one.txt").click()
+    expect(shown).to_have_count(1)
+    check(page)
+    page.keyboard.press("Escape")
+    page.locator("#files").set_input_files([payload("one.txt")])
+    expect(page.locator("#conflict-dialog")).to_be_visible()
+    check(page)
+    page.keyboard.press("Escape")
+    expect(shown).to_have_count(0)
 
 
 def test_axe_finds_nothing_on_the_element(

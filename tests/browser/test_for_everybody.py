@@ -138,7 +138,7 @@ def test_the_keyboard_alone_is_enough(serve: Serve, visit: OpenPage, make_file: 
     focused = (
         "() => document.activeElement.getAttribute('aria-label')"
         " ?? [...document.activeElement.childNodes].filter((one) => !one.ariaHidden)"
-        ".map((one) => one.textContent).join('')"
+        ".map((one) => one.textContent).join('').replace(/\\s+/g, ' ').trim()"
     )
     keys.press("Tab")
     assert page.page.evaluate(focused) == "Choose files"

@@ -95,7 +95,8 @@ def _checked_title(title: str) -> str:
 
 def _checked_language(language: str | None) -> str | None:
     folder = files("sluiceway.server").joinpath("page", "texts", "languages")
-    known = sorted(file.name.partition(".")[0] for file in folder.iterdir())
+    names = [file.name for file in folder.iterdir()]
+    known = sorted(name.removesuffix(".js") for name in names if name.endswith(".js"))
     if language is not None and language not in known:
         raise BadSetting(f"--page-language must be one of {', '.join(known)}, not {language!r}")
     return language

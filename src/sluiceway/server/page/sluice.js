@@ -177,7 +177,8 @@ export class SluiceDrop extends HTMLElement {
     } else if (!found.every(({ file }) => isAccepted(accept, file))) {
       this.#refuse("not-accepted", "drop.not-accepted");
     } else if (elsewhere !== null) {
-      const detail = `The token is not sent to ${elsewhere}. Name that origin in the attribute token-origins to allow it.`;
+      const cure = "Name that origin in the attribute token-origins to allow it.";
+      const detail = `The token is not sent to ${elsewhere}. ${cure}`;
       this.#refuse("token-elsewhere", "drop.token-elsewhere", "", detail);
     } else {
       // A new drop on something that is at rest starts its bar anew, whatever stopped the last one.
@@ -210,14 +211,14 @@ export class SluiceDrop extends HTMLElement {
       /** @type {Upload | null} */
       const upload = /** @type {CustomEvent} */ (event).detail;
       if (upload?.problem) this.#emit("sluice-error", { ...upload.problem, file: upload.file });
-      if (upload?.ended && !queue.busy) this.#settle();
+      if (upload?.ended && !queue.busy) this.#reportStored();
       this.#drawSoon();
     });
     return queue;
   }
 
-  /** All have ended: tell of those that are stored, each once, however often the rest is retried. */
-  #settle() {
+  /** All have ended: report those that are stored, each once, however often the rest is retried. */
+  #reportStored() {
     const stored = this.#queue.uploads.filter(({ state }) => state === "done");
     const done = stored.filter((upload) => !this.#reported.has(upload));
     if (done.length === 0) return;
@@ -261,7 +262,7 @@ export class SluiceDrop extends HTMLElement {
     return counters;
   }
 
-  /** At most once a frame, and once a second while something runs: speeds fall without any event. */
+  /** At most once a frame, and once a second while one runs: speeds fall without any event. */
   #drawSoon() {
     if (this.#drawing) return;
     this.#drawing = true;

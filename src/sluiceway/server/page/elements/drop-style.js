@@ -42,8 +42,10 @@ sheet.replaceSync(`
   .hint { flex: 0 1 auto; font-size: 0.875em; }
   @media (hover: none) and (pointer: coarse) { .hint { display: none; } }
   .progress { display: grid; grid-template-columns: minmax(0, 1fr); gap: 4px; }
-  .file { margin: 0; overflow: hidden; font-weight: 550; text-overflow: ellipsis; white-space: nowrap; }
-  .bar { position: relative; block-size: 8px; overflow: hidden; border-radius: 4px; background: var(--track); }
+  .file { margin: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+  .name { font-weight: 550; }
+  .bar { position: relative; block-size: 8px; overflow: hidden; border-radius: 4px; }
+  .bar { background: var(--track); }
   .arrived, .kept { position: absolute; inset-block: 0; inset-inline-start: 0; inline-size: 0; }
   .arrived, .kept { transition: inline-size 180ms linear; }
   .arrived { background: var(--arrived); }

@@ -6,17 +6,20 @@
  * @property {string} path where it lay, starting with the dropped folder's name
  */
 
-// While something is dragged over a page, browsers say so every 50 to 350 ms. After a longer silence it is gone, even if
-// no event reported it: a drag can end in another window or with Escape.
+// While something is dragged over a page, browsers say so every 50 to 350 ms. After a longer
+// silence it is gone, even if no event reported it: a drag can end in another window, or with
+// Escape.
 const SILENT_MS = 1500;
 
 /**
- * Files and folders of a drop. Call it inside the event: the browser empties the transfer right after.
+ * Files and folders of a drop. Call it inside the event: the browser empties the transfer right
+ * after.
  * @param {DataTransfer} transfer
  * @returns {Promise<{found: Found[], unreadable: string[]}>}
  */
 export async function ofDrop(transfer) {
-  const entries = [...transfer.items].filter((item) => item.kind === "file").map((item) => item.webkitGetAsEntry?.() ?? null);
+  const dropped = [...transfer.items].filter((item) => item.kind === "file");
+  const entries = dropped.map((item) => item.webkitGetAsEntry?.() ?? null);
   const files = [...transfer.files];
   /** @type {Found[]} */
   const found = [];
@@ -39,7 +42,8 @@ async function walk(entry, found, unreadable) {
   const path = entry.fullPath.replace(/^\//, "");
   try {
     if (entry.isFile) {
-      const file = await new Promise((resolve, reject) => /** @type {FileSystemFileEntry} */ (entry).file(resolve, reject));
+      const fileEntry = /** @type {FileSystemFileEntry} */ (entry);
+      const file = await new Promise((resolve, reject) => fileEntry.file(resolve, reject));
       found.push({ file, path });
       return;
     }
@@ -66,7 +70,8 @@ export function ofChooser(list) {
 }
 
 /**
- * Files of a paste. Browsers call every pasted picture "image.png": those get the moment as their name.
+ * Files of a paste. Browsers call every pasted picture "image.png": those get the moment as their
+ * name.
  * @param {DataTransfer | null} transfer
  * @param {(time: string) => string} named a name without its ending
  * @returns {Found[]}
@@ -109,7 +114,8 @@ export function acceptDrops(target, drop, hover) {
   /** @param {DragEvent} event */
   const over = (event) => {
     const transfer = event.dataTransfer;
-    // A target further inside that took the event has marked it; links and selected text are not ours.
+    // A target further inside that took the event has marked it. Links and selected text are no
+    // files.
     if (event.defaultPrevented || !transfer?.types.includes("Files")) return;
     event.preventDefault();
     transfer.dropEffect = "copy";
@@ -117,7 +123,8 @@ export function acceptDrops(target, drop, hover) {
     clearTimeout(timer);
     timer = setTimeout(() => hover(null), SILENT_MS);
   };
-  // Both, because browsers that do not say where a leaving pointer goes clear the mark too often; the next move sets it.
+  // Both, because browsers that do not say where a leaving pointer goes clear the mark too often;
+  // the next move sets it.
   target.addEventListener("dragenter", over);
   target.addEventListener("dragover", over);
   target.addEventListener("dragleave", (event) => {

@@ -3,7 +3,9 @@
 // Characters. A refusal's reason is a sentence; a longer text is a log, a page or a stack trace.
 const MOST = 300;
 // Members that hold the reason in common APIs, best first (RFC 9457 calls it detail).
-const REASONS = ["detail", "message", "error_description", "error", "reason", "title", "msg", "errors"];
+const REASONS = [
+  "detail", "message", "error_description", "error", "reason", "title", "msg", "errors",
+];
 const DEPTH = 3;
 // Control characters, and characters that change the direction of text.
 const CONTROLS = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069\s]+/gu;
@@ -15,9 +17,10 @@ const CONTROLS = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069\s]+/gu;
  */
 export function wordsOf(type, body) {
   const kind = type.split(";")[0].trim().toLowerCase();
-  if (kind.endsWith("json")) return line(reason(parsed(body), DEPTH));
-  if (kind.includes("html") || kind.includes("xml") || /^\s*</.test(body)) return line(heading(body));
-  return kind.startsWith("text/") || kind === "" ? line(body) : "";
+  if (kind.endsWith("json")) return oneLine(reason(parsed(body), DEPTH));
+  const markup = kind.includes("html") || kind.includes("xml") || /^\s*</.test(body);
+  if (markup) return oneLine(heading(body));
+  return kind.startsWith("text/") || kind === "" ? oneLine(body) : "";
 }
 
 /** @param {string} json */
@@ -38,7 +41,10 @@ export function parsed(json) {
 function reason(content, depth) {
   if (typeof content === "string") return content;
   if (depth === 0 || typeof content !== "object" || content === null) return "";
-  if (Array.isArray(content)) return content.slice(0, 3).map((one) => reason(one, depth - 1)).filter(Boolean).join("; ");
+  if (Array.isArray(content)) {
+    const reasons = content.slice(0, 3).map((one) => reason(one, depth - 1));
+    return reasons.filter(Boolean).join("; ");
+  }
   for (const name of REASONS) {
     const words = reason(content[name], depth - 1);
     if (words) return words;
@@ -58,7 +64,7 @@ function heading(html) {
 }
 
 /** @param {string} words */
-function line(words) {
+function oneLine(words) {
   const one = words.slice(0, 4 * MOST).replace(CONTROLS, " ").trim();
   return one.length > MOST ? `${one.slice(0, MOST - 1)}…` : one;
 }

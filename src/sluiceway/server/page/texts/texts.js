@@ -118,10 +118,12 @@ export class Texts {
     }
     if (unit === 0) return this.get("bytes", { value: Math.round(value) });
     const digits = unit > 1 && value < 99.95 ? 1 : 0;
-    const style = { style: "unit", unit: UNITS[unit], unitDisplay: "short" };
-    const options = /** @type {Intl.NumberFormatOptions} */ (style);
-    const format = new Intl.NumberFormat(this.locale, { ...options, maximumFractionDigits: digits });
-    return format.format(value);
+    return new Intl.NumberFormat(this.locale, {
+      style: "unit",
+      unit: UNITS[unit],
+      unitDisplay: "short",
+      maximumFractionDigits: digits,
+    }).format(value);
   }
 
   /** @param {number} count bytes a second */

@@ -115,9 +115,8 @@ function underWay(texts, upload, now) {
   const whole = texts.bytes(upload.size);
   if (!upload.reported) {
     const part = texts.bytes(upload.sent);
-    const starting = upload.sent === 0;
-    const words = starting ? texts.get("upload.starting") : texts.get("upload.sent", { part, whole });
-    return join(words, pace(texts, upload, now));
+    const key = upload.sent === 0 ? "upload.starting" : "upload.sent";
+    return join(texts.get(key, { part, whole }), pace(texts, upload, now));
   }
   const kept = texts.get("upload.kept", { part: texts.bytes(upload.kept), whole });
   const arrived = texts.get("upload.arrived", { part: texts.bytes(upload.arrived) });

@@ -25,7 +25,10 @@ export default {
   "intake.choose-files": "Dateien auswählen",
   "intake.choose-folder": "Ordner auswählen",
   "intake.paste": "Einfügen mit {keys} geht auch.",
-  "intake.let-go": { one: "Loslassen zum Senden", other: "Loslassen, um {count} Objekte zu senden" },
+  "intake.let-go": {
+    one: "Loslassen zum Senden",
+    other: "Loslassen, um {count} Objekte zu senden",
+  },
   "intake.unreadable": "Nicht lesbar und deshalb nicht gesendet: {names}",
   "intake.nothing": "Es wurde keine Datei abgelegt.",
   "intake.added": { one: "{count} Datei hinzugefügt", other: "{count} Dateien hinzugefügt" },
@@ -158,8 +161,8 @@ export default {
     "Dieser Server bewahrt keine Dateien auf: er gibt sie an ihr Ziel weiter. Jeder Upload oben " +
     "verweist auf seine Datei dort.",
   "stored.omitted": {
-    one: "{count} Datei kann nicht angezeigt werden; das Protokoll des Servers nennt sie und den Grund.",
-    other: "{count} Dateien können nicht angezeigt werden; das Protokoll des Servers nennt sie und den Grund.",
+    one: "{count} Datei kann nicht angezeigt werden. Fragen Sie den Betreiber.",
+    other: "{count} Dateien können nicht angezeigt werden. Fragen Sie den Betreiber.",
   },
   "stored.no-answer": "Die Liste ist nicht lesbar: der Server antwortet nicht.",
   "stored.not-listed": "Dieses Ziel zeigt nicht an, was es enthält.",

@@ -158,8 +158,8 @@ export default {
     "This server keeps no files: it passes them on to their destination, and each upload above " +
     "links to its file there.",
   "stored.omitted": {
-    one: "{count} file cannot be shown; the server's log names each and says why.",
-    other: "{count} files cannot be shown; the server's log names each and says why.",
+    one: "{count} file cannot be shown. Ask whoever runs this server.",
+    other: "{count} files cannot be shown. Ask whoever runs this server.",
   },
   "stored.no-answer": "The list cannot be read: the server does not answer.",
   "stored.not-listed": "This destination does not list what it holds.",

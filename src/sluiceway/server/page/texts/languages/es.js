@@ -155,8 +155,8 @@ export default {
     "Este servidor no guarda archivos: los pasa a su destino. Cada envío de arriba enlaza con su " +
     "archivo allí.",
   "stored.omitted": {
-    one: "{count} archivo no se puede mostrar; el registro del servidor lo nombra y dice por qué.",
-    other: "{count} archivos no se pueden mostrar; el registro del servidor los nombra y dice por qué.",
+    one: "{count} archivo no se puede mostrar. Pregunte a quien administra el servidor.",
+    other: "{count} archivos no se pueden mostrar. Pregunte a quien administra el servidor.",
   },
   "stored.no-answer": "No se puede leer la lista: el servidor no responde.",
   "stored.not-listed": "Este destino no muestra lo que contiene.",

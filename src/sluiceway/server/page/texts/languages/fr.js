@@ -160,8 +160,9 @@ export default {
     "Ce serveur ne garde aucun fichier : il les transmet à leur destination. Chaque envoi " +
     "ci-dessus renvoie à son fichier là-bas.",
   "stored.omitted": {
-    one: "{count} fichier ne peut pas être affiché ; le journal du serveur le nomme et dit pourquoi.",
-    other: "{count} fichiers ne peuvent pas être affichés ; le journal du serveur les nomme et dit pourquoi.",
+    one: "{count} fichier ne peut pas être affiché. Demandez à la personne qui gère le serveur.",
+    other: "{count} fichiers ne peuvent pas être affichés. Demandez à la personne qui gère le " +
+      "serveur.",
   },
   "stored.no-answer": "La liste est illisible : le serveur ne répond pas.",
   "stored.not-listed": "Cette destination ne montre pas ce qu’elle contient.",

@@ -140,9 +140,7 @@ export default {
   "stored.none": "まだ何も保存されていません。",
   "stored.elsewhere":
     "このサーバーはファイルを保存せず、保存先に渡します。上の各アップロードから保存先のファイルを開けます。",
-  "stored.omitted": {
-    other: "{count} 件のファイルを表示できません。サーバーのログに名前と理由があります。",
-  },
+  "stored.omitted": { other: "{count} 件のファイルを表示できません。管理者に問い合わせてください。" },
   "stored.no-answer": "一覧を読み込めません：サーバーが応答しません。",
   "stored.not-listed": "この保存先は内容を一覧表示しません。",
   "stored.unreadable": "一覧を読み込めません。{problem}",

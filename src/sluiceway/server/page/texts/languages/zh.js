@@ -138,7 +138,7 @@ export default {
   "stored.more": "显示更多",
   "stored.none": "还没有保存任何文件。",
   "stored.elsewhere": "此服务器不保存文件，而是转交给目标位置。上面的每个上传都链接到目标位置的文件。",
-  "stored.omitted": { other: "有 {count} 个文件无法显示；服务器的日志列出了它们和原因。" },
+  "stored.omitted": { other: "有 {count} 个文件无法显示。请咨询管理员。" },
   "stored.no-answer": "无法读取列表：服务器没有答复。",
   "stored.not-listed": "此目标位置不列出其内容。",
   "stored.unreadable": "无法读取列表。{problem}",
