@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,6 +19,7 @@ import requests
 import sluiceway
 from fix_server import RunningServer, Serve, start_server
 from fix_taking import eventually
+from fix_ways import NAMES, Way
 from sluiceway.wire.names import numbered
 
 TIMEOUT = 20
@@ -27,7 +28,13 @@ TIMEOUT = 20
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """`--key-template {path}`: keys are paths, and a path can be taken."""
-    server = start_server(tmp_path_factory.mktemp("tree") / "root", "--key-template", "{path}")
+    server = start_server(
+        tmp_path_factory.mktemp("tree") / "root",
+        "--key-template",
+        "{path}",
+        "--allow-origin",
+        "https://app.example",
+    )
     yield server
     server.stop()
 
@@ -390,6 +397,46 @@ def test_a_new_name_is_checked_like_any_key(tree: RunningServer, to: str) -> Non
 
     assert answer.status_code == 400, answer.text
     assert (tree.root / "checked/a.txt").is_file()
+
+
+def test_a_page_of_an_allowed_origin_may_rename(tree: RunningServer) -> None:
+    """Its preflight is answered with the method and the headers of a rename."""
+    preflight = requests.options(
+        f"{tree.url}/files/x",
+        headers={
+            "Origin": "https://app.example",
+            "Access-Control-Request-Method": "MOVE",
+            "Access-Control-Request-Headers": "destination, if-match, overwrite",
+        },
+        timeout=TIMEOUT,
+    )
+
+    assert "MOVE" in preflight.headers["Access-Control-Allow-Methods"].split(", ")
+    assert "destination" in preflight.headers["Access-Control-Allow-Headers"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mounted_service_renames_and_a_gateway_cannot(ways: Mapping[str, Way], name: str) -> None:
+    """Below a Flask app's path, too; a server that keeps nothing says 405 and what it takes."""
+    way = ways[name]
+    key = f"ways/{name}.txt"
+    requests.put(f"{way.url}/files/{key}", data=b"words", timeout=TIMEOUT).raise_for_status()
+    answer = requests.request(
+        "MOVE",
+        f"{way.url}/files/{key}",
+        headers={"Destination": f"{way.prefix}/files/{key}.md"},
+        timeout=TIMEOUT,
+    )
+
+    if name == "gateway":
+        assert (answer.status_code, answer.json()["code"]) == (405, "method-not-allowed")
+        assert way.read(key) == b"words"
+    else:
+        assert answer.status_code == 201, answer.text
+        assert answer.headers["Location"] == f"{way.prefix}/files/{key}.md"
+        assert way.read(f"{key}.md") == b"words"
+    listed = requests.get(f"{way.url}/files", params={"folder": ""}, timeout=TIMEOUT).json()
+    assert listed["readable"] is listed["renames"] is (name != "gateway")
 
 
 # Selected files as a zip

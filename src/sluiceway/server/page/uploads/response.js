@@ -11,6 +11,7 @@ import { readTiming } from "./timing.js";
  * @property {string | null} [sha-256]
  * @property {string | null} url
  * @property {string} [modified]
+ * @property {string} [etag]
  * @property {string[]} [notes]
  * @property {Place[]} [destinations]
  *
