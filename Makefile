@@ -11,7 +11,7 @@ CACHED := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/$(VENV)/pycache
 PYTEST := $(CACHED) $(BIN)/python -m pytest
 MANY   := --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help serve test test-deps torture coverage lint format bench sources release clean
+.PHONY: help serve test test-portable test-deps torture coverage lint format bench sources release clean
 help:                 ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -35,6 +35,9 @@ serve: $(VENV)/.serve ## install and start the server on 127.0.0.1:8000, storing
 
 test: $(VENV)/.test test-deps ## install all that the tests need and run them
 	$(PYTEST) $(MANY) $(ARGS)
+
+test-portable: $(VENV)/.test ## a journey on a system without what only some systems have
+	$(PYTEST) tests/journeys/test_portable.py $(ARGS)
 
 test-deps:            ## install the programs that the tests drive (Chromium, nginx …): as root on Debian
 	@sh tests/install_needs.sh

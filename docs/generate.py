@@ -134,6 +134,43 @@ stream that can be read only once, that request is a GET.
 `--curl` prints a line for a POSIX shell. Tokens, passwords and values that look like keys in a
 header, field or query become `$SLUICEWAY_…` variables.
 
+## What `--force` covers
+
+Nothing is replaced unasked. Without `--force` (`force=True` in Python):
+
+- A path or a folder: the file is created under a name that is free, in one step.
+- A bucket, a database, fsspec: the store refuses a key that is taken, as its traits promise
+  ([stores.md](stores.md)).
+- A URL (PUT): `If-None-Match: *` is sent. This project's server, S3, Azure and most WebDAV servers
+  answer 412, before the body where they can. A server that ignores the header (nginx's dav module,
+  many APIs) replaces what is there: HTTP has no other way to forbid it.
+- A form (POST): the server picks the key.
+- `-r`: the copy compares first. The same bytes are skipped, others are an error.
+
+With `--force` the request has no condition. An `If-Match` or `If-None-Match` of your own (`-H`) is
+sent as it is. If the answer to an upload was lost, the second attempt may be told that the key is
+taken; the copy then reads what is there, and the same bytes are a success.
+
+An address to which no connection was ever made is probably wrong: it is an error at once. Once a
+server was reached, it is waited for, as `--retries` says.
+
+## Look and delete
+
+```sh
+sluiceway ls s3://bucket/photos/                 # folder by folder, as a path is listed
+sluiceway ls -r --json sqlite:///files.db        # everything, one JSON object per line
+sluiceway ls --bytes https://host/files/2026/
+sluiceway rm https://host/files/2026/a.txt
+sluiceway rm -r --yes 'postgresql://host/database/2025/?table=files'
+```
+
+Both take a place or a server, `--token`, `-H` and `--store-option`. A listing needs no more memory
+for a million objects, and skips folders instead of reading them. `rm -r` asks at a terminal, and
+elsewhere needs `--yes`. The exit code is 3 where there is nothing, and 6 where something could not
+be listed or deleted.
+
+## More on copies
+
 A folder without `-r` is copied file by file, and the first failure ends the copy. For many objects
 between any two sides, with retries for each, a journal and a report, see [many.md](many.md).
 
@@ -144,6 +181,20 @@ import sluiceway
 
 receipt = sluiceway.copy("big.iso", "https://host.example/files", form={{"album": "42"}}, token="…")
 print(receipt.location, receipt.size, receipt.sha256, receipt.answer)
+```
+
+What a program has in hand is a source as well: an open file (read from its position, and closed by
+you), bytes, an iterable of bytes, a form's file of a framework. A file's own name and type come
+along; for bytes give `name=` where the URL ends in `/`. A file that can seek has a length and can
+be sent again; with any other one `size=` announces the length. Files that are open as text are
+refused.
+
+```python
+import sluiceway
+
+with open("big.iso", "rb") as file:
+    sluiceway.copy(file, "s3://backups/", store_option={{"endpoint": "https://s3.example"}})
+sluiceway.copy(b"hello", "https://host.example/files/hello.txt", force=True)
 ```
 
 In a program with an event loop, `await sluiceway.acopy(…)` takes the same arguments:

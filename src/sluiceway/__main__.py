@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from sluiceway.cli.main import main
+import sys
+
+__all__ = ["run"]
+
+INTERRUPTED = 130  # 128 + SIGINT, as in shells
+
+
+def run() -> None:
+    """The command. ^C has its own exit code from here on, before anything is loaded."""
+    try:
+        from sluiceway.cli.main import main
+    except KeyboardInterrupt:
+        sys.stderr.write("sluiceway: interrupted\n")
+        sys.exit(INTERRUPTED)
+    main()
+
 
 if __name__ == "__main__":
-    main()
+    run()

@@ -85,7 +85,7 @@ def page_before(
     gateway: Gateway, visit: OpenPage, act: Callable[[Exchange], object]
 ) -> Iterator[UploadsPage]:
     with Peer(act) as peer:
-        yield visit(gateway(f"{peer.url}/books").url)
+        yield visit(gateway(f"{peer.url}/books", "--relay-show-backend").url)
 
 
 def full(sample: Sample) -> bool:
@@ -107,7 +107,7 @@ def test_a_file_goes_through_to_the_next_server_and_the_link_leads_to_it(
     """
     UploadsPage.record(context)
     back = serve()
-    front = gateway(f"{back.url}/files")
+    front = gateway(f"{back.url}/files", "--relay-show-backend")
     page = visit(front.url)
     expect(page.page.locator("#stored-note")).to_contain_text(
         "This server keeps no files: it passes them on"
@@ -270,7 +270,7 @@ def test_an_early_refusal_stops_a_large_file(
         exchange.reply(415, {"Content-Type": "text/plain"}, b"books only")
 
     with Peer(early) as peer:
-        front = gateway(f"{peer.url}/books")
+        front = gateway(f"{peer.url}/books", "--relay-show-backend")
         page = visit(front.url)
         page.choose(make_file("film.mp4", 700 * MB))
         row = page.wait_for("film.mp4", "failed", 30)
@@ -334,7 +334,7 @@ def test_every_2xx_is_a_success_and_only_a_safe_location_is_a_link(
     The page shows a digest only if the response has one.
     """
     with Peer(act) as peer:
-        page = visit(gateway(f"{peer.url}/books").url)
+        page = visit(gateway(f"{peer.url}/books", "--relay-show-backend").url)
         page.choose(make_file("emma.txt", 200_000))
         row = page.wait_for("emma.txt", "done")
 
@@ -451,7 +451,7 @@ def test_the_details_name_each_of_several_destinations(
     one, two = serve(), serve()
     with Peer(says(507, "text/plain", b"full")) as third:
         more = ("--to", f"{two.url}/files", "--to", f"best-effort:{third.url}/books")
-        page = visit(gateway(f"{one.url}/files", *more).url)
+        page = visit(gateway(f"{one.url}/files", "--relay-show-backend", *more).url)
         page.choose(make_file("emma.txt", 200_000))
         page.wait_for("emma.txt", "done")
         details = page.unfold("emma.txt")
@@ -480,7 +480,7 @@ def test_the_elements_event_has_the_files_location(
     The event carries the link at the second server, and who took the time.
     """
     back = serve()
-    front = gateway(f"{back.url}/files")
+    front = gateway(f"{back.url}/files", "--relay-show-backend")
     page: Page = context.new_page()
     html = (
         '<script type="module" src="/page/sluice.js"></script>'

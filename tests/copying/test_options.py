@@ -9,12 +9,11 @@ import re
 import pytest
 
 import sluiceway
+from sluiceway.copying.arguments.keywords import CopyAllKeywords, CopyKeywords
 from sluiceway.copying.options import (
     JOBS,
     MANY_RETRIES,
     RETRIES,
-    CopyAllKeywords,
-    CopyKeywords,
     CopyOptions,
 )
 from sluiceway.errors import BadRequest

@@ -44,7 +44,7 @@ def test_a_put_is_at_both_destinations_and_the_response_names_each(
     serve: Serve, second: RunningServer
 ) -> None:
     """A folder and a server: one request, our own Location, and a result for each."""
-    first = serve("--to", f"{second.url}/files")
+    first = serve("--to", f"{second.url}/files", "--relay-show-backend")
     response = requests.put(f"{first.url}/files/a/book.pdf", data=DATA, timeout=30)
     entry = response.json()["files"][0]
 
@@ -71,7 +71,9 @@ def test_every_file_of_a_form_is_at_all_destinations(
     serve: Serve, second: RunningServer, tmp_path: Path
 ) -> None:
     """Two folders have the same keys; the other server makes its own."""
-    first = serve("--to", str(tmp_path / "spare"), "--to", f"{second.url}/files")
+    first = serve(
+        "--to", str(tmp_path / "spare"), "--to", f"{second.url}/files", "--relay-show-backend"
+    )
     body = form_body(("title", None, b"t"), ("one", "1.bin", DATA), ("two", "2.bin", b"small"))
     response = talk(first.port, form_head(None) + chunked(body, 100_000))
 
@@ -92,7 +94,7 @@ def test_two_servers_as_destinations_make_a_gateway(
 ) -> None:
     """This server keeps nothing: the Location is the first server's."""
     third = serve(root=tmp_path / "third")
-    server = gateway(f"{second.url}/files", "--to", f"{third.url}/files")
+    server = gateway(f"{second.url}/files", "--to", f"{third.url}/files", "--relay-show-backend")
     response = requests.put(f"{server.url}/files/book", data=DATA, timeout=30)
 
     assert (response.status_code, response.headers["Location"]) == (201, f"{second.url}/files/book")
@@ -193,7 +195,7 @@ def test_a_best_effort_server_that_dies_becomes_a_note(serve: Serve, second: Run
     """SIGKILL while bytes come: the upload is stored here, and the response says what is
     missing.
     """
-    first = serve("--to", f"best-effort:{second.url}/files")
+    first = serve("--to", f"best-effort:{second.url}/files", "--relay-show-backend")
     with Wire(first.port) as wire:
         halfway(first, second, wire, 20 * MIB)
         second.process.kill()

@@ -38,7 +38,11 @@ class Relay:
 def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
     """One gateway without options, to …/files."""
     with Peer(takes) as peer:
-        server = start_server(tmp_path_factory.mktemp("relay") / "none", to=f"{peer.url}/files")
+        server = start_server(
+            tmp_path_factory.mktemp("relay") / "none",
+            "--relay-show-backend",
+            to=f"{peer.url}/files",
+        )
         yield Relay(server, peer)
         server.stop()
 
@@ -421,11 +425,13 @@ def test_a_keys_slashes_are_kept_and_its_names_have_precedence(
     assert relay.last.target == "/books/1/a/b%3Fc/d.txt?as=d.txt"
 
 
-def test_without_a_value_the_id_is_the_upload_id(relay: Relay, shelf: RunningServer) -> None:
-    """{id} is then the id by which the upload can be watched."""
+def test_without_a_value_the_id_is_refused(relay: Relay, shelf: RunningServer) -> None:
+    """{id} is the client's; nothing stands in for it, and the backend learns of nothing."""
+    before = len(relay.peer.seen)
     response = requests.put(f"{shelf.url}/files/a", data=b"d", timeout=10)
 
-    assert relay.last.target == f"/books/{response.headers['Upload-Id']}/a?as=a"
+    assert (response.status_code, response.json()["code"]) == (400, "bad-form")
+    assert len(relay.peer.seen) == before
 
 
 # Preconditions
@@ -514,7 +520,7 @@ def test_a_body_with_a_wrong_digest_never_completes_at_the_backend(
 
 
 def test_a_gateway_has_no_objects(relay: Relay, tmp_path: Path) -> None:
-    """GET, HEAD, DELETE: 404 that says so. The list is empty; readiness asks no backend."""
+    """GET, HEAD, DELETE: 404 that says so. The list is empty; readiness asks by HEAD."""
     requests.put(f"{relay.server.url}/files/a", data=b"x", timeout=10)
     before = len(relay.peer.seen)
 
@@ -525,4 +531,4 @@ def test_a_gateway_has_no_objects(relay: Relay, tmp_path: Path) -> None:
         )
     assert "keeps none" in requests.get(f"{relay.server.url}/files/a", timeout=10).json()["detail"]
     assert requests.get(f"{relay.server.url}/readyz", timeout=10).status_code == 200
-    assert len(relay.peer.seen) == before
+    assert [exchange.method for exchange in relay.peer.seen[before:]] == ["HEAD"]

@@ -153,7 +153,11 @@ def peer() -> Iterator[Peer]:
 def server(peer: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A gateway whose keys are the backend's paths."""
     server = start_server(
-        tmp_path_factory.mktemp("answers") / "none", "--relay-answer-header", "X-Latin", to=peer.url
+        tmp_path_factory.mktemp("answers") / "none",
+        "--relay-answer-header",
+        "X-Latin",
+        "--relay-show-backend",
+        to=peer.url,
     )
     yield server
     server.stop()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
 
 import click
 
@@ -18,7 +17,7 @@ from sluiceway.cli.output import Output
 from sluiceway.cli.signals import ended_by_signals
 from sluiceway.cli.suggestions import SuggestingCommand
 
-__all__ = ["copy"]
+__all__ = ["copy", "name_and_value"]
 
 _EXIT_HELP = "\b\nExit codes:\n" + "\n".join(
     f"  {row.code:>3}  {row.meaning}" for row in sorted(EXITS, key=lambda r: r.code)
@@ -157,10 +156,14 @@ def copy(
     source, destination = _two_sides(sides, from_command)
     if options["ca_file"]:
         store_option = (f"ca_file={options['ca_file']}", *store_option)
-    source, destination = (_with_options(side, store_option) for side in (source, destination))
-    options["form"] = [_pair(text, "=", "--form") for text in form] or None
-    options["headers"] = dict(_pair(text, ":", "-H") for text in header)
-    options["from_headers"] = dict(_pair(text, ":", "--from-header") for text in from_header)
+    options["store_option"] = dict(
+        name_and_value(text, "=", "--store-option") for text in store_option
+    )
+    options["form"] = [name_and_value(text, "=", "--form") for text in form] or None
+    options["headers"] = dict(name_and_value(text, ":", "-H") for text in header)
+    options["from_headers"] = dict(
+        name_and_value(text, ":", "--from-header") for text in from_header
+    )
     _refuse_empty_tokens(options)
     many = {name: options.pop(name) for name in MANY_FLAGS}
     _refuse_contradictions(from_command, recursive, unpack, curl, options["pack"])
@@ -246,21 +249,12 @@ def _refuse_empty_tokens(options: dict[str, Any]) -> None:
             )
 
 
-def _with_options(side: str, pairs: tuple[str, ...]) -> str:
-    """The URL of a place, with --store-option in its query; what stands there already wins."""
-    from sluiceway.wire.urls import is_place
-
-    if not pairs or not is_place(side) or side.lower().startswith(("postgres", "sqlite")):
-        return side
-    address, _, query = side.partition("?")
-    options = dict(_pair(text, "=", "--store-option") for text in pairs)
-    if side.lower().startswith("fsspec+"):
-        options.pop("ca_file", None)  # each of its libraries has another name for that
-    options |= dict(parse_qsl(query, keep_blank_values=True))
-    return f"{address}?{urlencode(options)}" if options else side
+def _pairs(texts: tuple[str, ...], mark: str, option: str) -> dict[str, str]:
+    return dict(name_and_value(text, mark, option) for text in texts)
 
 
-def _pair(text: str, mark: str, option: str) -> tuple[str, str]:
+def name_and_value(text: str, mark: str, option: str) -> tuple[str, str]:
+    """The two halves of an option such as NAME=VALUE. Raises UsageError."""
     name, found, value = text.partition(mark)
     if not found or not name:
         # Without the text, which may hold a secret.

@@ -18,7 +18,16 @@ from sluiceway.cli.signals import ended_by_signals
 
 __all__ = ["copy_many"]
 
-SHARED = ("headers", "from_headers", "token", "from_token", "force", "limit_rate", *NETWORK_NAMES)
+SHARED = (
+    "headers",
+    "from_headers",
+    "token",
+    "from_token",
+    "force",
+    "limit_rate",
+    "store_option",
+    *NETWORK_NAMES,
+)
 
 
 def copy_many(

@@ -47,6 +47,11 @@ class Printer:
         self._note(facts, "interrupted", always=True)
         sys.exit(INTERRUPTED)
 
+    def left_out(self, name: str, code: str, detail: str) -> None:
+        """One of many that is missing from what is printed, or could not be deleted."""
+        facts: dict[str, object] = {"key": name, "code": code, "detail": detail}
+        self._note(facts, f"{name}: {detail}", always=True)
+
     def _note(self, facts: dict[str, object], text: str, always: bool = False) -> None:
         """On standard error."""
         if self._json:

@@ -25,6 +25,7 @@ from sluiceway.wire.numbers import clipped_uint
 
 __all__ = [
     "ANSWERED",
+    "ATTEMPTS",
     "BUSY",
     "DEFAULT_POLICY",
     "FIRST_WAIT",
@@ -47,6 +48,7 @@ T = TypeVar("T")
 
 # Members of an error:
 ANSWERED = "answered"  # the status of the server's response: the error arose there, not on the way
+ATTEMPTS = "attempts"  # how often it was tried, where that was more than once
 UNREADABLE = "unreadable"  # a response came that cannot be read: the next one will not be better
 UNREACHED = "unreached"  # the time to connect ran out
 
@@ -87,10 +89,12 @@ class RetryPolicy:
         bound = min(self.longest_wait, self.first_wait * 2.0 ** min(attempt - 1, 20))
         return max(random.uniform(bound / 2, bound), requested)  # noqa: S311 - no secret
 
-    async def run(self, work: Callable[[], Awaitable[T]]) -> T:
+    async def run(self, work: Callable[[], Awaitable[T]], met: bool = True) -> T:
         """Return what `work` returns, repeating it after transient errors.
 
-        Raises the error of the last attempt.
+        `met` False: no connection to that side was made before. If the first one cannot be made,
+        the address is probably wrong, and nothing is repeated. Raises the error of the last
+        attempt.
         """
         attempt = 0
         while True:
@@ -98,7 +102,9 @@ class RetryPolicy:
             try:
                 return await work()
             except SluiceError as error:
-                wait = self.wait(error, attempt) if is_transient(error) else None
+                first_contact = not met and attempt == 1 and not reached(error)
+                repeats = is_transient(error) and not first_contact
+                wait = self.wait(error, attempt) if repeats else None
                 if wait is None:
                     raise
             await asyncio.sleep(wait)

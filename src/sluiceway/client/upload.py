@@ -23,6 +23,7 @@ from sluiceway.client.http.request import EXPECT_WAIT, MOST_RESPONSE, StreamingR
 from sluiceway.client.http.transport import Transport
 from sluiceway.client.retry import (
     ANSWERED,
+    ATTEMPTS,
     BUSY,
     DEFAULT_POLICY,
     RetryPolicy,
@@ -102,6 +103,8 @@ class _UploadRun:
             try:
                 return await self._attempt()
             except SluiceError as error:
+                if attempt > 1:
+                    error.members[ATTEMPTS] = attempt
                 if self._answered_elsewhere or not may_ask_again(error, BUSY):
                     raise
                 if not self._connected:  # never reached: probably a wrong URL

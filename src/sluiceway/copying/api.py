@@ -12,17 +12,20 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any, TypeVar, Unpack
 
+from sluiceway.client.bodies.inputs import Content, body_input
 from sluiceway.client.download import DownloadJob, download
 from sluiceway.client.local.command import Command
 from sluiceway.client.local.files import files_below
+from sluiceway.copying.arguments.keywords import CopyAllKeywords, CopyKeywords, check_names
 from sluiceway.copying.contract import CopySource, CopyTarget
 from sluiceway.copying.curl import CurlLine, curl_line
+from sluiceway.copying.endpoints.given import any_thread
 from sluiceway.copying.endpoints.preserved import copy_folders, with_attributes
 from sluiceway.copying.engine import CopyEngine
 from sluiceway.copying.in_order import copy_in_order
 from sluiceway.copying.journal import Journal
 from sluiceway.copying.object_copier import CopyRules
-from sluiceway.copying.options import CopyAllKeywords, CopyKeywords, CopyOptions, check_names
+from sluiceway.copying.options import CopyOptions
 from sluiceway.copying.overlap import journal_keys, refuse_overlap
 from sluiceway.copying.report import OnOverall, Report
 from sluiceway.copying.sides import (
@@ -50,7 +53,7 @@ MEMORY_EACH = 8 << 20  # for each job: four blocks, or a part of a multipart upl
 
 
 def copy(
-    src: str | os.PathLike[str] | Command,
+    src: Content | Command,
     dst: str | os.PathLike[str],
     *,
     on_progress: OnProgress | None = None,
@@ -66,7 +69,8 @@ def copy(
 
     Args:
         src: a path, `-` for standard input, a URL, or a `sluiceway.Command` whose output is stored
-            only if it ends well.
+            only if it ends well. Also an open binary file (from its current position), bytes, or
+            an iterable of bytes; `acopy` takes files that are read with `await`, too.
         dst: a URL, a path, a folder, or `-` for standard output. A URL that ends in `/` gets the
             file's name appended; at a server, a URL that ends in `/files` takes a form.
         on_progress: gets a `Progress` about ten times a second, in the calling thread.
@@ -76,7 +80,7 @@ def copy(
         field: the file's own field name in the form ("file"). Without `form` and `field`, files are
             sent as a raw PUT.
         size: bytes that a pipe will give, as a number or as text such as "10GiB"; more or fewer
-            are an error.
+            are an error. Known for files that can seek, and for bytes.
         headers: sent to the server; to the destination where both sides are URLs.
         token: sent as a Bearer token, to that URL's own host only.
         from_headers, from_token: for the source, where both sides are URLs.
@@ -92,6 +96,8 @@ def copy(
             `token` is for.
         auth: "digest" sends user and password of a URL in response to a challenge only (RFC 7616);
             "basic" sends them with each request.
+        store_option: options of a bucket or of fsspec by name (`{"endpoint": "https://…"}`). They
+            may also stand in the URL's query, where the two sides differ.
 
     Returns:
         The receipt: size in bytes, sha-256, location, seconds. A folder's has `parts`.
@@ -104,11 +110,12 @@ def copy(
         `receipt = sluiceway.copy("big.iso", "https://host/files/", token="…")`
     """
     check_names("copy", options, CopyKeywords)
-    return _run(acopy(src, dst, on_progress=on_progress, **options), "copy")
+    # Another library's file may belong to this thread, in which the event loop runs.
+    return _run(_acopy(src, dst, not any_thread(src), on_progress, options), "copy")
 
 
 async def acopy(
-    src: str | os.PathLike[str] | Command,
+    src: Content | Command,
     dst: str | os.PathLike[str],
     *,
     on_progress: OnProgress | None = None,
@@ -131,8 +138,24 @@ async def acopy(
         `receipt = await sluiceway.acopy("https://host/files/big.iso", ".")`
     """
     check_names("acopy", options, CopyKeywords)
-    command, text = (src, "-") if isinstance(src, Command) else (None, os.fspath(src))
-    checked = CopyOptions.for_one(text, os.fspath(dst), command, **options)
+    return await _acopy(src, dst, False, on_progress, options)
+
+
+async def _acopy(
+    src: Content | Command,
+    dst: str | os.PathLike[str],
+    own_thread: bool,
+    on_progress: OnProgress | None,
+    options: CopyKeywords,
+) -> Receipt:
+    """`own_thread`: content is read in this thread, and not in one of its own."""
+    command = src if isinstance(src, Command) else None
+    text, content = "-", None
+    if isinstance(src, str | os.PathLike):
+        text = os.fspath(src)
+    elif not isinstance(src, Command):
+        content = body_input(src)
+    checked = CopyOptions.for_one(text, os.fspath(dst), command, content, **options)
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(
             checked.network.transport(checked.reads, checked.writes)
@@ -150,7 +173,7 @@ async def acopy(
             )
             return await download(transport, job, on_progress)
         folder = await asyncio.to_thread(is_local_folder, checked)
-        source = await asyncio.to_thread(one_source, checked, transport, on_progress)
+        source = await asyncio.to_thread(one_source, checked, transport, on_progress, own_thread)
         stack.push_async_callback(source.aclose)
         target = one_target(checked, transport)
         stack.push_async_callback(target.aclose)
@@ -194,8 +217,8 @@ def copy_all(
         retries: of each object (8).
         unpack: "tar" reads `src` as one archive (a path, `-` or a URL; plain, gzip, bzip2 or xz)
             and copies its members while it arrives.
-        headers, token, from_headers, from_token, timeout (seconds), ca_file, client_cert, auth: as
-            for `copy`.
+        headers, token, from_headers, from_token, timeout (seconds), ca_file, client_cert, auth,
+            store_option: as for `copy`.
 
     Returns:
         The report: numbers of objects, bytes, seconds, and the failures.
@@ -236,6 +259,7 @@ async def acopy_all(
     """
     check_names("acopy_all", options, CopyAllKeywords)
     checked = CopyOptions.for_many(_text(src), _text(dst), **options)
+    src, dst = checked.source or src, checked.target or dst  # places with their options
     if checked.source and checked.target and checked.unpack is None:
         await asyncio.to_thread(refuse_overlap, checked.source, checked.target)
     own = await asyncio.to_thread(journal_keys, checked.source, checked.journal)

@@ -184,6 +184,8 @@ def _sending(
             # Without the empty header curl would send chunks all the same.
             command.add("-H", "Transfer-Encoding:", "-H", f"Content-Length: {options.size}")
         command.add("-H", f"Content-Type: {kind}")
+        if not options.force and side.headers.keys().isdisjoint(("if-match", "if-none-match")):
+            command.add("-H", "If-None-Match: *")
         if urlsplit(side.url).path.endswith("/"):
             side = replace(side, url=below(side.url, name))
     command.side(side)

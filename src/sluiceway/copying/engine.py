@@ -75,7 +75,7 @@ class CopyEngine:
         """Raises what the listing and the journal raise, after every begun object has ended."""
         self._began = time.monotonic()
         try:
-            empty = await self._rules.retry_policy.run(self._target.empty)
+            empty = await self._rules.retry_policy.run(self._target.empty, met=False)
             copier = ObjectCopier(
                 self._source,
                 self._target,

@@ -22,6 +22,7 @@ from functools import partial
 from sluiceway.copying.contract import CopyItem
 from sluiceway.copying.fingerprint_set import FingerprintSet, fingerprint
 from sluiceway.errors import BadRequest, NoSpace, SluiceError, StoreFailed
+from sluiceway.pipe.file_lock import HAS_LOCKS
 from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.worker_thread import in_thread
 
@@ -33,7 +34,7 @@ APPLICATION_ID = 0x536C754A  # marks the database as a journal: bytes 68 to 71 o
 BUSY_TIMEOUT = 10.0  # seconds to wait for another program that writes to the database
 # Elsewhere flock either does not exist or blocks SQLite's own locks on the same file. There SQLite
 # locks the database as a whole, and other programs can read it only after the run.
-USES_FLOCK = sys.platform == "linux"
+USES_FLOCK = sys.platform == "linux" and HAS_LOCKS
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 _MAGIC = b"SQLite format 3\0"

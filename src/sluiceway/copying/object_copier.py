@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from sluiceway.client.retry import ANSWERED, RetryPolicy, is_transient
+from sluiceway.client.retry import ANSWERED, RetryPolicy, is_transient, reached
 from sluiceway.copying.contract import CopyItem, CopySource, CopyTarget, Reading
 from sluiceway.copying.endpoints.verified_put import sha256_of
 from sluiceway.copying.journal import once_key
@@ -88,6 +88,7 @@ class ObjectCopier:
         self._source, self._target, self._rules = source, target, rules
         self._job_id, self._find_first = job_id, find_first
         self._on_moved, self._on_note = on_moved, on_note
+        self._met = False  # a side was reached at least once
 
     async def copy(self, item: CopyItem) -> CopyResult:
         """A failure of this object is a result; nothing is raised for it."""
@@ -96,7 +97,7 @@ class ObjectCopier:
         while True:
             attempts.count += 1
             try:
-                return await self._attempt(wanted, attempts)
+                result = await self._attempt(wanted, attempts)
             except SourceChanged as error:
                 if not wanted.version or not self._may_repeat(attempts):
                     return _failed(item, attempts, error)
@@ -112,10 +113,16 @@ class ObjectCopier:
                 self._on_note(f"{item.key}: {error.detail}; trying again in {wait:.1f} s")
             except Exception as error:  # a library's own: one object's failure stops no other
                 return _failed(item, attempts, StoreFailed(f"{type(error).__name__}: {error}"))
+            else:
+                self._met = True
+                return result
             await asyncio.sleep(wait)
 
     def _retry_in(self, error: SluiceError, attempts: _Attempts) -> float | None:
         """Seconds to wait before the next attempt; None to give up."""
+        self._met = self._met or reached(error)
+        if not self._met:
+            return None  # a closed port or a wrong name: waiting makes no address right
         if not self._may_repeat(attempts) or not is_transient(error):
             return None
         return self._rules.retry_policy.wait(error, attempts.count)

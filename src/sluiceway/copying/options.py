@@ -1,31 +1,37 @@
 """What a copy is asked to do, checked in one place before anything is opened or sent.
 
-`CopyKeywords` and `CopyAllKeywords` are the keyword arguments of `copy` and `copy_all`, so that
-editors and type checkers know them; `CopyOptions` is both, checked. Text only: knows nothing of
-files, sockets or time.
+`CopyOptions` is the keyword arguments of `copy` and `copy_all`, checked. Text only: knows nothing
+of files, sockets or time.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
-from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Literal, Unpack
 from urllib.parse import unquote, urlsplit
 
 from sluiceway.client.file_request import is_form
 from sluiceway.client.retry import DEFAULT_POLICY, FIRST_WAIT, MOST_ATTEMPTS, RetryPolicy
+from sluiceway.copying.arguments.keywords import (
+    CopyAllKeywords,
+    CopyKeywords,
+    FormFields,
+    SharedKeywords,
+)
+from sluiceway.copying.arguments.store_options import check_place, with_store_options
 from sluiceway.copying.filters import KeyFilter
 from sluiceway.copying.servers import Network, RemoteServer
 from sluiceway.errors import BadRequest
-from sluiceway.stores.registry import split_place
 from sluiceway.wire.headers.media_types import guess_type
 from sluiceway.wire.sizes import parse_size
 from sluiceway.wire.urls import is_place, is_url, parse_address
 
 if TYPE_CHECKING:
+    from sluiceway.client.bodies.inputs import BodyInput
     from sluiceway.client.local.command import Command
 
 __all__ = [
@@ -34,14 +40,8 @@ __all__ = [
     "MOST_JOBS",
     "MOST_RETRIES",
     "RETRIES",
-    "CopyAllKeywords",
-    "CopyKeywords",
     "CopyOptions",
-    "FormFields",
-    "check_names",
 ]
-
-FormFields = Mapping[str, str | Iterable[str]] | Iterable[tuple[str, str]]
 
 RETRIES = MOST_ATTEMPTS - 1
 # More than for one file: among thousands of objects, five failures in a row do happen.
@@ -68,45 +68,6 @@ _OWN_HEADERS = frozenset(
 )
 
 
-class _SharedKeywords(TypedDict, total=False):
-    """Of `copy` and `copy_all`."""
-
-    headers: Mapping[str, str] | None
-    token: str | None
-    from_headers: Mapping[str, str] | None
-    from_token: str | None
-    force: bool
-    retries: int
-    limit_rate: int | str | None
-    timeout: float | None
-    ca_file: str | None
-    client_cert: str | None
-    auth: str | None
-
-
-class CopyKeywords(_SharedKeywords, total=False):
-    """The keyword arguments of `copy` and `acopy`, which document them."""
-
-    name: str | None
-    type: str | None
-    form: FormFields | None
-    field: str | None
-    size: int | str | None
-    pack: str | None
-
-
-class CopyAllKeywords(_SharedKeywords, total=False):
-    """The keyword arguments of `copy_all` and `acopy_all`, which document them."""
-
-    jobs: int
-    journal: str | os.PathLike[str] | None
-    include: Iterable[str]
-    exclude: Iterable[str]
-    dry_run: bool
-    preserve: bool
-    unpack: str | None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyOptions:
     """One copy, checked.
@@ -117,6 +78,7 @@ class CopyOptions:
         reads: the source, where it is a server.
         writes: the destination, where it is a server.
         command: a program whose output is the source.
+        content: an open file, bytes or an iterable that is the source.
         network: timeouts (seconds), certificates and authentication.
         retry_policy: how often one transfer is tried, and the waits between.
         rate: bytes a second at most; None for no limit.
@@ -136,6 +98,7 @@ class CopyOptions:
     reads: RemoteServer | None = None
     writes: RemoteServer | None = None
     command: Command | None = None
+    content: BodyInput | None = None
     network: Network = dataclass_field(default_factory=Network)
     retry_policy: RetryPolicy = DEFAULT_POLICY
     rate: int | None = None
@@ -155,18 +118,26 @@ class CopyOptions:
 
     @classmethod
     def for_one(
-        cls, source: str, target: str, command: Command | None = None, **given: Unpack[CopyKeywords]
+        cls,
+        source: str,
+        target: str,
+        command: Command | None = None,
+        content: BodyInput | None = None,
+        **given: Unpack[CopyKeywords],
     ) -> CopyOptions:
         """The options of `copy`. Raises BadRequest."""
         pack, size, kind = given.get("pack"), given.get("size"), given.get("type")
         form, field = _pairs(given.get("form")), given.get("field")
-        if pack is not None and command is not None:
-            raise BadRequest("A command gives one file, and a zip is made of many")
+        in_hand = command is not None or content is not None
+        if pack is not None and in_hand:
+            raise BadRequest(
+                "A command, an open file or bytes give one file; a zip is made of many"
+            )
         if pack not in (None, "zip"):
             raise BadRequest('Files can be packed as "zip" only')
         if pack is not None and size is not None:
             raise BadRequest("The size of a zip follows from its files; leave out size")
-        if pack is None and command is None and not _far(source) and not _far(target):
+        if pack is None and not in_hand and not _far(source) and not _far(target):
             raise _no_url(source, target)
         options = cls._shared(source, target, RETRIES, given)
         writes = options.writes
@@ -187,8 +158,9 @@ class CopyOptions:
             options,
             writes=writes,
             command=command,
-            name=given.get("name"),
-            type=_plain(kind, "type"),
+            content=content,
+            name=given.get("name") or (content.name or None if content is not None else None),
+            type=_plain(kind or (content.type if content is not None else None), "type"),
             form=form,
             field=field,
             size=_size(size),
@@ -214,13 +186,21 @@ class CopyOptions:
         )
 
     @classmethod
-    def _shared(cls, source: str, target: str, retries: int, given: _SharedKeywords) -> CopyOptions:
+    def for_listing(cls, source: str, **given: Unpack[SharedKeywords]) -> CopyOptions:
+        """The options of a listing, and of deleting what it names. Raises BadRequest."""
+        return cls._shared(source, "", RETRIES, given)
+
+    @classmethod
+    def _shared(cls, source: str, target: str, retries: int, given: SharedKeywords) -> CopyOptions:
         retries = given.get("retries", retries)
         if not isinstance(retries, int) or not 0 <= retries <= MOST_RETRIES:
             raise BadRequest(f"The number of retries is a whole number from 0 to {MOST_RETRIES}")
+        source, target = (
+            with_store_options(side, given.get("store_option")) for side in (source, target)
+        )
         for side in (source, target):
             if is_place(side):
-                _check_place(side)
+                check_place(side)
         network = Network(
             given.get("timeout"), given.get("ca_file"), given.get("client_cert"), given.get("auth")
         )
@@ -263,21 +243,13 @@ class CopyOptions:
         """A local source, for people."""
         if self.command is not None:
             return "The command's output"
+        if self.content is not None:
+            return self.content.name or "The given content"
         return "Standard input" if path == "-" else path
 
     def type_of(self, name: str) -> str:
         """The media type of a file of this name."""
         return self.type or guess_type(name)
-
-
-def check_names(function: str, options: Mapping[str, object], keywords: type) -> None:
-    """Raises TypeError for a name that is no option, as Python does for written-out parameters.
-
-    A type checker knows the names by `Unpack`; at run time Python takes every name.
-    """
-    for name in options:
-        if name not in keywords.__annotations__:
-            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
 
 
 def _far(side: str) -> bool:
@@ -299,22 +271,8 @@ def _no_url(source: str, target: str) -> BadRequest:
     )
 
 
-def _check_place(side: str) -> None:
-    """Raises BadRequest for a place whose URL lacks the bucket or database."""
-    scheme = side.partition("://")[0].lower()
-    if scheme == "sqlite":
-        split_place(side)
-        return
-    parts = urlsplit(side)
-    if scheme in ("s3", "gs", "az") and not parts.netloc:
-        bucket = "container" if scheme == "az" else "bucket"
-        raise BadRequest(f"{scheme}:// names no {bucket}; write {scheme}://{bucket.upper()}/KEY")
-    if scheme in ("postgresql", "postgres") and not parts.netloc and not parts.path.strip("/"):
-        raise BadRequest(f"{scheme}:// names no database; write {scheme}://HOST/DATABASE/KEY")
-
-
 def _servers(
-    source: str, target: str, network: Network, given: _SharedKeywords
+    source: str, target: str, network: Network, given: SharedKeywords
 ) -> tuple[RemoteServer | None, RemoteServer | None]:
     """The sides that are servers, each with its headers."""
     reading, writing = is_url(source), is_url(target)

@@ -18,6 +18,7 @@ from sluiceway.client.http.transport import Transport
 from sluiceway.copying.contract import CopySource, CopyTarget
 from sluiceway.copying.endpoints.as_zip import ZipOfSource, zip_name
 from sluiceway.copying.endpoints.folder import FolderSource, FolderTarget
+from sluiceway.copying.endpoints.given import GivenObject, sized_content
 from sluiceway.copying.endpoints.http_source import HttpSource, RemoteObject
 from sluiceway.copying.endpoints.http_target import FormTarget, HttpTarget
 from sluiceway.copying.endpoints.local import LocalFiles, LocalObject, PathTarget
@@ -72,7 +73,10 @@ def check_folder(options: CopyOptions) -> None:
 
 
 def one_source(
-    options: CopyOptions, transport: Transport, on_progress: OnProgress | None
+    options: CopyOptions,
+    transport: Transport,
+    on_progress: OnProgress | None,
+    own_thread: bool = False,
 ) -> CopySource:
     """The source of `copy`. Blocking, for a moment. Raises BadRequest, SourceFailed."""
     path = options.source
@@ -80,6 +84,11 @@ def one_source(
         many = many_source(path, options, transport, Budget(MEMORY))
         name = options.name or zip_name(path)
         return ZipOfSource(many, path, name, options.type, on_progress)
+    if options.content is not None:
+        name = options.name_of(path) if options.writes is not None else options.name or ""
+        return GivenObject(
+            sized_content(options.content, options.size), name, options.type_of(name), own_thread
+        )
     if is_place(path):
         return StoreObject(open_place(path, Budget(MEMORY)), options.name, options.type)
     if options.reads is not None:

@@ -21,7 +21,7 @@ from sluiceway.stores.fanout.store import Destination, FanoutStore
 from sluiceway.stores.memory import MemoryStore
 from sluiceway.stores.registry import open_root, place_identity, split_place
 from sluiceway.wire.headers.parameters import TOKEN
-from sluiceway.wire.urls import is_place, is_url, origin, redact_url
+from sluiceway.wire.urls import is_place, is_url, joined, origin, redact_url
 
 if TYPE_CHECKING:
     from sluiceway.stores.relay.backend import Backend
@@ -67,8 +67,13 @@ def open_destination(settings: Settings, budget: Budget) -> Store:
         if identities[number] in identities[:number]:
             raise BadSetting(f"--to names {redact_url(place)} twice; name each place once")
     destinations = [
-        Destination(_store(place, settings, budget), required, redact_url(place))
-        for required, place in places
+        Destination(
+            _store(place, settings, budget),
+            required,
+            redact_url(place),
+            redact_url(place) if settings.relay_show_backend else _public_name(place, number),
+        )
+        for number, (required, place) in enumerate(places, 1)
     ]
     store = destinations[0].store if len(places) == 1 else FanoutStore(destinations, budget)
     if settings.redirect_downloads and not isinstance(store, SignedUrls):
@@ -100,6 +105,14 @@ def _split_kind(text: str) -> tuple[bool, str]:
     """Whether the place is required, and the place."""
     kind = _KIND.fullmatch(text)
     return (True, text) if kind is None else (kind[1] == "required", kind[2])
+
+
+def _public_name(place: str, number: int) -> str:
+    """What clients learn of one of several: its kind, and its number as --to has it."""
+    scheme = place.partition("://")[0].lower() if "://" in place else ""
+    kinds = {"http": "server", "https": "server", "s3": "bucket", "gs": "bucket", "az": "bucket"}
+    kinds |= {"postgresql": "database", "postgres": "database", "sqlite": "database", "": "folder"}
+    return f"{kinds.get(scheme, 'place')} {number}"
 
 
 def _identity(place: str, settings: Settings) -> str:
@@ -195,7 +208,18 @@ def _backend(place: str, settings: Settings) -> Backend:
             settings.relay_answer_timeout,
         ),
         trust=_trust(settings, url.address.url),
+        show=settings.relay_show_backend,
+        health=_health_url(settings.relay_health, url.address.url),
     )
+
+
+def _health_url(path: str | None, to: str) -> str | None:
+    if path is None:
+        return None
+    try:
+        return joined(to, path)
+    except BadRequest as error:
+        raise BadSetting(f"--relay-health: {error.detail}") from None
 
 
 def _trust(settings: Settings, url: str) -> Trust:

@@ -11,7 +11,6 @@ import ctypes
 import json
 import logging
 import os
-import resource
 import socket
 import sys
 import tempfile
@@ -21,12 +20,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from sluiceway.errors import SluiceError
+from sluiceway.pipe.file_lock import HAS_LOCKS
 from sluiceway.server.app import Sluiceway
 from sluiceway.server.destinations import display_name
+from sluiceway.server.door.platform_gaps import platform_gaps
 from sluiceway.server.http1.connection_limit import ConnectionLimit
 from sluiceway.server.http1.protocol import SluiceProtocol
 from sluiceway.server.settings import BadSetting, Settings
@@ -52,11 +58,15 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
 
     Raises BadSetting.
     """
+    if settings.workers > 1 and not HAS_LOCKS:
+        raise BadSetting("--workers: this system has no file locks; serve with one worker")
     tune_process()
     _log_to_stderr()
     app = Sluiceway(settings)
     _open_destination(app)
     _log_caveats(app)
+    for gap in platform_gaps():
+        log.info("this system has %s", gap)
     sock = _listen(settings)
     config = uvicorn.Config(
         "sluiceway.server.run:worker_app" if settings.workers > 1 else app,
@@ -150,8 +160,9 @@ def tune_process() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, KEPT_CHUNK)
     except (AttributeError, OSError):
         pass  # another C library: slower, but correct
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if resource is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _open_destination(app: Sluiceway) -> None:

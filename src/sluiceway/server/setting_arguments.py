@@ -35,6 +35,8 @@ class DestinationArguments(TypedDict, total=False):
     relay_field: str | Sequence[str]
     relay_header: str | Sequence[str]
     relay_answer_header: str | Sequence[str]
+    relay_show_backend: bool
+    relay_health: str | None
     relay_expect: bool
     relay_chunked: bool
     relay_connect_timeout: float

@@ -134,8 +134,8 @@ class Settings:
         0.0,
     )
     relay_url: str | None = _setting(
-        "Path (or URL) at the server of --to, with {key}, {filename}, {id} and the names of form "
-        "fields or query parameters: /books/{id}/file.",
+        "Path (or URL) at the server of --to, with {key}, {filename}, {upload} and the names of "
+        "form fields or query parameters: /books/{id}/file.",
         None,
     )
     relay_method: str | None = _setting(
@@ -158,6 +158,14 @@ class Settings:
         "Header of that server's answers to send on to clients besides the usual ones, such as "
         "X-Book-Id. Repeatable.",
         (),
+    )
+    relay_show_backend: bool = _setting(
+        "Let clients see that server's address, in its answers and in the names of destinations.",
+        False,
+    )
+    relay_health: str | None = _setting(
+        "Path (or URL) that /readyz asks with GET for a 2xx, instead of sending HEAD to --to.",
+        None,
     )
     relay_expect: bool = _setting(
         "Send Expect: 100-continue to that server before each file, and ask clients for the body "

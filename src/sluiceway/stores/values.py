@@ -147,11 +147,13 @@ class Reply:
         status: The HTTP status.
         headers: Names in lower case; only those that are safe to pass on.
         body: At most 1 MiB.
+        location: The URL it names, absolute, where clients must not learn it, too.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    location: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ them and writes only there. Knows nothing of HTTP or of stores.
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import mmap
 import os
 import time
 from collections import deque
 
 from sluiceway.errors import Exists, SluiceError, Unavailable
+from sluiceway.pipe.file_lock import HAS_LOCKS, try_lock_part, unlock_part
 from sluiceway.uploads.progress_index import ProgressIndex
 from sluiceway.uploads.progress_record import ProgressRecord, hash_id
 from sluiceway.uploads.states import ENDED, State
@@ -98,15 +98,13 @@ class ProgressTable:
         part = record.index // self._share
         if part == self._part:  # ours; to try our own lock would be to give it up
             return
-        try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, part)
-        except OSError:
+        if not try_lock_part(self._file, part):
             return  # its process lives
         try:
             if record.under_way and record.still():
                 _end_orphan(record)
         finally:
-            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, part)
+            unlock_part(self._file, part)
 
     @property
     def descriptor(self) -> int:
@@ -133,11 +131,10 @@ class ProgressTable:
     def _claim(self, parts: int) -> int:
         """Return the first part that no process holds. The kernel frees that of one that dies."""
         for part in range(parts):
-            try:
-                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, part)
-            except OSError:
-                continue
-            return part
+            if try_lock_part(self._file, part):
+                return part
+        if not HAS_LOCKS:
+            raise SluiceError("This system has no file locks; serve with one worker")
         raise SluiceError(
             f"All {parts} parts of the progress table are taken; is an old worker still ending?"
         )

@@ -7,7 +7,6 @@ and locks, nothing of apps.
 from __future__ import annotations
 
 import atexit
-import fcntl
 import hashlib
 import logging
 import os
@@ -17,6 +16,7 @@ import time
 from contextlib import suppress
 
 from sluiceway.errors import SluiceError, StoreFailed
+from sluiceway.pipe.file_lock import HAS_LOCKS, try_lock_part
 from sluiceway.uploads.progress import ProgressTable
 
 __all__ = ["open_shared_table"]
@@ -38,6 +38,8 @@ def open_shared_table(name: str) -> ProgressTable:
 
     A process must open a name once only: to close one descriptor of a file gives up all its locks.
     """
+    if not HAS_LOCKS:
+        return ProgressTable()
     try:
         return _opened(_path(name))
     except (OSError, SluiceError) as error:
@@ -100,7 +102,7 @@ def _remove_if_last(path: str, table: ProgressTable, pid: int) -> None:
     """No process is the last one while another holds a part."""
     if os.getpid() != pid or table.descriptor < 0:
         return  # a process that was forked since has a table of its own
-    with suppress(OSError):
-        fcntl.lockf(table.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, MOST_PROCESSES)
-        os.unlink(path)
+    if try_lock_part(table.descriptor, 0, MOST_PROCESSES):
+        with suppress(OSError):
+            os.unlink(path)
     table.close()

@@ -48,7 +48,9 @@ def disk(folder: Path, budget: Budget, required: bool = True) -> Destination:
 
 def relay(url: str, required: bool = True, headers: Mapping[str, str] | None = None) -> Destination:
     return Destination(
-        RelayStore(Backend(RelayUrl(url), headers=headers or {}, deadlines=SOON)), required, url
+        RelayStore(Backend(RelayUrl(url), headers=headers or {}, deadlines=SOON, show=True)),
+        required,
+        url,
     )
 
 

@@ -20,6 +20,7 @@ from sluiceway.pipe.source import Buffer, SourceSpent
 
 __all__ = [
     "SEND_PIECE",
+    "TEXT",
     "AsyncFile",
     "AsyncReadable",
     "OpenFile",

@@ -35,7 +35,7 @@ def unacknowledged(sock: SocketLike) -> int | None:
         import fcntl
 
         answer = fcntl.ioctl(sock.fileno(), SIOCOUTQ, bytes(4))
-    except (OSError, ValueError):  # closed meanwhile
+    except (ImportError, OSError, ValueError):  # no fcntl, or closed meanwhile
         return None
     (outstanding,) = struct.unpack("i", answer)
     return outstanding if isinstance(outstanding, int) else None

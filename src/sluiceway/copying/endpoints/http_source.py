@@ -32,7 +32,7 @@ from sluiceway.wire.headers.media_types import OCTET_STREAM, guess_type
 from sluiceway.wire.names import unseen_in
 from sluiceway.wire.urls import below, redact_url
 
-__all__ = ["HttpSource", "Listing", "RemoteObject"]
+__all__ = ["HttpSource", "Listing", "RemoteObject", "iso_seconds"]
 
 PAGE = 500  # entries asked for at once
 # Bytes of a listing's response: each of its 500 entries may have a key of 1 KiB, escaped twice.
@@ -108,8 +108,11 @@ def _readable_type(source: RemoteSource) -> str | None:
 class Listing:
     """GET /files of a server of this kind, below a prefix."""
 
-    def __init__(self, transport: Transport, server: RemoteServer) -> None:
-        self._transport, self._server = transport, server
+    def __init__(
+        self, transport: Transport, server: RemoteServer, token_option: str = FROM_TOKEN
+    ) -> None:
+        """`token_option`: names the options that give this server a token."""
+        self._transport, self._server, self._token_option = transport, server, token_option
         parts = urlsplit(server.url)
         before, found, path = (parts.path.rstrip("/") + "/").partition(FORM_END + "/")
         self.prefix: str = unquote(path)
@@ -141,7 +144,7 @@ class Listing:
                     "read from one"
                 )
             if head.status != 200:
-                raise refusal(head, await response.text(), FROM_TOKEN)
+                raise refusal(head, await response.text(), self._token_option)
             body = await response.whole(MOST_PAGE)
         if body is None:
             raise PeerFailed(
@@ -191,7 +194,7 @@ class HttpSource:
         after, seen, empty = "", False, 0
         while True:
             entries, omitted, following = await self._retry_policy.run(
-                partial(self._listing.page, after, PAGE)
+                partial(self._listing.page, after, PAGE), met=bool(after)
             )
             for entry in entries:
                 yield self._item(entry)
@@ -250,7 +253,7 @@ class HttpSource:
             key,
             size,
             str(tag) if usable else "",
-            _seconds(entry.get("modified")),
+            iso_seconds(entry.get("modified")),
             _unseen(key) or omitted_key(key, size),
         )
 
@@ -272,7 +275,8 @@ def _unseen(key: str) -> Omitted | None:
     return Omitted(key, "bad-name", detail)
 
 
-def _seconds(modified: object) -> float | None:
+def iso_seconds(modified: object) -> float | None:
+    """Seconds since the epoch of a date in a listing; None where it is none."""
     try:
         return datetime.fromisoformat(modified).timestamp() if isinstance(modified, str) else None
     except (ValueError, OverflowError):

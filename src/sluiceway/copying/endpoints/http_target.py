@@ -17,11 +17,11 @@ from sluiceway.client.http.exchange import Head
 from sluiceway.client.http.redirects import follow_redirects
 from sluiceway.client.http.transport import Transport
 from sluiceway.client.remote_source import RemoteSource, repr_promises
-from sluiceway.client.retry import ANSWERED, BUSY, RetryPolicy
+from sluiceway.client.retry import ANSWERED, ATTEMPTS, BUSY, RetryPolicy
 from sluiceway.client.upload import UploadJob, upload
 from sluiceway.copying.contract import CopyItem, Reading
 from sluiceway.copying.endpoints.http_source import IN_PLACE, WANT_DIGEST, Listing
-from sluiceway.copying.endpoints.verified_put import sha256_of
+from sluiceway.copying.endpoints.verified_put import receipt_for, sha256_of
 from sluiceway.copying.endpoints.webdav_folders import WebdavFolders
 from sluiceway.copying.servers import RemoteServer
 from sluiceway.errors import MethodNotAllowed, NotFound, SluiceError
@@ -35,6 +35,7 @@ __all__ = ["FormTarget", "HttpTarget"]
 
 SECOND_LOOKS = (0.1, 0.3)  # seconds before a HEAD that was answered 500 is repeated
 # What WebDAV servers answer to a PUT whose folder is missing: some, most (RFC 4918 9.7.1), nginx.
+CONDITIONS = frozenset({"if-match", "if-none-match"})  # one that the user sends stands alone
 FOLDER_MISSING = (404, 409, 500)
 
 _TYPE = re.compile(r"[\x20-\x7e]+")  # what a header, or the head of a form's part, may carry
@@ -106,10 +107,11 @@ class HttpTarget:
 
     async def put(self, key: str, reading: Reading, once: str, replace: bool) -> Receipt:
         headers, announced = dict(self._server.headers), reading.announced
+        own_condition = not headers.keys().isdisjoint(CONDITIONS)
+        if not replace and not own_condition:
+            headers["if-none-match"] = "*"
         if once:
             headers["idempotency-key"] = once
-            if not replace:
-                headers["if-none-match"] = "*"
             if announced:
                 headers["repr-digest"] = format_digest("sha-256", announced[0].value)
         shape = put_request(self._server.url, key, _type(reading))
@@ -119,9 +121,30 @@ class HttpTarget:
         try:
             return await upload(self._transport, job, reading.on_progress, reading.stages)
         except SluiceError as error:
+            if not once and not replace and not own_condition and _is_taken(error):
+                return await self._taken(error, reading, shape.url)
             if not once or not await self._created_folder(error, reading, shape):
                 raise
         return await upload(self._transport, job, reading.on_progress, reading.stages)
+
+    async def _taken(self, error: SluiceError, reading: Reading, url: str) -> Receipt:
+        """Something is there: raises that, unless it is this object, whose response got lost."""
+        if ATTEMPTS in error.members and reading.source.reopenable:
+            there = RemoteSource(self._transport, url, self._server.headers, retry_policy=IN_PLACE)
+            try:
+                await there.meet()
+                if there.length in (None, reading.source.length):
+                    sha256 = await sha256_of(there)
+                    if sha256 == await sha256_of(reading.source):
+                        size = reading.source.length or 0
+                        return receipt_for(reading, size, sha256, redact_url(url))
+            except SluiceError:
+                pass  # unknown: the refusal is the better answer
+            finally:
+                await there.aclose()
+        error.detail += "; --force (force=True) replaces what is there"
+        error.args = (error.detail,)
+        raise error
 
     async def _created_folder(
         self, error: SluiceError, reading: Reading, shape: FileRequest
@@ -191,6 +214,12 @@ class FormTarget:
 
     async def aclose(self) -> None:
         """The transport is its owner's."""
+
+
+def _is_taken(error: SluiceError) -> bool:
+    """412 is the answer to If-None-Match. 409 may mean a missing folder, but not with this code."""
+    status = error.members.get(ANSWERED)
+    return status == 412 or (status == 409 and error.members.get("answer_code") == "exists")
 
 
 def _type(reading: Reading) -> str:

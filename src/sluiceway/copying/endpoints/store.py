@@ -114,7 +114,7 @@ class StoreSource:
         after, seen = "", False
         while True:
             page = await self._retry_policy.run(
-                partial(self._store.list, self._prefix, after, PAGE)
+                partial(self._store.list, self._prefix, after, PAGE), met=bool(after)
             )
             seen = seen or bool(page.entries or page.omitted)
             for entry in page.entries:

@@ -1,6 +1,6 @@
 """GET /healthz and /readyz: liveness; readiness, which says whether an upload would succeed now.
 
-A folder gets one byte that is removed again, a bucket one small request, another server nothing.
+A folder gets one byte that is removed again, a bucket or another server one small request.
 Probes that arrive together share one check, and its result holds for a second: any client may
 probe, so a flood of probes costs as much as one.
 """
@@ -70,8 +70,6 @@ async def _why_not(store: Store) -> str | None:
     if isinstance(store, CompositeStore):
         found = await asyncio.gather(*(_why_not(each) for each in store.required_stores))
         return next((reason for reason in found if reason is not None), None)
-    if store.traits.remote:
-        return None  # only a file would show whether that server takes a file
     try:
         await _probe(store)
     except SluiceError as error:
@@ -83,6 +81,8 @@ async def _why_not(store: Store) -> str | None:
 async def _probe(store: Store) -> None:
     if isinstance(store, ReadinessProbed):
         await store.probe()
+    elif store.traits.remote:
+        return  # only a file would show whether that destination takes a file
     elif isinstance(store, HealthChecked) and store.traits.keeps != "bytes":
         await store.check()  # a draft of one byte would stay in this process and prove nothing
     else:

@@ -7,11 +7,15 @@ much is still unread. Linux only.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import socket
 import struct
-import termios
 from contextlib import suppress
+
+try:
+    import fcntl
+    import termios
+except ImportError:  # Windows: a client that left is noticed by the next read or write
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["PROTOCOL", "READER", "WHY", "hung_up", "peer_disconnected", "reset"]
 
@@ -32,7 +36,7 @@ def peer_disconnected(sock: socket.socket, missing: int | None) -> bool:
     `missing`: bytes of the body that were not read from the socket, None if unknown. A client may
     close its half after the last byte and wait for the response: only one that owes bytes has left.
     """
-    if TCP_INFO is None:
+    if TCP_INFO is None or fcntl is None:
         return False
     try:
         state = sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, 1)[0]

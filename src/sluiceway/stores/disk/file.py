@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import os
-import resource
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 from sluiceway.errors import NoSpace, StoreFailed
 from sluiceway.pipe.budget import Block
@@ -40,6 +44,7 @@ Publish = Callable[[str, str, Replace], None]
 
 _libc = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
 _O_DIRECT = getattr(os, "O_DIRECT", 0)
+_fdatasync = getattr(os, "fdatasync", os.fsync)  # macOS has none
 
 
 class Reserve:
@@ -117,6 +122,8 @@ class DraftFile:
 
         A file system's own limit shows only in the write that exceeds it.
         """
+        if resource is None:
+            return None
         most = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
         return None if most == resource.RLIM_INFINITY else most
 
@@ -150,7 +157,7 @@ class DraftFile:
         open, and perhaps never again.
         """
         self.make()
-        os.fdatasync(self._fd)
+        _fdatasync(self._fd)
         self._closed = _identity(self._fd)
         self._close()
 
@@ -239,7 +246,7 @@ class DraftFile:
 
     def synchronise(self) -> None:
         self.make()
-        os.fdatasync(self._fd)
+        _fdatasync(self._fd)
 
     def finish(self, size: int, key: str, metadata: Metadata, replace: Replace) -> Entry:
         """Make the object durable and visible.

@@ -7,13 +7,13 @@ ignored and the file served without name, type and digest. Blocking calls only.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from sluiceway.pipe.file_lock import lock_file
 from sluiceway.stores.contract import MOST_METADATA, Entry, Metadata
 from sluiceway.stores.disk.tree import PRIVATE, Tree
 from sluiceway.stores.metadata_json import metadata_from_json, metadata_to_json
@@ -68,7 +68,7 @@ def sidecar(tree: Tree, drafts: int, draft: str, key: str, note: bytes | None) -
         dir_fd=drafts,
     )
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock_file(file)
         os.write(file, note)
         os.fsync(file)
         yield

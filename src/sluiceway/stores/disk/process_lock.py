@@ -8,12 +8,12 @@ One lock serves all drafts of a store: a draft that waits needs no open file. Bl
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import secrets
 from contextlib import suppress
 
+from sluiceway.pipe.file_lock import lock_file, try_lock_file
 from sluiceway.stores.disk.tree import PRIVATE, Tree
 
 __all__ = ["DRAFTS", "ProcessLock"]
@@ -86,18 +86,14 @@ class ProcessLock:
                 0o600,
                 dir_fd=self._servers,
             )
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock_file(lock)
             if os.fstat(lock).st_nlink:
                 return name, lock
             os.close(lock)  # another process's sweep was faster than the lock
 
     @staticmethod
     def _is_held(lock: int) -> bool:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
+        return not try_lock_file(lock)
 
     @staticmethod
     def _files(folder: int) -> list[str]:

@@ -9,9 +9,9 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from sluiceway.errors import Exists, Forbidden, NotFound, PreconditionFailed, SluiceError
 from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.file_lock import HAS_LOCKS, lock_file
 from sluiceway.pipe.worker_thread import open_in_thread
 from sluiceway.stores.contract import (
     Draft,
@@ -65,6 +66,7 @@ class DiskStore:
         create_only=True,
         resumable=False,
         max_key_bytes=1024,
+        compare_and_swap=HAS_LOCKS,
         renames=True,
         readable_drafts=True,
     )
@@ -80,6 +82,7 @@ class DiskStore:
         self._process_lock = ProcessLock(self._tree)
         self._drafts = self._process_lock.drafts
         self._process_lock.sweep()
+        self._here = threading.RLock()  # between the threads of this process
 
     @property
     def root(self) -> str:
@@ -186,16 +189,17 @@ class DiskStore:
 
         Held for a few system calls only.
         """
-        lock = os.open(
-            PRIVATE,
-            os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC,
-            dir_fd=self._tree.fd,
-        )
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(lock)  # this releases the lock
+        with self._here:  # for systems without locks of files
+            lock = os.open(
+                PRIVATE,
+                os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC,
+                dir_fd=self._tree.fd,
+            )
+            try:
+                lock_file(lock)
+                yield
+            finally:
+                os.close(lock)  # this releases the lock
 
     def _check(self, key: str, replace: Replace) -> None:
         if replace.etag is None:

@@ -55,9 +55,14 @@ class BestEffortTarget:
     """A draft at one best-effort destination. `begin` makes the draft and may take its time."""
 
     def __init__(
-        self, display_name: str, budget: Budget, begin: Callable[[], Coroutine[Any, Any, Draft]]
+        self,
+        display_name: str,
+        budget: Budget,
+        begin: Callable[[], Coroutine[Any, Any, Draft]],
+        public_name: str = "",
     ) -> None:
         self.display_name = display_name
+        self.public_name: str = public_name or display_name
         self.entry: Entry | None = None  # set when it is published
         self.note: str | None = None  # why it was given up
         self._budget = budget
@@ -98,9 +103,13 @@ class BestEffortTarget:
             else:
                 self._counted += more
 
-    def give_up(self, reason: str) -> None:
+    def give_up(self, reason: str, private: str = "") -> None:
+        """`reason` reaches clients; `private` is the operator's, where it says more."""
         if self.entry is None and self.note is None:
-            self.note = f"best-effort destination {self.display_name} was given up: {reason}"
+            self.note = f"best-effort destination {self.public_name} was given up: {reason}"
+            log.warning(
+                "best-effort destination %s was given up: %s", self.display_name, private or reason
+            )
         self.stop()
 
     def stop(self) -> None:
@@ -124,7 +133,8 @@ class BestEffortTarget:
                     await self._step_added.wait()
                 await self._do(draft, self._steps.popleft())
         except (SluiceError, OSError) as error:
-            self.give_up(_reason(error))
+            public = error.public if isinstance(error, SluiceError) else "it failed"
+            self.give_up(public or _reason(error), _reason(error))
         except Exception:  # the upload goes on without this destination, whatever failed
             log.exception("best-effort destination %s", self.display_name)
             self.give_up("it failed")

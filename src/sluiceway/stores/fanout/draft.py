@@ -198,9 +198,9 @@ class FanoutDraft:
         entries = [target.entry for target in self._required if target.entry is not None]
         notes = [note for each in entries for note in each.notes]
         notes += [target.note for target in self._best_effort if target.note is not None]
-        results = [_result(each.display_name, True, each.entry, None) for each in self._required]
+        results = [_result(each.public_name, True, each.entry, None) for each in self._required]
         results += [
-            _result(each.display_name, False, each.entry, each.note) for each in self._best_effort
+            _result(each.public_name, False, each.entry, each.note) for each in self._best_effort
         ]
         # with several destinations no one's response is the response
         reply = entry.reply if len(results) == 1 else None
@@ -222,12 +222,12 @@ async def _pause(draft: Draft) -> None:
 
 
 def _result(
-    display_name: str, required: bool, entry: Entry | None, note: str | None
+    public_name: str, required: bool, entry: Entry | None, note: str | None
 ) -> DestinationResult:
     if entry is None or (reply := entry.reply) is None:
-        return DestinationResult(display_name, required, note=note)
+        return DestinationResult(public_name, required, note=note)
     location = reply.headers.get("location")
-    return DestinationResult(display_name, required, reply.status, location, note)
+    return DestinationResult(public_name, required, reply.status, location, note)
 
 
 def _with_copies(error: SluiceError, remaining: list[str]) -> SluiceError:

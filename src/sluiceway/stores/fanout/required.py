@@ -47,8 +47,11 @@ class RequiredTarget:
     display_name: str
     draft: Draft
 
-    def __init__(self, store: Store, display_name: str, upload: str, draft: Draft) -> None:
+    def __init__(
+        self, store: Store, display_name: str, upload: str, draft: Draft, public_name: str = ""
+    ) -> None:
         self.store, self.display_name, self.draft = store, display_name, draft
+        self.public_name: str = public_name or display_name
         self.entry: Entry | None = None  # set when it is published
         self._upload = upload
         self._replaced: ObjectReader | None = None  # the object that was there before

@@ -46,7 +46,8 @@ class Destination:
 
     store: Store
     required: bool
-    display_name: str  # for people: without secrets
+    display_name: str  # for operators: without secrets
+    public_name: str = ""  # for clients, who must not learn addresses; "": the same
 
 
 class FanoutStore:
@@ -85,7 +86,7 @@ class FanoutStore:
         async def begin(to: Destination) -> None:
             with naming(to.display_name):
                 draft = await to.store.draft(upload, size, self._request_for(to, upload_request))
-            targets[to] = RequiredTarget(to.store, to.display_name, upload, draft)
+            targets[to] = RequiredTarget(to.store, to.display_name, upload, draft, to.public_name)
 
         try:
             await run_all(begin(each) for each in self._required)
@@ -183,7 +184,10 @@ class FanoutStore:
     ) -> BestEffortTarget:
         request = self._request_for(to, upload_request)
         target = BestEffortTarget(
-            to.display_name, self._budget, lambda: to.store.draft(upload, size, request)
+            to.display_name,
+            self._budget,
+            lambda: to.store.draft(upload, size, request),
+            to.public_name,
         )
         self._running.add(target)
         target.task.add_done_callback(lambda _: self._running.discard(target))

@@ -1,4 +1,4 @@
-"""Where files go and how they are sent there, as the operator configured it. Data only."""
+"""Where files go and how they are sent there, as the operator configured it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from sluiceway.client.http.exchange import Deadlines
 from sluiceway.client.http.tls import Trust
+from sluiceway.stores.relay.addresses import HiddenAddresses
 from sluiceway.stores.relay.url_template import RelayUrl
 
 __all__ = ["Backend"]
@@ -29,3 +30,10 @@ class Backend:
     chunked: bool = False  # do not derive a file's length from the length of its form
     deadlines: Deadlines = field(default_factory=Deadlines)
     trust: Trust = field(default_factory=Trust)
+    show: bool = False  # clients may learn its address
+    # What a probe of readiness asks; None: HEAD of the URL's host and plain path.
+    health: str | None = None
+
+    def hidden(self, answered: str) -> HiddenAddresses | None:
+        """What clients must not see in a response; `answered` is the URL that it came from."""
+        return None if self.show else HiddenAddresses((self.url.address.url, answered))

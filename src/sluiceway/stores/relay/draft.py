@@ -192,7 +192,7 @@ class RelayDraft:
     def _url(self, fields: list[tuple[str, str]], plan: RelayRequest) -> str:
         request = self._upload_request
         values = {
-            "id": self._files.upload,
+            "upload": self._files.upload,
             **request.values,
             **dict(fields),
             "key": request.key,
@@ -274,14 +274,15 @@ class RelayDraft:
             return await answer.read(MOST_RESPONSE)
 
     def _error(self, response: Response) -> SluiceError:
-        return map_response(response, self._backend.answer_headers)
+        return map_response(response, self._backend)
 
     def _entry(self, key: str, metadata: Metadata, response: Response) -> Entry:
         head = response.head
         etag = head.headers.get("etag", "").removeprefix("W/").strip('"')
         reply = None
         if not response.cut:
-            reply = passable(head, response.body, self._backend.answer_headers)
+            hide = self._backend.hidden(head.url)
+            reply = passable(head, response.body, self._backend.answer_headers, hide)
         notes = ("The destination's answer was too long to be passed on",) if reply is None else ()
         return Entry(
             key, self.written, etag or metadata.sha256 or "", time.time(), metadata, reply, notes

@@ -6,24 +6,22 @@ a 502.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sluiceway.client.http.error_responses import refusal
 from sluiceway.client.http.exchange import Response
 from sluiceway.client.http.redirects import redirect_target
 from sluiceway.errors import BadForm, NotFound, PeerFailed, Refused, SluiceError
+from sluiceway.stores.relay.backend import Backend
 from sluiceway.stores.relay.response import passable
 from sluiceway.wire.urls import redact_url
 
 __all__ = ["addresses_hidden", "keeps_none", "map_response", "more_follows"]
 
 
-def map_response(response: Response, answer_headers: Collection[str]) -> SluiceError:
-    """The error for a response that is no success.
-
-    `answer_headers` are passed on with a refusal.
-    """
+def map_response(response: Response, backend: Backend) -> SluiceError:
+    """The error for a response that is no success."""
     head, place = response.head, redact_url(response.head.url)
     if 200 <= head.status < 300:
         return PeerFailed(
@@ -42,7 +40,7 @@ def map_response(response: Response, answer_headers: Collection[str]) -> SluiceE
     # A status counts without its body: an early refusal is often followed by a reset.
     body = b"" if response.cut or response.error is not None else response.body
     text = refusal(head, body.decode("utf-8", "replace")).detail
-    reply = passable(head, body, answer_headers)
+    reply = passable(head, body, backend.answer_headers, backend.hidden(head.url))
     return Refused(text, head.status, reply.headers, reply.body, answered=head.status)
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from sluiceway.client.http.exchange import Head
 from sluiceway.errors import BadRequest
 from sluiceway.stores.contract import Reply
+from sluiceway.stores.relay.addresses import HiddenAddresses
 from sluiceway.wire.urls import located
 
 __all__ = ["NEVER", "passable"]
@@ -74,11 +75,13 @@ NEVER = frozenset(
 REFERENCES = ("location", "content-location")
 
 
-def passable(head: Head, body: bytes, more: Collection[str] = ()) -> Reply:
+def passable(
+    head: Head, body: bytes, more: Collection[str] = (), hide: HiddenAddresses | None = None
+) -> Reply:
     """The part of a response that may be passed on.
 
-    `more` are header names in lower case that the operator allows besides. Relative references
-    become absolute: they are relative to that server, not to this one.
+    `more` are header names in lower case that the operator allows besides; `hide` takes addresses
+    out. Relative references become absolute: they are relative to that server, not to this one.
     """
     # RFC 9110 7.6.1: these belong to the connection
     named = {name.strip().lower() for name in head.headers.get("connection", "").split(",")}
@@ -93,7 +96,12 @@ def passable(head: Head, body: bytes, more: Collection[str] = ()) -> Reply:
                 headers[name] = _resolved(head.url, headers[name])
             except BadRequest:
                 del headers[name]
-    return Reply(head.status, headers, body)
+    location = headers.get("location")
+    if hide is not None:
+        public = hide.body(body, headers)
+        headers = hide.headers(headers, was_changed=public != body)
+        body = public
+    return Reply(head.status, headers, body, location)
 
 
 def _resolved(url: str, reference: str) -> str:

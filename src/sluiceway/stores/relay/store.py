@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
 from sluiceway.client.http.transport import Transport
+from sluiceway.client.retry import UNREADABLE
 from sluiceway.errors import PeerFailed
 from sluiceway.pipe.budget import Budget, Reservation
 from sluiceway.stores.contract import (
@@ -22,7 +23,7 @@ from sluiceway.stores.relay.backend import Backend
 from sluiceway.stores.relay.draft import FIRST, FormFiles, RelayDraft
 from sluiceway.stores.relay.errors import addresses_hidden, keeps_none
 from sluiceway.stores.relay.request import check_repeated_fields
-from sluiceway.wire.urls import origin
+from sluiceway.wire.urls import origin, redact_url
 
 __all__ = ["RelayStore"]
 
@@ -86,7 +87,7 @@ class RelayStore:
         those instead.
         """
         reply, to = entry.reply, self.backend.url.address.url
-        place = reply.headers.get("location") if reply is not None and reply.status == 201 else None
+        place = reply.location if reply is not None and reply.status == 201 else None
         if reply is None or place is None or origin(place) != origin(to) or _covers(place, to):
             return False
         headers = dict(self.backend.headers)
@@ -101,6 +102,30 @@ class RelayStore:
                 return 200 <= answer.head.status < 300 or answer.head.status in (404, 410)
         except (PeerFailed, TimeoutError):
             return False
+
+    async def probe(self) -> None:
+        """Ask the destination: its health URL, which must answer 2xx, else HEAD of its own URL.
+
+        Without a health URL every answer below 500 will do: the server is there, and only a file
+        would show more. Raises PeerFailed, Unavailable; clients learn no address.
+        """
+        backend, health = self.backend, self.backend.health
+        url = backend.url.probed if health is None else health
+        headers = backend.headers if origin(url) == origin(backend.url.address.url) else {}
+        transport = await self._open()
+        with addresses_hidden():
+            try:
+                async with transport.ask(
+                    "HEAD" if health is None else "GET", url, headers
+                ) as response:
+                    status = response.head.status
+            except PeerFailed as error:
+                # Some servers send a body with their answer to HEAD; they are there all the same.
+                if health is None and UNREADABLE in error.members:
+                    return
+                raise
+            if status >= (500 if health is None else 300):
+                raise PeerFailed(f"{redact_url(url)} answered {status}, and is not ready")
 
     async def aclose(self) -> None:
         transport, self._transport = self._transport, None

@@ -49,12 +49,16 @@ class RelayUrl:
             ) from None
         if any(not name for name in self.names):
             raise BadRequest(
-                "{} in the URL has no name; write {key}, {filename}, {id} or a field's name"
+                "{} in the URL has no name; write {key}, {filename} or the name of a field"
             )
         host = urlsplit(target).netloc
         if "{" in host:
             raise BadRequest("The host of the URL cannot depend on values from clients")
         parse_address(_hidden(target))
+        # For a look at the server: the path as far as it is the same for all files.
+        self.probed: str = _ascii(target).partition("{")[0].partition("?")[0]
+        if self.names:
+            self.probed = self.probed.rpartition("/")[0] + "/"
         # True: the URL names one resource. False: keys are appended to its path.
         self.exact: bool = path is not None or bool(self.names)
         pieces = string.Formatter().parse(_ascii(target))
