@@ -25,7 +25,7 @@ from bench.stored import MIB, clean_place
 from bench.table import RATE, compare
 from bench.throughput import Bench, send
 
-__all__ = ["object_rows"]
+__all__ = ["BUCKET", "KEYS", "object_rows", "ours_into_s3"]
 
 SIZE = 256 * MIB
 BUCKET = "benched"
@@ -51,7 +51,7 @@ def object_rows(bench: Bench, wanted: Wanted) -> Result:
         with (
             program(bench, "swift.py", str(place / "swift")) as swift,
             _peers(bench, endpoint := line_of(swift)) as peers,
-            _ours(bench, endpoint, place / "ours") as server,
+            ours_into_s3(bench, endpoint, place / "ours") as server,
         ):
             for number in range(bench.rounds + 1):
                 ours = send(server, replace(OURS_NONE, path="/files/{name}"), source, "upload")
@@ -104,7 +104,8 @@ def _peers(bench: Bench, endpoint: str) -> Iterator[dict[str, subprocess.Popen[s
 
 
 @contextmanager
-def _ours(bench: Bench, endpoint: str, place: Path) -> Iterator[Server]:
+def ours_into_s3(bench: Bench, endpoint: str, place: Path) -> Iterator[Server]:
+    """Our server in front of the bucket."""
     place.mkdir(parents=True)
     port = free_port()
     options = [

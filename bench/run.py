@@ -24,6 +24,7 @@ if not __package__:
 
 from bench.contenders import FORMS, OURS_FORM, OURS_NONE, OURS_SHA, RAWS, Contender  # noqa: E402
 from bench.database import database_rows  # noqa: E402
+from bench.django_forms import django_rows  # noqa: E402
 from bench.earlier import earlier_rows, make_earlier  # noqa: E402
 from bench.live import LIVE, PLAIN, live_rows  # noqa: E402
 from bench.machine import describe, file_system  # noqa: E402
@@ -82,6 +83,7 @@ def groups_of(
         "sending": sending_rows,
         "database": database_rows,
         "objects": object_rows,
+        "django": django_rows,
         "restore": restore_rows,
         "earlier": lambda bench, wanted: earlier_rows(bench, wanted, earlier),
     }

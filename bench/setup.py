@@ -22,6 +22,8 @@ PEERS = (
     "python-multipart",
     "gunicorn",
     "Flask",
+    "Django",
+    "django-storages",
     "aiohttp",
     "requests",
     "requests-toolbelt",

@@ -23,7 +23,6 @@ from interop.django_stories import (
     Story,
     a_field_with_another_storage,
     a_form_that_is_not_valid,
-    a_view_that_only_looks,
     an_async_view,
     an_image_field,
     names_that_are_taken,
@@ -50,18 +49,12 @@ def modes(site: Shop) -> list[tuple[str, int]]:
     return sorted((path.name.partition("_")[0], path.stat().st_mode) for path in (*files, *folders))
 
 
-# Those that need most of a store; all of them under torture.
-FIRST = {
-    a_field_with_another_storage,
-    an_image_field,
-    names_that_are_taken,
-    a_form_that_is_not_valid,
-    a_view_that_only_looks,
-}
-SOME = [
-    pytest.param(story, marks=() if story in FIRST else pytest.mark.torture, id=story.__name__)
-    for story in STORIES
-]
+def some(*quick: Story) -> list[Any]:
+    """All stories; those that need most of a store run in `make test`, the others under torture."""
+    return [
+        pytest.param(story, marks=() if story in quick else pytest.mark.torture, id=story.__name__)
+        for story in STORIES
+    ]
 
 
 def stored_in(place: str) -> dict[str, Any]:
@@ -69,6 +62,28 @@ def stored_in(place: str) -> dict[str, Any]:
     options = {"to": place, "memory_budget": "20MiB", "base_url": "/media/"}
     storage = {"BACKEND": "sluiceway.django.Storage", "OPTIONS": options}
     return {**OURS, "STORAGES": {"default": storage}}
+
+
+def other_in_s3(settings: dict[str, Any], s3: Objects, bucket: str) -> dict[str, Any]:
+    """The same, and the field with another storage has one of django-storages."""
+    options = {
+        "bucket_name": bucket,
+        "endpoint_url": s3.endpoint,
+        "access_key": s3.env["AWS_ACCESS_KEY_ID"],
+        "secret_key": s3.env["AWS_SECRET_ACCESS_KEY"],
+        "region_name": "us-east-1",
+        "addressing_style": "path",
+        "file_overwrite": False,
+    }
+    other = {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options}
+    return {**settings, "STORAGES": {**settings["STORAGES"], "other": other}}
+
+
+def made_table(database: Database) -> str:
+    name = database.fresh()
+    place = f"{database.url}&table={name}"
+    subprocess.run([sys.executable, "-m", "sluiceway", "init", place], check=True)
+    return name
 
 
 @pytest.fixture(scope="module")
@@ -94,19 +109,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory: pytest.TempPathFactory, s3: Objects) -> Iterator[tuple[Shop, str]]:
     name, other = s3.fresh(), s3.fresh()
-    settings = stored_in(s3.url(name, "media"))
-    settings["STORAGES"]["other"] = {
-        "BACKEND": "storages.backends.s3.S3Storage",  # django-storages
-        "OPTIONS": {
-            "bucket_name": other,
-            "endpoint_url": s3.endpoint,
-            "access_key": s3.env["AWS_ACCESS_KEY_ID"],
-            "secret_key": s3.env["AWS_SECRET_ACCESS_KEY"],
-            "region_name": "us-east-1",
-            "addressing_style": "path",
-            "file_overwrite": False,
-        },
-    }
+    settings = other_in_s3(stored_in(s3.url(name, "media")), s3, other)
     with shop(tmp_path_factory.mktemp("s3") / "site", settings, s3.env) as site:
         yield site, name
 
@@ -115,10 +118,9 @@ def bucket(tmp_path_factory: pytest.TempPathFactory, s3: Objects) -> Iterator[tu
 def table(
     tmp_path_factory: pytest.TempPathFactory, database: Database
 ) -> Iterator[tuple[Shop, str]]:
-    name = database.fresh()
-    place = f"{database.url}&table={name}"
-    subprocess.run([sys.executable, "-m", "sluiceway", "init", place], check=True)
-    with shop(tmp_path_factory.mktemp("postgres") / "site", stored_in(place)) as site:
+    name = made_table(database)
+    settings = stored_in(f"{database.url}&table={name}")
+    with shop(tmp_path_factory.mktemp("postgres") / "site", settings) as site:
         yield site, name
 
 
@@ -130,7 +132,7 @@ def test_a_folder_with_drafts_is_as_djangos_own(stock: Run, folder: Shop, story:
     assert not list(folder.temporary.iterdir())
 
 
-@pytest.mark.parametrize("story", SOME)
+@pytest.mark.parametrize("story", some(a_field_with_another_storage, names_that_are_taken))
 def test_a_bucket_is_as_a_folder_of_django(
     stock: Run, bucket: tuple[Shop, str], s3: Objects, story: Story
 ) -> None:
@@ -142,7 +144,7 @@ def test_a_bucket_is_as_a_folder_of_django(
     assert not list(site.temporary.iterdir())
 
 
-@pytest.mark.parametrize("story", SOME)
+@pytest.mark.parametrize("story", some(an_image_field))
 def test_a_database_is_as_a_folder_of_django(
     stock: Run, table: tuple[Shop, str], database: Database, story: Story
 ) -> None:
@@ -205,9 +207,11 @@ def test_parts_go_to_the_name_of_the_field_while_the_form_arrives(
 @pytest.mark.parametrize(
     ("path", "field", "saved"),
     [
-        ("form/called", "called", "media/called/A book/a.bin"),
+        pytest.param(
+            *("form/called", "called", "media/called/A book/a.bin"), marks=pytest.mark.torture
+        ),
         ("plainly", "file", "media/plain/a.bin"),
-        ("form/magic", "spell", "media/magic/a.bin"),
+        pytest.param(*("form/magic", "spell", "media/magic/a.bin"), marks=pytest.mark.torture),
     ],
     ids=["a function names it", "the view names it and reads all of it", "a validator reads"],
 )

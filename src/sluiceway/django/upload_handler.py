@@ -33,9 +33,15 @@ class UploadHandler(MemoryFileUploadHandler):
     what is not saved is discarded at the end of the request. Where no storage of the site is ours,
     or its drafts cannot be read back, it is a temporary file as with Django's own handler.
 
+    Attributes:
+        files: The drafts of this request so far, of which the last one may still arrive. Each has
+            `received` and `kept`, in bytes.
+
     Example:
         FILE_UPLOAD_HANDLERS = ["sluiceway.django.UploadHandler"]
     """
+
+    files: list[UnsavedFile]
 
     # Bytes that the parser reads at once: its cost a GiB falls from 64 KiB on.
     chunk_size = 1 << 20
@@ -43,7 +49,7 @@ class UploadHandler(MemoryFileUploadHandler):
     def __init__(self, request: HttpRequest | None = None) -> None:
         super().__init__(request)
         self.file: Any  # the one under way; Django closes it when it gives up
-        self._files: list[UnsavedFile] | None = None  # all of the request, to be discarded
+        self.files = []
         self._progress: FileProgress | None = None  # of the file under way, if it is watched
 
     def expect_save(self, field_name: str | None, file_name: str) -> ExpectedSave:
@@ -120,12 +126,10 @@ class UploadHandler(MemoryFileUploadHandler):
 
     def _discard_at_end(self, file: UnsavedFile) -> None:
         """Django closes the request when it has answered; some files it does not know of."""
-        if self._files is None:
-            self._files = []
-            if self.request is not None:
-                close = _closing(self.request.close, self._files)
-                self.request.close = close  # type: ignore[method-assign]
-        self._files.append(file)
+        if not self.files and self.request is not None:
+            close = _closing(self.request.close, self.files)
+            self.request.close = close  # type: ignore[method-assign]
+        self.files.append(file)
 
 
 def _closing(close: Any, files: list[UnsavedFile]) -> Any:

@@ -1,0 +1,1 @@
+"""The app of `django_app`: one model with one file."""
