@@ -16,6 +16,7 @@ import httpx
 import pytest
 import requests
 from fastapi import APIRouter, Depends, FastAPI, File, Form, Request, UploadFile
+from fastapi.routing import APIRoute
 
 from fix_taking import noise
 from fix_uvicorn import UvicornApp, uvicorn
@@ -93,6 +94,41 @@ async def test_openapi_may_be_asked_before_the_app_starts() -> None:
             "/shelf/book", data={"title": "T"}, files={"file": ("a.bin", DATA)}
         )
     assert answer.json()["live"] is True
+
+
+class TimedRoute(APIRoute):
+    """A route class as FastAPI's docs have it: with a request of its own."""
+
+    def get_route_handler(self) -> Any:
+        handler = super().get_route_handler()
+
+        async def timed(request: Request) -> Any:
+            return await handler(Request(request.scope, request.receive))
+
+        return timed
+
+
+@pytest.mark.parametrize("kind", ["route class", "added twice"])
+async def test_unusual_apps_work_as_before(kind: str) -> None:
+    app = FastAPI()
+    sub = FastAPI()
+    if kind == "route class":
+        sub.router.route_class = TimedRoute
+    else:
+        add(sub)
+
+    @sub.post("/book")
+    async def book(title: Annotated[str, Form()], file: LiveUpload) -> list[Any]:
+        return [title, file.live, hashlib.sha256(await file.read()).hexdigest()]
+
+    app.mount("/sub", sub)
+    add(app)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        answer = await client.post(
+            "/sub/book", data={"title": "T"}, files={"file": ("a.bin", DATA)}
+        )
+    assert answer.json() == ["T", kind == "added twice", SHA]
 
 
 async def form(parts: Annotated[Parts, Depends(Parts)]) -> Parts:

@@ -7,6 +7,7 @@ if an app uses it.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from typing import Any
@@ -23,6 +24,8 @@ from sluiceway.starlette.parts import Parts, parts
 from sluiceway.wire.headers.media_types import essence
 
 __all__ = ["make_routes_live"]
+
+log: logging.Logger = logging.getLogger("sluiceway")
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -79,8 +82,12 @@ class _ReadForm:
 
 
 def _make_live(route: Any, plan: FormPlan) -> None:
-    from fastapi.routing import request_response
+    from fastapi.routing import APIRoute, request_response
 
+    if type(route).get_route_handler is not APIRoute.get_route_handler:
+        # a route class of the app's own hands on a request of its own, which would not be live
+        log.debug("%s is not live: its route is a %s", route.path, type(route).__name__)
+        return
     make_handler = route.get_route_handler
 
     def make_live_handler() -> Handler:
@@ -92,6 +99,8 @@ def _make_live(route: Any, plan: FormPlan) -> None:
 
 def _live_handler(handler: Handler, plan: FormPlan) -> Handler:
     async def live(request: Request) -> Response:
+        if isinstance(request, _LiveFormRequest):
+            return await handler(request)  # `add` of the app and of the one around it
         if essence(request.headers.get("content-type", "")) != "multipart/form-data":
             return await handler(request)  # which says in FastAPI's words what is missing
         form = await parts(request).collect(plan)
