@@ -244,11 +244,17 @@ def test_each_stored_file_is_reported_once_despite_retries(
 def test_cancel_stops_the_upload(
     shelf: Callable[..., Page], slow: Slow, make_file: MakeFile
 ) -> None:
-    """The button below the item ends it; nothing is stored and no done event comes."""
+    """The button below the item ends it; nothing is stored and no done event comes.
+
+    Before that the item shows the file's name, the speed and the time left.
+    """
     server = slow(rate=3e6)
     page = shelf(server.url)
     drop(page, make_file("emma.epub", 30_000_000))
     expect(page.locator("sluice-drop .status")).to_contain_text("arrived at the destination: ")
+    expect(page.locator("sluice-drop .name")).to_have_text("emma.epub")
+    pace = re.compile(r"[\d.]+ [kM]B/s · (?:about \d+ s|a few seconds) left$")
+    expect(page.locator("sluice-drop .status")).to_have_text(pace)
     page.get_by_role("button", name="Cancel").click()
 
     expect(page.locator("sluice-drop .status")).to_have_text("cancelled, nothing was stored")

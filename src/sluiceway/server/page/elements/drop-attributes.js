@@ -25,7 +25,7 @@ export function targetOf(element, texts) {
     uploads: uploads === null ? beside : absolute(uploads),
     texts,
     token: element.getAttribute("token") ?? undefined,
-    part: element.getAttribute("file-field") ?? undefined,
+    fileField: element.getAttribute("file-field") ?? undefined,
     fields: data.map(({ name, value }) => [name.slice(5), value]),
   };
 }

@@ -16,7 +16,7 @@ import { connectionLost, fileGone, problemOfAnswer, problemOfCode } from "../tex
  * @property {string} uploads URL below which uploads report their progress
  * @property {import("../texts/texts.js").Texts} texts for what went wrong
  * @property {string} [token]
- * @property {string} [part] name of the form part that holds the file
+ * @property {string} [fileField] name of the form field that holds the file
  * @property {[string, string][]} [fields] sent before the file
  * @property {boolean} [asks] a person decides on names that are taken
  */
@@ -202,7 +202,7 @@ export class Upload extends EventTarget {
     const form = new FormData();
     for (const [name, value] of this.target.fields ?? []) form.append(name, value);
     // With the folders it lay in, as browsers send it for <input webkitdirectory>.
-    form.append(this.target.part ?? "file", this.file, this.path);
+    form.append(this.target.fileField ?? "file", this.file, this.path);
     return form;
   }
 
