@@ -66,6 +66,13 @@ def relay_stream() -> tuple[str, int]:
     return answer.text, answer.status_code
 
 
+@app.post("/copy")
+def copy() -> str:
+    """To the server or the file that the query names."""
+    to = request.args.get("to", os.environ["BACKEND"])
+    return str(sluiceway.copy(request.files["file"], to, force=True).size)
+
+
 @app.post("/save")
 def save() -> str:
     request.files["file"].save(os.path.join(os.environ["FOLDER"], "saved.bin"))

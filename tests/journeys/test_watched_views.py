@@ -10,6 +10,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,34 @@ def test_the_bar_of_a_view_follows_its_backend(app: WsgiApp, backend: Backend, p
         assert wire.answer().status == 201
     assert ended(app, upload) == ("complete", None)
     assert seen(app, upload)["kept"] == whole
+
+
+def test_a_copy_to_a_server_moves_the_bar(app: WsgiApp, backend: Backend) -> None:
+    """`sluiceway.copy` says what the other server has acknowledged."""
+    act, upload = Stopping(), new_id()
+    with backend.does(act), Wire(app.port) as wire, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(Sending(wire, "/copy", upload).rest)
+        eventually(lambda: seen(app, upload).get("kept", 0) >= STOP - NEAR, "it nears the stop")
+        assert seen(app, upload)["kept"] <= STOP + NEAR
+        act.goes_on.set()
+        act.answers.set()
+        assert answer.result(30) == 200
+    assert ended(app, upload) == ("complete", None)
+    assert seen(app, upload)["kept"] == SIZE
+
+
+def test_a_copy_to_a_file_moves_the_bar(app: WsgiApp, tmp_path: Path) -> None:
+    """`forwarded` while it is written; `kept` when the copy has confirmed it."""
+    upload = new_id()
+    with Wire(app.port) as wire:
+        sending = Sending(wire, f"/copy?to={tmp_path / 'copied.bin'}", upload, 8 * MB)
+        sending.send(5 * MB)
+        while seen(app, upload).get("forwarded", 0) < 4 * MB:
+            sending.send(10_000)  # a copy reports at most ten times a second, when bytes come
+        assert seen(app, upload)["kept"] < 4 * MB
+        assert sending.rest() == 200
+    assert ended(app, upload) == ("complete", None)
+    assert (tmp_path / "copied.bin").stat().st_size == 8 * MB
 
 
 def test_the_bar_of_a_spooled_file_counts_what_is_sent_on(app: WsgiApp, backend: Backend) -> None:

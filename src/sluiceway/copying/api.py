@@ -19,7 +19,7 @@ from sluiceway.client.local.files import files_below
 from sluiceway.copying.arguments.keywords import CopyAllKeywords, CopyKeywords, check_names
 from sluiceway.copying.contract import CopySource, CopyTarget
 from sluiceway.copying.curl import CurlLine, curl_line
-from sluiceway.copying.endpoints.given import any_thread
+from sluiceway.copying.endpoints.given import any_thread, moving_the_bar
 from sluiceway.copying.endpoints.preserved import copy_folders, with_attributes
 from sluiceway.copying.engine import CopyEngine
 from sluiceway.copying.in_order import copy_in_order
@@ -156,6 +156,8 @@ async def _acopy(
     elif not isinstance(src, Command):
         content = body_input(src)
     checked = CopyOptions.for_one(text, os.fspath(dst), command, content, **options)
+    if content is not None:
+        on_progress = moving_the_bar(content, on_progress, checked.writes is not None)
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(
             checked.network.transport(checked.reads, checked.writes)

@@ -161,7 +161,10 @@ class FileProgress:
         self._request.count_files()
 
     def hand_on(self, size: int, kept: int) -> None:
-        """A store has taken the first `size` bytes and keeps `kept` of them, in a draft."""
+        """A destination has taken the first `size` bytes and acknowledged `kept` of them.
+
+        The last one counts when it has confirmed all.
+        """
         self.forwarded = max(self.forwarded, min(size, self.taken))
         self.kept = max(self.kept, min(kept, self.forwarded - 1))
         self._request.count_files()

@@ -42,9 +42,19 @@ class Readable(Protocol):
 
 
 class SentBytes(Protocol):
-    """What wants to know how much of a file an HTTP library has sent: `progress` of the file."""
+    """What wants to know how far a file was sent: `progress` of a file that somebody watches."""
 
-    def sent(self, size: int) -> None: ...
+    def sent(self, size: int) -> None:
+        """An HTTP library has taken `size` more bytes."""
+        ...
+
+    def hand_on(self, size: int, kept: int) -> None:
+        """A destination has taken the first `size` bytes, and acknowledged `kept` of them."""
+        ...
+
+    def keep(self, size: int) -> None:
+        """A destination has confirmed that it keeps the first `size` bytes."""
+        ...
 
 
 class AsyncReadable(Protocol):

@@ -18,12 +18,13 @@ from sluiceway.client.bodies.inputs import BodyInput
 from sluiceway.client.bodies.open_files import TEXT, AsyncFile, SentBytes
 from sluiceway.copying.contract import CopyItem, Reading
 from sluiceway.errors import BadRequest, SluiceError, SourceChanged, SourceFailed
+from sluiceway.pipe.receipt import OnProgress, Progress
 from sluiceway.pipe.source import Buffer
 from sluiceway.pipe.stages import Stages
 from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.contract import Metadata
 
-__all__ = ["GivenObject", "any_thread", "sized_content"]
+__all__ = ["GivenObject", "any_thread", "moving_the_bar", "sized_content"]
 
 T = TypeVar("T")
 
@@ -34,6 +35,29 @@ _ANYWHERE = (io.FileIO, io.BufferedReader, io.BufferedRandom, io.BytesIO, bytes,
 def any_thread(content: object) -> bool:
     """Whether it may be read in another thread than the one that made it."""
     return isinstance(content, _ANYWHERE)
+
+
+def moving_the_bar(
+    content: BodyInput, on_progress: OnProgress | None, acknowledged: bool
+) -> OnProgress | None:
+    """What gets the progress of a copy, also for those who watch a view that copies its file.
+
+    `acknowledged`: whether `done` counts what another server has acknowledged, as it does while a
+    server is sent to; else the copy's end says what is kept.
+    """
+    progress: SentBytes | None = getattr(content, "progress", None)
+    if progress is None:
+        return on_progress
+
+    def count(now: Progress) -> None:
+        if now.receipt is not None:
+            progress.keep(now.receipt.size)
+        elif now.stage in ("sending", "receiving", "waiting"):
+            progress.hand_on(now.done, now.done if acknowledged else 0)
+        if on_progress is not None:
+            on_progress(now)
+
+    return count
 
 
 def sized_content(content: BodyInput, size: int | None) -> BodyInput:
