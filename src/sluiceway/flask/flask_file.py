@@ -21,6 +21,7 @@ from sluiceway.wsgi.replay_stream import ReplayStream, Spooling
 
 __all__ = ["FlaskFile", "part_headers"]
 
+OF_MEMORY = ("getbuffer", "getvalue")  # what a short file has, as Werkzeug keeps it
 COPIED = 256 << 10  # bytes of one piece, when a file is saved
 _MODELS = "requests.models"
 
@@ -146,8 +147,8 @@ class FlaskFile(FileStorage):
             raise
 
     def __getattr__(self, name: str) -> Any:
-        # Werkzeug's looks for the spool as well, which would make one
-        return getattr(self.stream, name)
+        # Werkzeug's looks into the spool for every name, which would make one
+        return getattr(self.stream._file if name in OF_MEMORY else self.stream, name)
 
     def __repr__(self) -> str:
         return f"<FileStorage: {self.filename!r} ({self.content_type!r})>"  # apps have shown it

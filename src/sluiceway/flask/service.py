@@ -6,12 +6,13 @@ The event loop and the server's code are loaded when they are first used.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Unpack, cast
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
-import flask
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import PathConverter
 
+import flask
 from sluiceway.client.bodies.inputs import Content
 from sluiceway.errors import SluiceError, UploadRefused
 from sluiceway.server.setting_arguments import Places, SettingArguments
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["mount", "stream"]
 
+Hook = TypeVar("Hook", bound=Callable[..., Any])
+
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "MOVE")
 
 
 def mount(
-    app: flask.Flask,
+    app: flask.Flask | flask.Blueprint,
     prefix: str,
     to: Places | PlaceHook[flask.Request] = "./uploads",
     *,
@@ -43,8 +46,9 @@ def mount(
     app answers it; an `abort` as problem+json.
 
     Args:
-        app: The app.
-        prefix: A path; the page is at `prefix/`, files are at `prefix/files`.
+        app: The app, or a blueprint, before it is registered.
+        prefix: A path, behind that of the blueprint; the page is at `prefix/`, files are at
+            `prefix/files`.
         to: Where files go, one place or several, as for `sluiceway serve --to`; or a function that
             gets the request and returns it.
         on_start: Called with a StartedUpload and the request before the first byte of each file is
@@ -70,29 +74,33 @@ def mount(
 
     prefix = prefix.rstrip("/")
     place, to = (to, "./uploads") if callable(to) else (None, to)
-    run = app.ensure_sync
     hooks = AppHooks(
-        to=place and run(place),
-        on_start=on_start and run(on_start),
-        on_kept=on_kept and run(on_kept),
-        on_end=on_end and run(on_end),
+        to=place and _in_app(place),
+        on_start=on_start and _in_app(on_start),
+        on_kept=on_kept and _in_app(on_kept),
+        on_end=on_end and _in_app(on_end),
         known_error=_http_error,
         raises=True,
     )
     service = WsgiService(Settings.of(to, settings), hooks)
-    mounted = prefix.encode().decode("latin-1")  # PEP 3333: bytes as Latin-1 text
 
-    def sluiceway_service(rest: str = "") -> flask.Response:
+    def sluiceway_service(rest: str = "", **_: object) -> flask.Response:
         environ = dict(flask.request.environ)
+        # The prefix of a blueprint may hold values. Nothing but slashes is the same in both texts.
+        path: str = environ["PATH_INFO"]
+        mounted = path.rsplit("/", rest.count("/") + 1)[0]
         environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + mounted
-        environ["PATH_INFO"] = environ["PATH_INFO"][len(mounted) :]
+        environ["PATH_INFO"] = path[len(mounted) :]
         request, cors = flask.request._get_current_object(), _app_cors()  # type: ignore[attr-defined]
         made = flask.current_app.response_class.from_app(
             lambda known, start: service(known, start, request, cors), environ
         )
         return cast("flask.Response", made)
 
-    app.url_map.converters.setdefault("sluiceway_rest", _Rest)
+    if isinstance(app, flask.Blueprint):
+        app.record(lambda state: _add_converter(cast("flask.Flask", state.app)))
+    else:
+        _add_converter(app)
     for rule in (f"{prefix}/", f"{prefix}/<sluiceway_rest:rest>"):
         app.add_url_rule(
             rule,
@@ -103,6 +111,20 @@ def mount(
             merge_slashes=False,
         )
     return sluiceway_service
+
+
+def _add_converter(app: flask.Flask) -> None:
+    app.url_map.converters.setdefault("sluiceway_rest", _Rest)
+
+
+def _in_app(hook: Hook) -> Hook:
+    """The hook as the app of the request runs its views: one that is `async`, too."""
+
+    @wraps(hook)
+    def run(*args: Any) -> Any:
+        return flask.current_app.ensure_sync(hook)(*args)
+
+    return cast("Hook", run)
 
 
 def stream(

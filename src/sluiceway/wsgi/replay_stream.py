@@ -43,7 +43,7 @@ class ReplayStream(io.BufferedIOBase):
     """
 
     def __init__(self, file: LiveFile, spooling: Spooling) -> None:
-        self._file, self._spooling = file, spooling
+        self._live, self._spooling = file, spooling
         self._window: ReplayWindow | None = ReplayWindow()
         self._spool: IO[bytes] | None = None
         self._base = 0  # offset of the first byte that is kept
@@ -54,7 +54,7 @@ class ReplayStream(io.BufferedIOBase):
     @property
     def forward_only(self) -> bool:
         """Whether it is read live: code that only needs its bytes should not seek."""
-        return not (self._spool is not None or self._file.ended or self.closed)
+        return not (self._spool is not None or self._live.ended or self.closed)
 
     @property
     def spooled(self) -> bool:
@@ -68,12 +68,12 @@ class ReplayStream(io.BufferedIOBase):
         As long as the file is live, it is expected to be the form's last part: BadForm at its end
         if it is not. Raises AttributeError if the size is unknown.
         """
-        return self._file.expected_size() if self.forward_only else self._taken
+        return self._live.expected_size() if self.forward_only else self._taken
 
     # Reading
 
     def read(self, size: int | None = -1, /) -> bytes:
-        self._file.begin_read(self._at)
+        self._live.begin_read(self._at)
         if size is None or size < 0:
             return self._read_all()
         first = self._piece(size)
@@ -86,11 +86,11 @@ class ReplayStream(io.BufferedIOBase):
         return b"".join(pieces)
 
     def read1(self, size: int = -1, /) -> bytes:
-        self._file.begin_read(self._at)
+        self._live.begin_read(self._at)
         return self._piece(ITERATION_SIZE if size < 0 else size)
 
     def readline(self, size: int | None = -1, /) -> bytes:
-        self._file.begin_read(self._at)
+        self._live.begin_read(self._at)
         pieces: list[bytes] = []
         left = -1 if size is None else size
         while left and (piece := self._piece_of_line(left)):
@@ -115,7 +115,7 @@ class ReplayStream(io.BufferedIOBase):
         elif self._spool is not None:
             return b""
         else:
-            data = self._keep(self._file.read_piece(size))
+            data = self._keep(self._live.read_piece(size))
         self._at += len(data)
         return data
 
@@ -127,7 +127,7 @@ class ReplayStream(io.BufferedIOBase):
         elif self._spool is not None:
             return b""
         else:
-            data = self._keep(self._file.read_line(ITERATION_SIZE if size < 0 else size))
+            data = self._keep(self._live.read_line(ITERATION_SIZE if size < 0 else size))
         self._at += len(data)
         return data
 
@@ -168,7 +168,7 @@ class ReplayStream(io.BufferedIOBase):
             return io.BytesIO().seek(offset)  # raises what every file does
         if offset < self._base:
             raise io.UnsupportedOperation(
-                f"{self._file.filename!r} is read while it arrives, and the bytes before offset "
+                f"{self._live.filename!r} is read while it arrives, and the bytes before offset "
                 f"{self._base} went by. Put @spooled on the view, or read the file only once"
             )
         if offset < self._at and self._rewound:
@@ -193,18 +193,18 @@ class ReplayStream(io.BufferedIOBase):
         if not self.forward_only:
             return
         self._spooling.announce(what, instead)
-        while self._spool is None and (data := self._file.read_piece(ITERATION_SIZE)):
+        while self._spool is None and (data := self._live.read_piece(ITERATION_SIZE)):
             if self._window is None or self._taken + len(data) > WINDOW:
                 self._open_spool()
                 self._spool_piece(data)
             else:
                 self._window.append(data)
                 self._taken += len(data)
-        while self._spool is not None and (data := self._file.read_piece(ITERATION_SIZE)):
+        while self._spool is not None and (data := self._live.read_piece(ITERATION_SIZE)):
             self._spool_piece(data)
 
     def _open_spool(self) -> IO[bytes]:
-        self._spool = spool = self._spooling.open_spool(self._file)
+        self._spool = spool = self._spooling.open_spool(self._live)
         if self._window is not None:
             self._window.file.seek(0)
             spool.write(self._window.file.read(WINDOW))
@@ -223,7 +223,7 @@ class ReplayStream(io.BufferedIOBase):
         self.complete(f"{what} needs a real file", "read the file in pieces")
         if self._base:
             raise io.UnsupportedOperation(
-                f"{what}: the first bytes of {self._file.filename!r} went by. Put @spooled on the "
+                f"{what}: the first bytes of {self._live.filename!r} went by. Put @spooled on the "
                 "view"
             )
         spool = self._spool or self._open_spool()
@@ -237,8 +237,12 @@ class ReplayStream(io.BufferedIOBase):
 
     # What every file has
 
-    name = None
     mode = "rb+"
+
+    @property
+    def name(self) -> Any:
+        """What a spool has: None, or the number of its file."""
+        return getattr(self._spool, "name", None)
 
     def fileno(self) -> int:
         if self.forward_only and _asked_by_sender():
@@ -283,7 +287,7 @@ class ReplayStream(io.BufferedIOBase):
 
     def _expected_size(self) -> int:
         try:
-            return self._file.expected_size()
+            return self._live.expected_size()
         except AttributeError as error:
             raise io.UnsupportedOperation(str(error)) from None
 
