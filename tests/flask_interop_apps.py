@@ -15,16 +15,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import flask
 import openpyxl
 import requests
+from flask import redirect, session
 from flask.views import MethodView
 from PIL import Image
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.utils import secure_filename
 
-import flask
 import flask_interop_extensions
-from flask import redirect, session
 from sluiceway.flask import Sluiceway, spooled
 
 __all__ = ["APPS", "application"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import flask
 import flask_limiter
 import flask_login
 import flask_restful
@@ -22,8 +23,6 @@ from flask_limiter.util import get_remote_address
 from flask_wtf.csrf import CSRFProtect, generate_csrf
 from werkzeug.datastructures import FileStorage
 from wtforms.validators import DataRequired, Length
-
-import flask
 
 __all__ = ["APPS"]
 

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from werkzeug.datastructures import FileStorage, ImmutableMultiDict
 
+import sluiceway
 from fix_gateway import takes
 from fix_taking import noise
 from rude_peer import Peer
@@ -228,6 +229,28 @@ def test_a_file_given_to_requests_as_files_is_logged_with_the_cure(
         assert served(view, {"file": (LONG, "a")}) == 201
     assert "sluiceway.Form()" in caplog.text
     assert f"{__file__}:" in caplog.text
+
+
+def test_a_client_that_builds_its_form_in_memory_is_logged_with_the_cure(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As `requests.post(url, files=…)` sends it; `sluiceway.Form` is not meant."""
+    caplog.set_level(logging.DEBUG)
+    app = flask.Flask("advises")
+    Sluiceway(app)
+    app.post("/", endpoint="view")(lambda: request.files["file"].filename)
+    theirs = requests.Request("POST", "http://a/", files={"file": ("a.bin", LONG)}).prepare()
+    ours = sluiceway.Form().file("file", LONG, filename="a.bin")
+    assert isinstance(theirs.body, bytes)
+    for data, kind in (
+        (theirs.body, theirs.headers["Content-Type"]),
+        (b"".join(ours), ours.content_type),
+    ):
+        agent = {"User-Agent": requests.utils.default_user_agent()}
+        answer = app.test_client().post("/", data=data, content_type=kind, headers=agent)
+        assert answer.text == "a.bin"
+
+    assert caplog.text.count("sluiceway.Form sends it in pieces") == 1
 
 
 def test_code_that_only_streams_does_not_spool(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,6 +6,7 @@ Knows Flask's request; how a form is read is in `form_reading.py`.
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Iterator
 from functools import cached_property
@@ -27,6 +28,7 @@ from sluiceway.wsgi.watched import file_progress
 __all__ = ["LiveRequest", "request"]
 
 WARN_ABOVE = 1 << 20  # bytes a view may take into memory without a warning in debug mode
+_OF_URLLIB3 = re.compile("[0-9a-f]{32}")  # the boundaries that requests writes
 # What a request class of the app's own may replace: then it receives files in a way of its own.
 OF_THE_PARSER = (
     "_get_file_stream",
@@ -73,7 +75,19 @@ class LiveRequest(flask.Request):
             )
         except BadForm:  # of the boundary; Werkzeug takes any
             return None
+        self._advise_client()
         return FormReading(self, live, strict=mode is FormMode.STRICT)
+
+    def _advise_client(self) -> None:
+        """requests builds a form of `files=` in memory: its users learn of the cure here."""
+        long = (self.content_length or 0) > WARN_ABOVE
+        by_requests = self.headers.get("User-Agent", "").startswith("python-requests/")
+        if by_requests and long and _OF_URLLIB3.fullmatch(self.mimetype_params["boundary"]):
+            flask.current_app.logger.debug(
+                "A client sends %d bytes as requests.post(url, files=…) does, which holds the "
+                "whole form in its memory; sluiceway.Form sends it in pieces",
+                self.content_length,
+            )
 
     def _body(self) -> tuple[Any, int | None]:
         """What reads the body, and its length; the view may have looked at `stream` before."""

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
+import flask
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import PathConverter
 
-import flask
 from sluiceway.client.bodies.inputs import Content
 from sluiceway.errors import SluiceError, UploadRefused
 from sluiceway.server.setting_arguments import Places, SettingArguments

@@ -104,6 +104,8 @@ class ReplayStream(io.BufferedIOBase):
         """The rest. It is spooled as well: code that took all of it often goes back."""
         if self._window is not None and not self._spooling.strict:
             self.complete("read() takes the whole file into memory", "read it in pieces")
+        if not self.forward_only:  # in one piece: joined ones would be there twice
+            return self._piece(max(0, self._taken - self._at))
         return b"".join(iter(lambda: self._piece(ITERATION_SIZE), b""))
 
     def _piece(self, size: int) -> bytes:
