@@ -67,6 +67,15 @@ class AppProgress:
         with self._lock:
             self._opened().end_if_orphan(record)
 
+    def close(self) -> None:
+        """The server stops. A request that comes nevertheless opens the table anew."""
+        with self._lock:
+            if self._table is not None and self._pid == os.getpid():
+                from sluiceway.uploads.shared_table import close_shared_table
+
+                close_shared_table(self._table)
+                self._table = None
+
     def _end(self, record: ProgressRecord) -> None:
         with self._lock:
             self._opened().end(record)

@@ -19,7 +19,7 @@ from sluiceway.errors import SluiceError, StoreFailed
 from sluiceway.pipe.file_lock import HAS_LOCKS, try_lock_part
 from sluiceway.uploads.progress import ProgressTable
 
-__all__ = ["open_shared_table"]
+__all__ = ["close_shared_table", "open_shared_table"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
@@ -31,6 +31,9 @@ MOST_PROCESSES = 64  # of one app that can receive watched uploads
 EACH_REMEMBERS = 512
 TRIES = 20  # of a file that its last process is just removing
 RETRY_AFTER = 0.05  # seconds
+
+
+_opened_paths: dict[int, str] = {}  # by descriptor
 
 
 def open_shared_table(name: str) -> ProgressTable:
@@ -51,6 +54,13 @@ def open_shared_table(name: str) -> ProgressTable:
         return ProgressTable()
 
 
+def close_shared_table(table: ProgressTable) -> None:
+    """For a process that a signal will end: then nothing runs at its exit."""
+    path = _opened_paths.pop(table.descriptor, None)
+    if path is not None:
+        _remove_if_last(path, table, os.getpid())
+
+
 def _opened(path: str) -> ProgressTable:
     """Raises OSError, SluiceError."""
     for tries_left in reversed(range(TRIES)):
@@ -62,6 +72,7 @@ def _opened(path: str) -> ProgressTable:
                 raise
         else:
             if _is_at(path, table):
+                _opened_paths[table.descriptor] = path
                 atexit.register(_remove_if_last, path, table, os.getpid())
                 return table
             table.close()  # its last process has just removed it

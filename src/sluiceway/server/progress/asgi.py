@@ -26,6 +26,10 @@ class WatchedAsgi:
         self._app, self._progress = app, progress
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            self._progress.close()  # uvicorn ends itself by a signal
+            return
         watched = self._begin(scope) if scope["type"] == "http" else None
         if watched is None:
             await self._app(scope, receive, send)
