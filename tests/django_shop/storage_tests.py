@@ -38,7 +38,14 @@ class StorageTests(SimpleTestCase):
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name) / "media"
         sqlite = f"sqlite:///{folder.name}/files.db?table=files"
-        self.storages = [Storage(self.folder), Storage("memory:"), Storage(sqlite)]
+        behind = Path(folder.name) / "fsspec"
+        behind.mkdir()
+        self.storages = [
+            Storage(self.folder),
+            Storage("memory:"),
+            Storage(sqlite),
+            Storage(f"fsspec+file://{behind}"),
+        ]
         for storage in self.storages:
             for name in all_files(storage):
                 storage.delete(name)

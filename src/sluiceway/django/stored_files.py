@@ -69,8 +69,8 @@ class StoredFile(_UploadedFile):
         self.entry, self.url = None, None
 
     def _mark_published(self, entry: Entry) -> None:
-        locations = [] if entry.reply is None else [entry.reply.headers.get("location")]
-        locations += [copy.location for copy in entry.copies if copy.required]
+        locations = [] if entry.reply is None else [entry.reply.location]
+        locations += [copy.own_location for copy in entry.copies if copy.required]
         self.entry, self.key = entry, entry.key
         self.url = next((location for location in locations if location), None)
 

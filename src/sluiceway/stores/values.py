@@ -166,6 +166,7 @@ class DestinationResult:
         status: The HTTP status of its response, where it is a server.
         location: The URL of the copy, where it is a server and names one.
         note: Why there is no copy, or None.
+        own_location: The URL that a server names, where clients must not learn it, too.
     """
 
     to: str
@@ -173,6 +174,7 @@ class DestinationResult:
     status: int | None = None
     location: str | None = None
     note: str | None = None
+    own_location: str | None = dataclasses.field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,7 +227,7 @@ def _result(
     if entry is None or (reply := entry.reply) is None:
         return DestinationResult(public_name, required, note=note)
     location = reply.headers.get("location")
-    return DestinationResult(public_name, required, reply.status, location, note)
+    return DestinationResult(public_name, required, reply.status, location, note, reply.location)
 
 
 def _with_copies(error: SluiceError, remaining: list[str]) -> SluiceError:
