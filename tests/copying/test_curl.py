@@ -30,19 +30,28 @@ def line(src: str, dst: str, **options: object) -> CurlLine:
             "a b.txt",
             U,
             {},
-            "curl -sS --fail-with-body -T 'a b.txt' -H 'Content-Type: text/plain' http://h/files/a.txt",
+            (
+                "curl -sS --fail-with-body -T 'a b.txt' -H 'Content-Type: text/plain' "
+                "-H 'If-None-Match: *' http://h/files/a.txt"
+            ),
         ),
         (
             "x/a.txt",
             "http://h/d/",
             {},
-            "curl -sS --fail-with-body -T x/a.txt -H 'Content-Type: text/plain' http://h/d/a.txt",
+            (
+                "curl -sS --fail-with-body -T x/a.txt -H 'Content-Type: text/plain' "
+                "-H 'If-None-Match: *' http://h/d/a.txt"
+            ),
         ),
         (
             "-",
             U,
             {},
-            "curl -sS --fail-with-body -T - -H 'Content-Type: text/plain' http://h/files/a.txt",
+            (
+                "curl -sS --fail-with-body -T - -H 'Content-Type: text/plain' "
+                "-H 'If-None-Match: *' http://h/files/a.txt"
+            ),
         ),
         (
             "-",
@@ -50,7 +59,7 @@ def line(src: str, dst: str, **options: object) -> CurlLine:
             {"size": "1KiB"},
             (
                 "curl -sS --fail-with-body -T - -H Transfer-Encoding: -H 'Content-Length: 1024' "
-                "-H 'Content-Type: text/plain' http://h/files/a.txt"
+                "-H 'Content-Type: text/plain' -H 'If-None-Match: *' http://h/files/a.txt"
             ),
         ),
         (
@@ -71,7 +80,8 @@ def line(src: str, dst: str, **options: object) -> CurlLine:
             {},
             (
                 "curl -sSfL http://h/files/a.txt | "
-                "curl -sS --fail-with-body -T - -H 'Content-Type: text/plain' http://g/x"
+                "curl -sS --fail-with-body -T - -H 'Content-Type: text/plain' "
+                "-H 'If-None-Match: *' http://g/x"
             ),
         ),
     ],
