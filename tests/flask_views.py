@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import flask
@@ -111,6 +112,22 @@ app.register_blueprint(strict)
 @needs("title")
 def wants() -> str:
     return f"{request.form['title']} {len(request.files['file'].read())}"
+
+
+@app.post("/in-a-thread")
+def in_a_thread() -> dict[str, object]:
+    """As boto3 and other libraries read: in threads that have no app context."""
+    f = request.files["file"]
+    with ThreadPoolExecutor(1) as threads:
+        data = threads.submit(f.read).result()
+    return {"sha-256": hashlib.sha256(data).hexdigest()}
+
+
+@app.post("/stream-first")
+def stream_first() -> dict[str, Any]:
+    """A form that the view has read as a raw body is empty."""
+    size = len(request.stream.read())
+    return {"size": size, "form": [*request.form], "files": [*request.files]}
 
 
 @app.route("/raw", methods=["PUT", "POST"])

@@ -239,6 +239,23 @@ def test_a_truncated_body_is_an_error(app: WsgiApp, path: str, framing: str) -> 
         assert exchange.cut
 
 
+def test_a_file_is_read_in_a_thread_without_an_app_context(app: WsgiApp) -> None:
+    """To take it whole, or to seek, writes to the log; that needs no context."""
+    answer = post(app, "/in-a-thread", ("file", "a.bin", DATA))
+
+    assert answer.json() == {"sha-256": hashlib.sha256(DATA).hexdigest()}
+
+
+def test_a_form_whose_stream_was_read_is_empty(app: WsgiApp) -> None:
+    """As in Werkzeug: the view took the body as it is."""
+    body = form_body(("title", None, b"T"), ("file", "a.bin", DATA))
+    answer = requests.post(
+        f"{app.url}/stream-first", data=body, headers={"Content-Type": FORM_TYPE}, timeout=30
+    )
+
+    assert answer.json() == {"size": len(body), "form": [], "files": []}
+
+
 @pytest.mark.parametrize("framing", ["length", "chunks"])
 def test_raw_bodies_arrive_complete(app: WsgiApp, framing: str) -> None:
     data = DATA if framing == "length" else iter([DATA[:1000], DATA[1000:]])

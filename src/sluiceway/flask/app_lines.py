@@ -33,6 +33,8 @@ def app_line() -> str:
     for frame in _frames():
         if not frame.f_code.co_filename.startswith((*_LIBRARIES, "<")):
             return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    if not flask.has_request_context():
+        return "a thread of the app"
     return _first_line(flask.current_app.view_functions.get(flask.request.endpoint or ""))
 
 

@@ -6,6 +6,7 @@ Knows one request. What its dicts do is in `arriving.py`, what its files do in `
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import IO, NoReturn
@@ -78,6 +79,8 @@ class FormReading:
 
     def __init__(self, request: flask.Request, live: LiveForm, strict: bool) -> None:
         self._request, self._live = request, live
+        # a thread of the view's own, such as boto3's, reads files without an app context
+        self._logger = flask.current_app.logger if flask.current_app else logging.getLogger("flask")
         self.strict = strict
         self.form: ArrivingDict[str] = ArrivingDict(self, "field")
         self.files: ArrivingFiles[FlaskFile] = ArrivingFiles(self, "file")
@@ -181,7 +184,7 @@ class FormReading:
     def _log(self, text: str) -> None:
         if not self._announced:
             self._announced = True
-            flask.current_app.logger.debug("%s: %s", app_line(), text)
+            self._logger.debug("%s: %s", app_line(), text)
 
     def _refuse(self, error: SluiceError) -> NoReturn:
         error.private["line"] = app_line()  # for the log: clients see no path of the app

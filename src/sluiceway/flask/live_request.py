@@ -58,7 +58,7 @@ class LiveRequest(flask.Request):
         mode = FormMode.SPOOLED if self.own_parser else mode_of_request(self)
         # Werkzeug takes a form without a boundary for an empty one
         is_form = self.mimetype == "multipart/form-data" and self.mimetype_params.get("boundary")
-        if mode is FormMode.SPOOLED or not is_form or "_cached_data" in self.__dict__:
+        if mode is FormMode.SPOOLED or not is_form or self._is_read():
             return None
         read, length = self._body()
         if length == 0:
@@ -88,6 +88,12 @@ class LiveRequest(flask.Request):
                 "whole form in its memory; sluiceway.Form sends it in pieces",
                 self.content_length,
             )
+
+    def _is_read(self) -> bool:
+        """The view took the body as data or as a stream: then Werkzeug's form is empty."""
+        stream = self.__dict__.get("stream")
+        begun = isinstance(stream, WsgiStream) and (stream.closed or stream.tell() > 0)
+        return begun or "_cached_data" in self.__dict__
 
     def _body(self) -> tuple[Any, int | None]:
         """What reads the body, and its length; the view may have looked at `stream` before."""
