@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from datetime import UTC, datetime, timedelta
@@ -61,6 +62,25 @@ class StorageTests(SimpleTestCase):
                 self.assertRegex(other, r"^a/b/one_\w{7}\.bin$")
                 with storage.open(other) as file:
                     self.assertEqual(file.read(), b"text")
+
+    def test_a_file_that_nobody_closed_stops_nothing(self) -> None:
+        """The garbage collector closes it, in any thread: in that of the event loop as well."""
+
+        async def collect() -> None:
+            gc.collect()
+
+        for storage in self.storages[1:]:
+            with self.subTest(storage.opened.store.traits.name):
+                storage.save("a.bin", ContentFile(DATA))
+                gc.disable()
+                self.addCleanup(gc.enable)
+                file = storage.open("a.bin")
+                file.read(10)
+                cycle: list[Any] = [file]
+                cycle.append(cycle)
+                del file, cycle
+                storage.opened.start(collect()).result(10)
+                self.assertEqual(storage.size("a.bin"), len(DATA))
 
     def test_a_file_is_read_from_any_place(self) -> None:
         for storage in self.storages:

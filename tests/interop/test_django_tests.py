@@ -104,3 +104,24 @@ def test_the_first_snippets_of_the_page_run_as_printed(tmp_path: Path) -> None:
     files = [path for path in (tmp_path / "media").rglob("*") if path.is_file()]
     assert [path.stat().st_size for path in files if path.suffix == ".pdf"] == [3_000_000]
     assert not any((tmp_path / "media" / ".sluiceway" / "drafts").iterdir())
+
+
+def test_a_process_ends_while_files_are_open(tmp_path: Path) -> None:
+    """Those that nobody closed; so do scripts and management commands."""
+    script = """
+import django
+from django.conf import settings
+settings.configure()
+django.setup()
+from django.core.files.base import ContentFile
+from sluiceway.django import Storage
+storage = Storage("sqlite:///files.db")
+storage.save("a.bin", ContentFile(b"abc"))
+read, written = storage.open("a.bin"), storage.open("b.bin", "wb")
+print(read.read())
+written.write(b"abc")
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, timeout=60, check=True, capture_output=True
+    )
+    assert ended.stdout == b"b'abc'\n"

@@ -147,6 +147,7 @@ class BlockingDraft:
     def _wait_for_writing(self) -> None:
         writing, self._writing = self._writing, None
         if writing is not None:
+            self.opened.check_waiting()
             writing.result()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:

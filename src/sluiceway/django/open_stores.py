@@ -49,6 +49,7 @@ class OpenStore:
 
     def __init__(self, settings: Settings) -> None:
         self._loop = _event_loop()
+        self._ended = False  # the process ends, and the loop's thread with it
         self.budget = Budget(settings.budget)
         self.store = self.run(self._open(settings))
         self._identity = self._drafts_folder()
@@ -57,8 +58,24 @@ class OpenStore:
         """Run a coroutine in the event loop. Returns or raises what it does.
 
         It has to end in every case: each of a store's waits has a deadline.
+
+        Raises StoreFailed as `check_waiting` does.
         """
+        try:
+            self.check_waiting()
+        except StoreFailed:
+            work.close()
+            raise
         return self.start(work).result()
+
+    def check_waiting(self) -> None:
+        """Raises StoreFailed where waiting for the event loop would never end.
+
+        The garbage collector may close a file that nobody closed in the loop's own thread, or
+        after that thread has ended.
+        """
+        if self._ended or _runs_here(self._loop):
+            raise StoreFailed("A file of a storage was not closed; use `with` to close it")
 
     def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """As `run`, without waiting for its end."""
@@ -126,6 +143,14 @@ def open_store(settings: Settings) -> OpenStore:
 def _close_here(process: int, opened: OpenStore) -> None:
     if process == os.getpid():  # a fork inherits what its parent registered, not its thread
         opened.close()
+        opened._ended = True
+
+
+def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 def _event_loop() -> asyncio.AbstractEventLoop:

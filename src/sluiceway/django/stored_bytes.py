@@ -97,7 +97,8 @@ class StoredBytes(_Seekable):
     def close(self) -> None:
         reader, self._reader = self._reader, None
         if not self.closed and reader is not None:
-            self._opened.run(self._end(reader))
+            # Without waiting: the garbage collector closes files as well, in any thread.
+            self._opened.start(self._end(reader))
         super().close()
 
     def _next(self, size: int) -> Buffer:
