@@ -13,6 +13,7 @@ from django.core.exceptions import SuspiciousFileOperation
 from django.core.files.base import ContentFile
 from django.db import models
 from django.db.migrations.writer import MigrationWriter
+from django.db.models.fields.files import FieldFile
 from django.test import SimpleTestCase
 
 from sluiceway.django import Storage
@@ -81,6 +82,19 @@ class StorageTests(SimpleTestCase):
                 del file, cycle
                 storage.opened.start(collect()).result(10)
                 self.assertEqual(storage.size("a.bin"), len(DATA))
+
+    def test_a_closed_file_opens_again(self) -> None:
+        """As models do: `book.image.width` closes the file, and then a view opens it."""
+        for storage in self.storages:
+            with self.subTest(storage.opened.store.traits.name):
+                name = storage.save("a.bin", ContentFile(DATA))
+                owner: Any = None
+                file = FieldFile(owner, models.FileField(storage=storage), name)
+                for _ in range(2):
+                    self.assertEqual(file.open().read(), DATA)
+                    self.assertEqual(file.open().read(), DATA)
+                    file.close()
+                    self.assertTrue(file.closed)
 
     def test_a_file_is_read_from_any_place(self) -> None:
         for storage in self.storages:

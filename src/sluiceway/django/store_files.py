@@ -9,7 +9,7 @@ import io
 import posixpath
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn, Self
 from urllib.parse import urljoin
 
 from django.conf import settings
@@ -34,6 +34,24 @@ LAST = "\U0010ffff"  # sorts behind all names of a folder
 class _BadFileName(BadName, SuspiciousFileOperation): ...
 
 
+class _StoreFile(File):  # type: ignore[type-arg]  # only type checkers know its argument
+    """A file of a store, which opens again as Django's own files do after they were closed.
+
+    `ImageField` closes a file when it has read its dimensions.
+    """
+
+    def __init__(self, opener: Callable[[str, str], IO[Any]], name: str, mode: str) -> None:
+        super().__init__(opener(name, mode), name)
+        self._opener, self._path, self._mode = opener, name, mode
+
+    def open(self, mode: str | None = None, *args: Any, **kwargs: Any) -> Self:
+        if self.closed:
+            self.file = self._opener(self._path, mode or self._mode)
+        else:
+            self.seek(0)
+        return self
+
+
 class StoreFiles:
     """Args as those of `Storage`; `opened` gives the store of this process."""
 
@@ -46,6 +64,9 @@ class StoreFiles:
 
     def open_file(self, name: str, mode: str) -> File[Any]:
         """Raises FileNotFoundError, and Unsupported for a mode that no store can have."""
+        return _StoreFile(self._open_stream, name, mode)
+
+    def _open_stream(self, name: str, mode: str) -> IO[Any]:
         kind = mode.replace("b", "").replace("t", "")
         if kind == "r":
             raw: io.RawIOBase = StoredBytes(self._opened(), self._read_key(name), name)
@@ -54,8 +75,7 @@ class StoreFiles:
             binary = io.BufferedWriter(WrittenBytes(self._opened(), self.key(name), name))
         else:
             raise Unsupported(f"A file of this storage cannot be opened with mode {mode!r}")
-        file: File[Any] = File(binary if "b" in mode else io.TextIOWrapper(binary), name)
-        return file
+        return binary if "b" in mode else io.TextIOWrapper(binary)
 
     def key(self, name: str) -> str:
         """The key of the object with this name. Raises SuspiciousFileOperation."""
