@@ -8,6 +8,7 @@ import json
 import logging
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import flask
@@ -281,3 +282,19 @@ def test_windows_beyond_the_budget_are_on_disk(monkeypatch: pytest.MonkeyPatch) 
 
     assert served(view, {"file": (LONG, "a")}) == (True, True)
     assert budget.used == budget.limit - 1000
+
+
+@pytest.mark.parametrize("first", [b"", b"magic"])
+def test_a_view_copies_a_file_into_a_database(tmp_path: Path, first: bytes) -> None:
+    """`f.save` knows paths; `sluiceway.copy` knows every place, from where the view has read to."""
+    place = f"sqlite:///{tmp_path}/files.db/2026/long.bin"
+
+    def view() -> int:
+        file = request.files["f"]
+        assert file.read(len(first)) == first
+        return sluiceway.copy(file, place).size
+
+    data = first + LONG
+    assert served(view, {"f": (io.BytesIO(data), "long.bin")}) == len(LONG)
+    sluiceway.copy(place, tmp_path / "back.bin")
+    assert (tmp_path / "back.bin").read_bytes() == LONG
