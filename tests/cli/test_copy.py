@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 import pytest
 
+import sluiceway
 from rude_peer import Exchange, Peer, ranged, sha256_field
 from sluiceway.cli.copy import copy as copy_command
 from sluiceway.cli.exits import EXITS
@@ -90,7 +91,7 @@ CASES: list[tuple[str, int, Callable[[Exchange], None], list[str]]] = [
         lambda exchange: None,
         ["--retries", "0", "{source}", "{url}/a"],
     ),
-    ("a target that is there", 1, ranged(DATA), ["{url}/a", "{source}"]),
+    ("a target that is there", 4, ranged(DATA), ["{url}/a", "{source}"]),
     ("a target that cannot be written", 1, ranged(DATA), ["{url}/a", "{folder}/no/where"]),
     ("no URL at all", 2, taking, ["{source}", "{folder}/b"]),
     ("a URL that is none", 2, taking, ["{source}", "http://"]),
@@ -118,6 +119,8 @@ CASES: list[tuple[str, int, Callable[[Exchange], None], list[str]]] = [
     ("a file of another size", 3, taking, ["--size", "3", "{source}", "{url}/a"]),
     ("an empty folder", 3, taking, ["{empty}", "{url}/"]),
     ("a file that is not there", 4, refusing(404), ["{url}/a", "{folder}/got"]),
+    ("a name that is taken in a database", 4, taking, ["{source}", "{database}/taken"]),
+    ("an object that is not there", 3, taking, ["{database}/nothing", "{folder}/got"]),
     ("a refused upload", 4, refusing(413), ["{source}", "{url}/a"]),
     ("a token that is missing", 4, refusing(401), ["{source}", "{url}/a"]),
     ("bytes that are not the promised ones", 5, lying, ["{url}/a", "{folder}/got"]),
@@ -145,7 +148,9 @@ def test_each_outcome_has_its_exit_code(
             "url": peer.url,
             "folder": str(tmp_path),
             "empty": str(tmp_path / "empty"),
+            "database": f"sqlite:///{tmp_path.with_suffix('.db')}",
         }
+        sluiceway.copy(source, f"{places['database']}/taken")
         done = run(*(argument.format(**places) for argument in arguments))
 
     assert done.code == code, done.err
@@ -157,6 +162,8 @@ def test_each_outcome_has_its_exit_code(
         assert done.out == b""
     if code not in (0, 2):
         assert re.fullmatch(r"sluiceway: .+\n", done.err)
+    if "taken" in case or "target that is there" in case:
+        assert "--force" in done.err
 
 
 def test_every_exit_code_is_tested_and_in_the_help() -> None:

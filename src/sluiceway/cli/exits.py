@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sluiceway.errors import BadName, BadRequest, BodyCut, DigestMismatch, SluiceError, SourceFailed
+from sluiceway.errors import (
+    BadName,
+    BadRequest,
+    BodyCut,
+    DigestMismatch,
+    Exists,
+    NotFound,
+    SluiceError,
+    SourceFailed,
+)
 from sluiceway.pipe.source import SourceSpent
 
 __all__ = ["EXITS", "INTERRUPTED", "OK", "SOME_FAILED", "USAGE", "Exit", "exit_code"]
 
+UNREADABLE = (SourceFailed, SourceSpent, NotFound)
 OK, USAGE, SOME_FAILED, INTERRUPTED = 0, 2, 6, 130  # 130: 128 + SIGINT, as in shells
 
 
@@ -35,8 +45,12 @@ EXITS = (
         "the bytes that arrived are not the bytes that were sent",
         lambda e: isinstance(e, DigestMismatch),
     ),
-    Exit(4, "the server refused (status 4xx)", lambda e: 400 <= _answered(e) < 500),
-    Exit(3, "the source cannot be read", lambda e: isinstance(e, SourceFailed | SourceSpent)),
+    Exit(
+        4,
+        "the server refused (status 4xx), or the name is taken at the destination",
+        lambda e: 400 <= _answered(e) < 500 or isinstance(e, Exists),
+    ),
+    Exit(3, "the source cannot be read", lambda e: isinstance(e, UNREADABLE)),
     Exit(
         USAGE,
         "the command cannot be carried out as given",

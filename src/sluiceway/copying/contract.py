@@ -11,13 +11,14 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from sluiceway.errors import SluiceError
 from sluiceway.pipe.receipt import OnProgress, Receipt
 from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import Stages
 from sluiceway.stores.contract import FOLDER_MARKER, Metadata, Omitted
 from sluiceway.wire.headers.digests import Promise
 
-__all__ = ["RULES", "CopyItem", "CopySource", "CopyTarget", "Reading", "by_rule"]
+__all__ = ["RULES", "CopyItem", "CopySource", "CopyTarget", "Reading", "by_rule", "name_is_taken"]
 
 # Documented rules that leave an object out: nothing that was meant is missing then. Every other
 # code is a failure.
@@ -34,6 +35,15 @@ RULES: Mapping[str, str] = {
 def by_rule(omitted: Omitted) -> bool:
     """Whether a rule leaves it out. Otherwise it was meant, and its absence is a failure."""
     return omitted.code in RULES
+
+
+def name_is_taken(error: SluiceError) -> SluiceError:
+    """The same error, which says people who copy what to do; clients of an app that copies do not
+    read that."""
+    error.for_operator(error.detail)
+    error.detail += "; --force (force=True) replaces what is there"
+    error.args = (error.detail,)
+    return error
 
 
 @dataclass(frozen=True, slots=True)

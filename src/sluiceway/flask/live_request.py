@@ -82,6 +82,8 @@ class LiveRequest(flask.Request):
         """requests builds a form of `files=` in memory: its users learn of the cure here."""
         long = (self.content_length or 0) > WARN_ABOVE
         by_requests = self.headers.get("User-Agent", "").startswith("python-requests/")
+        if not flask.current_app:
+            return  # a thread of the view, without the app's context
         if by_requests and long and _OF_URLLIB3.fullmatch(self.mimetype_params["boundary"]):
             flask.current_app.logger.debug(
                 "A client sends %d bytes as requests.post(url, files=…) does, which holds the "

@@ -11,7 +11,7 @@ from typing import Any
 
 from sluiceway.errors import NotFound
 from sluiceway.server.progress.query import watched_id, watched_length
-from sluiceway.server.progress.watch import UploadWatch
+from sluiceway.server.progress.watch import UploadWatch, watchers
 from sluiceway.uploads.app_progress import AppProgress
 from sluiceway.uploads.keys import checked_id
 from sluiceway.uploads.view_progress import FileProgress, ViewProgress
@@ -30,6 +30,9 @@ __all__ = [
 PROGRESS = "sluiceway.progress"  # the name of a watched request's ViewProgress in its environ
 # Seconds that a watcher may hold a thread of the app while its upload has not begun.
 BEGIN_TIMEOUT = 10.0
+# Watchers of a process that may wait so at the same time. With more, watching ids that never begin
+# would take every thread of the app; those that are turned away open their stream again.
+MOST_WAITING = 2
 
 WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -174,6 +177,7 @@ def _events(progress: AppProgress, upload: str, threaded: bool) -> Iterator[byte
         while True:
             if data := watch.look():
                 yield data
-            if watch.ended or not threaded:
+            crowded = watch.waiting and sum(one.waiting for one in list(watchers)) > MOST_WAITING
+            if watch.ended or crowded or not threaded:
                 return
             time.sleep(watch.interval)

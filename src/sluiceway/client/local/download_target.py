@@ -51,7 +51,7 @@ def served_name(head: Head, url: str) -> str:
 
 def _open_part(target: str, force: bool, url: str) -> PartialFile:
     if os.path.lexists(target) and not force:
-        raise Exists(f"{target} is there already; use --force to replace it")
+        raise Exists(f"{target} is there already; use --force to replace it").for_operator()
     return PartialFile(target, url)
 
 

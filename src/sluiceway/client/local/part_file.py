@@ -225,7 +225,9 @@ def _map_error(target: str) -> Iterator[None]:
     try:
         yield
     except FileExistsError as error:
-        raise Exists(f"{target} is there already; use --force to replace it") from error
+        raise Exists(
+            f"{target} is there already; use --force to replace it"
+        ).for_operator() from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise NoSpace(

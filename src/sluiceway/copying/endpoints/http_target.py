@@ -19,7 +19,7 @@ from sluiceway.client.http.transport import Transport
 from sluiceway.client.remote_source import RemoteSource, repr_promises
 from sluiceway.client.retry import ANSWERED, ATTEMPTS, BUSY, RetryPolicy
 from sluiceway.client.upload import UploadJob, upload
-from sluiceway.copying.contract import CopyItem, Reading
+from sluiceway.copying.contract import CopyItem, Reading, name_is_taken
 from sluiceway.copying.endpoints.http_source import IN_PLACE, WANT_DIGEST, Listing
 from sluiceway.copying.endpoints.verified_put import receipt_for, sha256_of
 from sluiceway.copying.endpoints.webdav_folders import WebdavFolders
@@ -142,9 +142,7 @@ class HttpTarget:
                 pass  # unknown: the refusal is the better answer
             finally:
                 await there.aclose()
-        error.detail += "; --force (force=True) replaces what is there"
-        error.args = (error.detail,)
-        raise error
+        raise name_is_taken(error)
 
     async def _created_folder(
         self, error: SluiceError, reading: Reading, shape: FileRequest

@@ -13,7 +13,7 @@ from dataclasses import replace as replaced
 from functools import partial
 
 from sluiceway.client.retry import RetryPolicy
-from sluiceway.copying.contract import CopyItem, Reading
+from sluiceway.copying.contract import CopyItem, Reading, name_is_taken
 from sluiceway.copying.endpoints.folder_walk import omitted_key
 from sluiceway.copying.endpoints.verified_put import ProgressTap, differs, receipt_for, sha256_of
 from sluiceway.errors import (
@@ -21,6 +21,7 @@ from sluiceway.errors import (
     BadRequest,
     BodyCut,
     DigestMismatch,
+    Exists,
     Forbidden,
     NotFound,
     SluiceError,
@@ -282,6 +283,8 @@ class StoreTarget:
             sha256 = found["sha-256"].hex()
             kept = Metadata(name, metadata.type, sha256, metadata.headers, metadata.user)
             entry = await draft.publish(whole, kept, Replace(allowed=replace))
+        except Exists as error:
+            raise name_is_taken(error) from None
         except BodyCut as error:
             raise SourceFailed(
                 f"{reading.label} ended before its {reading.source.length} bytes; "
