@@ -81,6 +81,8 @@ def test_a_missing_token_says_how_to_sign_in_and_stops_the_queue(
         context.set_extra_http_headers({"Authorization": f"Bearer {TOKEN}"})
         page = UploadsPage(context.new_page())
         page.page.goto(server.url)
+        # The page is shown when its texts are there: they need the token, too.
+        expect(page.page.get_by_role("button", name="Choose files")).to_be_visible()
         context.set_extra_http_headers({})
         page.choose(*(make_file(f"{name}.txt", 100) for name in "abcd"))
         row = page.wait_for("a.txt", "failed")

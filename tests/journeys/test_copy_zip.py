@@ -84,7 +84,7 @@ def test_a_zip_file_is_replaced_only_with_force(photos: Path, tmp_path: Path) ->
     assert unzipped(data) == FILES
     assert (receipt["size"], receipt["sha-256"]) == (len(data), hashlib.sha256(data).hexdigest())
     again = run(str(photos), str(tmp_path / "photos.zip"))
-    assert (again.returncode, b"use --force" in again.stderr) == (1, True)
+    assert (again.returncode, b"use --force" in again.stderr) == (4, True)
     assert run(str(photos), str(tmp_path / "photos.zip"), "--force").returncode == 0
 
 

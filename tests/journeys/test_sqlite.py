@@ -127,7 +127,7 @@ def test_one_object_is_copied_in_both_directions(tmp_path: Path) -> None:
     assert into.returncode == 0, into.stderr
     assert json.loads(into.stdout)["location"] == "sqlite:///x.db/2026/big.bin"
     again = command("copy", "big.bin", "sqlite:///x.db/2026/big.bin", cwd=tmp_path)
-    assert again.returncode == 1
+    assert again.returncode == 4
     assert "already" in again.stderr
     assert (
         command("copy", "big.bin", "sqlite:///x.db/2026/", "--force", cwd=tmp_path).returncode == 0
