@@ -230,7 +230,7 @@ def test_memory_does_not_grow_with_the_file(app: WsgiApp) -> None:
     if app.name == "waitress":
         pytest.skip("waitress stores whole bodies")
     growths = []
-    for _ in range(3):  # what one round keeps for the next one is no growth with the size
+    for _ in range(3):  # the median counts: what a round keeps for the next is no growth
         peaks = {}
         for size in (4 * MIB, 32 * MIB):
             meters = [MemoryMeter(pid) for pid in app.pids]
@@ -243,7 +243,7 @@ def test_memory_does_not_grow_with_the_file(app: WsgiApp) -> None:
             peaks[size] = sum(meter.peak() for meter in meters)
         growths.append(peaks[32 * MIB] - peaks[4 * MIB])
 
-    assert min(growths) <= 8 * MIB
+    assert sorted(growths)[1] <= 8 * MIB
     assert not app.spools()
 
 
