@@ -45,7 +45,7 @@ LIGHT = {
     },
     "import sluiceway.stores.disk.store": {"aiohttp", "starlette", "uvicorn", "rich"},
     "import sluiceway.server.app": {"aiohttp", "uvicorn", "uvloop", "httptools", "rich", "click"},
-    "import sluiceway.server.settings": {"aiohttp", "starlette", "uvicorn", "rich"},
+    "import sluiceway.server.settings.checked": {"aiohttp", "starlette", "uvicorn", "rich"},
     "import sluiceway.cli.main": {"aiohttp", "starlette", "uvicorn", "rich"},
     "from sluiceway import copy": {"starlette", "uvicorn", "click"},
 }

@@ -21,7 +21,7 @@ from sluiceway.pipe.source import Buffer
 from sluiceway.server import app as server_app
 from sluiceway.server.destinations import open_destination
 from sluiceway.server.http1.protocol import SluiceProtocol
-from sluiceway.server.settings import Settings
+from sluiceway.server.settings.checked import Settings
 from sluiceway.stores.contract import (
     Draft,
     Entry,

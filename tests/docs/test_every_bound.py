@@ -31,7 +31,7 @@ REASONS = {
     "archives.zip_writer:MOST_NAMED": "cuts what is shown to people",
     "pipe.descriptors:MOST_CAUSES": "of errors of libraries on this side",
     "server.remote:MOST_LOGGED": "as server.door.auth:MOST_LOGGED",
-    "server.guarded_settings:LARGEST_TOKEN": "of a setting",
+    "server.settings.guarded:LARGEST_TOKEN": "of a setting",
     "server.page.branding:LARGEST_LOGO": "of a setting",
     "server.page.branding:LARGEST_STYLE": "of a setting",
     "server.page.branding:LONGEST_TITLE": "of a setting",

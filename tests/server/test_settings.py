@@ -12,9 +12,9 @@ import pytest
 
 from sluiceway import Sluiceway
 from sluiceway.flask import mount
-from sluiceway.server.guarded_settings import BadSetting
-from sluiceway.server.setting_arguments import SettingArguments
-from sluiceway.server.settings import Settings
+from sluiceway.server.settings.arguments import SettingArguments
+from sluiceway.server.settings.checked import Settings
+from sluiceway.server.settings.guarded import BadSetting
 
 TOKEN = "s3cret-token-of-some-length"
 

@@ -13,8 +13,8 @@ import click
 
 from sluiceway.cli.suggestions import SuggestingCommand
 from sluiceway.errors import SluiceError
-from sluiceway.server.guarded_settings import BadSetting, writable_by_others
-from sluiceway.server.settings import Settings, setting_help
+from sluiceway.server.settings.checked import Settings, setting_help
+from sluiceway.server.settings.guarded import BadSetting, writable_by_others
 
 __all__ = ["serve"]
 

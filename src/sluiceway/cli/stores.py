@@ -13,7 +13,8 @@ from sluiceway.cli.suggestions import SuggestingCommand
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.budget import MINIMUM, Budget
 from sluiceway.server.destinations import open_destination
-from sluiceway.server.settings import BadSetting, Settings
+from sluiceway.server.settings.checked import Settings
+from sluiceway.server.settings.guarded import BadSetting
 from sluiceway.stores.contract import Maintained
 from sluiceway.wire.urls import is_place, redact_url
 

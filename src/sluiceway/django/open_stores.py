@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from sluiceway.errors import StoreFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.server.destinations import open_destination
-from sluiceway.server.settings import Settings
+from sluiceway.server.settings.checked import Settings
 from sluiceway.stores.contract import Store
 from sluiceway.stores.disk.store import DiskStore
 

@@ -21,7 +21,7 @@ from django.utils.module_loading import import_string
 from django.views.decorators.csrf import csrf_exempt
 
 from sluiceway.errors import BadOrder, SluiceError, UploadRefused
-from sluiceway.server.setting_arguments import Places, SettingArguments
+from sluiceway.server.settings.arguments import Places, SettingArguments
 
 if TYPE_CHECKING:
     from sluiceway.server.mounted.app_cors import AppCors
@@ -69,7 +69,7 @@ def mount(
         ]
     """
     from sluiceway.server.mounted.hooks import AppHooks
-    from sluiceway.server.settings import Settings
+    from sluiceway.server.settings.checked import Settings
     from sluiceway.wsgi.bridge import WsgiService
 
     place, to = (to, "./uploads") if callable(to) else (None, to)

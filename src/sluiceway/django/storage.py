@@ -22,7 +22,8 @@ from sluiceway.django.open_stores import OpenStore, open_store
 from sluiceway.django.store_files import StoreFiles
 from sluiceway.django.unsaved_file import UnsavedFile
 from sluiceway.errors import BadName, Exists, Forbidden
-from sluiceway.server.settings import BadSetting, Settings
+from sluiceway.server.settings.checked import Settings
+from sluiceway.server.settings.guarded import BadSetting
 from sluiceway.stores.contract import Replace, UploadRequest
 from sluiceway.wire.headers.media_types import kept_type
 from sluiceway.wire.names import clean_name

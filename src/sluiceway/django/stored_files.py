@@ -19,7 +19,7 @@ from sluiceway.errors import BadOrder, StoreFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import PassingSource
 from sluiceway.server.destinations import open_destination
-from sluiceway.server.settings import Settings
+from sluiceway.server.settings.checked import Settings
 from sluiceway.stores.contract import Entry, Metadata, UploadRequest
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.progress import ProgressTable

@@ -21,8 +21,9 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from sluiceway.django.limits import LimitedForm, form_limits
 from sluiceway.django.stored_files import DraftedFiles, RequestFiles
 from sluiceway.errors import BadOrder, LengthRequired
-from sluiceway.server.setting_arguments import DestinationArguments, Places
-from sluiceway.server.settings import BadSetting, Settings
+from sluiceway.server.settings.arguments import DestinationArguments, Places
+from sluiceway.server.settings.checked import Settings
+from sluiceway.server.settings.guarded import BadSetting
 from sluiceway.stores.contract import Entry
 from sluiceway.wire.urls import is_url
 from sluiceway.wsgi.body import WsgiBody, expected_digests

@@ -15,7 +15,7 @@ from werkzeug.routing import PathConverter
 
 from sluiceway.client.bodies.inputs import Content
 from sluiceway.errors import SluiceError, UploadRefused
-from sluiceway.server.setting_arguments import Places, SettingArguments
+from sluiceway.server.settings.arguments import Places, SettingArguments
 
 if TYPE_CHECKING:
     from sluiceway.server.mounted.app_cors import AppCors
@@ -69,7 +69,7 @@ def mount(
         csrf.exempt(mount(app, "/drop", to="s3://bucket", token=TOKEN))
     """
     from sluiceway.server.mounted.hooks import AppHooks
-    from sluiceway.server.settings import Settings
+    from sluiceway.server.settings.checked import Settings
     from sluiceway.wsgi.bridge import WsgiService
 
     prefix = prefix.rstrip("/")

@@ -24,7 +24,6 @@ from sluiceway.server.door.auth import STAGES, check_token, check_use, log_acces
 from sluiceway.server.door.counted_send import CountedSend
 from sluiceway.server.door.sites import Sites
 from sluiceway.server.door.urls import decode_url, with_headers
-from sluiceway.server.guarded_settings import BadSetting
 from sluiceway.server.handlers.download import get_object
 from sluiceway.server.handlers.fetch import pass_remote
 from sluiceway.server.handlers.forms import is_form, post_form, put_form
@@ -54,8 +53,9 @@ from sluiceway.server.request_body import MIN_RATE
 from sluiceway.server.request_headers import is_view
 from sluiceway.server.responses import problem_response
 from sluiceway.server.routing import ByMethod, no_such_path, raise_no_such_path
-from sluiceway.server.setting_arguments import Places, SettingArguments, as_places
-from sluiceway.server.settings import Settings
+from sluiceway.server.settings.arguments import Places, SettingArguments, as_places
+from sluiceway.server.settings.checked import Settings
+from sluiceway.server.settings.guarded import BadSetting
 from sluiceway.stores.contract import Store
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.progress import ProgressTable

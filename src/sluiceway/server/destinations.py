@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from sluiceway.client.http.tls import Trust
 from sluiceway.errors import BadRequest
 from sluiceway.pipe.budget import Budget
-from sluiceway.server.settings import BadSetting, Settings
+from sluiceway.server.settings.checked import Settings
+from sluiceway.server.settings.guarded import BadSetting
 from sluiceway.stores.contract import SignedUrls, Store
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.stores.fanout.store import Destination, FanoutStore

@@ -17,7 +17,7 @@ from sluiceway.client.guarded_fetch import fetch
 from sluiceway.client.http.address_guard import AddressGuard
 from sluiceway.errors import BadRequest, Forbidden, TooLarge, Unavailable
 from sluiceway.pipe.budget import Budget
-from sluiceway.server.settings import Settings
+from sluiceway.server.settings.checked import Settings
 from sluiceway.wire.host_patterns import Hosts
 from sluiceway.wire.urls import parse_address, redact_url
 

@@ -35,7 +35,8 @@ from sluiceway.server.destinations import display_name
 from sluiceway.server.door.platform_gaps import platform_gaps
 from sluiceway.server.http1.connection_limit import ConnectionLimit
 from sluiceway.server.http1.protocol import SluiceProtocol
-from sluiceway.server.settings import BadSetting, Settings
+from sluiceway.server.settings.checked import Settings
+from sluiceway.server.settings.guarded import BadSetting
 from sluiceway.stores.contract import HealthChecked
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.wire.names import readable_line

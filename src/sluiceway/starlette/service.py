@@ -20,8 +20,8 @@ from sluiceway.server.door.sites import APP_CORS
 from sluiceway.server.mounted.app_cors import app_cors
 from sluiceway.server.mounted.hooks import AppHooks
 from sluiceway.server.mounted.uploads import EndHook, KeptHook, PlaceHook, StartHook
-from sluiceway.server.setting_arguments import Places, SettingArguments
-from sluiceway.server.settings import Settings
+from sluiceway.server.settings.arguments import Places, SettingArguments
+from sluiceway.server.settings.checked import Settings
 
 __all__ = ["mount"]
 

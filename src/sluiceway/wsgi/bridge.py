@@ -29,7 +29,7 @@ from sluiceway.server.door.sites import APP_CORS, TARGET
 from sluiceway.server.door.urls import SAFE_HEADERS
 from sluiceway.server.mounted.app_cors import AppCors
 from sluiceway.server.mounted.hooks import CALL, FRAMEWORK_REQUEST, AppHooks
-from sluiceway.server.settings import Settings
+from sluiceway.server.settings.checked import Settings
 from sluiceway.wire.problems import write_problem
 from sluiceway.wsgi.body import WsgiBody
 

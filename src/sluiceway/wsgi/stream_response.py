@@ -32,7 +32,7 @@ from sluiceway.pipe.source import Buffer
 from sluiceway.server.handlers.download import object_headers, object_response
 from sluiceway.server.handlers.fetch import pass_url
 from sluiceway.server.remote import Remote
-from sluiceway.server.settings import Settings
+from sluiceway.server.settings.checked import Settings
 from sluiceway.server.streaming import StreamedResponse
 from sluiceway.stores.contract import Entry, Metadata
 from sluiceway.stores.disk.metadata import entry_of

@@ -13,7 +13,8 @@ from sluiceway.pipe import budget
 from sluiceway.server.app import Sluiceway
 from sluiceway.server.forms import costs as field_reading
 from sluiceway.server.forms.costs import FIELDS_FREE
-from sluiceway.server.settings import BadSetting, Settings
+from sluiceway.server.settings.checked import Settings
+from sluiceway.server.settings.guarded import BadSetting
 from sluiceway.wire.forms.decoder import FormLimits
 
 Message = MutableMapping[str, Any]

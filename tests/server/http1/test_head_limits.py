@@ -15,7 +15,7 @@ from fix_server import RunningServer
 from fix_taking import Hasty, noise
 from raw_http import Answer, Wire, chunk, head
 from sluiceway.server.app import Sluiceway
-from sluiceway.server.settings import Settings
+from sluiceway.server.settings.checked import Settings
 from sluiceway.wsgi.bridge import WsgiService
 
 MOST = 64 << 10  # bytes of a head

@@ -11,9 +11,9 @@ import pytest
 import requests
 
 from fix_server import Serve
-from sluiceway.server.guarded_settings import BadSetting
 from sluiceway.server.page.branding import LARGEST_LOGO, LONGEST_TITLE, Branding
-from sluiceway.server.settings import Settings
+from sluiceway.server.settings.checked import Settings
+from sluiceway.server.settings.guarded import BadSetting
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"><script>evil()</script></svg>'
 INDEX = files("sluiceway.server").joinpath("page", "index.html").read_text("utf-8")

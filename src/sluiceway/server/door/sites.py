@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from sluiceway.errors import BadRequest, Forbidden
 from sluiceway.server.http1.peer_gone import PROTOCOL
-from sluiceway.server.settings import Settings
+from sluiceway.server.settings.checked import Settings
 from sluiceway.wire.request_targets import Authority, Origin, parse_authority, parse_origin
 
 __all__ = ["APP_CORS", "TARGET", "TRUSTED", "Sites"]

@@ -27,7 +27,7 @@ from sluiceway.errors import (
     UploadRefused,
 )
 from sluiceway.server.mounted.uploads import EndedUpload, Outcome, StartedUpload
-from sluiceway.server.setting_arguments import Places
+from sluiceway.server.settings.arguments import Places
 from sluiceway.stores.contract import MOST_METADATA, Entry, Replace, UploadRequest
 from sluiceway.uploads.session import UploadSession
 from sluiceway.wire.headers.media_types import kept_type

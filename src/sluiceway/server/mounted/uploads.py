@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from sluiceway.server.setting_arguments import Places
+from sluiceway.server.settings.arguments import Places
 from sluiceway.stores.contract import Entry
 
 __all__ = [

@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final, Self
 
-from sluiceway.server.guarded_settings import BadSetting
+from sluiceway.server.settings.guarded import BadSetting
 
 __all__ = ["DEFAULT_TITLE", "Branding"]
 

@@ -17,7 +17,9 @@ from sluiceway.client.http.address_guard import AddressGuard
 from sluiceway.errors import BadRequest
 from sluiceway.pipe.budget import MINIMUM, RESERVABLE_PART
 from sluiceway.pipe.digests import ALGORITHMS
-from sluiceway.server.guarded_settings import (
+from sluiceway.server.page.branding import DEFAULT_TITLE, Branding
+from sluiceway.server.settings.arguments import DestinationArguments, Places, SettingArguments
+from sluiceway.server.settings.guarded import (
     BadSetting,
     check_secrets,
     check_token_text,
@@ -25,15 +27,13 @@ from sluiceway.server.guarded_settings import (
     origin,
     read_token,
 )
-from sluiceway.server.page.branding import DEFAULT_TITLE, Branding
-from sluiceway.server.setting_arguments import DestinationArguments, Places, SettingArguments
 from sluiceway.uploads.keys import DEFAULT_TEMPLATE, KeyTemplate
 from sluiceway.wire.forms.decoder import FormLimits
 from sluiceway.wire.host_patterns import Hosts
 from sluiceway.wire.request_targets import Origin
 from sluiceway.wire.sizes import parse_size
 
-__all__ = ["BadSetting", "Settings", "is_loopback", "setting_help"]
+__all__ = ["Settings", "is_loopback", "setting_help"]
 
 MOST_PARTS = 100_000  # their heads may take 51 MB together; more files belong in several forms
 WORKERS_LIMIT = 64
