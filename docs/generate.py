@@ -18,7 +18,7 @@ import sluiceway.errors
 from sluiceway.cli.copy import copy as command
 from sluiceway.copying.api import copy
 from sluiceway.errors import SluiceError
-from sluiceway.server.settings.checked import setting_help
+from sluiceway.server.settings.listed import setting_help
 
 HERE = Path(__file__).parent
 

@@ -21,7 +21,7 @@ import yaml
 
 from fix_image import BASE, ROOT, Image, Images, free_port, images, stop
 from fix_taking import noise
-from sluiceway.server.settings.checked import setting_help
+from sluiceway.server.settings.listed import setting_help
 
 __all__ = ["images"]
 

@@ -13,8 +13,9 @@ import click
 
 from sluiceway.cli.suggestions import SuggestingCommand
 from sluiceway.errors import SluiceError
-from sluiceway.server.settings.checked import Settings, setting_help
+from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting, writable_by_others
+from sluiceway.server.settings.listed import setting_help
 
 __all__ = ["serve"]
 

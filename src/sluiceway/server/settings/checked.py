@@ -1,23 +1,20 @@
-"""All settings of the server, in one list.
+"""The settings of a server, checked and parsed. `listed.py` has the list.
 
-Options, SLUICEWAY_… variables, sluiceway.toml and the docs are made of it.
-
-Plain values and their checks. Nothing is opened or started here.
+Each error names the option and says what to do. Nothing is opened or started here.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from sluiceway.client.http.address_guard import AddressGuard
 from sluiceway.errors import BadRequest
 from sluiceway.pipe.budget import MINIMUM, RESERVABLE_PART
 from sluiceway.pipe.digests import ALGORITHMS
-from sluiceway.server.page.branding import DEFAULT_TITLE, Branding
+from sluiceway.server.page.branding import Branding
 from sluiceway.server.settings.arguments import DestinationArguments, Places, SettingArguments
 from sluiceway.server.settings.guarded import (
     BadSetting,
@@ -27,13 +24,14 @@ from sluiceway.server.settings.guarded import (
     origin,
     read_token,
 )
-from sluiceway.uploads.keys import DEFAULT_TEMPLATE, KeyTemplate
+from sluiceway.server.settings.listed import SettingList
+from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.wire.forms.decoder import FormLimits
 from sluiceway.wire.host_patterns import Hosts
 from sluiceway.wire.request_targets import Origin
 from sluiceway.wire.sizes import parse_size
 
-__all__ = ["Settings", "is_loopback", "setting_help"]
+__all__ = ["Settings", "is_loopback"]
 
 MOST_PARTS = 100_000  # their heads may take 51 MB together; more files belong in several forms
 WORKERS_LIMIT = 64
@@ -41,185 +39,9 @@ SIGNED_URL_SECONDS = 7 * 24 * 3600  # S3 accepts no signed URL that is valid for
 SECONDS_LIMIT = 1e9  # excludes "inf" and "nan", which Python reads as numbers
 
 
-def _setting(help: str, default: Any) -> Any:
-    return field(default=default, metadata={"help": help})
-
-
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """All settings of `sluiceway serve`. A field has the name of its option with `_` for `-`."""
-
-    to: tuple[str, ...] = _setting(
-        "Where files go: a folder; the http(s):// URL of another server, to which files are sent "
-        "while they arrive; a database (postgresql://USER:PASSWORD@HOST/DATABASE?table=files, or "
-        "sqlite:///FILE.db?table=files); a "
-        "bucket (s3://BUCKET/PREFIX, gs://…, az://…); any place that fsspec supports "
-        "(fsspec+sftp://USER@HOST/FOLDER); or memory:, which forgets all files when the server "
-        "stops. Repeat it to send each file to several places at once; best-effort:PLACE may fail "
-        "or fall behind without failing the upload.",
-        ("./uploads",),
-    )
-    host: str = _setting(
-        "Address to listen on. Any address but loopback needs --token or --no-auth.", "127.0.0.1"
-    )
-    port: int = _setting("Port to listen on; 0 takes a free port and prints it.", 8000)
-    token: str | None = _setting(
-        "Secret that every request must carry, as a bearer token or as the password of HTTP basic "
-        "authentication.",
-        None,
-    )
-    token_file: str | None = _setting(
-        "File that holds the token and nothing else. Safer than --token: every user of the machine "
-        "can read the options of a program.",
-        None,
-    )
-    no_auth: bool = _setting(
-        "Serve without a token: all who can reach the address can upload, read and delete.", False
-    )
-    allowed_host: tuple[str, ...] = _setting(
-        "Host name that the server answers to besides localhost and the machine's loopback "
-        "addresses: files.example.com or *.example.com. Without a token and without --no-auth the "
-        "server refuses all other names, so that no web site can reach it through the browser of "
-        "a visitor (DNS rebinding). Repeatable.",
-        (),
-    )
-    allow_origin: tuple[str, ...] = _setting(
-        "Origin (https://app.example.com) whose pages may upload, read and delete from a browser; "
-        "* for all origins, which needs --token or --no-auth. Repeatable.",
-        (),
-    )
-    max_size: str | int | None = _setting(
-        "Largest upload, e.g. 10GiB: one raw body, or all files of one form together.", None
-    )
-    min_rate: str | int = _setting(
-        "Slowest upload in bytes a second, averaged over each minute spent waiting for the client. "
-        "0 accepts any rate of at least one byte a minute.",
-        "16",
-    )
-    max_parts: int = _setting(
-        "Most parts of a form, files and fields together.", FormLimits().max_parts
-    )
-    max_field_size: str | int = _setting(
-        "Longest field of a form. Fields are held in memory; send longer values as files.", "1MiB"
-    )
-    memory_budget: str | int = _setting(
-        "Memory that all transfers of the server may hold together.", "64MiB"
-    )
-    key_template: str = _setting(
-        "Key of a file whose client named no key: {id} {path} {filename} {year} {month} {day}. "
-        "{path} is the name with the folders that the client sent in front of it "
-        "(album/a/README), {filename} the name alone.",
-        DEFAULT_TEMPLATE,
-    )
-    flatten: bool = _setting(
-        "Drop the folders of a file name. Browsers send names such as album/a/README when a folder "
-        "is chosen; without this option {path} keeps the folders.",
-        False,
-    )
-    digest: str = _setting(
-        "Digests to compute of every file: sha-256, sha-512, both with a comma, or none.", "sha-256"
-    )
-    workers: int = _setting("Number of server processes; one core moves more than 1 GB/s.", 1)
-    shutdown_timeout: float = _setting(
-        "Seconds that running uploads may take to finish after SIGTERM.", 30.0
-    )
-    store_option: tuple[str, ...] = _setting(
-        "NAME=VALUE, for buckets and other places that need more than a URL: endpoint, region, "
-        "profile, timeout … Repeatable.",
-        (),
-    )
-    redirect_downloads: float = _setting(
-        "Redirect downloads to the bucket itself, by a signed URL that is valid for this many "
-        "seconds; 0 sends the bytes from here.",
-        0.0,
-    )
-    relay_url: str | None = _setting(
-        "Path (or URL) at the server of --to, with {key}, {filename}, {upload} and the names of "
-        "form fields or query parameters: /books/{id}/file.",
-        None,
-    )
-    relay_method: str | None = _setting(
-        "Method of requests to that server; without it, the method that the client used.", None
-    )
-    relay_body: str = _setting(
-        "How files are sent to that server: same (as the client sent them), raw, or form.", "same"
-    )
-    relay_form: str | None = _setting(
-        "Send files to that server in this field of a form, whether they arrived raw or in a form.",
-        None,
-    )
-    relay_field: tuple[str, ...] = _setting(
-        "NAME=VALUE to send before the file in each form. Repeatable.", ()
-    )
-    relay_header: tuple[str, ...] = _setting(
-        "'NAME: VALUE' to send with each request, such as Authorization. Repeatable.", ()
-    )
-    relay_answer_header: tuple[str, ...] = _setting(
-        "Header of that server's answers to send on to clients besides the usual ones, such as "
-        "X-Book-Id. Repeatable.",
-        (),
-    )
-    relay_show_backend: bool = _setting(
-        "Let clients see that server's address, in its answers and in the names of destinations.",
-        False,
-    )
-    relay_health: str | None = _setting(
-        "Path (or URL) that /readyz asks with GET for a 2xx, instead of sending HEAD to --to.",
-        None,
-    )
-    relay_expect: bool = _setting(
-        "Send Expect: 100-continue to that server before each file, and ask clients for the body "
-        "only when that server wants it.",
-        False,
-    )
-    relay_chunked: bool = _setting(
-        "Send the file of a form in chunks. Needed for forms with a field or file after a large "
-        "file.",
-        False,
-    )
-    relay_connect_timeout: float = _setting(
-        "Seconds to wait for a connection to that server.", 10.0
-    )
-    relay_idle_timeout: float = _setting(
-        "Seconds that that server may neither take nor send a byte.", 60.0
-    )
-    relay_answer_timeout: float = _setting(
-        "Seconds from the last byte of a file to the first byte of that server's answer.", 600.0
-    )
-    ca_file: str | None = _setting(
-        "Certificates (PEM) of authorities to trust at that server, in addition to the system's "
-        "(or those of SSL_CERT_FILE).",
-        None,
-    )
-    client_cert: str | None = _setting(
-        "Client certificate with its key (PEM) for that server.", None
-    )
-    fetch_from: tuple[str, ...] = _setting(
-        "Host that GET /fetch and imports may read from: files.example.com, *.example.com, or * "
-        "for all public hosts; with :PORT for a port other than 80 and 443. Without it nothing is "
-        "fetched. Repeatable.",
-        (),
-    )
-    fetch_internal: tuple[str, ...] = _setting(
-        "Address or network, such as 10.1.2.0/24, that may be fetched from although it is not "
-        "public. Repeatable.",
-        (),
-    )
-    page_title: str = _setting("Name of the page, in its heading and in the tab.", DEFAULT_TITLE)
-    page_logo: str | None = _setting(
-        "Image file (.svg, .png, .jpg, .webp, .gif) to show beside the name and in the tab.", None
-    )
-    page_color: str | None = _setting(
-        "Colour of buttons, links and bars: #rrggbb. It is made darker or lighter where texts in "
-        "it could not be read.",
-        None,
-    )
-    page_style: str | None = _setting(
-        "File with CSS to add to the page's own, such as values for its variables.", None
-    )
-    page_language: str | None = _setting(
-        "Language of the page, such as de. Without it, each visitor's browser chooses.", None
-    )
+class Settings(SettingList):
+    """Settings that can be used: a value that cannot is refused when they are made."""
 
     @classmethod
     def of(cls, to: Places, arguments: SettingArguments | DestinationArguments) -> Self:
@@ -392,8 +214,3 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def setting_help() -> Mapping[str, tuple[Any, str]]:
-    """Name -> (default, help), in the order of the list."""
-    return {item.name: (item.default, item.metadata["help"]) for item in fields(Settings)}
