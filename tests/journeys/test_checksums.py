@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 import pytest
 import requests
+from awscrt.checksums import crc64nvme
+from blake3 import blake3
 
 from fix_gateway import Gateway, takes
 from fix_taking import noise
@@ -54,6 +56,12 @@ def asked(data: bytes) -> dict[str, tuple[str, str]]:
         "a named one": ("X-Checksum", f"sha384={digits('sha384', data)}"),
         "Amazon": ("x-amz-checksum-sha256", b64("sha256", data)),
         "Amazon, CRC-32": ("x-amz-checksum-crc32", base64.b64encode(crc).decode()),
+        "Amazon, CRC64NVME": (
+            "x-amz-checksum-crc64nvme",
+            base64.b64encode(crc64nvme(data).to_bytes(8)).decode(),
+        ),
+        "CRC64NVME": ("X-Checksum-Crc64nvme", f"{crc64nvme(data):016x}"),
+        "BLAKE3": ("X-Checksum-Blake3", blake3(data).hexdigest()),
         "Amazon's signature": ("x-amz-content-sha256", digits("sha256", data)),
         "Google": ("x-goog-hash", f"crc32c=n03x6A==,md5={b64('md5', data)}"),
         "Azure": ("x-ms-blob-content-md5", b64("md5", data)),
@@ -67,7 +75,7 @@ UNKNOWN = {
     "RFC 3230": ("Digest", "unixsum=30637"),
     "RFC 3230, CRC-32C": ("Digest", "crc32c=9f4df1e8"),
     "ownCloud": ("OC-Checksum", "SHA3-256:00ff"),
-    "Amazon": ("x-amz-checksum-crc64nvme", "AAAAAAAAAAA="),
+    "Amazon": ("x-amz-checksum-crc32c", "AAAAAA=="),
     "Artifactory": ("X-Checksum-Whirlpool", "00"),
     "Azure": ("x-ms-content-crc64", "AAAAAAAAAAA="),
 }

@@ -7,12 +7,15 @@ import hashlib
 import sys
 
 import pytest
+from awscrt.checksums import crc64nvme
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluiceway.errors import BadDigest
 from sluiceway.pipe.budget import MINIMUM, Budget
-from sluiceway.pipe.digests import ALGORITHMS, Digests
+from sluiceway.pipe.digests import Digests
+from sluiceway.pipe.hashes import CHOICES
 from sluiceway.testing.store_suite import pattern
 
 SIZES = st.lists(
@@ -22,21 +25,25 @@ SIZES = st.lists(
 
 
 def expected(data: bytes) -> dict[str, bytes]:
-    return {"sha-256": hashlib.sha256(data).digest(), "sha-512": hashlib.sha512(data).digest()}
+    return {
+        "sha-256": hashlib.sha256(data).digest(),
+        "sha-512": hashlib.sha512(data).digest(),
+        "blake3": blake3(data).digest(),
+        "crc64nvme": crc64nvme(data).to_bytes(8),
+    }
 
 
 @given(SIZES, st.sampled_from([None, "plenty", "hardly any"]))
 @settings(max_examples=60, deadline=None)
 def test_digests_are_right_for_any_chunking(sizes: list[int], memory: str | None) -> None:
-    """sha-256 and sha-512 of small and large chunks, with a budget, without, and with a full
-    one."""
+    """Every algorithm of small and large chunks, with a budget, without, and with a full one."""
 
     async def run() -> None:
         budget = None if memory is None else Budget(MINIMUM)
         if budget is not None and memory == "hardly any":
             assert budget.acquire(MINIMUM - 5000)
         before = budget.used if budget else 0
-        digests, taken = Digests(ALGORITHMS, budget), 0
+        digests, taken = Digests(CHOICES, budget), 0
         for size in sizes:
             await digests.take(pattern(size, taken % 1000))
             taken += size

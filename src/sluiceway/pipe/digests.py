@@ -7,21 +7,15 @@ loop, because switching to a thread costs more than they do. Knows nothing of he
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from sluiceway.errors import BadDigest
 from sluiceway.pipe.budget import Budget
-from sluiceway.pipe.hashes import CHECKED
+from sluiceway.pipe.hashes import SHA256, new_hash
 from sluiceway.pipe.source import Buffer
 
-__all__ = ["ALGORITHMS", "Digests", "Tap"]
-
-ALGORITHMS: Mapping[str, str] = {
-    "sha-256": "sha256",
-    "sha-512": "sha512",
-}  # RFC 9530 "Active" -> hashlib
+__all__ = ["Digests", "Tap"]
 
 INLINE = 64 << 10  # bytes hashed on the event loop: 40 microseconds, less than a thread switch
 BATCH = 512 << 10  # bytes gathered before they go to the hashing thread
@@ -38,7 +32,10 @@ class Tap(Protocol):
 
 class Digests:
     """Running digests of a stream. At most `BEHIND` bytes wait for the thread; the budget counts
-    them."""
+    them.
+
+    Raises BadDigest for an unknown algorithm, BadRequest for one whose library is not installed.
+    """
 
     __slots__ = (
         "_batch",
@@ -51,14 +48,8 @@ class Digests:
         "_running",
     )
 
-    def __init__(
-        self, algorithms: Iterable[str] = ("sha-256",), budget: Budget | None = None
-    ) -> None:
-        names = tuple(algorithms)
-        unknown = [name for name in names if name not in CHECKED]
-        if unknown:
-            raise BadDigest(f"Unknown digest {unknown[0]!r}; use one of {', '.join(CHECKED)}")
-        self._hashes = tuple((name, CHECKED[name]()) for name in names)
+    def __init__(self, algorithms: Iterable[str] = (SHA256,), budget: Budget | None = None) -> None:
+        self._hashes = tuple((name, new_hash(name)) for name in algorithms)
         self._budget = budget
         self._batch: list[Buffer] = []
         self._gathered = 0  # bytes in the batch

@@ -1,62 +1,171 @@
-"""Every algorithm that can be checked, as a running hash. Knows no headers, loops or threads.
+"""Every algorithm that can be counted and checked, as a running hash. Knows no headers or threads.
 
 Older headers name older algorithms. They guard against accidents, where MD5 and CRC-32 are good
-enough. A file of its own, because `wire` reads it and must not load an event loop.
+enough. CRC64NVME and BLAKE3 come from libraries of extras, which are loaded when a hash is made.
+A file of its own, because `wire` reads it and must not load an event loop.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import zlib
 from collections.abc import Callable, Mapping
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
+
+from sluiceway.errors import BadDigest, BadRequest
 
 if TYPE_CHECKING:
     from sluiceway.pipe.source import Buffer
 
-__all__ = ["CHECKED", "Hashing", "digest_of"]
+__all__ = [
+    "ALGORITHMS",
+    "CHOICES",
+    "CRC64NVME",
+    "SHA256",
+    "Algorithm",
+    "Hashing",
+    "digest_of",
+    "is_available",
+    "is_digest",
+    "named_digests",
+    "new_hash",
+]
+
+SHA256 = "sha-256"
+CRC64NVME = "crc64nvme"
+
+_DIGITS = re.compile(r"[0-9a-f]+")
 
 
 class Hashing(Protocol):
     """A hash that is fed as bytes arrive."""
 
-    def update(self, data: Buffer, /) -> None: ...
+    def update(self, data: Buffer, /) -> object: ...
 
     def digest(self) -> bytes: ...
 
 
-class _Sum32:
-    """One of zlib's checksums as a hash: four bytes, big-endian."""
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """A digest's algorithm.
 
-    def __init__(self, add: Callable[[Buffer, int], int], start: int) -> None:
-        self._add, self._value = add, start
+    Args:
+        size: Bytes of a digest.
+        load: Returns the maker of a running hash. Raises ImportError without the library.
+        extra: The extra that installs the library; "" for Python's own.
+    """
+
+    size: int
+    load: Callable[[], Callable[[], Hashing]]
+    extra: str = ""
+
+
+class _Sum:
+    """A checksum as a hash: big-endian bytes."""
+
+    __slots__ = ("_add", "_size", "_value")
+
+    def __init__(self, add: Callable[[Buffer, int], int], start: int, size: int) -> None:
+        self._add, self._value, self._size = add, start, size
 
     def update(self, data: Buffer, /) -> None:
         self._value = self._add(data, self._value)
 
     def digest(self) -> bytes:
-        return self._value.to_bytes(4)
+        return self._value.to_bytes(self._size)
 
 
-_KINDS = {
-    "md5": "md5",
-    "sha": "sha1",
-    "sha-256": "sha256",
-    "sha-384": "sha384",
-    "sha-512": "sha512",
-}
+def _load_crc64nvme() -> Callable[[], Hashing]:
+    from awscrt.checksums import crc64nvme
 
-# By the names that IANA registers for the algorithms of Digest; crc32 is not among them.
-CHECKED: Mapping[str, Callable[[], Hashing]] = {
-    **{name: partial(hashlib.new, kind, usedforsecurity=False) for name, kind in _KINDS.items()},
-    "adler": partial(_Sum32, zlib.adler32, 1),
-    "crc32": partial(_Sum32, zlib.crc32, 0),
-}
+    return partial(_Sum, crc64nvme, 0, 8)
+
+
+def _load_blake3() -> Callable[[], Hashing]:
+    from blake3 import blake3
+
+    return blake3
+
+
+def _own(size: int, kind: str) -> Algorithm:
+    return Algorithm(size, lambda: partial(hashlib.new, kind, usedforsecurity=False))
+
+
+# By the names that IANA registers for the algorithms of Digest; the last three are not among them.
+ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
+    {
+        "md5": _own(16, "md5"),
+        "sha": _own(20, "sha1"),
+        SHA256: _own(32, "sha256"),
+        "sha-384": _own(48, "sha384"),
+        "sha-512": _own(64, "sha512"),
+        "adler": Algorithm(4, lambda: partial(_Sum, zlib.adler32, 1, 4)),
+        "crc32": Algorithm(4, lambda: partial(_Sum, zlib.crc32, 0, 4)),
+        CRC64NVME: Algorithm(8, _load_crc64nvme, "crc64nvme"),
+        "blake3": Algorithm(32, _load_blake3, "blake3"),
+    }
+)
+
+# Those that `--digest` offers, and that stores keep and responses name: the strongest first.
+CHOICES: tuple[str, ...] = (SHA256, "sha-512", "blake3", CRC64NVME)
+
+
+def new_hash(name: str) -> Hashing:
+    """Return a running hash.
+
+    Raises BadDigest for an unknown algorithm, BadRequest where its library is not installed.
+    """
+    if name not in ALGORITHMS:
+        raise BadDigest(f"Unknown digest {name!r}; use one of {', '.join(CHOICES)}")
+    return _maker(name)()
+
+
+@cache
+def is_available(name: str) -> bool:
+    """Whether the algorithm is known, and its library can be loaded here."""
+    try:
+        new_hash(name)
+    except BadRequest:
+        return False
+    return True
 
 
 def digest_of(name: str, data: Buffer) -> bytes:
     """Return the digest of bytes in memory."""
-    running = CHECKED[name]()
+    running = new_hash(name)
     running.update(data)
     return running.digest()
+
+
+def is_digest(name: object, digits: object) -> bool:
+    """Whether `digits` are a digest that stores keep, by one of CHOICES, in hexadecimal digits."""
+    return (
+        name in CHOICES
+        and isinstance(digits, str)
+        and len(digits) == 2 * ALGORITHMS[str(name)].size
+        and _DIGITS.fullmatch(digits) is not None
+    )
+
+
+def named_digests(digests: Mapping[str, str]) -> dict[str, str | None]:
+    """The members of a JSON object that describes a file: one for each algorithm, named after it.
+
+    `sha-256` is always there, None where it was not counted.
+    """
+    return {SHA256: digests.get(SHA256), **digests}
+
+
+@cache
+def _maker(name: str) -> Callable[[], Hashing]:
+    algorithm = ALGORITHMS[name]
+    try:
+        return algorithm.load()
+    except ImportError as error:
+        raise BadRequest(
+            f"{name} needs a library that is not installed: "
+            f"pip install 'sluiceway[{algorithm.extra}]'"
+        ) from error

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from sluiceway.errors import TooLarge
 from sluiceway.pipe.budget import Budget
-from sluiceway.pipe.hashes import CHECKED
+from sluiceway.pipe.hashes import new_hash
 from sluiceway.pipe.stages import DECODE, Stages
 from sluiceway.server.forms.costs import FieldReading
 from sluiceway.uploads.session import check_digests
@@ -103,7 +103,7 @@ class FormWalk:
         self._decoder = FormDecoder(content_type, limits)
         self._costs = FieldReading(self._decoder, budget)
         self._length, self._expected = length, expected
-        self._hashes = {name: CHECKED[name]() for name in expected}
+        self._hashes = {name: new_hash(name) for name in expected}
         self._field: PartBegan | None = None  # the field under way
         self._value: list[bytes] = []  # of it; bounded by the decoder's limits
         self._unnamed: FileBegan | None = None  # a file without a name, until its first byte

@@ -13,7 +13,7 @@ from typing import Any, Self
 from sluiceway.client.http.address_guard import AddressGuard
 from sluiceway.errors import BadRequest
 from sluiceway.pipe.budget import MINIMUM, RESERVABLE_PART
-from sluiceway.pipe.digests import ALGORITHMS
+from sluiceway.pipe.hashes import CHOICES
 from sluiceway.server.page.branding import Branding
 from sluiceway.server.settings.arguments import DestinationArguments, Places, SettingArguments
 from sluiceway.server.settings.guarded import (
@@ -190,11 +190,9 @@ class Settings(SettingList):
         names = tuple(name.strip() for name in self.digest.split(",") if name.strip())
         if names == ("none",):
             return ()
-        unknown = [name for name in names if name not in ALGORITHMS]
+        unknown = [name for name in names if name not in CHOICES]
         if unknown or not names:
-            raise BadSetting(
-                f"--digest must be {', '.join(ALGORITHMS)} or none, not {self.digest!r}"
-            )
+            raise BadSetting(f"--digest must be {', '.join(CHOICES)} or none, not {self.digest!r}")
         return names
 
 

@@ -93,7 +93,9 @@ class SettingList:
         False,
     )
     digest: str = _setting(
-        "Digests to compute of every file: sha-256, sha-512, both with a comma, or none.", "sha-256"
+        "Digests to compute of every file: sha-256, sha-512, blake3 or crc64nvme, several with "
+        "commas, or none.",
+        "sha-256",
     )
     workers: int = _setting("Number of server processes; one core moves more than 1 GB/s.", 1)
     shutdown_timeout: float = _setting(

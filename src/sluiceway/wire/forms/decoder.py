@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sluiceway.errors import BadForm, BodyCut, DigestMismatch, SluiceError, TooLarge
-from sluiceway.pipe.hashes import CHECKED
+from sluiceway.pipe.hashes import new_hash
 from sluiceway.wire.forms.charsets import CHARSET_FIELD, MOST_CHARSET, field_text, form_charset
 from sluiceway.wire.forms.framing import Framing, HeaderLine, Mark, over_limit
 from sluiceway.wire.forms.part_headers import form_boundary, read_part_head
@@ -134,7 +134,7 @@ class _Part:
         self.left = left  # raw bytes its Content-Length still allows
         self.size = 0  # raw bytes, counted for fields
         self.charset = charset  # the beginning of what `_charset_` holds; None in any other part
-        self.checks = [(name, value, CHECKED[name]()) for name, value in expected.items()]
+        self.checks = [(name, value, new_hash(name)) for name, value in expected.items()]
 
     def check(self, data: bytes) -> bytes:
         """Decode payload, count it, and return its events."""

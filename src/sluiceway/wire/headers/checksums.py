@@ -2,8 +2,8 @@
 others.
 
 Each names an algorithm and a value, in hexadecimal digits or base64. A digest that cannot be
-checked here is refused, never ignored: its sender would believe that the bytes are protected. Text
-only; `pipe.digests` does the hashing.
+checked here, also for want of a library, is refused, never ignored: its sender would believe that
+the bytes are protected. Text only; `pipe.digests` does the hashing.
 """
 
 from __future__ import annotations
@@ -14,21 +14,10 @@ import re
 from collections.abc import Iterator, Mapping
 
 from sluiceway.errors import BadDigest, BadRequest
+from sluiceway.pipe.hashes import ALGORITHMS, is_available
 from sluiceway.wire.headers.digests import MOST_DIGEST_HEADER, Promise, parse_digests
 
-__all__ = ["CHECKSUM_FIELDS", "LENGTHS", "expected_of", "is_checksum_field"]
-
-# Bytes of a value, by the names that IANA registers for Digest and Content-Digest; crc32 is not
-# among them.
-LENGTHS: Mapping[str, int] = {
-    "adler": 4,
-    "crc32": 4,
-    "md5": 16,
-    "sha": 20,
-    "sha-256": 32,
-    "sha-384": 48,
-    "sha-512": 64,
-}
+__all__ = ["CHECKSUM_FIELDS", "expected_of", "is_checksum_field"]
 
 # Header -> its algorithm; None: the value names the algorithm.
 _FIELDS: Mapping[str, str | None] = {
@@ -64,9 +53,10 @@ _ALIASES = {
     "sha384": "sha-384",
     "sha512": "sha-512",
 }
+# Hexadecimal digits -> algorithm, for a value that names none.
 _BY_LENGTH = {
-    2 * size: name for name, size in LENGTHS.items() if size > 4
-}  # hexadecimal digits -> algorithm
+    2 * ALGORITHMS[name].size: name for name in ("md5", "sha", "sha-256", "sha-384", "sha-512")
+}
 _MEMBER = re.compile(r"([A-Za-z0-9-]+)\s*[=:\s]\s*(\S+)")
 
 
@@ -113,7 +103,7 @@ def _promises(header: str, text: str) -> Iterator[Promise]:
     for algorithm, value in _members(header, text):
         if value.lower() in _SAYS_NOTHING:
             found += 1
-        elif algorithm not in LENGTHS:
+        elif not is_available(algorithm):
             unknown.append(algorithm)
         else:
             found += 1
@@ -155,7 +145,7 @@ def _members(header: str, text: str) -> Iterator[tuple[str, str]]:
 
 def _value(header: str, algorithm: str, text: str) -> bytes:
     """Read hexadecimal digits or base64; their lengths differ."""
-    size, text = LENGTHS[algorithm], text.strip('"')
+    size, text = ALGORITHMS[algorithm].size, text.strip('"')
     try:
         value = (
             bytes.fromhex(text)

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 import http_sf
 
 from sluiceway.errors import BadDigest
+from sluiceway.pipe.hashes import ALGORITHMS, SHA256
 
 __all__ = ["WANTED", "Promise", "format_digest", "parse_digests"]
 
-_LENGTHS = {"sha-256": 32, "sha-512": 64}  # bytes
+# Bytes of a value. RFC 9530 calls these two active.
+_LENGTHS = {name: ALGORITHMS[name].size for name in (SHA256, "sha-512")}
 MOST_DIGEST_HEADER = 2048  # characters; all eight registered algorithms together need 350
 
 WANTED = "sha-256=10, sha-512=5"  # a Want-Content-Digest or Want-Repr-Digest value: what to send us
