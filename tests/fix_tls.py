@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from rude_peer import Exchange, Peer
+from rude_peer import Exchange, Peer, drain_and_close
 
 __all__ = ["Certificates", "TlsPeer", "certificates", "tls"]
 
@@ -102,9 +102,10 @@ class TlsPeer(Peer):
             self._context.verify_mode = ssl.CERT_REQUIRED
 
     def _serve(self, sock: socket.socket) -> None:
+        spoken = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         try:
-            spoken = self._context.wrap_socket(sock, server_side=True)
-        except OSError:  # a client that does not trust us hangs up
-            sock.close()
+            spoken.do_handshake()
+        except OSError:  # one of the two does not trust the other
+            drain_and_close(spoken)
             return
         super()._serve(spoken)

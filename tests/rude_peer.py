@@ -189,11 +189,15 @@ class Peer:
                 self.act(exchange)
             finally:
                 exchange.done.set()
-            sock.shutdown(socket.SHUT_WR)
-            while sock.recv(
-                65536
-            ):  # a close with unread bytes would be a reset, and destroy the response under way
-                pass
+            drain_and_close(sock)
+
+
+def drain_and_close(sock: socket.socket) -> None:
+    """A close with unread bytes would be a reset, and destroy what is under way to the client."""
+    with contextlib.closing(sock), contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_WR)
+        while sock.recv(65536):
+            pass
 
 
 def sha256_field(data: bytes) -> str:

@@ -110,10 +110,10 @@ def post(app: Site, path: str, upload: str, size: int = MB) -> int:
 def seen(app: Site, upload: str, **headers: str) -> dict[str, Any]:
     """What a watcher sees, whichever process it reaches."""
     answer = requests.get(f"{app.url}/uploads/{upload}", headers=headers, timeout=20)
-    if not answer.headers["content-type"].startswith("application/json"):
-        return {}  # the app's own
-    found: dict[str, Any] = answer.json()
-    return found
+    # Before its request is seen, the path is the app's own, which may answer with JSON, too.
+    own = not answer.headers["content-type"].startswith("application/json")
+    found = {} if own else answer.json()
+    return found if isinstance(found, dict) else {}
 
 
 def ended(app: Site, upload: str) -> tuple[str, str | None]:
