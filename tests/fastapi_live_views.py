@@ -5,6 +5,7 @@ FOLDER and BACKEND come from the environment.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import logging
@@ -190,6 +191,25 @@ async def digests(file: LiveUpload) -> StreamingResponse:
     async def each() -> AsyncIterator[str]:
         while piece := await file.read(1 << 20):
             yield hashlib.sha256(piece).hexdigest()
+
+    return StreamingResponse(each())
+
+
+@app.post("/paced")
+async def paced(file: LiveUpload, name: str = "left") -> StreamingResponse:
+    """Answers slower than the file arrives, and then for as long as somebody listens."""
+
+    async def each() -> AsyncIterator[str]:
+        try:
+            while piece := await file.read(5000):
+                await asyncio.sleep(0.002)
+                yield hashlib.sha256(piece).hexdigest()
+            while True:
+                yield "."
+                await asyncio.sleep(0.01)
+        finally:
+            with open(os.path.join(os.environ["FOLDER"], name), "w"):
+                pass
 
     return StreamingResponse(each())
 

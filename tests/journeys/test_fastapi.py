@@ -19,7 +19,7 @@ import sluiceway
 from fix_gateway import takes
 from fix_taking import eventually, noise
 from fix_uvicorn import UvicornApp, uvicorn
-from raw_http import Wire, form_begun, form_head
+from raw_http import Wire, form_begun, form_body, form_head
 from rude_peer import Exchange, Peer
 from sluiceway.testing.memory_meter import MemoryMeter
 
@@ -105,6 +105,29 @@ def test_the_next_server_gets_the_first_bytes_while_the_client_still_sends(
         wire.send(DATA[MIB:])  # then the client hangs up
     assert exchange.done.wait(20)
     assert exchange.cut
+
+
+def test_a_response_made_while_the_file_arrives_has_all_of_it(app: UvicornApp) -> None:
+    """Starlette waits beside it for the client's end: it gets that, and no bytes of the file."""
+    begun, data = form_begun(("file", "a.bin", b"")), SMALL[:20_000]
+    body = begun + data + form_body(("file", "a.bin", b"")).removeprefix(begun)
+    with Wire(app.port) as wire:
+        answered = b""
+
+        def receive_until(end: bytes) -> None:
+            nonlocal answered
+            while end not in answered:
+                answered += (more := wire.sock.recv(65536))
+                assert more, answered
+
+        wire.send(form_head(len(body), target="/paced?name=left"))
+        for at in range(0, len(data), 5000):  # each when the one before is answered
+            wire.send(body[:5200] if at == 0 else body[at + 200 : at + 5200])
+            receive_until(sha(data[at : at + 5000]).encode())
+        wire.send(body[len(data) + 200 :])
+        receive_until(b"\r\n.\r\n")
+        assert not (app.folder / "left").exists()
+    eventually((app.folder / "left").exists, "the response ends when the client leaves")
 
 
 def test_a_large_file_costs_no_memory_and_no_temporary_file(app: UvicornApp) -> None:

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sluiceway.errors import BadOrder, SluiceError
 from sluiceway.server.operator_log import log_error
 from sluiceway.server.progress.asgi import progress_of
+from sluiceway.starlette.body_reader import SharedReceive
 from sluiceway.starlette.live_routes import make_routes_live
 from sluiceway.starlette.progress import PREFIX, MayWatch, add_progress
 from sluiceway.uploads.app_progress import AppProgress
@@ -81,8 +82,8 @@ async def answered(request: Request, error: Exception) -> Response:
 
 
 class _Start:
-    """A middleware that does nothing but prepare the app: Starlette makes it at the app's start,
-    when all routes are there."""
+    """A middleware that prepares the app: Starlette makes it at the app's start, when all routes
+    are there. Of each request it says who gets the body."""
 
     def __init__(self, app: ASGIApp, owner: Starlette) -> None:
         self._app = app
@@ -96,6 +97,8 @@ class _Start:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._error is None:
+            if scope["type"] == "http":
+                receive = SharedReceive(receive).receive
             await self._app(scope, receive, send)
         elif scope["type"] == "lifespan":
             await receive()

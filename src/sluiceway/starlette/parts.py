@@ -18,6 +18,7 @@ from sluiceway.server.forms.walk import FileBegan, FormField, FormItem, FormWalk
 from sluiceway.server.progress.asgi import progress_of
 from sluiceway.server.request_body import body_chunks, check_body, content_length
 from sluiceway.starlette.app_lines import note_spooled
+from sluiceway.starlette.body_reader import as_body_reader
 from sluiceway.starlette.form_plan import FormPlan
 from sluiceway.starlette.live_upload import LiveUpload
 from sluiceway.wire.forms.decoder import FormLimits
@@ -236,7 +237,8 @@ def _unread_body(request: Request, stages: Stages) -> AsyncIterator[bytes]:
     if hasattr(request, "_body"):
         return request.stream()
     if not getattr(request, "_stream_consumed", False):
-        return body_chunks(request, stages)
+        own = Request(request.scope, as_body_reader(request.receive))
+        return body_chunks(own, stages)
     raise BadOrder(
         "The body was read before the parts of its form: by a parameter with Form(), File() or "
         "UploadFile, by request.form(), or by a middleware. Take everything from the parts, or "
