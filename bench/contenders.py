@@ -21,6 +21,7 @@ __all__ = [
     "RAWS",
     "Contender",
     "start",
+    "with_folder_fsync",
     "with_fsync",
 ]
 
@@ -142,6 +143,12 @@ def with_fsync(peers: tuple[Contender, ...]) -> tuple[Contender, ...]:
         for peer in peers
         if peer.can_fsync
     )
+
+
+def with_folder_fsync(peer: Contender) -> Contender:
+    """The peer with fsync of file and folder before the response, as ours does."""
+    name = f"{peer.name} + fsync of file and folder"
+    return replace(peer, name=name, env={**peer.env, "FSYNC": "folder"})
 
 
 @contextmanager

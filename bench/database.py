@@ -7,7 +7,6 @@ Both into one server, in turn; what was stored is read back through ours and has
 
 from __future__ import annotations
 
-import shutil
 import statistics
 import subprocess
 from collections.abc import Iterator
@@ -18,10 +17,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 from bench.contenders import OURS_NONE, PEERS
 from bench.process import Failed, Server, free_port, serving
-from bench.rows import Result, Wanted, mib
-from bench.stored import MIB, clean_place
+from bench.results import Result, Wanted, mib
+from bench.rounds import Bench
+from bench.stored import MIB, empty
 from bench.table import RATE, compare
-from bench.throughput import Bench, send
+from bench.transfer import send
 
 __all__ = ["database_rows", "line_of", "program"]
 
@@ -35,7 +35,7 @@ def database_rows(bench: Bench, wanted: Wanted) -> Result:
     """Bytes a second of both in each round."""
     size, result = min(SIZE, bench.size), Result()
     source, rates = bench.source(size), {"ours": list[float](), "loop": list[float]()}
-    place = clean_place(bench.work / "place")
+    place = bench.place()
     try:
         with (
             _postgres(bench, place) as url,
@@ -68,7 +68,7 @@ def database_rows(bench: Bench, wanted: Wanted) -> Result:
         bench.say(f"  FAILED: {error}")
         return result
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        empty(place)
     result.data = dict(rates)
     title = f"raw upload of {mib(size)} into PostgreSQL, digest none"
     result.rows = [compare(title, rates["ours"], {LOOP: rates["loop"]}, GOAL, RATE)]

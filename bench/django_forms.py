@@ -7,7 +7,6 @@ Our storage against a plain PUT to the same bucket, and against django-storages.
 from __future__ import annotations
 
 import os
-import shutil
 import statistics
 import subprocess
 from collections.abc import Iterator
@@ -20,10 +19,11 @@ from bench.contenders import PEERS as PROGRAMS
 from bench.database import line_of, program
 from bench.objects import BUCKET, KEYS, ours_into_s3
 from bench.process import Failed, Server, free_port, serving
-from bench.rows import Result, Wanted, mib
-from bench.stored import clean_place
+from bench.results import Result, Wanted, mib
+from bench.rounds import Bench, Sent
+from bench.stored import empty
 from bench.table import SECONDS, TIMES, Row, ratios, spread
-from bench.throughput import Bench, Sent, send
+from bench.transfer import send
 
 __all__ = ["django_rows"]
 
@@ -41,7 +41,7 @@ def django_rows(bench: Bench, wanted: Wanted) -> Result:
     """Seconds of all in each round, and what ours held meanwhile."""
     result, source = Result(), bench.source(bench.size)
     sent: dict[str, list[Sent]] = {one.name: [] for one in (FORM, PUT, *wanted((THEIRS,)))}
-    place = clean_place(bench.work / "place")
+    place = bench.place()
     os.environ.update(KEYS)
     try:
         with ExitStack() as stack:
@@ -69,7 +69,7 @@ def django_rows(bench: Bench, wanted: Wanted) -> Result:
         bench.say(f"  FAILED: {error}")
         return result
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        empty(place)
     result.data = {name: [one.seconds for one in found] for name, found in sent.items()}
     result.rows = _rows(bench, sent)
     return result

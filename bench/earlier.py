@@ -16,9 +16,10 @@ from pathlib import Path
 
 from bench.contenders import DOWNLOADS, OURS_FORM, OURS_NONE, OURS_SHA, Contender
 from bench.relay import RELAY_FORM, RELAY_NONE, RELAY_SHA, relay_rounds
-from bench.rows import Result, Wanted, noted, values
+from bench.results import Result, Wanted, noted, values
+from bench.rounds import Bench, Series
 from bench.table import RATE, Row, compare
-from bench.throughput import Bench, Series, transfer_rounds
+from bench.throughput import transfer_rounds
 
 __all__ = ["earlier_rows", "make_earlier"]
 

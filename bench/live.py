@@ -15,9 +15,9 @@ from dataclasses import asdict, replace
 from bench.contenders import GUNICORN, Contender
 from bench.relay import PIPE_NOW, relay_rounds
 from bench.relay_rows import Sides, paced_rounds
-from bench.rows import Result, Wanted, by_label, mib, noted, values
+from bench.results import Result, Wanted, by_label, mib, noted, values
+from bench.rounds import Bench, Sent
 from bench.table import RATE, SECONDS, TIMES, Row, compare, ratios, spread
-from bench.throughput import Bench, Sent
 
 __all__ = ["LIVE", "PLAIN", "live_rows"]
 

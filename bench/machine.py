@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["describe", "file_system"]
+__all__ = ["describe", "file_system", "journal", "processor"]
 
 PACKAGES = (
     "sluiceway", "uvicorn", "uvloop", "httptools", "starlette", "python-multipart", "gunicorn",
@@ -44,13 +44,38 @@ def file_system(folder: Path) -> str:
     return kind
 
 
+def journal(folder: Path) -> str:
+    """The file system in words, with whether it has a journal."""
+    kind = file_system(folder)
+    if kind == "xfs":
+        return "xfs, with a journal"
+    if kind not in ("ext3", "ext4"):
+        return kind
+    number = folder.stat().st_dev
+    link = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}")
+    if not link.exists():
+        return f"{kind}, journal unknown"
+    journals = Path("/proc/fs/jbd2")  # one folder a mounted journal: DEVICE-INODE
+    names = [entry.name for entry in journals.iterdir()] if journals.exists() else []
+    found = any(name.rpartition("-")[0] == link.resolve().name for name in names)
+    return f"{kind}, with a journal" if found else f"{kind}, without a journal"
+
+
+def processor() -> str:
+    """How many of which: virtual machines often hide the name, not family and model."""
+    name, family, model = (
+        _first("/proc/cpuinfo", label) for label in ("model name", "cpu family", "model\t")
+    )
+    return f"{os.cpu_count()} x {name} (family {family}, model {model})"
+
+
 def describe(root: Path, work: Path, binaries: Path) -> dict[str, str]:
     """Names and values, all text, in the order they are printed."""
     facts = {
-        "cpu": f"{os.cpu_count()} x {_first('/proc/cpuinfo', 'model name')}",
+        "processor": processor(),
         "memory": f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.1f} GiB",
         "kernel": f"{platform.system()} {platform.release()}",
-        "disk": f"{file_system(work)}, the same for every contender",
+        "disk": f"{journal(work)}; the same for every contender",
         "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
         "python": _said([str(binaries / "python"), "--version"]).replace("Python ", ""),
     }

@@ -10,8 +10,9 @@ import statistics
 from dataclasses import dataclass
 
 from bench.contenders import Contender, start
-from bench.stored import MIB, check_same, clean_place, sha256_of
-from bench.throughput import Bench, send
+from bench.rounds import Bench
+from bench.stored import MIB, check_same, empty, sha256_of
+from bench.transfer import send
 
 __all__ = ["Peaks", "measure"]
 
@@ -36,12 +37,12 @@ class Peaks:
 
 
 def peak_of(bench: Bench, contender: Contender, size: int, repeat: int, digest: str) -> int:
-    place = clean_place(bench.work / "place")
+    place = bench.place()
     with start(contender, bench.binaries, place) as (server, to):
         sent = send(server, contender, bench.source(size), "upload.bin", repeat=repeat)
         peak = server.peak()
     check_same(to, sent.bytes, digest)
-    clean_place(place)
+    empty(place)
     os.sync()
     return peak
 

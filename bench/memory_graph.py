@@ -25,10 +25,11 @@ from bench.contenders import FORMS, OURS_FORM_SHA, Contender, start  # noqa: E40
 from bench.machine import describe  # noqa: E402
 from bench.memory import PIECES  # noqa: E402
 from bench.process import Failed, Server  # noqa: E402
+from bench.rounds import Bench  # noqa: E402
 from bench.setup import make_environment  # noqa: E402
-from bench.stored import MIB, check_same, clean_place, sha256_of  # noqa: E402
+from bench.stored import MIB, check_same, empty, sha256_of  # noqa: E402
 from bench.svg import Line, Panel, chart  # noqa: E402
-from bench.throughput import Bench, send  # noqa: E402
+from bench.transfer import send  # noqa: E402
 
 __all__ = ["draw", "main", "measure"]
 
@@ -53,7 +54,7 @@ def measure(bench: Bench, contender: Contender, name: str) -> Series:
     """
     source = bench.source(bench.size)
     digest = sha256_of(source, PIECES)
-    place = clean_place(bench.work / "place")
+    place = bench.place()
     points: list[list[float]] = []
     stop = threading.Event()
     with start(contender, bench.binaries, place) as (server, to):
@@ -65,7 +66,7 @@ def measure(bench: Bench, contender: Contender, name: str) -> Series:
             stop.set()
             watcher.join()
     check_same(to, sent.bytes, digest)
-    clean_place(place)
+    empty(place)
     bench.say(
         f"{name}: {sent.seconds:.1f} s, RSS "
         f"{min(p[1] for p in points) / MIB:.0f}-{max(p[1] for p in points) / MIB:.0f} MiB,"

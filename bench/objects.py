@@ -8,7 +8,6 @@ All into one real server (OpenStack Swift), in turn; what ours stored is read ba
 from __future__ import annotations
 
 import os
-import shutil
 import statistics
 import subprocess
 from collections.abc import Iterator
@@ -20,10 +19,11 @@ from urllib.request import Request, urlopen
 from bench.contenders import OURS_NONE
 from bench.database import line_of, program
 from bench.process import Failed, Server, free_port, serving
-from bench.rows import Result, Wanted, mib
-from bench.stored import MIB, clean_place
+from bench.results import Result, Wanted, mib
+from bench.rounds import Bench
+from bench.stored import MIB, empty
 from bench.table import RATE, compare
-from bench.throughput import Bench, send
+from bench.transfer import send
 
 __all__ = ["BUCKET", "KEYS", "object_rows", "ours_into_s3"]
 
@@ -45,7 +45,7 @@ def object_rows(bench: Bench, wanted: Wanted) -> Result:
     """Bytes a second of all three in each round."""
     size, result = min(SIZE, bench.size), Result()
     source, rates = bench.source(size), {who: list[float]() for who in ("ours", *GOALS)}
-    place = clean_place(bench.work / "place")
+    place = bench.place()
     os.environ.update(KEYS)
     try:
         with (
@@ -81,7 +81,7 @@ def object_rows(bench: Bench, wanted: Wanted) -> Result:
         bench.say(f"  FAILED: {error}")
         return result
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        empty(place)
     result.data = dict(rates)
     title = f"raw upload of {mib(size)} into S3, digest none"
     result.rows = [

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.usage import cpu_of, descendants
+
 __all__ = ["Failed", "Server", "free_port", "serving", "waiting_bytes"]
 
 START_SECONDS = 30.0
@@ -32,18 +34,7 @@ class Server:
 
     def pids(self) -> list[int]:
         """The process and all its descendants."""
-        parents: dict[int, int] = {}
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                except OSError:
-                    continue  # it ended meanwhile
-                parents[int(entry.name)] = int(fields[1])
-        found = [self.process.pid]
-        for pid in found:
-            found.extend(child for child, parent in parents.items() if parent == pid)
-        return found
+        return descendants(self.process.pid)
 
     def _kib(self, file: str, label: str) -> int:
         total = 0
@@ -64,15 +55,8 @@ class Server:
         return self._kib("status", "VmHWM:") * 1024
 
     def cpu(self) -> float:
-        """CPU seconds used so far, user and system, summed."""
-        ticks = 0
-        for pid in self.pids():
-            try:
-                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue  # it ended meanwhile
-            ticks += sum(map(int, fields[11:15]))  # its own and of children that ended
-        return ticks / os.sysconf("SC_CLK_TCK")
+        """Processor seconds used so far, user and system, summed."""
+        return cpu_of(self.pids())
 
     def temp_bytes(self) -> int:
         """Bytes in open files below the contender's temp folder; spools have no name, and count."""

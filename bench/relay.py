@@ -9,15 +9,17 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bench.contenders import GUNICORN, NGINX, Contender, start
 from bench.peers.nginx import NGINX_BUFFERED_CONF, NGINX_SMALL_CONF, NGINX_UNBUFFERED_CONF
 from bench.process import Failed, free_port
-from bench.stored import MIB, clean_place, sha256_of
-from bench.throughput import ROOT, UPLOAD_NAME, WARM_UP, Bench, Sent, Series, run_client, send
+from bench.rounds import Bench, Sent, Series, paired_rounds
+from bench.stored import empty, sha256_of
+from bench.transfer import ROOT, UPLOAD_NAME, WARM_UP, run_client, send
+from bench.usage import cpu_of
 
 __all__ = [
     "NGINX_BUFFERED",
@@ -148,6 +150,10 @@ class SinkProcess:
         """Wait until one more request stands at its head."""
         self._said("held")
 
+    def cpu(self) -> float:
+        """Its processor seconds so far."""
+        return cpu_of([self.process.pid])
+
     def close(self) -> None:
         """End the process."""
         self.process.kill()
@@ -205,19 +211,20 @@ def relay_once(
     `rate` limits both connections of the timed one, in bytes a second.
     """
     size = source.stat().st_size
-    place = clean_place(bench.work / "place")
+    place = bench.place()
     with sinking() as sink, start(contender, bench.binaries, place, sink.port) as (server, _):
         send(server, contender, bench.source(min(WARM_UP, size)), "warm.bin")
         sink.report()
         sink.tell(f"rate {rate}")
-        sent = send(server, contender, source, UPLOAD_NAME, "--rate", str(rate), look=bench.look)
+        limit = ("--rate", str(rate))
+        sent = send(server, contender, source, UPLOAD_NAME, *limit, look=bench.look, sink=sink.cpu)
         if sink.report()["body"] < size:
             raise Failed("the sink got less than was sent")
         sink.tell("rate 0")
         sink.tell("hash")
         send(server, contender, source, UPLOAD_NAME)
         check_taken(sink.report(), size, digest)
-    clean_place(place)
+    empty(place)
     return sent
 
 
@@ -237,29 +244,12 @@ def direct_once(source: Path, sends: float, takes: float) -> float:
 def relay_rounds(
     bench: Bench, contenders: Sequence[tuple[Contender, int]], rate: float = 0
 ) -> list[Series]:
-    """Bytes a second of each contender with its size, in turn within every round.
-
-    A contender that fails once is left out, with the reason.
-    """
-    all_series = [Series(contender, [], notes=[]) for contender, _ in contenders]
+    """Bytes a second of each contender with its size, in turn within every round."""
     digests = {size: sha256_of(bench.source(size)) for size in {size for _, size in contenders}}
-    for number in range(1, bench.rounds + 1):
-        for series, (contender, size) in zip(all_series, contenders, strict=True):
-            if series.failed:
-                continue
-            try:
-                sent = relay_once(bench, contender, bench.source(size), digests[size], rate)
-            except (Failed, OSError, subprocess.TimeoutExpired) as error:
-                series.failed = str(error)
-                bench.say(f"  round {number}: {contender.label}: FAILED: {error}")
-                continue
-            series.values.append(sent.rate)
-            if series.notes is not None:
-                series.notes.append(asdict(sent))
-            bench.say(
-                f"  round {number}: {contender.label}: {sent.seconds:.2f} s for {size / MIB:g} "
-                f"MiB, {sent.rate / 1e9:.3f} GB/s,"
-                f" server CPU {sent.server_cpu / sent.bytes * 1e9:.2f} s/GB, peak RSS "
-                f"{sent.peak_rss / MIB:.0f} MiB"
-            )
-    return all_series
+    sizes = {contender.label: size for contender, size in contenders}
+
+    def once(contender: Contender) -> Sent:
+        size = sizes[contender.label]
+        return relay_once(bench, contender, bench.source(size), digests[size], rate)
+
+    return paired_rounds(bench, [contender for contender, _ in contenders], once)

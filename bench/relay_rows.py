@@ -28,10 +28,10 @@ from bench.relay import (
     relay_once,
     relay_rounds,
 )
-from bench.rows import Result, Wanted, by_label, mib, noted, values
+from bench.results import Result, Wanted, cost_versus, mib, noted, values, versus
+from bench.rounds import Bench, Sent
 from bench.stored import MIB, sha256_of
 from bench.table import RATE, SECONDS, TIMES, Row, compare, ratios, spread
-from bench.throughput import Bench, Sent
 
 __all__ = ["Sides", "paced_rounds", "relay_groups"]
 
@@ -53,34 +53,15 @@ def relay_rows(bench: Bench, wanted: Wanted) -> Result:
     )
     everyone = [RELAY_NONE, *unbuffered, RELAY_SHA, RELAY_FORM, *small, *buffered]
     series = relay_rounds(bench, [(one, bench.size) for one in everyone])
-    none, sha, form = (values(series, ours) for ours in (RELAY_NONE, RELAY_SHA, RELAY_FORM))
-    against = {
-        name: by_label(series, peers)
-        for name, peers in (("1m", unbuffered), ("16k", small), ("all", buffered))
-    }
-    own = {"Sluiceway raw": none} if none else {}
+    none, sha = "passing on raw, digest none", "passing on raw, sha-256"
+    form = "passing on form to form, digest none"
     rows = [
-        compare(
-            "passing on raw, digest none; against nginx unbuffered", none, against["1m"], 0.95, RATE
-        ),
-        compare(
-            "passing on raw, digest none; against nginx unbuffered as it comes",
-            none,
-            against["16k"],
-            None,
-            RATE,
-        ),
-        compare(
-            "passing on raw, digest none; against nginx buffered", none, against["all"], None, RATE
-        ),
-        compare(
-            "passing on raw, default digest (sha-256); against nginx unbuffered",
-            sha,
-            against["1m"],
-            None,
-            RATE,
-        ),
-        compare("passing on form to form, digest none; against our own raw", form, own, 0.8, RATE),
+        versus(f"{none}; nginx with 1 MiB buffer", series, RELAY_NONE, unbuffered, 1.0),
+        *(cost_versus(none, series, RELAY_NONE, peer, 1.05) for peer in unbuffered),
+        versus(f"{none}; nginx unbuffered as it comes", series, RELAY_NONE, small, None),
+        versus(f"{none}; nginx buffered", series, RELAY_NONE, buffered, None),
+        versus(f"{sha}; nginx with 1 MiB buffer", series, RELAY_SHA, unbuffered, 0.6),
+        versus(f"{form}; our own raw", series, RELAY_FORM, (RELAY_NONE,), 0.9),
     ]
     return Result(rows, *noted(series))
 

@@ -21,9 +21,10 @@ from bench.contenders import Contender, start
 from bench.process import Failed, Server, waiting_bytes
 from bench.push import STEP
 from bench.relay import SinkProcess, sinking
+from bench.rounds import Bench
 from bench.slow import raise_open_files
-from bench.stored import MIB, clean_place
-from bench.throughput import ROOT, Bench, send
+from bench.stored import MIB, empty
+from bench.transfer import ROOT, send
 
 __all__ = ["COUNT", "SIZE", "Stalled", "measure"]
 
@@ -102,7 +103,7 @@ def measure(
     raise_open_files()
     source = bench.source(size)
     wanted = wanted_files(source, count)
-    place = clean_place(bench.work / "place")
+    place = bench.place()
     with sinking() as sink, start(contender, bench.binaries, place, sink.port) as (server, _):
         send(server, contender, bench.source(FIRST), "first.bin")
         sink.report()
@@ -127,7 +128,7 @@ def measure(
             seconds = time.monotonic() - began
         found = [sink.report() for _ in range(report["finished"])]
         peak = max(stalled, server.peak())  # the kernel counts VmHWM only now and then
-    clean_place(place)
+    empty(place)
     right = len(wanted) if sorted((one["file"], one["sha-256"]) for one in found) == wanted else 0
     result = Stalled(
         idle, stalled, peak, unread, report["finished"], report["refused"], right, stall, seconds

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import statistics
 import subprocess
 import time
@@ -19,10 +18,10 @@ from pathlib import Path
 
 from bench.contenders import PEERS
 from bench.process import Failed, free_port, serving
-from bench.rows import Result, Wanted
-from bench.stored import MIB, clean_place
+from bench.results import Result, Wanted
+from bench.rounds import Bench
+from bench.stored import MIB, empty
 from bench.table import Row, Unit, compare
-from bench.throughput import Bench
 
 __all__ = ["restore_rows"]
 
@@ -40,7 +39,7 @@ Command = Callable[[str], list[str]]  # where to -> what to start
 
 def restore_rows(bench: Bench, wanted: Wanted, objects: int = OBJECTS) -> Result:
     """Objects a second of each in each round."""
-    result, place = Result(), clean_place(bench.work / "place")
+    result, place = Result(), bench.place()
     largest = min(LARGEST, bench.size)
     try:
         with _swift(bench, place) as endpoint, _server(bench, place / "kept") as url:
@@ -78,7 +77,7 @@ def restore_rows(bench: Bench, wanted: Wanted, objects: int = OBJECTS) -> Result
         result.failed.append(f"restore: {error}")
         bench.say(f"  FAILED: {error}")
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        empty(place)
     return result
 
 
@@ -111,7 +110,7 @@ def _measure(
             there = sum(path.is_file() for path in (kept / name).rglob("*"))
             if there != count:
                 raise Failed(f"{who} brought {there} of {count} objects")
-            shutil.rmtree(kept / name)
+            empty(kept / name)
             if number:  # the first warms up
                 rates[who].append(count / seconds)
     result.data[title] = rates

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 
-from bench import memory, slow, small
+from bench import memory, slow
+from bench.at_once import at_once_rows, relay_at_once_rows
 from bench.contenders import (
     DOWNLOADS,
     FORMS,
@@ -17,83 +18,38 @@ from bench.contenders import (
     Contender,
     with_fsync,
 )
+from bench.limits import DIRECT, HASHED
 from bench.process import Failed
+from bench.results import RSS_GOAL, Result, Wanted, cost_row, mib, noted, versus
+from bench.rounds import Bench
+from bench.small_rows import small_rows
 from bench.stored import MIB
-from bench.table import COUNT, MILLISECONDS, RATE, Row, compare, spread
-from bench.throughput import Bench, Series, transfer_rounds
+from bench.table import MILLISECONDS, Row, spread
+from bench.throughput import transfer_rounds
 
-__all__ = ["ROWS", "Result", "Wanted"]
+__all__ = ["ROWS"]
 
-RSS_GOAL = 8 * MIB
 SLOW_GOAL = 24 << 10  # bytes of resident memory per slow upload
 BESIDE_GOAL = 2.0
-SMALL_ROUNDS = 3
+DOWNLOAD_ROUNDS = 9
 MEMORY_ROUNDS = 2  # ten times the size each; peaks hardly differ between runs
-Wanted = Callable[[tuple[Contender, ...]], tuple[Contender, ...]]  # the selected peers
-
-
-@dataclass(slots=True)
-class Result:
-    """The results of one group: table rows, every single value for the JSON, and the failures."""
-
-    rows: list[Row] = field(default_factory=list)
-    data: dict[str, object] = field(default_factory=dict)
-    failed: list[str] = field(default_factory=list)
-
-
-def mib(value: float) -> str:
-    return f"{value / MIB:.1f} MiB"
-
-
-def values(series: Sequence[Series], contender: Contender) -> list[float] | None:
-    """One contender's values, or None if it failed or was not there."""
-    return next(
-        (one.values for one in series if one.contender is contender and not one.failed), None
-    )
-
-
-def by_label(series: Sequence[Series], peers: Sequence[Contender]) -> dict[str, list[float]]:
-    return {
-        one.contender.label: one.values
-        for one in series
-        if one.contender in peers and not one.failed
-    }
-
-
-def noted(series: Sequence[Series]) -> tuple[dict[str, object], list[str]]:
-    data: dict[str, object] = {
-        one.contender.label: {
-            "values": one.values, "each": one.notes, "failed": one.failed,
-            "fsync": one.contender.fsync,
-            "digest": one.contender.digest, "writes": one.contender.writes,
-        }
-        for one in series
-    }  # fmt: skip
-    return data, [f"{one.contender.label}: {one.failed}" for one in series if one.failed]
 
 
 def upload_rows(bench: Bench, wanted: Wanted) -> Result:
+    """One raw upload, held to the limits of disk and hash, and to the peers."""
     plain, synced = wanted(RAWS), with_fsync(wanted(RAWS))
-    series = transfer_rounds(bench, [OURS_NONE, OURS_SHA, *plain, *synced])
-    none, sha = values(series, OURS_NONE), values(series, OURS_SHA)
-    without, with_sync = by_label(series, plain), by_label(series, synced)
+    contenders = [OURS_NONE, DIRECT, OURS_SHA, HASHED, *plain, *synced]
+    series = transfer_rounds(bench, contenders)
+    none, sha = "raw upload, durable, digest none", "raw upload, durable, sha-256"
     rows = [
-        compare(
-            "raw upload, durable, --digest none; peers without fsync", none, without, 2.0, RATE
-        ),
-        compare(
-            "raw upload, durable, default digest (sha-256); peers without fsync",
-            sha,
-            without,
-            1.4,
-            RATE,
-        ),
-        compare(
-            "raw upload, durable, --digest none; peers with fsync", none, with_sync, None, RATE
-        ),
-        compare(
-            "raw upload, durable, default digest; peers with fsync", sha, with_sync, None, RATE
-        ),
+        cost_row(none, series, OURS_NONE, 0.45),
+        versus(f"{none}; the disk's own limit", series, OURS_NONE, (DIRECT,), 0.95),
+        versus(f"{none}; peers with fsync", series, OURS_NONE, synced, 3.0),
+        versus(f"{none}; peers without fsync", series, OURS_NONE, plain, 2.0),
+        cost_row(sha, series, OURS_SHA, 1.15),
+        versus(f"{sha}; receive + hash alone", series, OURS_SHA, (HASHED,), 0.85),
+        versus(f"{sha}; peers with fsync", series, OURS_SHA, synced, None),
+        versus(f"{sha}; peers without fsync", series, OURS_SHA, plain, 1.4),
     ]
     return Result(rows, *noted(series))
 
@@ -101,43 +57,26 @@ def upload_rows(bench: Bench, wanted: Wanted) -> Result:
 def form_rows(bench: Bench, wanted: Wanted) -> Result:
     plain, synced = wanted(FORMS), with_fsync(wanted(FORMS))
     series = transfer_rounds(bench, [OURS_FORM, OURS_NONE, *plain, *synced])
-    form, raw = values(series, OURS_FORM), values(series, OURS_NONE)
-    without, with_sync = by_label(series, plain), by_label(series, synced)
-    own = {"Sluiceway raw": raw} if raw else {}
+    form = "form upload, durable, digest none"
     rows = [
-        compare(
-            "multipart upload, durable, --digest none; against our own raw", form, own, 0.85, RATE
-        ),
-        compare(
-            "multipart upload, durable, --digest none; peers without fsync",
-            form,
-            without,
-            1.8,
-            RATE,
-        ),
-        compare(
-            "multipart upload, durable, --digest none; peers with fsync",
-            form,
-            with_sync,
-            None,
-            RATE,
-        ),
+        versus(f"{form}; our own raw", series, OURS_FORM, (OURS_NONE,), 0.95),
+        versus(f"{form}; form peers without fsync", series, OURS_FORM, plain, 3.0),
+        versus(f"{form}; form peers with fsync", series, OURS_FORM, synced, 3.0),
     ]
     return Result(rows, *noted(series))
 
 
 def download_rows(bench: Bench, wanted: Wanted) -> Result:
+    """Rates of single downloads scatter more than those of uploads: more rounds."""
     ours, *peers = DOWNLOADS
     asked = wanted(tuple(peers))
-    series = transfer_rounds(bench, [ours, *asked])
-    mine = values(series, ours)
+    rounds = bench.rounds if bench.quick else max(bench.rounds, DOWNLOAD_ROUNDS)
+    series = transfer_rounds(replace(bench, rounds=rounds), [ours, *asked])
     nginx = [peer for peer in asked if peer.name.startswith("nginx")]
     others = [peer for peer in asked if peer not in nginx]
-    rows = [compare("download; against nginx sendfile", mine, by_label(series, nginx), 1.0, RATE)]
-    rows += [
-        compare(
-            "download; against Starlette FileResponse", mine, by_label(series, others), None, RATE
-        )
+    rows = [
+        versus("download; nginx sendfile", series, ours, nginx, 1.0),
+        versus("download; Starlette FileResponse", series, ours, others, None),
     ]
     return Result(rows, *noted(series))
 
@@ -238,23 +177,6 @@ def beside_row(
     )
 
 
-def small_rows(bench: Bench, wanted: Wanted) -> Result:
-    plain, synced = wanted(RAWS), with_fsync(wanted(RAWS))
-    short = replace(bench, rounds=min(bench.rounds, SMALL_ROUNDS))
-    series = small.measure(short, [OURS_NONE, OURS_SHA, *plain, *synced])
-    title = f"{small.SIZE >> 10} KiB uploads a second, {small.CONNECTIONS} connections, durable"
-    rows = []
-    for ours in (OURS_NONE, OURS_SHA):
-        mine, words = values(series, ours), f"{title}, digest {ours.digest}"
-        rows.append(
-            compare(f"{words}; peers with fsync", mine, by_label(series, synced), None, COUNT)
-        )
-        rows.append(
-            compare(f"{words}; peers without fsync", mine, by_label(series, plain), None, COUNT)
-        )
-    return Result(rows, *noted(series))
-
-
 ROWS: dict[str, Callable[[Bench, Wanted], Result]] = {
     "upload": upload_rows,
     "form": form_rows,
@@ -262,4 +184,6 @@ ROWS: dict[str, Callable[[Bench, Wanted], Result]] = {
     "memory": memory_rows,
     "slow": slow_rows,
     "small": small_rows,
+    "at-once": at_once_rows,
+    "relay-at-once": relay_at_once_rows,
 }

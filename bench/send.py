@@ -1,9 +1,8 @@
 """The client process.
 
-Sends a file by sendfile as a raw body or in a form, or downloads and discards.
-
-Prints one JSON line with the seconds from connect to the end of the response. Run as `python3 -m
-bench.send`. It uses little CPU on purpose: the server is measured.
+Sends a file by sendfile as a raw body or in a form, or downloads and discards. Prints one JSON line
+with the seconds from connect to the end of the response, and its own processor seconds meanwhile.
+Run as `python3 -m bench.send`. It uses little CPU on purpose: the server is measured.
 """
 
 from __future__ import annotations
@@ -153,6 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.source is not None:
         warm(asked.source)
     digest: str | None = None
+    cpu = time.process_time()
     if asked.how == "get":
         seconds, response, count, digest = download(asked.port, asked.path, asked.hash)
     else:
@@ -164,10 +164,12 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             envelope = form_envelope(asked.path, asked.filename, count)
         seconds, response = upload(asked.port, envelope, asked.source, asked.repeat, asked.rate)
+    cpu = time.process_time() - cpu
     text = bytes(response.body[:400]).decode("utf-8", "replace") if asked.how != "get" else ""
     json.dump(
         {
             "seconds": seconds,
+            "cpu": cpu,
             "status": response.status,
             "bytes": count,
             "sha-256": digest,

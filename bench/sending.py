@@ -13,10 +13,11 @@ from typing import Any
 
 from bench.process import Failed
 from bench.relay import check_taken, sinking
-from bench.rows import RSS_GOAL, Result, Wanted, mib
+from bench.results import RSS_GOAL, Result, Wanted, mib
+from bench.rounds import Bench
 from bench.stored import MIB, sha256_of
 from bench.table import RATE, Row, compare
-from bench.throughput import CLIENT_SECONDS, ROOT, Bench
+from bench.transfer import CLIENT_SECONDS, ROOT
 
 __all__ = ["sending_rows"]
 

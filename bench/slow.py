@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 from bench.contenders import Contender, start
 from bench.process import Failed, Server, waiting_bytes
-from bench.stored import MIB, clean_place, sha256_of, stored_files
-from bench.throughput import ROOT, Bench, send
+from bench.rounds import Bench
+from bench.stored import MIB, empty, sha256_of, stored_files
+from bench.transfer import ROOT, send
 
 __all__ = ["COUNT", "NORMAL", "PIECE", "Slow", "measure"]
 
@@ -84,7 +85,7 @@ def trickling(server: Server, contender: Contender) -> subprocess.Popen[str]:
 def measure(bench: Bench, contender: Contender) -> Slow:
     """Memory idle and under load, then normal uploads beside it, then those on a fresh server."""
     raise_open_files()
-    place = clean_place(bench.work / "place")
+    place = bench.place()
     digest = sha256_of(bench.source(min(NORMAL, bench.size)))
     with start(contender, bench.binaries, place) as (server, to):
         send(server, contender, bench.source(FIRST), "first.bin")
@@ -113,11 +114,12 @@ def measure(bench: Bench, contender: Contender) -> Slow:
         found = stored_files(to)
         check_beside([sha256_of(path) for path in found if "beside-" in path.name], digest)
         appeared = sum(path.name.startswith("slow-") for path in found)
-    place = clean_place(place)
+    empty(place)
+    place = bench.place()
     with start(contender, bench.binaries, place) as (server, _):
         send(server, contender, bench.source(FIRST), "first.bin")
         alone = normal_uploads(bench, server, contender, "alone")
-    clean_place(place)
+    empty(place)
     result = Slow(
         idle, loaded, report["alive"], report["pieces"], unread, beside, alone, appeared, cpu
     )

@@ -1,6 +1,6 @@
 """64 KiB uploads a second over 16 keep-alive connections.
 
-Ours and the peers, interleaved, every stored file checked.
+Ours and the peers, interleaved, each on a fresh disk with a journal, every stored file checked.
 """
 
 from __future__ import annotations
@@ -11,16 +11,21 @@ import sys
 from collections.abc import Sequence
 
 from bench.contenders import Contender, start
+from bench.journaled import fresh_disk
 from bench.process import Failed
-from bench.stored import clean_place, sha256_of, stored_files
-from bench.throughput import ROOT, Bench, Series
+from bench.rounds import Bench, Sent, Series, paired_rounds
+from bench.stored import sha256_of, stored_files
+from bench.transfer import ROOT
+from bench.usage import Others
 
 __all__ = ["CONNECTIONS", "SIZE", "measure"]
 
 SIZE = 64 << 10
 CONNECTIONS = 16
 SECONDS = 2.0
+QUICK_SECONDS = 0.3
 WARM_SECONDS = 0.5
+BESIDE_ROUNDS = 3  # peers without fsync are reported, not held to a goal
 
 
 def burst(
@@ -41,52 +46,48 @@ def burst(
     return measured
 
 
-def once(bench: Bench, contender: Contender, digest: str) -> dict[str, float]:
-    """Uploads a second of one fresh, warmed-up server.
-
-    Each answered upload must be there, whole.
-    """
-    place = clean_place(bench.work / "place")
-    with start(contender, bench.binaries, place) as (server, to):
-        warm = burst(
-            bench,
-            server.port,
-            contender,
-            contender.path.replace("{name}", "warm-{name}"),
-            WARM_SECONDS,
-        )
-        measured = burst(bench, server.port, contender, contender.path, SECONDS)
-    found = stored_files(to)
-    if len(found) != warm["answered"] + measured["answered"]:
-        raise Failed(
-            f"{len(found)} stored files, {warm['answered'] + measured['answered']:.0f} answered"
-        )
-    if any(sha256_of(path) != digest for path in found):
-        raise Failed("a stored file differs from the sent one")
-    clean_place(place)
-    return measured
+def once(bench: Bench, contender: Contender, digest: str) -> Sent:
+    """Uploads of one fresh, warmed-up server to a fresh disk, each of them there, whole."""
+    seconds = QUICK_SECONDS if bench.quick else SECONDS
+    warm_path = contender.path.replace("{name}", "warm-{name}")
+    with fresh_disk(bench) as (disk, where):
+        with start(contender, bench.binaries, disk / "place") as (server, to):
+            warm = burst(bench, server.port, contender, warm_path, WARM_SECONDS)
+            others, cpu = Others(), server.cpu()
+            measured = burst(bench, server.port, contender, contender.path, seconds)
+            cpu, share, peak = server.cpu() - cpu, others.share(), server.peak()
+        found = stored_files(to)
+        answered = round(warm["answered"] + measured["answered"])
+        if len(found) != answered:
+            raise Failed(f"{len(found)} stored files, {answered} answered")
+        if any(sha256_of(path) != digest for path in found):
+            raise Failed("a stored file differs from the sent one")
+    return Sent(
+        measured["seconds"],
+        round(measured["answered"]),
+        cpu,
+        peak,
+        sender_cpu=measured["cpu"],
+        others=share,
+        more={"median": measured["median"], "p99": measured["p99"], "disk": where},
+    )
 
 
 def measure(bench: Bench, contenders: Sequence[Contender]) -> list[Series]:
     """Uploads a second of every contender in every round."""
     digest = sha256_of(bench.source(SIZE))
-    all_series = [Series(contender, [], notes=[]) for contender in contenders]
-    for number in range(1, bench.rounds + 1):
-        for series in all_series:
-            if series.failed:
-                continue
-            try:
-                measured = once(bench, series.contender, digest)
-            except (Failed, OSError, subprocess.TimeoutExpired) as error:
-                series.failed = str(error)
-                bench.say(f"  round {number}: {series.contender.label}: FAILED: {error}")
-                continue
-            series.values.append(measured["answered"] / measured["seconds"])
-            if series.notes is not None:
-                series.notes.append(measured)
-            bench.say(
-                f"  round {number}: {series.contender.label}: {series.values[-1]:,.0f} a second,"
-                f" latency median {measured['median'] * 1e3:.1f} ms, p99 "
-                f"{measured['p99'] * 1e3:.1f} ms"
-            )
-    return all_series
+
+    def text(sent: Sent) -> str:
+        return (
+            f"{sent.rate:,.0f} a second, ms each: server {sent.server_cpu / sent.bytes * 1e3:.2f}, "
+            f"sender {(sent.sender_cpu or 0) / sent.bytes * 1e3:.2f}; latency median "
+            f"{sent.more['median'] * 1e3:.1f} ms, p99 {sent.more['p99'] * 1e3:.1f} ms"
+        )
+
+    return paired_rounds(
+        bench,
+        contenders,
+        lambda one: once(bench, one, digest),
+        most=lambda one: bench.rounds if one.ours or one.fsync else BESIDE_ROUNDS,
+        text=text,
+    )

@@ -23,6 +23,7 @@ if not __package__:
     sys.path[0] = str(ROOT)  # started as a script: the package is `bench`, not its folder
 
 from bench.machine import describe, file_system  # noqa: E402
+from bench.rounds import Bench  # noqa: E402
 from bench.run import size_of  # noqa: E402
 from bench.setup import make_environment, make_nginx  # noqa: E402
 from bench.sources_cases import CLOCK  # noqa: E402
@@ -32,7 +33,6 @@ from bench.sources_sweep import sweep_group  # noqa: E402
 from bench.sources_table import profile_cells, table_group  # noqa: E402
 from bench.sources_why import why_group  # noqa: E402
 from bench.stored import MIB  # noqa: E402
-from bench.throughput import Bench  # noqa: E402
 
 __all__ = ["main", "notes"]
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from bench.contenders import PEERS
 from bench.image import Images, missing_for_images
+from bench.rounds import Bench
 from bench.sources_peers import CELLS, UWSGI, Cell
 from bench.sources_table import table_group
 from bench.stored import MIB
-from bench.throughput import Bench
 
 __all__ = ["container_group"]
 

@@ -15,9 +15,9 @@ from dataclasses import replace
 from bench.contenders import Contender
 from bench.live import LIVE
 from bench.relay import PIPE, RELAY_STORY, relay_rounds
+from bench.rounds import Bench, Series
 from bench.stored import MIB
 from bench.table import grid, spread_number
-from bench.throughput import Bench, Series
 
 __all__ = ["HEAD", "sweep_group", "sweep_lines"]
 

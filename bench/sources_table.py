@@ -16,11 +16,13 @@ from pathlib import Path
 
 from bench.contenders import start
 from bench.process import Failed
+from bench.rounds import Bench, Series
 from bench.send import form_envelope
 from bench.sources_peers import CELLS, OWN, Cell
-from bench.stored import MIB, check_same, clean_place, sha256_of
+from bench.stored import MIB, check_same, empty, sha256_of
 from bench.table import grid, spread_number
-from bench.throughput import UPLOAD_NAME, Bench, Series, run_client, transfer_rounds
+from bench.throughput import transfer_rounds
+from bench.transfer import UPLOAD_NAME, run_client
 
 __all__ = ["HEAD", "profile_cells", "table_group", "table_lines"]
 
@@ -115,7 +117,7 @@ def profile_once(bench: Bench, one: Cell, out: Path) -> Path:
 
     Of `sluiceway serve`, which has none, the whole process from its start to its end.
     """
-    source, place = bench.source(bench.size), clean_place(bench.work / "place")
+    source, place = bench.source(bench.size), bench.place()
     path = out / f"{one.stem}_{kind_and_bytes(one, bench.size)}-bytes.txt"
     path.unlink(missing_ok=True)
     contender = replace(
@@ -135,7 +137,7 @@ def profile_once(bench: Bench, one: Cell, out: Path) -> Path:
             )
             pstats.Stats(str(whole), stream=text).sort_stats("tottime").print_stats(LINES)
     check_same(to, bench.size, sha256_of(source))
-    clean_place(place)
+    empty(place)
     if not path.exists():
         raise Failed("no profile was written")
     return path

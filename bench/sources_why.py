@@ -17,10 +17,11 @@ from dataclasses import asdict, dataclass, field, replace
 
 from bench.contenders import start
 from bench.process import Failed
+from bench.rounds import Bench, Sent
 from bench.sources_cases import PROFILERS, PUBLISHED, SERVERS, SETTINGS, Case, cases
-from bench.stored import MIB, check_same, clean_place, sha256_of
+from bench.stored import MIB, check_same, empty, sha256_of
 from bench.table import grid, spread_number
-from bench.throughput import UPLOAD_NAME, Bench, Sent, run_client
+from bench.transfer import UPLOAD_NAME, run_client
 from bench.watch import watching
 
 __all__ = ["HEAD", "Measured", "findings", "why_group", "why_lines"]
@@ -57,7 +58,7 @@ class Measured:
 
 
 def once(bench: Bench, one: Case, digest: str) -> Sent:
-    source, place = bench.source(bench.size), clean_place(bench.work / "place")
+    source, place = bench.source(bench.size), bench.place()
     contender = one.contender
     if "PROFILE" in contender.env:
         contender = replace(contender, env={**contender.env, "PROFILE": str(place / "profile")})
@@ -75,7 +76,7 @@ def once(bench: Bench, one: Case, digest: str) -> Sent:
         raise Failed(f"the view took {measured['answer'].strip()!r} of {bench.size} bytes")
     if one.stores:
         check_same(to, bench.size, digest)
-    clean_place(place)
+    empty(place)
     return sent
 
 

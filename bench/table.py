@@ -1,4 +1,4 @@
-"""Numbers into rows: paired ratios, goals met or not, Markdown.
+"""Numbers into rows: paired ratios, goals reached or short, Markdown.
 
 It measures nothing and knows no server.
 """
@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = [
     "COUNT",
+    "COUNTED_COST",
     "MILLISECONDS",
+    "PER_GB",
     "RATE",
     "SECONDS",
     "TIMES",
     "Row",
     "Unit",
+    "at_most",
     "best_of",
     "compare",
     "grid",
@@ -24,6 +27,7 @@ __all__ = [
     "ratios",
     "spread",
     "spread_number",
+    "verdict",
 ]
 
 
@@ -44,6 +48,8 @@ COUNT = Unit("/s", 1, 0)
 MILLISECONDS = Unit(" ms", 1e-3, 0)
 SECONDS = Unit(" s", 1, 2)
 TIMES = Unit("x", 1, 2)
+PER_GB = Unit(" s/GB", 1e-9, 2)  # of processor seconds a byte
+COUNTED_COST = Unit(" ms each", 1e-3, 2)  # of processor seconds an upload
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,10 @@ class Row:
     ratio: str
     goal: str
     met: bool | None
+    cost: str = field(default="-", compare=False)  # processor seconds, ours and the peer's
+    marked: str = field(default="-", compare=False)  # rounds that others disturbed
+    value: float | None = field(default=None, compare=False)  # what is held against the goal
+    target: float | None = field(default=None, compare=False)  # the goal as a number
 
 
 def spread(values: Sequence[float], unit: Unit) -> str:
@@ -79,7 +89,7 @@ def ratios(ours: Sequence[float], peer: Sequence[float]) -> list[float]:
 
     A peer may have run fewer rounds.
     """
-    return [mine / other for mine, other in zip(ours, peer, strict=False)]
+    return [mine / other for mine, other in zip(ours, peer, strict=False) if other]
 
 
 def best_of(peers: dict[str, list[float]]) -> str | None:
@@ -93,20 +103,36 @@ def compare(
     peers: dict[str, list[float]],
     goal: float | None,
     unit: Unit,
+    *,
+    less: bool = False,
+    cost: str = "-",
+    marked: str = "-",
 ) -> Row:
-    """A row where more is better: ours against the best of `peers`.
+    """A row of ours against the best of `peers`, where more is better unless `less` says so.
 
-    The ratio is the median of the paired ratios.
+    The ratio is the median of the paired ratios. With `less`, give one peer only.
     """
-    text = "reported" if goal is None else f">= {goal:g}x"
-    best = best_of(peers)
+    text = "reported" if goal is None else f"{'<=' if less else '>='} {goal:g}x"
+    best = best_of({name: values for name, values in peers.items() if values})
     ours_text = spread(ours, unit) if ours else "not measured"
     peer_text = f"{best}: {spread(peers[best], unit)}" if best is not None else "not measured"
-    if not ours or best is None:
-        return Row(row, ours_text, peer_text, "-", text, None)
-    paired = ratios(ours, peers[best])
-    met = None if goal is None else statistics.median(paired) >= goal
-    return Row(row, ours_text, peer_text, spread(paired, TIMES), text, met)
+    paired = ratios(ours or [], peers[best] if best is not None else [])
+    if not paired:
+        return Row(row, ours_text, peer_text, "-", text, None, cost, marked)
+    value = statistics.median(paired)
+    met = None if goal is None else value <= goal if less else value >= goal
+    ratio = spread(paired, TIMES)
+    return Row(row, ours_text, peer_text, ratio, text, met, cost, marked, value, goal)
+
+
+def at_most(row: str, ours: list[float] | None, goal: float, unit: Unit, marked: str = "-") -> Row:
+    """A row whose own median must not be above `goal`."""
+    text = f"<= {unit.number(goal)}{unit.name}"
+    if not ours:
+        return Row(row, "not measured", "-", "-", text, None)
+    value = statistics.median(ours)
+    shown = spread(ours, unit)
+    return Row(row, shown, "-", "-", text, value <= goal, "-", marked, value, goal)
 
 
 def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -116,14 +142,22 @@ def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def verdict(row: Row) -> str:
+    """Whether the goal is reached; if not, by how much it is missed."""
+    if row.met is None:
+        return "-" if row.goal == "reported" else "not measured"
+    if row.met:
+        return "reached"
+    if row.value is None or not row.target:
+        return "**short**"
+    return f"**short by {abs(1 - row.value / row.target):.1%}**"
+
+
 def markdown(rows: Sequence[Row]) -> str:
     """The bench's table."""
+    head = ("row", "ours", "measured against", "ratio", "processor time", "goal", "result")
     cells = []
     for row in rows:
-        met = {
-            True: "yes",
-            False: "**no**",
-            None: "-" if row.goal == "reported" else "not measured",
-        }[row.met]
-        cells.append((row.row, row.ours, row.best_peer, row.ratio, row.goal, met))
-    return grid(("row", "ours", "best peer", "ratio", "goal", "met?"), cells)
+        result = verdict(row) + (f"; disturbed: {row.marked}" if row.marked != "-" else "")
+        cells.append((row.row, row.ours, row.best_peer, row.ratio, row.cost, row.goal, result))
+    return grid(head, cells)

@@ -1,6 +1,7 @@
 """Peer: Starlette under uvicorn.
 
-Raw body to a file, form() copied to a file, FileResponse; FSYNC=1 adds fsync.
+Raw body to a file, form() copied to a file, FileResponse; FSYNC=1 adds fsync of the file,
+FSYNC=folder of file and folder.
 
 Writes happen on the event loop: the shortest code and, for one upload, the fastest this peer can
 be.
@@ -22,7 +23,8 @@ from starlette.routing import Route
 __all__ = ["app"]
 
 TO = Path(os.environ["BENCH_TO"])
-FSYNC = os.environ.get("FSYNC") == "1"
+FSYNC = os.environ.get("FSYNC", "") != ""
+FOLDER = os.environ.get("FSYNC") == "folder"
 COPY_BLOCK = 1 << 20  # shutil's own 64 KiB is slower here
 
 
@@ -32,8 +34,18 @@ async def raw(request: Request) -> Response:
             file.write(chunk)
         if FSYNC:
             file.flush()
-            await asyncio.to_thread(os.fsync, file.fileno())
+            await asyncio.to_thread(sync, file.fileno())
     return PlainTextResponse("kept\n", status_code=201)
+
+
+def sync(descriptor: int) -> None:
+    os.fsync(descriptor)
+    if FOLDER:
+        folder = os.open(TO, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def copy(upload: UploadFile) -> None:
@@ -41,7 +53,7 @@ def copy(upload: UploadFile) -> None:
         shutil.copyfileobj(upload.file, file, COPY_BLOCK)
         if FSYNC:
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
 
 
 async def form(request: Request) -> Response:

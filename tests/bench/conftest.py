@@ -11,8 +11,8 @@ ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # bench/ stands beside src/, it is not installed
 
+from bench.rounds import Bench  # noqa: E402
 from bench.stored import MIB  # noqa: E402
-from bench.throughput import Bench  # noqa: E402
 
 NEEDED = ("flask", "gunicorn", "uwsgi")
 

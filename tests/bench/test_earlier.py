@@ -12,8 +12,8 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # bench/ stands beside src/, it is not installed
 
 from bench.earlier import earlier_rows  # noqa: E402
+from bench.rounds import Bench  # noqa: E402
 from bench.stored import MIB  # noqa: E402
-from bench.throughput import Bench  # noqa: E402
 
 
 @pytest.mark.torture

@@ -18,8 +18,8 @@ from bench.live import LIVE, PLAIN, live_rows, paced_rows  # noqa: E402
 from bench.process import Server  # noqa: E402
 from bench.relay import PIPE_NOW  # noqa: E402
 from bench.relay_rows import Sides  # noqa: E402
+from bench.rounds import Bench, Sent  # noqa: E402
 from bench.stored import MIB  # noqa: E402
-from bench.throughput import Bench, Sent  # noqa: E402
 from bench.watch import Peaks  # noqa: E402
 
 

@@ -14,6 +14,7 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # bench/ stands beside src/, it is not installed
 
 from bench.live import LIVE  # noqa: E402
+from bench.rounds import Bench, Sent, Series  # noqa: E402
 from bench.sources_cases import CLOCK, PROFILERS, SERVERS, SETTINGS, cases  # noqa: E402
 from bench.sources_peers import CELLS, OWN  # noqa: E402
 from bench.sources_sweep import pipe, sweep_lines  # noqa: E402
@@ -21,7 +22,6 @@ from bench.sources_table import HEAD, kind_and_bytes, profile_cells, table_group
 from bench.sources_why import Measured, findings, why_group, why_lines  # noqa: E402
 from bench.stored import MIB  # noqa: E402
 from bench.table import grid  # noqa: E402
-from bench.throughput import Bench, Sent, Series  # noqa: E402
 
 from bench import sources, sources_cases, sources_sweep, sources_why  # noqa: E402
 
