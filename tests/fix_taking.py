@@ -70,7 +70,7 @@ def hasty(serve: Serve, tmp_path: Path) -> Hasty:
         ]
         if idle is not None:
             lines += ["import sluiceway.server.request_body as body"]
-            lines += [f"body.body_chunks.__defaults__ = ({idle!r}, body.PACE)"]
+            lines += [f"body.IDLE = {idle!r}"]
         if reader is not None:
             lines += [
                 "import sluiceway.server.http1.stalled_readers as stalled, socket",

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.hashes import SHA256, new_hash
 from sluiceway.pipe.source import Buffer
 
-__all__ = ["Digests", "Tap"]
+__all__ = ["Digests", "Tap", "ThreadTap"]
 
 INLINE = 64 << 10  # bytes hashed on the event loop: 40 microseconds, less than a thread switch
 BATCH = 512 << 10  # bytes gathered before they go to the hashing thread
@@ -28,6 +28,17 @@ class Tap(Protocol):
     """An object that sees every byte once, in order."""
 
     async def take(self, data: Buffer) -> None: ...
+
+
+@runtime_checkable
+class ThreadTap(Protocol):
+    """A tap that can be fed by a thread."""
+
+    async def settle(self) -> None:
+        """Wait until all that was taken is worked in: `update` may follow it in any thread."""
+
+    def update(self, data: Buffer) -> None:
+        """Work in `data` before this returns. Blocking, by one thread at a time."""
 
 
 class Digests:
@@ -77,6 +88,12 @@ class Digests:
             self._send()
         while self._behind > BEHIND:
             await self._wait()
+
+    async def settle(self) -> None:
+        await self._drain()
+
+    def update(self, data: Buffer) -> None:
+        self._update([data])
 
     async def finish(self) -> dict[str, bytes]:
         """Return the digests of everything taken, by algorithm. More may be taken afterwards."""

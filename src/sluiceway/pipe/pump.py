@@ -12,10 +12,12 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from sluiceway.errors import BodyCut, TooLarge
+from sluiceway.pipe import lending
 from sluiceway.pipe.budget import Budget
-from sluiceway.pipe.digests import Tap
+from sluiceway.pipe.digests import Tap, ThreadTap
+from sluiceway.pipe.lending import Borrower, Lender, LentConnection
 from sluiceway.pipe.source import Buffer, Source
-from sluiceway.pipe.stages import DESTINATION, QUEUE, Stages
+from sluiceway.pipe.stages import CLIENT, DESTINATION, QUEUE, Stages
 
 __all__ = ["Meter", "Sink", "close_stream", "pump"]
 
@@ -64,26 +66,19 @@ async def pump(
     the time of the sink; a source counts its own. `budget` counts the chunk in hand, of which a
     stalled destination may leave hundreds. Raises BodyCut when the source ends before its known
     length, and whatever source and sink raise.
+
+    Where the source lends its connection and the sink draws from it, threads move the bytes between
+    two chunks.
     """
-    loop = asyncio.get_running_loop()
     stages = stages or Stages()
     length = source.length
-    copied, next_look = 0, 0.0
-    # The counters of earlier files of the same upload.
-    received, forwarded, kept = (
-        (meter.received, meter.forwarded, meter.kept) if meter else (0, 0, 0)
-    )
+    counted = _Counters(meter, counts_received, length, limit)
+    borrowing = _Borrowing.between(source, sink, taps, counted, stages)
     chunks = source.open()
     try:
         async for chunk in chunks:
             size = len(chunk)
-            copied += size
-            if meter and counts_received:
-                meter.received = received + copied
-            if limit is not None and copied > limit:
-                raise TooLarge(
-                    f"More than {limit} bytes arrived; the server takes at most that", limit=limit
-                )
+            counted.receive(size)
             held = size if budget is not None and budget.acquire(size) else 0
             try:
                 for tap in taps:
@@ -93,22 +88,128 @@ async def pump(
             finally:
                 if budget is not None:
                     budget.release(held)
-            if meter:
-                meter.forwarded = forwarded + copied
-                # Not at the last byte: publishing syncs anyway, and the bar would show 100 % before
-                # the destination confirmed it.
-                if loop.time() >= next_look and copied != length:
-                    next_look = loop.time() + LOOK_EVERY
-                    if meter.watched:
-                        meter.kept = max(meter.kept, kept + await sink.sync())
-                        next_look = loop.time() + SYNC_EVERY
+            await counted.forward(sink)
             stages.enter(QUEUE)
             del chunk  # before the source makes the next one
+            if borrowing is not None:
+                await borrowing.after_chunk(size)
     finally:
         await close_stream(chunks)
-    if length is not None and copied != length:
-        raise BodyCut(f"{copied} of {length} bytes arrived; nothing was stored. Send it again")
-    return copied
+    if length is not None and counted.copied != length:
+        raise BodyCut(
+            f"{counted.copied} of {length} bytes arrived; nothing was stored. Send it again"
+        )
+    return counted.copied
+
+
+class _Counters:
+    """What was copied, within its limit, and the record that shows it."""
+
+    def __init__(
+        self, meter: Meter | None, counts_received: bool, length: int | None, limit: int | None
+    ) -> None:
+        self._meter, self._counts_received = meter, counts_received
+        self._length, self._limit = length, limit
+        # The counters of earlier files of the same upload.
+        self._before = (meter.received, meter.forwarded, meter.kept) if meter else (0, 0, 0)
+        self._loop = asyncio.get_running_loop()
+        self._next_look = 0.0
+        self.copied: int = 0
+
+    @property
+    def room(self) -> int | None:
+        """Bytes up to the limit."""
+        return None if self._limit is None else self._limit - self.copied
+
+    def receive(self, size: int) -> None:
+        """Raises TooLarge."""
+        self.copied += size
+        if self._meter and self._counts_received:
+            self._meter.received = self._before[0] + self.copied
+        if self._limit is not None and self.copied > self._limit:
+            raise TooLarge(
+                f"More than {self._limit} bytes arrived; the server takes at most that",
+                limit=self._limit,
+            )
+
+    async def forward(self, sink: Sink) -> None:
+        """The sink has all that was copied. While the counters are watched, have it kept, too."""
+        if self._meter is None:
+            return
+        self._meter.forwarded = self._before[1] + self.copied
+        # Not at the last byte: publishing syncs anyway, and the bar would show 100 % before the
+        # destination confirmed it.
+        if self._loop.time() >= self._next_look and self.copied != self._length:
+            self._next_look = self._loop.time() + LOOK_EVERY
+            if self._meter.watched:
+                self._meter.kept = max(self._meter.kept, self._before[2] + await sink.sync())
+                self._next_look = self._loop.time() + SYNC_EVERY
+
+
+class _Borrowing:
+    """The middle of a large body: the sink draws it from the source's connection."""
+
+    def __init__(
+        self,
+        lender: Lender,
+        sink: Sink,
+        borrower: Borrower,
+        taps: Sequence[ThreadTap],
+        counted: _Counters,
+        stages: Stages,
+    ) -> None:
+        self._lender, self._sink, self._borrower, self._taps = lender, sink, borrower, taps
+        self._counted, self._stages = counted, stages
+        self._next = 0  # bytes copied before which the connection is not lent again
+
+    @classmethod
+    def between(
+        cls, source: Source, sink: Sink, taps: Sequence[Tap], counted: _Counters, stages: Stages
+    ) -> _Borrowing | None:
+        """None where the source does not lend, or sink or taps work on the event loop only."""
+        thread_taps = [tap for tap in taps if isinstance(tap, ThreadTap)]
+        if (
+            isinstance(source, Lender)
+            and isinstance(sink, Borrower)
+            and len(thread_taps) == len(taps)
+        ):
+            return cls(source, sink, sink, thread_taps, counted, stages)
+        return None
+
+    async def after_chunk(self, size: int) -> None:
+        """A chunk was written. If its sender is fast, go on with the connection itself."""
+        if size < lending.FAST_CHUNK or self._counted.copied < self._next:
+            return
+        if (lent := self._lender.lend()) is None:
+            return
+        try:
+            for tap in self._taps:
+                await tap.settle()
+            await self._draw_from(lent)
+        finally:
+            lent.hand_back()
+        self._next = self._counted.copied + lending.APART
+
+    async def _draw_from(self, lent: LentConnection) -> None:
+        while True:
+            if (room := self._counted.room) is not None:
+                lent.limit(room)
+            if lent.ended:
+                return
+            before = lent.taken
+            drawn = await self._borrower.draw(lent, self._update)
+            self._stages.move(QUEUE, CLIENT, lent.sender_wait)
+            self._stages.move(QUEUE, DESTINATION, lent.destination_wait)
+            if not drawn:
+                return
+            self._counted.receive(lent.taken - before)
+            self._stages.enter(DESTINATION)
+            await self._counted.forward(self._sink)
+            self._stages.enter(QUEUE)
+
+    def _update(self, view: memoryview) -> None:
+        for tap in self._taps:
+            tap.update(view)
 
 
 async def close_stream(chunks: AsyncIterator[object]) -> None:

@@ -45,6 +45,14 @@ class Stages:
         self._now, self._since = stage, now
         return before
 
+    def move(self, stage: str, to: str, seconds: float) -> None:
+        """Count `seconds` of what `stage` has for `to`: a thread knows only later why it waited."""
+        self.enter(self._now)
+        seconds = min(seconds, self._spent.get(stage, 0.0))
+        if seconds > 0:
+            self._spent[stage] -= seconds
+            self._spent[to] = self._spent.get(to, 0.0) + seconds
+
     def spent(self) -> dict[str, float]:
         """Return the seconds by stage so far."""
         self.enter(self._now)

@@ -12,9 +12,10 @@ from typing import Self
 from starlette.requests import Request
 
 from sluiceway.errors import BadRequest, BodyCut, ExpectationFailed, TooSlow, Unsupported
+from sluiceway.pipe.lending import LentConnection
 from sluiceway.pipe.source import PassingSource
 from sluiceway.pipe.stages import CLIENT, Stages
-from sluiceway.server.http1.peer_gone import WHY
+from sluiceway.server.http1.peer_gone import PROTOCOL, WHY
 from sluiceway.wire.numbers import ascii_uint
 
 __all__ = [
@@ -80,17 +81,45 @@ def content_length(request: Request) -> int | None:
     return ascii_uint(values[0], "Content-Length")
 
 
+class _BodySource(PassingSource):
+    """The raw body. Between two chunks its connection may be lent."""
+
+    def __init__(self, request: Request, stages: Stages) -> None:
+        self._request = request
+        self._watch = _idle_watch(request)
+        super().__init__(_chunks(request, stages, self._watch), content_length(request))
+
+    def lend(self) -> LentConnection | None:
+        """Only where the server itself is asked for bytes: a middleware that wraps `receive` sees
+        all of them."""
+        protocol = self._request.scope.get(PROTOCOL)
+        if protocol is None or self._request.receive != protocol.cycle.receive:
+            return None
+        lent: LentConnection | None = protocol.lend(self._watch.count)
+        return lent
+
+
 def body_source(request: Request, stages: Stages) -> PassingSource:
     """The raw body as a source of known or unknown length."""
-    return PassingSource(body_chunks(request, stages), content_length(request))
+    return _BodySource(request, stages)
 
 
-async def body_chunks(
-    request: Request, stages: Stages, idle: float = IDLE, pace: float = PACE
+def body_chunks(
+    request: Request, stages: Stages, idle: float | None = None, pace: float | None = None
 ) -> AsyncIterator[bytes]:
     """The body's bytes as they arrive. Raises BodyCut and TooSlow."""
+    return _chunks(request, stages, _idle_watch(request, idle, pace))
+
+
+def _idle_watch(
+    request: Request, idle: float | None = None, pace: float | None = None
+) -> _IdleWatch:
+    return _IdleWatch(idle or IDLE, pace or PACE, request.scope.get(MIN_RATE, 0))
+
+
+async def _chunks(request: Request, stages: Stages, watch: _IdleWatch) -> AsyncIterator[bytes]:
     receive = request.receive
-    with _IdleWatch(idle, pace, request.scope.get(MIN_RATE, 0)) as watch:
+    with watch:
         while True:
             watch.begin()
             before = stages.enter(CLIENT)
@@ -148,8 +177,11 @@ class _IdleWatch:
     def end(self, received: int) -> None:
         if self._since is not None:
             self._waited += self._loop.time() - self._since
-        self._received += received
         self._since = None
+        self.count(received)
+
+    def count(self, received: int) -> None:
+        self._received += received
 
     def expired(self) -> bool:
         """Whether this watch caused the cancellation that just arrived; then it is taken back."""

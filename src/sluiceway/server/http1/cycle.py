@@ -7,12 +7,12 @@ left is dropped without an error.
 from __future__ import annotations
 
 import os
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from sluiceway.errors import SluiceError
-from sluiceway.server.http1.flow import SmallEvent
+from sluiceway.server.http1.flow import FlowControl, SmallEvent
 from sluiceway.server.http1.peer_gone import PROTOCOL, WHY, reset
 from sluiceway.server.http1.sendfile import ZEROCOPY
 
@@ -89,7 +89,7 @@ class SluiceCycle(RequestResponseCycle):
             self.body_delivered = not (self.more_body or self.queue)
             if self.body_delivered:
                 self.flow.resume_reading()  # to hear of a hang-up
-            elif len(self.ahead) < MOST_AHEAD:
+            elif cast("FlowControl", self.flow).reads_ahead and len(self.ahead) < MOST_AHEAD:
                 self.ahead.add(self)
                 self.flow.resume_reading()
             return {"type": "http.request", "body": body, "more_body": not self.body_delivered}

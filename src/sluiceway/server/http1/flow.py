@@ -44,18 +44,27 @@ class FlowControl:
     """As uvicorn's: whether a connection may be read from, and a wait until it may be written to.
 
     While `full`, nothing is read, whatever the request under way asks for: enough requests are
-    held behind it.
+    held behind it. `reads_ahead`: whether the app may have one chunk in hand and the next read.
     """
 
     read_paused: bool
     write_paused: bool
     full: bool
+    reads_ahead: bool
 
-    __slots__ = ("_transport", "_writable", "full", "read_paused", "write_paused")
+    __slots__ = (
+        "_transport",
+        "_writable",
+        "full",
+        "read_paused",
+        "reads_ahead",
+        "write_paused",
+    )
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport, self._writable = transport, SmallEvent()
         self.read_paused = self.write_paused = self.full = False
+        self.reads_ahead = True
 
     async def drain(self) -> None:
         if self.write_paused:

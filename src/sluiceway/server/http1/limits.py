@@ -28,6 +28,7 @@ __all__ = [
     "AHEAD_BYTES",
     "DRAIN_BYTES",
     "MOST_FRAMING",
+    "PARSER_WAITS",
     "TRANSITIONS",
     "Action",
     "ConnectionEvent",
@@ -57,6 +58,7 @@ class ConnectionState(IntEnum):
     MUTE = 6  # as ANSWER, but what came behind the request was refused and is dropped
     DRAIN = 7  # the last answer is out and our half is closed; what comes is dropped
     CLOSED = 8
+    LENT = 9  # threads read the body; the parser is replaced before what they leave
 
 
 class ConnectionEvent(IntEnum):
@@ -73,6 +75,7 @@ class ConnectionEvent(IntEnum):
     READER_LEFT = 8  # the same, of a request whose client closes a half only when it leaves
     TIMED_OUT = 9
     LOST = 10  # both halves are closed
+    LENDING = 11  # threads begin to read the body
 
 
 class Action(IntEnum):
@@ -92,7 +95,7 @@ class Action(IntEnum):
 
 
 # By themselves, because an attribute of an enum takes half a microsecond (Python 3.11).
-IDLE, HEAD, UPGRADE, BODY, ANSWER, CUT, MUTE, DRAIN, CLOSED = ConnectionState
+IDLE, HEAD, UPGRADE, BODY, ANSWER, CUT, MUTE, DRAIN, CLOSED, LENT = ConnectionState
 (
     HEAD_BEGAN,
     HEAD_ENDED,
@@ -105,6 +108,7 @@ IDLE, HEAD, UPGRADE, BODY, ANSWER, CUT, MUTE, DRAIN, CLOSED = ConnectionState
     READER_LEFT,
     TIMED_OUT,
     LOST,
+    LENDING,
 ) = ConnectionEvent
 
 TRANSITIONS: Final[
@@ -124,6 +128,10 @@ TRANSITIONS: Final[
     (BODY, ANSWERED): (DRAIN, Action.LINGER),
     (BODY, REFUSED): (CUT, Action.CUT_BODY),
     (BODY, INPUT_ENDED): (CUT, Action.CUT_BODY),
+    (BODY, LENDING): (LENT, Action.PAUSE),
+    (LENT, PARSER_REPLACED): (BODY, Action.NOTHING),
+    (LENT, ANSWERED): (DRAIN, Action.LINGER),
+    (LENT, INPUT_ENDED): (CUT, Action.CUT_BODY),
     (ANSWER, ANSWERED): (IDLE, Action.NEXT),
     (ANSWER, REFUSED): (MUTE, Action.NOTHING),
     (ANSWER, INPUT_ENDED): (ANSWER, Action.LAST_ANSWER),
@@ -139,6 +147,8 @@ TRANSITIONS: Final[
     **{(state, LOST): (CLOSED, Action.NOTHING) for state in ConnectionState},
 }
 _READING = frozenset({IDLE, HEAD, BODY})  # states in which the parser gets bytes
+# The parser gets no byte of the client's: it is replaced, and hears what is known already.
+PARSER_WAITS = frozenset({UPGRADE, LENT})
 _ANSWERING = frozenset({ANSWER, MUTE})
 _REFUSABLE = _READING | {ANSWER}
 
@@ -233,6 +243,23 @@ class ConnectionLimits:
         """The deadline of a head, or of the bytes behind the last answer, has passed."""
         self.error = TooSlow("The request's head did not arrive in time; send it again")
         return self.happens(TIMED_OUT)
+
+    # What threads read of a body
+
+    @property
+    def missing(self) -> int | None:
+        """Bytes of the body under way that were not parsed; None where its length is unknown."""
+        return self._end.missing if self.state in (BODY, LENT) else None
+
+    def lend(self) -> Action:
+        """Threads read the body from here."""
+        return self.happens(LENDING)
+
+    def handed_back(self, taken: int) -> int:
+        """Threads took `taken` bytes. Returns how many the parser takes up; 0 if it does not."""
+        self.body_bytes += taken
+        self._end.skip(taken)
+        return self.missing or 0 if self.state is LENT else 0
 
     # What the parser finds
 

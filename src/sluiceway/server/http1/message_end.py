@@ -33,6 +33,15 @@ class MessageEnd:
     def in_head(self) -> bool:
         return self._missing == _HEAD
 
+    @property
+    def missing(self) -> int | None:
+        """Bytes of a body of known length; None where there is none, or it comes in chunks."""
+        return self._missing if self._missing >= 0 else None
+
+    def skip(self, count: int) -> None:
+        """`count` bytes of the body went another way; at least one is left."""
+        self._missing -= count
+
     def expect_head(self) -> None:
         self._missing, self._tail = _HEAD, b""
 

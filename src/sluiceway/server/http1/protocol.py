@@ -18,16 +18,19 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from sluiceway.errors import BadRequest, SluiceError, TooSlow, Unavailable
+from sluiceway.pipe.lending import LentSocket
 from sluiceway.server.http1.connection_limit import Admission, ConnectionLimit
 from sluiceway.server.http1.cycle import SluiceCycle
 from sluiceway.server.http1.flow import FlowControl, SmallDeque
 from sluiceway.server.http1.head_limits import bare_refusal, body_length, framing_fields
+from sluiceway.server.http1.lending import lendable_bytes, lent_socket
 from sluiceway.server.http1.limits import (
     CLOSED,
     CUT,
     IDLE,
     LOST,
     PARSER_REPLACED,
+    PARSER_WAITS,
     UPGRADE,
     Action,
     ConnectionLimits,
@@ -53,7 +56,7 @@ class SluiceProtocol(HttpToolsProtocol):
 
     # 30 attributes fit into what objects of a class share, and uvicorn has 28: with ours each
     # connection would get 1.5 KiB of its own.
-    __slots__ = ("_drain_timer", "_head_timer", "_limits", "_sending", "unread")
+    __slots__ = ("_drain_timer", "_head_timer", "_lent", "_limits", "_sending", "unread")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)
@@ -61,6 +64,7 @@ class SluiceProtocol(HttpToolsProtocol):
         self.pipeline: Any = SmallDeque()
         self._limits = ConnectionLimits()
         self._sending: Sending | None = None  # what the kernel sends by itself
+        self._lent: LentSocket | None = None  # what threads read by themselves
         self._head_timer: asyncio.TimerHandle | None = None
         self._drain_timer: asyncio.TimerHandle | None = None
         self.unread: tuple[int, float] | None = None
@@ -75,6 +79,8 @@ class SluiceProtocol(HttpToolsProtocol):
         self._stop_timers()
         if self._sending is not None:
             self._sending.stop()
+        if self._lent is not None:
+            self._lent.stop()
         self._limits.held.clear()
         SluiceCycle.ahead.discard(self.cycle)
         super().connection_lost(exc)
@@ -128,27 +134,27 @@ class SluiceProtocol(HttpToolsProtocol):
         reset(self.transport)
         return self.client[0] if self.client else "a client"
 
-    # httptools' callbacks. In the state UPGRADE a new parser is given what we know already.
+    # httptools' callbacks. In PARSER_WAITS a new parser is given what we know already.
 
     def on_message_begin(self) -> None:
-        if self._limits.state is not UPGRADE:
+        if self._limits.state not in PARSER_WAITS:
             self._limits.message_began()
             super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        if self._limits.state is not UPGRADE:
+        if self._limits.state not in PARSER_WAITS:
             super().on_url(url)
             self._limits.url(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._limits.state is UPGRADE:
+        if self._limits.state in PARSER_WAITS:
             return
         if self._limits.field(name, value, len(self.headers)):
             # RFC 9110 5.5; httptools leaves the white space behind a value
             super().on_header(name, value.strip(b" \t"))
 
     def on_headers_complete(self) -> None:
-        if self._limits.state is UPGRADE:
+        if self._limits.state in PARSER_WAITS:
             return
         self._limits.check_head(self.parser.get_http_version(), self.headers)
         if self.scheme == "http" and hasattr(os, "sendfile"):  # not below TLS
@@ -165,7 +171,7 @@ class SluiceProtocol(HttpToolsProtocol):
         cycle.message_event.set()
 
     def on_message_complete(self) -> None:
-        if self._limits.state is UPGRADE:
+        if self._limits.state in PARSER_WAITS:
             return  # it is not: the body comes
         self._limits.message_ended()
         super().on_message_complete()
@@ -176,6 +182,7 @@ class SluiceProtocol(HttpToolsProtocol):
         cycle.__class__ = SluiceCycle
         cycle.adopt()
         cycle.scope[PROTOCOL] = self
+        self.flow.reads_ahead = True
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
@@ -194,11 +201,36 @@ class SluiceProtocol(HttpToolsProtocol):
 
     def client_left(self) -> bool:
         """Whether the client of the request under way is gone, also where reading is paused."""
+        if self._lent is not None and self._lent.busy:
+            return False  # the thread sees it, and only the thread knows what it has read
         length = body_length(self.headers)
+        lent = 0 if self._lent is None else self._lent.taken
         return peer_disconnected(
             self.transport.get_extra_info("socket"),
-            None if length is None else length - self._limits.body_bytes,
+            None if length is None else length - self._limits.body_bytes - lent,
         )
+
+    def lend(self, handed_back: Callable[[int], None]) -> LentSocket | None:
+        """Lend the connection for the middle of the body under way; None where that cannot be.
+
+        `handed_back` hears how many bytes were taken.
+        """
+        cycle = cast("SluiceCycle", self.cycle)
+        if self.scheme != "http" or self.transport.is_closing():
+            return None
+        most = lendable_bytes(self._limits.missing, cycle, self.flow)
+        if not most:
+            return None
+        SluiceCycle.ahead.discard(cycle)
+        self._perform(self._limits.lend())
+
+        def take_back(taken: int) -> None:
+            handed_back(taken)
+            self._take_back(taken)
+
+        sock = lent_socket(self.transport.get_extra_info("socket"))
+        self._lent = LentSocket(sock, most, take_back)
+        return self._lent
 
     async def send_file(self, file: int, at: int, count: int) -> None:
         """Send `count` bytes of an open file.
@@ -242,16 +274,22 @@ class SluiceProtocol(HttpToolsProtocol):
             # --http2 and Java's client send it with uploads; httptools then takes the body for
             # the other protocol's first bytes.
             if self._limits.state is UPGRADE:
-                self._replace_parser()
+                self._replace_parser(framing_fields(self.headers))
         except httptools.HttpParserError:
             self._refuse(BadRequest("This is not well-formed HTTP; nothing of it was stored"))
 
-    def _replace_parser(self) -> None:
-        """Read the body with a parser that never heard of an upgrade."""
+    def _replace_parser(self, framing: bytes) -> None:
+        """Read the body, or its rest, with a parser that knows only the fields that frame it."""
         self.parser: Any = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn sets it
-        self.parser.feed_data(b"PUT / HTTP/1.1\r\n" + framing_fields(self.headers) + b"\r\n")
+        self.parser.feed_data(b"PUT / HTTP/1.1\r\n" + framing + b"\r\n")
         self._limits.happens(PARSER_REPLACED)
+
+    def _take_back(self, taken: int) -> None:
+        """The parser reads on behind the bytes that threads took."""
+        self._lent, self.flow.reads_ahead = None, True
+        if missing := self._limits.handed_back(taken):
+            self._replace_parser(b"content-length: %d\r\n" % missing)
 
     def _perform(self, action: Action) -> None:
         if action:

@@ -1,4 +1,4 @@
-"""Blocks on their way to a file: filled in the event loop, written around the cache by threads.
+"""Blocks on their way to a file: filled in the event loop or in bursts, written around the cache.
 
 The memory is the budget's and goes back to it after each write. Which bytes come this way, `draft`
 decides.
@@ -7,12 +7,13 @@ decides.
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Executor
-from functools import partial
+from concurrent.futures import Executor, Future
 
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.budget import BLOCK, Block, Budget
 from sluiceway.pipe.cancellation import finish_all
+from sluiceway.pipe.lending import LentConnection, Update
+from sluiceway.stores.disk.bursts import Burst
 from sluiceway.stores.disk.errors import map_error
 from sluiceway.stores.disk.file import ALIGN, DraftFile
 
@@ -31,7 +32,8 @@ class BlockWriter:
         self._file, self._budget, self._writers = file, budget, writers
         self._block: Block | None = None
         self._filled = 0
-        self._in_flight: list[asyncio.Future[None]] = []
+        # The oldest first; the futures are the event loop's and the thread's.
+        self._in_flight: dict[asyncio.Future[None], tuple[Future[None], Block]] = {}
         self.failure: SluiceError | None = None
 
     @property
@@ -71,14 +73,45 @@ class BlockWriter:
         """Have the full block written at the file's position, which moves on at once."""
         if self._block is None:
             return
-        # A future of a thread and no task: the thread starts now, and nothing can cancel it.
-        writing = asyncio.get_running_loop().run_in_executor(
-            self._writers, self._file.write_direct, self._block, self._file.position
+        self._watch(
+            self._writers.submit(self._file.write_direct, self._block, self._file.position),
+            self._block,
         )
-        self._in_flight.append(writing)
-        writing.add_done_callback(partial(self._written, self._block))
         self._block, self._filled = None, 0
         self._file.position += BLOCK
+
+    async def draw(self, lent: LentConnection, update: Update) -> bool:
+        """Let a thread fill and submit blocks for one burst. False when the budget is used up."""
+        held = len(self._in_flight) + self.filling
+        spare: list[Block] = []
+        while held + len(spare) < self._budget.share:
+            if (block := self._budget.acquire_block()) is None:
+                break
+            spare.append(block)
+        if not held and not spare:
+            return False
+        burst = Burst(
+            self._file,
+            self._writers,
+            self._block,
+            self._filled,
+            spare,
+            self._in_flight.values(),
+        )
+        # The thread's until the end of the burst.
+        self._block, self._filled = None, 0
+        self._in_flight.clear()
+        try:
+            await lent.in_thread(lambda: burst.run(lent, update))
+        finally:
+            for block in burst.spare:
+                self._budget.release_block(block)
+            for writing, block in burst.in_flight:
+                self._watch(writing, block)
+            self._block, self._filled = burst.block, burst.filled
+            if not self._filled:
+                self.release()
+        return True
 
     async def finish(self) -> None:
         """Wait for every write.
@@ -114,9 +147,17 @@ class BlockWriter:
         if self.failure is not None:
             raise self.failure
 
-    def _written(self, block: Block, writing: asyncio.Future[None]) -> None:
-        self._in_flight.remove(writing)
+    def _watch(self, writing: Future[None], block: Block) -> None:
+        # A future of a thread and no task: the thread starts now, and nothing can cancel it.
+        done = asyncio.wrap_future(writing)
+        self._in_flight[done] = writing, block
+        done.add_done_callback(self._written)
+
+    def _written(self, done: asyncio.Future[None]) -> None:
+        error = None if done.cancelled() else done.exception()
+        if done not in self._in_flight:
+            return  # a burst has the block, and sees the error
+        _, block = self._in_flight.pop(done)
         self._budget.release_block(block)
-        error = None if writing.cancelled() else writing.exception()
         if error is not None and self.failure is None:
             self.failure = map_error(error, "the upload")

@@ -17,6 +17,7 @@ from typing import Protocol, TypeVar
 
 from sluiceway.errors import NoSpace, SluiceError, StoreFailed, TooLarge
 from sluiceway.pipe.budget import BLOCK, Budget
+from sluiceway.pipe.lending import LentConnection, Update
 from sluiceway.pipe.source import Buffer
 from sluiceway.pipe.worker_thread import commit_in_thread, in_thread
 from sluiceway.stores.contract import Entry, Metadata, Replace
@@ -143,6 +144,24 @@ class DiskDraft:
                 await self._write_buffered(data)
             self.written += len(data)
 
+    async def draw(self, lent: LentConnection, update: Update) -> bool:
+        """One burst of a lent connection, into blocks."""
+        async with lent.turn(), self._lock:
+            self._check()
+            if self._mode is _Mode.PAUSED:
+                self._observer.receiving(self)
+            self._enter(_Mode.DIRECT)
+            blocks, before = await self._direct_blocks(), lent.taken
+            try:
+                drawn = await blocks.draw(lent, update)
+            except (OSError, SluiceError) as error:
+                raise self._map_error(error) from None
+            finally:
+                self.recent += lent.taken - before
+                self.written += lent.taken - before
+            self._check()
+            return drawn
+
     async def sync(self) -> int:
         async with self._lock:
             self._check()
@@ -263,14 +282,7 @@ class DiskDraft:
     # Fast: blocks around the page cache
 
     async def _write_direct(self, data: Buffer) -> None:
-        if not self._file.is_direct:
-            # here and not in the writers: several of those run at once
-            await self._in_thread(self._file.open_direct)
-        if self._pieces:
-            await self._in_thread(self._write_pieces)
-        if self._blocks is None:
-            self._blocks = BlockWriter(self._file, self._budget, self._writers)
-        blocks, rest = self._blocks, memoryview(data)
+        blocks, rest = await self._direct_blocks(), memoryview(data)
         if not blocks.filling and self._file.position % ALIGN:
             # O_DIRECT starts at a boundary: the bytes before it go through the cache
             head = rest[: ALIGN - self._file.position % ALIGN]
@@ -286,6 +298,16 @@ class DiskDraft:
                 if self._file.wants_room(end):
                     await self._in_thread(partial(self._file.allocate, end))
                 blocks.submit()
+
+    async def _direct_blocks(self) -> BlockWriter:
+        if not self._file.is_direct:
+            # here and not in the writers: several of those run at once
+            await self._in_thread(self._file.open_direct)
+        if self._pieces:
+            await self._in_thread(self._write_pieces)
+        if self._blocks is None:
+            self._blocks = BlockWriter(self._file, self._budget, self._writers)
+        return self._blocks
 
     async def _flush(self) -> None:
         """Put all that was written into the file, not yet synchronised. A block goes on filling."""
@@ -323,10 +345,11 @@ class DiskDraft:
         if now - self._window > FAST_WINDOW:
             self._window, self._window_bytes = now, 0
         self._window_bytes += size
+        if self._blocks is not None and self._blocks.filling:
+            return True  # what comes belongs behind the block's bytes
         if self._size is not None and self._size <= SMALL_FILE:
             return False
-        filling = self._blocks is not None and self._blocks.filling
-        return size >= BUFFER or self._window_bytes >= FAST_BYTES or filling
+        return size >= BUFFER or self._window_bytes >= FAST_BYTES
 
     def _enter(self, mode: _Mode) -> None:
         """Change the mode, here only: the budget divides its blocks among DIRECT drafts."""
@@ -357,7 +380,10 @@ class DiskDraft:
         try:
             return await run(work, self._writers)
         except (OSError, SluiceError) as error:
-            mapped = map_error(error, "the upload")
-            if isinstance(mapped, StoreFailed | TooLarge):
-                self._failed = mapped  # bytes may be missing now: nothing that follows can be right
-            raise mapped from None
+            raise self._map_error(error) from None
+
+    def _map_error(self, error: BaseException) -> SluiceError:
+        mapped = map_error(error, "the upload")
+        if isinstance(mapped, StoreFailed | TooLarge):
+            self._failed = mapped  # bytes may be missing now: nothing that follows can be right
+        return mapped

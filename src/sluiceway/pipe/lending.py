@@ -1,0 +1,268 @@
+"""A sender's connection, lent to worker threads for the middle of a body: bytes go round the loop.
+
+A source that can lends it (`Lender`), a sink that can draws from it (`Borrower`), in bursts of at
+most `BURST` seconds. Between bursts the event loop counts, cancels and lets others have the thread.
+A sender that falls silent goes back to the event loop. Knows nothing of HTTP, or of who owns it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol, TypeVar, runtime_checkable
+from weakref import WeakKeyDictionary
+
+from sluiceway.pipe.worker_thread import in_thread
+
+__all__ = ["Borrower", "Lender", "LentConnection", "LentSocket", "Update"]
+
+LEAST = 4 << 20  # bytes that must be missing: below them a thread gains nothing
+FAST_CHUNK = 64 << 10  # bytes; a chunk of this size marks a sender that a thread would not wait for
+APART = 4 << 20  # bytes that come the ordinary way between two times that a connection is lent
+BURST = 0.1  # seconds until a burst has ended, whatever the sender does
+LAST_START = 0.06  # seconds after which `going` is false: a block that has begun becomes full
+SILENCE = 0.05  # seconds without a byte after which the connection goes back
+SLOW_BYTES = 256 << 10  # bytes of a burst; a sender that brings fewer needs no thread
+THREADS = 16
+
+T = TypeVar("T")
+Update = Callable[[memoryview], None]  # shows bytes to the taps, in the thread that drew them
+
+_threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sluiceway-lent")
+
+
+class LentConnection(Protocol):
+    """The connection of a sender, for some bytes. What a sink calls.
+
+    The event loop's side is `turn` and, within it, `in_thread`; the thread calls `fill` while it is
+    `going`.
+    """
+
+    taken: int  # bytes so far
+    ended: bool  # nothing more comes this way: it is handed back
+    # Seconds of the last burst in which the thread waited. A sink adds its own waits to
+    # `destination_wait`.
+    sender_wait: float
+    destination_wait: float
+
+    # The event loop's side
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """Wait until a thread is free; it is kept free until the end. First come, first served."""
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Run one burst, within a turn. A caller that is cancelled waits for its end."""
+
+    def limit(self, most: int) -> None:
+        """Take at most `most` bytes more."""
+
+    def hand_back(self) -> None:
+        """The owner reads on behind what was taken. May be called twice, never during a burst."""
+
+    # The thread's side
+
+    @property
+    def going(self) -> bool:
+        """Whether this burst may begin another block."""
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until this burst has to end: the bound of every wait in the thread."""
+
+    def fill(self, view: memoryview) -> int:
+        """Receive until `view` is full, and return the number of bytes.
+
+        They are fewer when the burst is over. `ended` says that the sender paused or left, or has
+        sent all that was lent.
+        """
+
+
+class LentSocket:
+    """A socket as a lent connection, for up to `most` bytes. The socket does not block.
+
+    `handed_back` gets the number of bytes that were taken.
+    """
+
+    __slots__ = (
+        "_begun",
+        "_handed_back",
+        "_left",
+        "_over",
+        "_poll",
+        "_sock",
+        "_turns",
+        "busy",
+        "destination_wait",
+        "ended",
+        "sender_wait",
+        "taken",
+    )
+
+    def __init__(self, sock: socket.socket, most: int, handed_back: Callable[[int], None]) -> None:
+        self._sock, self._left, self._handed_back = sock, most, handed_back
+        self._turns = _turns_of_loop()
+        self._begun, self._over = 0.0, False  # of the last burst
+        self._poll: Callable[[float], object] | None = None
+        self.taken: int = 0
+        self.busy: bool = False  # a thread draws from it now
+        self.ended: bool = False
+        self.sender_wait: float = 0.0
+        self.destination_wait: float = 0.0
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        await self._turns.acquire()
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        self.busy, self._over = True, False
+        self._begun, self.sender_wait, self.destination_wait = time.monotonic(), 0.0, 0.0
+        before = self.taken
+        try:
+            return await in_thread(work, _threads)
+        finally:
+            self.busy = False
+            brought = self.taken - before
+            slow = brought < SLOW_BYTES and self.sender_wait > SILENCE
+            if slow or not (brought or self.destination_wait):
+                self.ended = True
+
+    def limit(self, most: int) -> None:
+        self._left = min(self._left, most)
+        self.ended = self.ended or self._left <= 0
+
+    def stop(self) -> None:
+        """The owner has lost the connection: end the burst under way. From the event loop."""
+        self.ended = True
+
+    def hand_back(self) -> None:
+        self.ended = True
+        if self._sock.fileno() >= 0:
+            self._sock.close()
+            self._handed_back(self.taken)
+
+    @property
+    def going(self) -> bool:
+        over = self.ended or self._over
+        return not over and time.monotonic() - self._begun < LAST_START
+
+    @property
+    def seconds_left(self) -> float:
+        return max(0.0, self._begun + BURST - time.monotonic())
+
+    def fill(self, view: memoryview) -> int:
+        filled, most = 0, min(len(view), self._left)
+        while filled < most and not self.ended:
+            try:
+                size = self._sock.recv_into(view[filled:most])
+            except BlockingIOError:
+                if not self._wait():
+                    break
+                continue
+            except OSError:  # a reset: the owner hears of it by its next read
+                size = 0
+            if not size:
+                self.ended = True
+                break
+            filled += size
+            self.taken += size
+        self._left -= filled
+        self.ended = self.ended or not self._left
+        return filled
+
+    def _wait(self) -> bool:
+        """Wait for bytes. False: the burst is over."""
+        if self._poll is None:
+            self._poll = _readable(self._sock)
+        bound = min(SILENCE, self.seconds_left)
+        # Where others wait for the thread, it does not wait for a sender.
+        if not bound or self._turns.waiting:
+            self._over = True
+            return False
+        began = time.monotonic()
+        ready = self._poll(bound)
+        self.sender_wait += time.monotonic() - began
+        if not ready:
+            self._over, self.ended = True, bound == SILENCE
+        return bool(ready)
+
+
+@runtime_checkable
+class Lender(Protocol):
+    """A source whose bytes come from a connection that it may lend."""
+
+    def lend(self) -> LentConnection | None:
+        """Lend the connection behind the chunk that was yielded last; None where that cannot be.
+
+        No chunk may be asked for before it is handed back.
+        """
+
+
+@runtime_checkable
+class Borrower(Protocol):
+    """A sink that can draw from a connection."""
+
+    async def draw(self, lent: LentConnection, update: Update) -> bool:
+        """Take the bytes of one burst, and show them to `update` in the thread, in order.
+
+        Returns False when there is no memory for it: the ordinary way goes on. Raises as `write`
+        does.
+        """
+
+
+class _Turns:
+    """A thread for each of `THREADS` bursts. Used from one event loop."""
+
+    def __init__(self) -> None:
+        self._free = THREADS
+        self._queue: dict[asyncio.Future[None], None] = {}
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
+
+    async def acquire(self) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        granted = asyncio.get_running_loop().create_future()
+        self._queue[granted] = None
+        try:
+            await granted
+        except asyncio.CancelledError:
+            if self._queue.pop(granted, self) is self:
+                self.release()  # it was granted meanwhile
+            raise
+
+    def release(self) -> None:
+        while self._queue:
+            granted = next(iter(self._queue))
+            del self._queue[granted]
+            if not granted.done():  # else it was cancelled
+                granted.set_result(None)
+                return
+        self._free += 1
+
+
+_all_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictionary()
+
+
+def _turns_of_loop() -> _Turns:
+    return _all_turns.setdefault(asyncio.get_running_loop(), _Turns())
+
+
+def _readable(sock: socket.socket) -> Callable[[float], object]:
+    """Return a wait for bytes, of so many seconds; poll, because select knows 1024 descriptors."""
+    if not hasattr(select, "poll"):  # Windows
+        return lambda seconds: select.select([sock], [], [], seconds)[0]
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return lambda seconds: poll.poll(seconds * 1000)
