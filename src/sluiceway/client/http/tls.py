@@ -8,6 +8,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import cached_property
 
 from sluiceway.errors import BadRequest
 from sluiceway.wire.urls import origin
@@ -30,10 +31,10 @@ class Trust:
 
     def contexts(self) -> Contexts:
         """Read the files. Raises BadRequest for one that cannot be used."""
-        plain = ssl.create_default_context()
+        plain = ours = None
         if self.ca_file is not None:
-            _load("ca_file", self.ca_file, lambda path: plain.load_verify_locations(path))
-        ours = None
+            trusting = plain = ssl.create_default_context()
+            _load("ca_file", self.ca_file, lambda path: trusting.load_verify_locations(path))
         if self.client_cert is not None:
             ours = ssl.create_default_context()
             if self.ca_file is not None:
@@ -47,16 +48,21 @@ class Trust:
         return Contexts(plain, ours, frozenset(self.shown_to))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Contexts:
     """The TLS contexts with the files read in, by URL."""
 
-    plain: ssl.SSLContext
+    with_ca_file: ssl.SSLContext | None
     ours: ssl.SSLContext | None
     shown_to: frozenset[tuple[str, str, int]]
 
     def of(self, url: str) -> ssl.SSLContext:
-        return self.ours if self.ours is not None and origin(url) in self.shown_to else self.plain
+        return self.ours if self.ours is not None and origin(url) in self.shown_to else self._plain
+
+    @cached_property
+    def _plain(self) -> ssl.SSLContext:
+        """Made at its first use: the system's certificates take a tenth of a command's start."""
+        return self.with_ca_file or ssl.create_default_context()
 
 
 def _load(name: str, path: str, load: Callable[[str], object]) -> None:

@@ -223,11 +223,12 @@ class Transport:
         if proof is not None:
             headers = {**headers, "authorization": proof}
         proxy = None if self._proxies is None else self._proxies.of(url)
+        secure = target.scheme != "http" or proxy is not None
         sending = session.request(
             method,
             target,
             headers={**headers, **_proxy_headers(proxy)} if target.scheme == "http" else headers,
-            ssl=self._contexts.of(url),
+            ssl=self._contexts.of(url) if secure else True,
             proxy=None if proxy is None else proxy.url,
             proxy_headers=_proxy_headers(proxy) or None,
             data=body,

@@ -81,6 +81,10 @@ class PartialFile:
             # The network does not wait for it.
             self._syncing = asyncio.get_running_loop().run_in_executor(None, self._sync)
 
+    def append(self, data: Buffer) -> None:
+        """Blocking. Append. Raises NoSpace, StoreFailed."""
+        self._write(memoryview(data))
+
     async def sync(self) -> int:
         """Make the written bytes survive a power cut. Returns their number."""
         await self.finish_sync()

@@ -21,7 +21,13 @@ from sluiceway.client.local.part_file import PartialFile
 from sluiceway.client.local.part_notes import is_part_name
 from sluiceway.copying.contract import CopyItem, Reading
 from sluiceway.copying.endpoints.folder_walk import omitted_key, version_of, walk
-from sluiceway.copying.endpoints.verified_put import ProgressTap, put_into_file, sha256_of
+from sluiceway.copying.endpoints.verified_put import (
+    ProgressTap,
+    is_small,
+    put_into_file,
+    put_small,
+    sha256_of,
+)
 from sluiceway.copying.name_forms import same_name
 from sluiceway.errors import (
     BadName,
@@ -139,15 +145,21 @@ class FolderTarget:
     async def put(self, key: str, reading: Reading, once: str, replace: bool) -> Receipt:
         if key in self._journals:
             raise BadName(f"{key!r} is this copy's own journal; keep that outside the destination")
-        item = reading.item
-        part = await open_in_thread(lambda: self._new_part(key, replace), PartialFile.close)
+        progress = ProgressTap(reading, "receiving")
+
+        def new_part() -> PartialFile:
+            return self._new_part(key, replace)
+
+        def set_attributes(part: PartialFile) -> None:
+            if self._preserve:
+                part.set_attributes(reading.item.mode, reading.item.modified)
+
+        if is_small(reading.source):
+            return await put_small(reading, replace, new_part, progress, set_attributes)
+        part = await open_in_thread(new_part, PartialFile.close)
         try:
             return await put_into_file(
-                part,
-                reading,
-                replace,
-                ProgressTap(reading, "receiving"),
-                (lambda: part.set_attributes(item.mode, item.modified)) if self._preserve else None,
+                part, reading, replace, progress, lambda: set_attributes(part)
             )
         finally:
             await in_thread(part.close)
