@@ -278,7 +278,7 @@ def test_the_rate_limit_covers_all_jobs(tmp_path: Path) -> None:
     assert 1.7 < report.seconds < 15  # two seconds; a twentieth without a limit
 
 
-MANY = 10_000 if TORTURE else 1_500
+MANY = 10_000 if TORTURE else 800
 
 
 def test_memory_does_not_grow_with_the_number_of_objects(tmp_path: Path) -> None:

@@ -216,7 +216,7 @@ def test_a_best_effort_server_that_dies_becomes_a_note(serve: Serve, second: Run
 def test_a_best_effort_server_that_reads_nothing_costs_no_memory(
     serve: Serve, second: RunningServer
 ) -> None:
-    """SIGSTOP: 200 MiB are stored, it is given up, and the process stays within its budget."""
+    """SIGSTOP: 100 MiB are stored, it is given up, and the process stays within its budget."""
     first = serve("--to", f"best-effort:{second.url}/files", "--memory-budget", "16MiB")
     requests.put(f"{first.url}/files/warm", data=DATA, timeout=30)
     meter = MemoryMeter(first.pid)
@@ -225,7 +225,7 @@ def test_a_best_effort_server_that_reads_nothing_costs_no_memory(
         before = meter.now()
         meter.reset()
         response = requests.put(
-            f"{first.url}/files/book", data=(bytes(MIB) for _ in range(200)), timeout=60
+            f"{first.url}/files/book", data=(bytes(MIB) for _ in range(100)), timeout=60
         )
         grown = meter.peak() - before
     finally:
@@ -233,7 +233,7 @@ def test_a_best_effort_server_that_reads_nothing_costs_no_memory(
 
     assert response.status_code == 201
     assert "it fell behind" in response.json()["files"][0]["notes"][0]
-    assert first.stored() == {"book": 200 * MIB, "warm": len(DATA)}
+    assert first.stored() == {"book": 100 * MIB, "warm": len(DATA)}
     assert grown < 32 * MIB
     eventually(lambda: second.drafts() == [], "the draft there is removed too")
     assert "book" not in second.stored()

@@ -231,7 +231,7 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
 def test_memory_does_not_grow_with_the_archive(tmp_path: Path, taker: RunningServer) -> None:
     """Many times as much through `copy - URL/ --unpack tar` takes no more memory."""
     peaks = []
-    for size in (10 * MIB, 500 * MIB if TORTURE else 150 * MIB):
+    for size in (10 * MIB, 500 * MIB if TORTURE else 80 * MIB):
         info = tarfile.TarInfo("zeros")
         info.size = size
         command = [

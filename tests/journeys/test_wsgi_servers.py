@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from fix_taking import eventually, missing, need
+from fix_taking import TORTURE, eventually, missing, need
 from fix_wsgi import SERVERS, Backend, Passed, WsgiApp, running
 from raw_http import LAST_CHUNK, Answer, Wire, chunk, form_begun, form_body, form_head, head
 from sluiceway.testing.memory_meter import MemoryMeter
@@ -27,7 +27,7 @@ TO_WRITE = (
 )
 
 MIB = 1 << 20
-SIZE = 40 * MIB
+SIZE = 24 * MIB
 TWENTIETH = SIZE // 20
 FIRST_BYTES = 2000  # bytes of a file after which a slow client pauses
 HALF_A_GIGABYTE = 512 * MIB
@@ -254,10 +254,12 @@ def test_nothing_is_spooled(served: Served, table: Table) -> None:
 
 
 def test_memory_does_not_grow_with_a_file(served: Served, table: Table) -> None:
-    """Each MiB costs less than 1 KiB, for 128 MiB of every body; the best of three runs."""
-    for body in BODIES:
-        if served.refuses(body):
-            continue
+    """Each MiB costs less than 1 KiB, for 128 MiB of a body; the best of three runs.
+
+    Of the simplest and of the most composed body that the server takes, in the long proofs of all.
+    """
+    bodies = [body for body in BODIES if not served.refuses(body)]
+    for body in bodies if TORTURE else (bodies[0], bodies[-1]):
         slopes: list[int] = []
         while len(slopes) < 3 and (not slopes or min(slopes) >= 1 << 10):
             slopes.append(slope(served, body))
