@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.crowd import crowd_rows
 from bench.database import database_rows
 from bench.django_forms import django_rows
 from bench.earlier import earlier_rows
@@ -37,6 +38,7 @@ def groups_of(stall: float, earlier: Path | None = None) -> dict[str, Group]:
     return {
         **ROWS,
         **relay_groups(stall),
+        "crowd": crowd_rows,
         "live": live_rows,
         "sending": sending_rows,
         "database": database_rows,

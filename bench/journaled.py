@@ -9,17 +9,20 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bench.machine import journal
+from bench.process import Failed
 from bench.rounds import Bench
 
 __all__ = ["fresh_disk", "why_no_image"]
 
 IMAGE = 8 << 30  # bytes; the file is sparse, only what is written takes room
 MOUNT_SECONDS = 120
+BUSY_SECONDS = 20.0
 
 
 def why_no_image() -> str | None:
@@ -50,7 +53,7 @@ def fresh_disk(bench: Bench) -> Iterator[tuple[Path, str]]:
             try:
                 yield folder, "a fresh ext4 with a journal (loop image)"
             finally:
-                _run("umount", str(folder))
+                _unmount(folder)
                 image.unlink()  # one inode
             return
     yield place, f"the disk of the bench, {journal(place)} ({why})"
@@ -63,6 +66,18 @@ def _mount(image: Path, folder: Path) -> None:
     now = "lazy_itable_init=0,lazy_journal_init=0,nodiscard"
     _run("mkfs.ext4", "-q", "-F", "-i", "65536", "-J", "size=64", "-E", now, str(image))
     _run("mount", "-o", "loop", str(image), str(folder))
+
+
+def _unmount(folder: Path) -> None:
+    """A server's worker may outlive its parent for a moment."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return _run("umount", str(folder))
+        except subprocess.CalledProcessError as error:
+            if time.monotonic() > until:
+                raise Failed(f"the image stays mounted: {_words(error)}") from None
+            time.sleep(0.1)
 
 
 def _run(*command: str) -> None:

@@ -56,12 +56,20 @@ class Slow:
         return self.alive == COUNT and self.unread < COUNT * PIECE and not self.appeared
 
 
-def raise_open_files() -> None:
-    """The servers inherit it: 1,000 sockets and their files need more than the usual 1,024."""
+def raise_open_files(most: int = 8192) -> int:
+    """The servers inherit it: many sockets and their files need more than the usual 1,024.
+
+    Returns what was to be had: not everybody may raise the hard limit, not even every root.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 8192 if hard == resource.RLIM_INFINITY else min(8192, hard)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if most > hard != resource.RLIM_INFINITY:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        except (OSError, ValueError):
+            most = hard
+    if soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, max(hard, most)))
+    return most
 
 
 def normal_uploads(bench: Bench, server: Server, contender: Contender, name: str) -> list[float]:

@@ -29,7 +29,15 @@ MOST_SECONDS = 600
 class Trickle:
     """`count` uploads under way; send_group() gives every TICKS-th of them its piece."""
 
-    def __init__(self, port: int, method: str, path: str, count: int, piece: int) -> None:
+    def __init__(
+        self,
+        port: int,
+        method: str,
+        path: str,
+        count: int,
+        piece: int,
+        declared: int = DECLARED,
+    ) -> None:
         self.piece = b"s" * piece
         self.open: list[socket.socket | None] = []
         self.pieces = 0
@@ -38,7 +46,7 @@ class Trickle:
             connection = connect(port)
             head = (
                 f"{method} {path.format(name=f'slow-{number}')} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-                f"Content-Type: application/octet-stream\r\nContent-Length: {DECLARED}\r\n\r\n"
+                f"Content-Type: application/octet-stream\r\nContent-Length: {declared}\r\n\r\n"
             )
             connection.sendall(head.encode())
             connection.setblocking(False)
@@ -93,15 +101,20 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--piece", type=int, default=1024, help="bytes a second of each upload")
+    parser.add_argument("--declared", type=int, default=DECLARED, help="bytes each says to bring")
+    parser.add_argument("--once", action="store_true", help="one piece each, then nothing more")
     asked = parser.parse_args(arguments)
-    trickle = Trickle(asked.port, asked.method, asked.path, asked.count, asked.piece)
+    trickle = Trickle(
+        asked.port, asked.method, asked.path, asked.count, asked.piece, asked.declared
+    )
     began = time.monotonic()
     tick = 0
     while tick < TICKS * MOST_SECONDS:
         pause = max(0.0, began + tick / TICKS - time.monotonic())
         if select.select([sys.stdin], [], [], pause)[0]:
             break  # the bench closed our input: enough
-        trickle.send_group(tick)
+        if tick < TICKS or not asked.once:
+            trickle.send_group(tick)
         tick += 1
         if tick == TICKS:
             print(json.dumps(trickle.report()), flush=True)
