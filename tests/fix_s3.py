@@ -17,7 +17,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from botocore.loaders import JSONFileLoader
+from botocore.loaders import JSONFileLoader, Loader
 
 from fix_services import WORKER, Services
 from fix_taking import missing
@@ -81,11 +81,18 @@ class Objects:
 
 @pytest.fixture(scope="session", autouse=True)
 def _parsed_once() -> Iterator[None]:
-    """botocore parses the same 2 MB of JSON for each new session: here once for all stores."""
+    """botocore looks through 900 folders and parses the same 2 MB of JSON for each new session:
+    here once for all stores.
+    """
     load, loader = JSONFileLoader.load_file, JSONFileLoader()
-    once = cache(lambda path: load(loader, path))
+    look, finder = Loader.list_available_services, Loader()
+    load_once = cache(lambda path: load(loader, path))
+    look_once = cache(lambda kind: look(finder, kind))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(JSONFileLoader, "load_file", lambda self, path: once(path))
+        patch.setattr(JSONFileLoader, "load_file", lambda self, path: load_once(path))
+        patch.setattr(
+            Loader, "list_available_services", lambda self, type_name: look_once(type_name)
+        )
         yield
 
 
@@ -94,7 +101,8 @@ def s3(services: Services) -> Iterator[Objects]:
     if importlib.util.find_spec("swift") is None:
         missing("the wheel with an S3 server is not installed")
     folder = services.folder("swift")
-    endpoint = services.line_of("swift", [sys.executable, str(PROGRAM), str(folder), str(PART)])
+    command = [sys.executable, str(PROGRAM), str(folder), str(PART), "volatile"]
+    endpoint = services.line_of("swift", command)
     client = boto3.client(
         "s3",
         endpoint_url=endpoint,

@@ -1,26 +1,33 @@
 """A real S3 server of the bench's own, from wheels.
 
-OpenStack Swift with s3api on one node, four processes.
+OpenStack Swift with s3api on one node: four processes, forked from one that has imported Swift.
 
 Prints its endpoint when it is ready, ends when its standard input does. Access key `test:tester`,
-secret `testing`, region us-east-1, path-style addresses. `swift.py FOLDER [SMALLEST_PART]`; the
-folder's file system needs extended attributes.
+secret `testing`, region us-east-1, path-style addresses. `swift.py FOLDER [SMALLEST_PART
+[volatile]]`: a volatile one never waits for the disk, as for tests, which cut no power.
+The folder's file system needs extended attributes.
 """
 
 from __future__ import annotations
 
 import getpass
+import os
 import signal
 import socket
-import subprocess
 import sys
 import time
+import traceback
 import urllib.request
+import warnings
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 TRIES = 3
 SERVICES = ("account", "container", "object")
 READY = 60.0  # seconds; it takes one on an idle machine
+END = 10.0  # seconds that the processes may take to end
+FOREVER = 3600.0  # seconds that the cache keeps what has no end
 
 SWIFT = """[swift-hash]
 swift_hash_path_prefix = tests
@@ -50,7 +57,7 @@ pipeline = {name}-server
 use = egg:swift#{name}
 """
 PROXY = """[pipeline:main]
-pipeline = catch_errors gatekeeper healthcheck listing_formats bulk s3api tempauth slo dlo
+pipeline = catch_errors gatekeeper healthcheck cache listing_formats bulk s3api tempauth slo dlo
     proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
@@ -67,6 +74,8 @@ check_bucket_owner = false
 location = us-east-1
 min_segment_size = {smallest}
 max_upload_part_num = 10000
+[filter:cache]
+paste.filter_factory = __main__:cached
 [filter:slo]
 use = egg:swift#slo
 max_manifest_segments = 10000
@@ -80,6 +89,14 @@ def main() -> None:
     for folder in ("etc", "devices/d1", "recon"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "etc/swift.conf").write_text(SWIFT)
+    warnings.simplefilter("ignore")
+    sys.path.remove(str(Path(__file__).parent))  # where this file would be `import swift`
+    if "volatile" in sys.argv[3:]:
+        os.fsync = os.fdatasync = _skipped
+    for name in ("account.server", "container.server", "obj.server", "proxy.server"):
+        import_module(f"swift.{name}")
+    for name in ("s3api.s3api", "tempauth", "slo", "dlo", "bulk", "catch_errors", "gatekeeper"):
+        import_module(f"swift.common.middleware.{name}")
     for _ in range(TRIES):  # another process may take a free port first
         if _serve(root, smallest):
             return
@@ -94,29 +111,10 @@ def _serve(root: Path, smallest: str) -> bool:
         text = DEFAULT + (PROXY if name == "proxy" else STORAGE)
         (root / f"etc/{name}.conf").write_text(text.format(name=name, port=port, **values))
     for name in SERVICES:
-        _ring(root / "etc" / f"{name}.builder", ports[name])
-    bin_ = Path(sys.executable).parent
-    running: list[subprocess.Popen[bytes]] = []
-    log = (root / "log").open("wb")
+        _ring(root / "etc" / f"{name}.ring.gz", ports[name])
+    running: list[int] = []
     try:
-        for name in ports:
-            command = [
-                sys.executable,
-                "-W",
-                "ignore",
-                str(bin_ / f"swift-{name}-server"),
-                str(root / f"etc/{name}.conf"),
-                "-v",
-            ]
-            running.append(
-                subprocess.Popen(
-                    command,
-                    stdout=log,
-                    stderr=log,
-                    stdin=subprocess.DEVNULL,
-                    start_new_session=True,
-                )
-            )
+        running += (_fork(root, name) for name in ports)
         endpoint = f"http://127.0.0.1:{ports['proxy']}"
         if not _up(endpoint, ports, running):
             return False
@@ -124,15 +122,43 @@ def _serve(root: Path, smallest: str) -> bool:
         sys.stdin.read()
         return True
     finally:
-        for process in running:
-            process.send_signal(signal.SIGTERM)
-        for process in running:
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        log.close()
+        for pid in running:
+            os.kill(pid, signal.SIGTERM)
+        end = time.monotonic() + END
+        for pid in running:
+            while _runs(pid):
+                if time.monotonic() > end:
+                    os.kill(pid, signal.SIGKILL)
+                time.sleep(0.02)
+
+
+def _skipped(fd: Any) -> None:
+    """Stands for fsync."""
+
+
+def _fork(root: Path, name: str) -> int:
+    """Returns the id of the process of a service, which leads a session of its own."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        os.setsid()
+        with (root / "log").open("ab") as log, open(os.devnull, "rb") as nothing:
+            for fd, file in ((0, nothing), (1, log), (2, log)):
+                os.dup2(file.fileno(), fd)
+        if name == "object":
+            options = {
+                "global_conf_callback": import_module("swift.obj.server").global_conf_callback
+            }
+        else:
+            options = {}
+        import_module("swift.common.wsgi").run_wsgi(
+            str(root / f"etc/{name}.conf"), f"{name}-server", **options
+        )
+    except Exception:
+        traceback.print_exc()
+    finally:
+        os._exit(1)
 
 
 def _free_ports(count: int) -> list[int]:
@@ -143,39 +169,53 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def _ring(builder: Path, port: int) -> None:
+def _ring(file: Path, port: int) -> None:
     """One device, so one replica; 16 partitions are plenty."""
-    program = [
-        sys.executable,
-        "-W",
-        "ignore",
-        str(Path(sys.executable).parent / "swift-ring-builder"),
-        str(builder),
-    ]
-    device = [
-        "--region",
-        "1",
-        "--zone",
-        "1",
-        "--ip",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--device",
-        "d1",
-        "--weight",
-        "1",
-    ]
-    builder.unlink(missing_ok=True)
-    for step in (["create", "4", "1", "1"], ["add", *device], ["rebalance"]):
-        done = subprocess.run([*program, *step], capture_output=True, text=True, check=False)
-        if done.returncode not in (0, 1):  # 1 is a warning
-            sys.exit(f"swift-ring-builder {step[0]}: {done.stdout}{done.stderr}")
+    builder = import_module("swift.common.ring").RingBuilder(4, 1, 1)
+    device = {"region": 1, "zone": 1, "ip": "127.0.0.1", "port": port, "device": "d1"}
+    replication = {"replication_ip": "127.0.0.1", "replication_port": port}
+    builder.add_dev({**device, **replication, "weight": 1.0, "meta": ""})
+    builder.rebalance()
+    builder.get_ring().save(str(file))
 
 
-def _up(endpoint: str, ports: dict[str, int], running: list[subprocess.Popen[bytes]]) -> bool:
+class _Cache:
+    """Stands for memcached: without one, Swift asks for account and bucket before each request.
+
+    There is one proxy process, so a dictionary of its own is as good.
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[str, tuple[Any, float]] = {}
+
+    def get(self, key: str, **_: Any) -> Any:
+        value, until = self._values.get(key, (None, 0.0))
+        return value if until > time.monotonic() else None
+
+    def set(self, key: str, value: Any, **options: Any) -> None:
+        self._values[key] = value, time.monotonic() + (options.get("time") or FOREVER)
+
+    def delete(self, key: str, **_: Any) -> None:
+        self._values.pop(key, None)
+
+
+def cached(*_: Any, **__: Any) -> Any:
+    """A filter of Swift's proxy: requests find the cache where memcached's would be."""
+    cache = _Cache()
+
+    def filtered(app: Any) -> Any:
+        def answered(environ: dict[str, Any], start_response: Any) -> Any:
+            environ["swift.cache"] = cache
+            return app(environ, start_response)
+
+        return answered
+
+    return filtered
+
+
+def _up(endpoint: str, ports: dict[str, int], running: list[int]) -> bool:
     end = time.monotonic() + READY
-    while time.monotonic() < end and all(process.poll() is None for process in running):
+    while time.monotonic() < end and all(map(_runs, running)):
         try:
             for port in ports.values():
                 socket.create_connection(("127.0.0.1", port), 1).close()
@@ -187,4 +227,12 @@ def _up(endpoint: str, ports: dict[str, int], running: list[subprocess.Popen[byt
     return False
 
 
-main()
+def _runs(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG) == (0, 0)
+    except ChildProcessError:  # waited for already
+        return False
+
+
+if __name__ == "__main__":
+    main()
