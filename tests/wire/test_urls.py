@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
+from fix_taking import TORTURE
 from sluiceway.errors import BadRequest, Forbidden
 from sluiceway.stores.relay.url_template import RelayUrl
 from sluiceway.wire.host_patterns import Hosts, parse_pattern
@@ -132,7 +133,7 @@ PIECES += [
 ODD = st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map("".join)
 
 
-@settings(max_examples=3000, deadline=None, database=None, derandomize=True)
+@settings(max_examples=30_000 if TORTURE else 500, deadline=None, database=None, derandomize=True)
 @example("u[::1]@]/x")
 @example("℀/")
 @example("h\\@x/")
