@@ -12,12 +12,14 @@ from pathlib import Path
 
 from fix_server import RunningServer
 
-__all__ = ["OFF", "ON", "RANDOM", "WAYS", "lent_bytes", "lent_env"]
+__all__ = ["AS_SERVED", "OFF", "ON", "RANDOM", "WAYS", "lent_bytes", "lent_env"]
 
 OFF, ON, RANDOM = "off", "on", "random"
+AS_SERVED = "as served"  # with the numbers that users get
 WAYS = (OFF, ON, RANDOM)
 
 SETTINGS = {
+    AS_SERVED: "",
     OFF: "lending.LEAST = 1 << 60",
     # every body, however small, as soon as one chunk of it came
     ON: "lending.LEAST = lending.FAST_CHUNK = 1; lending.APART = 0",
@@ -40,15 +42,19 @@ lending.LentSocket.hand_back = report
 """
 
 
-def lent_env(folder: Path, way: str, seed: int = 1) -> dict[str, str]:
-    """The environment of a server that lends in this way; `folder` gets a module for it."""
+def lent_env(folder: Path, way: str, more: str = "", seed: int = 1) -> dict[str, str]:
+    """The environment of a server that lends in this way; `folder` gets a module for it.
+
+    `more` is Python for that module, which has imported `lending`.
+    """
     place = folder / f"lent-{way}"
     place.mkdir(exist_ok=True)
     # python runs sitecustomize before anything else; the server that follows is the real one
     (place / "sitecustomize.py").write_text(
         "import random\nimport sluiceway.pipe.lending as lending\n"
-        + (SETTINGS[way].format(seed=seed) if way == RANDOM else SETTINGS[way])
+        + SETTINGS[way].replace("{seed}", str(seed))
         + REPORT
+        + more
     )
     return {
         "PYTHONPATH": os.pathsep.join([str(place), *filter(None, [os.environ.get("PYTHONPATH")])])

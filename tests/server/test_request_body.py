@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from starlette.requests import Request
 
 from sluiceway.errors import BodyCut, TooSlow
+from sluiceway.pipe.lending import Lender
 from sluiceway.pipe.stages import Stages
-from sluiceway.server.request_body import MIN_RATE, body_chunks
+from sluiceway.server.http1.peer_gone import PROTOCOL
+from sluiceway.server.request_body import MIN_RATE, body_chunks, body_source
 
 Message = dict[str, Any]
 
@@ -138,3 +141,23 @@ async def test_time_of_a_slow_destination_is_not_the_clients() -> None:
     The client had to wait, and sent at once when it could.
     """
     assert await _taken(b"x", 0, 10, least=1000, consumer=0.15) == 10
+
+
+async def test_a_connection_is_not_lent_behind_a_middleware_that_reads_the_body() -> None:
+    """Else it would count, limit or log a body of which it sees only the ends."""
+
+    async def servers_receive() -> Message:
+        return piece(b"")
+
+    async def middlewares_receive() -> Message:
+        return await servers_receive()
+
+    protocol = SimpleNamespace(
+        cycle=SimpleNamespace(receive=servers_receive), lend=lambda handed_back: "lent"
+    )
+    for receive, lent in ((servers_receive, "lent"), (middlewares_receive, None)):
+        asked = request(receive)
+        asked.scope[PROTOCOL] = protocol
+        source = body_source(asked, Stages())
+        assert isinstance(source, Lender)
+        assert source.lend() == lent

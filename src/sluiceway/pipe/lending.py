@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Protocol, TypeVar, runtime_checkable
 from weakref import WeakKeyDictionary
 
@@ -142,6 +142,8 @@ class LentSocket:
     def stop(self) -> None:
         """The owner has lost the connection: end the burst under way. From the event loop."""
         self.ended = True
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)  # else it would stay open while this one is
 
     def hand_back(self) -> None:
         self.ended = True
@@ -191,7 +193,7 @@ class LentSocket:
         ready = self._poll(bound)
         self.sender_wait += time.monotonic() - began
         if not ready:
-            self._over, self.ended = True, bound == SILENCE
+            self._over, self.ended = True, self.ended or bound == SILENCE
         return bool(ready)
 
 

@@ -1,0 +1,298 @@
+"""What can go wrong while threads read a connection: pauses, cancels, full disks, many at once.
+
+The servers lend as users' servers do, unless a test says otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import pytest
+import requests
+
+from event_stream_decoder import EventStreamDecoder
+from fix_filesystems import fill
+from fix_nginx import Proxied
+from fix_server import RunningServer, Serve, start_server
+from fix_taking import eventually, need, noise
+from lent_ways import AS_SERVED, lent_bytes, lent_env
+from raw_http import Answer, Wire, head
+
+MIB = 1 << 20
+LARGE = noise(12 * MIB)
+
+
+class Sender(threading.Thread):
+    """A client that sends as fast as it can, or `rate` bytes a second, until it has an answer."""
+
+    def __init__(self, port: int, target: str, size: int, rate: float = 0) -> None:
+        super().__init__(daemon=True)
+        self._wire, self._size, self._rate = Wire(port), size, rate
+        self._wire.send(head("PUT", target, f"Content-Length: {size}"))
+        self.sent = 0
+        self.answer: Answer | None = None
+
+    def run(self) -> None:
+        with self._wire as wire:
+            try:
+                while self.sent < self._size:
+                    piece = min(MIB, self._size - self.sent)
+                    at = self.sent % len(LARGE)
+                    wire.send(LARGE[at : at + piece])
+                    self.sent += piece
+                    if self._rate:
+                        time.sleep(piece / self._rate)
+            except ConnectionError:
+                pass  # refused: the answer is there
+            self.answer = wire.answer()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.join(60)
+
+
+@pytest.fixture(scope="module")
+def lender(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    folder = tmp_path_factory.mktemp("lender")
+    server = start_server(folder / "root", env=lent_env(folder, AS_SERVED))
+    yield server
+    server.stop()
+
+
+def record(server: RunningServer, upload: str) -> dict[str, object]:
+    found: dict[str, object] = requests.get(f"{server.url}/uploads/{upload}", timeout=30).json()
+    return found
+
+
+def timing(response: Answer) -> dict[str, float]:
+    """Milliseconds by stage, from Server-Timing."""
+    items = (item.split(";dur=") for item in response.headers["server-timing"].split(", "))
+    return {name: float(milliseconds) for name, milliseconds in items}
+
+
+def test_a_sender_that_becomes_slow_goes_back_to_the_event_loop(lender: RunningServer) -> None:
+    """One byte at a time is not worth a thread, and twenty such senders leave fast ones theirs."""
+    lent = len(lent_bytes(lender))
+    wires = [Wire(lender.port) for _ in range(20)]
+    for number, wire in enumerate(wires):
+        wire.send(head("PUT", f"/files/slow-{number}", f"Content-Length: {len(LARGE)}"))
+        wire.send(LARGE[:MIB])
+    eventually(lambda: len(lent_bytes(lender)) >= lent + len(wires), "all went back")
+    lent = len(lent_bytes(lender))
+    with Sender(lender.port, "/files/fast", len(LARGE)) as fast:
+        for at in range(3):
+            for wire in wires:
+                wire.send(LARGE[MIB + at : MIB + at + 1])
+            time.sleep(0.1)
+    assert fast.answer is not None
+    assert fast.answer.status == 201
+    assert len(lent_bytes(lender)) == lent + 1  # the fast one
+    for number, wire in enumerate(wires):
+        if number < 2:
+            wire.send(LARGE[MIB + 3 :])
+            assert wire.answer().status == 201
+            assert (lender.root / f"slow-{number}").read_bytes() == LARGE
+        wire.close()
+
+
+def test_a_cancel_ends_a_burst(lender: RunningServer) -> None:
+    upload = "cancelled-within-a-burst"
+    with Sender(lender.port, f"/files/c?upload={upload}", 400 * MIB, rate=80e6) as sender:
+        eventually(lambda: record(lender, upload).get("received", 0) > 4 * MIB, "lent")  # type: ignore[operator]
+        began = time.monotonic()
+        requests.delete(f"{lender.url}/uploads/{upload}", timeout=30)
+        eventually(lambda: lender.drafts() == [], "the draft is gone")
+        assert time.monotonic() - began < 10
+    assert sender.answer is not None
+    assert sender.answer.code == "cancelled"
+    assert sender.sent < 400 * MIB
+
+
+def test_a_server_that_stops_answers_a_sender_in_a_burst(serve: Serve) -> None:
+    server = serve("--shutdown-timeout", "0.2")
+    upload = "stopped-within-a-burst-"
+    with Sender(server.port, f"/files/s?upload={upload}", 400 * MIB, rate=80e6) as sender:
+        eventually(lambda: record(server, upload).get("received", 0) > 4 * MIB, "lent")  # type: ignore[operator]
+        assert server.stop(signal.SIGTERM) == 0
+    assert sender.answer is not None
+    assert (sender.answer.status, sender.answer.code) == (503, "unavailable")
+    assert server.drafts() == []
+    assert server.stored() == {}
+
+
+@pytest.mark.root
+def test_a_disk_that_becomes_full_in_a_burst_is_507(small_disk: Path, serve: Serve) -> None:
+    server = serve(root=small_disk)
+    upload = "no-room-within-a-burst-"
+    with Wire(server.port) as wire:
+        wire.send(head("PUT", f"/files/x?upload={upload}", f"Content-Length: {6 * MIB}"))
+        wire.send(b"x")
+        eventually(lambda: record(server, upload).get("received"), "it began")
+        fill(small_disk)
+        wire.send(LARGE[: 6 * MIB - 1])
+        response = wire.answer()
+        assert (response.status, response.code) == (507, "no-space")
+    eventually(lambda: server.drafts() == [], "the draft is gone")
+    (small_disk / "filler").unlink()
+    assert requests.put(f"{server.url}/files/y", data=LARGE[:MIB], timeout=30).status_code == 201
+
+
+def test_uploads_share_a_budget_that_is_too_small_for_all(serve: Serve) -> None:
+    """Two blocks for six: who gets none goes on through the page cache, and all arrive."""
+    server = serve("--memory-budget", "4MiB")
+    senders = [Sender(server.port, f"/files/{number}", len(LARGE)) for number in range(6)]
+    for sender in senders:
+        sender.start()
+    for number, sender in enumerate(senders):
+        sender.join(60)
+        assert sender.answer is not None
+        assert sender.answer.status == 201
+        assert (server.root / str(number)).read_bytes() == LARGE
+
+
+def test_a_watched_upload_is_kept_while_it_arrives(lender: RunningServer) -> None:
+    upload = "watched-within-its-bursts"
+    with Sender(lender.port, f"/files/w?upload={upload}", 96 * MIB, rate=80e6) as sender:
+        eventually(lambda: "received" in record(lender, upload), "it began")
+        stream = requests.get(
+            f"{lender.url}/uploads/{upload}",
+            headers={"Accept": "text/event-stream"},
+            stream=True,
+            timeout=30,
+        )
+        decoder = EventStreamDecoder()
+        seen = [
+            json.loads(event.data)
+            for data in stream.iter_content(None)
+            for event in decoder.feed(data)
+        ]
+    assert sender.answer is not None
+    assert sender.answer.status == 201
+    counters = [each for each in seen if "kept" in each]
+    assert all(each["kept"] <= each["forwarded"] <= each["received"] for each in counters)
+    assert len({each["kept"] for each in counters if 0 < each["kept"] < 96 * MIB}) >= 2
+    assert counters[-1]["kept"] == 96 * MIB
+
+
+@pytest.mark.parametrize("buffering", ["off", "on"])
+def test_an_upload_comes_through_nginx(
+    lender: RunningServer, proxied: Proxied, buffering: str
+) -> None:
+    need("nginx")
+    lent = len(lent_bytes(lender))
+    url = f"{proxied(lender, buffering)}/files/nginx-{buffering}"
+    assert requests.put(url, data=LARGE, timeout=60).status_code == 201
+    assert (lender.root / f"nginx-{buffering}").read_bytes() == LARGE
+    eventually(lambda: len(lent_bytes(lender)) > lent, "it was lent")
+
+
+def test_the_stages_of_a_slow_sender_are_the_whole_and_name_it(lender: RunningServer) -> None:
+    began = time.monotonic()
+    with Wire(lender.port) as wire:
+        wire.send(head("PUT", "/files/paused", f"Content-Length: {len(LARGE)}"))
+        for at in range(0, len(LARGE), 3 * MIB):
+            wire.send(LARGE[at : at + 3 * MIB])
+            time.sleep(0.3 if at < 9 * MIB else 0)
+        spent = timing(wire.answer())
+    whole, total = 1000 * (time.monotonic() - began), spent.pop("total")
+    assert total == pytest.approx(sum(spent.values()), rel=0.001)
+    assert total <= whole
+    assert spent["wait-for-client"] >= 0.6 * 900
+    assert max(spent, key=lambda name: spent[name]) == "wait-for-client"
+
+
+@pytest.fixture
+def slow_disk(serve: Serve, tmp_path: Path) -> RunningServer:
+    """Each block takes 60 ms to be written; and two threads serve all senders."""
+    more = """
+import time
+import sluiceway.stores.disk.file as file
+import sluiceway.server.request_body as body
+lending.THREADS, body.PACE = 2, 0.4
+write = file.DraftFile.write_direct
+def slow(self, data, at):
+    time.sleep(0.06)
+    write(self, data, at)
+file.DraftFile.write_direct = slow
+"""
+    return serve("--min-rate", "1MiB", env=lent_env(tmp_path, AS_SERVED, more))
+
+
+def test_few_threads_serve_many_senders_fairly_and_name_the_disk(slow_disk: RunningServer) -> None:
+    """Six over two threads: when the first is done, every other one is half way at least."""
+    size, answered = len(LARGE) * 2, threading.Event()
+    wires = [Wire(slow_disk.port) for _ in range(6)]
+    responses: list[Answer] = []
+
+    def send(number: int) -> None:
+        upload = f"fair-to-every-sender-{number:04}"
+        wires[number].send(
+            head("PUT", f"/files/{number}?upload={upload}", f"Content-Length: {size}")
+        )
+        for _ in range(2):
+            wires[number].send(LARGE)
+        responses.append(wires[number].answer())
+        answered.set()
+        wires[number].close()
+
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(len(wires))]
+    for thread in threads:
+        thread.start()
+    assert answered.wait(60)
+    done = [record(slow_disk, f"fair-to-every-sender-{number:04}") for number in range(len(wires))]
+    for thread in threads:
+        thread.join(60)
+    assert [response.status for response in responses] == [201] * len(wires)
+    assert min(int(str(each.get("received", size))) for each in done) >= size // 2
+    spent = timing(responses[0])
+    del spent["total"]
+    assert spent["destination"] >= spent["wait-for-client"]
+
+    # Bytes that threads received count for --min-rate: a pause behind them is not a slow sender's.
+    with Wire(slow_disk.port) as wire:
+        wire.send(head("PUT", "/files/pace", f"Content-Length: {len(LARGE) + 2}") + LARGE)
+        for _ in range(2):
+            time.sleep(0.3)
+            wire.send(b"x")
+        assert wire.answer().status == 201
+
+
+@pytest.mark.torture
+def test_a_hundred_senders_over_sixteen_threads(serve: Serve, tmp_path: Path) -> None:
+    """Fair within a factor of two, and within the memory of a few."""
+    server = serve("--digest", "none")
+    size, count = 48 * MIB, 100
+    began = time.monotonic()
+    senders = [Sender(server.port, f"/files/{number}", size) for number in range(count)]
+    took: dict[int, float] = {}
+
+    def wait(number: int) -> None:
+        senders[number].join(300)
+        took[number] = time.monotonic() - began
+
+    for sender in senders:
+        sender.start()
+    waiting = [threading.Thread(target=wait, args=(number,)) for number in range(count)]
+    for thread in waiting:
+        thread.start()
+    for thread in waiting:
+        thread.join(300)
+    assert [each.answer.status for each in senders if each.answer is not None] == [201] * count
+    assert max(took.values()) <= 2 * min(took.values())
+    peak = next(
+        line
+        for line in Path(f"/proc/{server.pid}/status").read_text().splitlines()
+        if "VmHWM" in line
+    )
+    assert int(peak.split()[1]) * 1024 < 250 * MIB
+    assert os.path.getsize(server.root / "0") == size
