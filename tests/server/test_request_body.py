@@ -160,4 +160,5 @@ async def test_a_connection_is_not_lent_behind_a_middleware_that_reads_the_body(
         asked.scope[PROTOCOL] = protocol
         source = body_source(asked, Stages())
         assert isinstance(source, Lender)
-        assert source.lend() == lent
+        got: object = source.lend()
+        assert got == lent
