@@ -71,7 +71,7 @@ format: $(VENV)/.test ## let ruff lay out the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.serve ## measure against the peers, paired, in one run (installs them into .venv-bench)
+bench: $(VENV)/.serve ## measure against peers and limits, paired, in one run (installs peers into .venv-bench)
 	$(PYTHON) bench/run.py $(ARGS)
 
 sources: $(VENV)/.serve ## measure the tables of the articles behind this project again

@@ -28,7 +28,15 @@ from bench.answer import Answer  # noqa: E402
 from bench.contenders import Contender  # noqa: E402
 from bench.pace import Pace  # noqa: E402
 from bench.process import Failed  # noqa: E402
-from bench.relay import TWO_STEP, SinkProcess, check_taken, sinking  # noqa: E402
+from bench.relay import (  # noqa: E402
+    NGINX_UNBUFFERED,
+    RELAY_FORM,
+    TWO_STEP,
+    SinkProcess,
+    check_taken,
+    relay_rounds,
+    sinking,
+)
 from bench.relay_rows import relay_groups  # noqa: E402
 from bench.rounds import Bench  # noqa: E402
 from bench.run import size_of  # noqa: E402
@@ -363,7 +371,7 @@ def test_pace_takes_the_time_its_rate_says() -> None:
     assert time.perf_counter() - began >= 0.085
 
 
-LONGER_GROUPS = ("story", "overlap", "stalled")
+GROUPS = ("relay", "story", "overlap", "stalled")
 
 
 @pytest.fixture
@@ -399,10 +407,22 @@ def test_the_row_of_forms_sent_runs_with_little(tmp_path: Path, binaries: Path) 
     assert result.rows[0].best_peer.startswith("requests_toolbelt")
 
 
-@pytest.mark.parametrize(
-    "group",
-    ["relay", *(pytest.param(one, marks=pytest.mark.torture) for one in LONGER_GROUPS)],
-)
+def test_a_form_and_a_raw_body_are_passed_on_in_turn(tmp_path: Path, binaries: Path) -> None:
+    """Ours and nginx, where it is installed; every byte arrives, and everyone's time is counted."""
+    said: list[str] = []
+    bench = Bench(tmp_path / "work", binaries, 2 << 20, 1, said.append, quick=True)
+    bench.work.mkdir()
+    nginx = [NGINX_UNBUFFERED] if shutil.which("nginx") else []
+    series = relay_rounds(bench, [(one, bench.size) for one in (RELAY_FORM, *nginx)])
+
+    assert [one.failed for one in series] == [None] * len(series), said
+    for one in series:
+        [sent] = one.sent
+        assert min(sent.server_cpu, sent.sender_cpu or 0, sent.sink_cpu or 0) > 0
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("group", GROUPS)
 def test_each_row_of_passing_on_runs_with_little(
     tmp_path: Path, binaries: Path, group: str
 ) -> None:
