@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from s3_crc64nvme import ChecksumKeeper, is_crc64nvme
+
 __all__ = ["KINDS", "Fault", "S3Faults", "one_answer"]
 
 KINDS = ("refuse", "reset", "stall", "500", "slowdown", "error-in-200", "lost", "slow")
@@ -65,6 +67,10 @@ class S3Faults:
         # The response to a request with x-amz-checksum headers, if the server does not know them.
         self.unknown: tuple[int, bytes] | None = None
         self.checksums = 0  # requests with such headers
+        # The response to a request with a CRC64NVME, if the server does not know that one.
+        self.unknown_crc64nvme: tuple[int, bytes] | None = None
+        self.keeper: ChecksumKeeper | None = None
+        self.payloads: list[str] = []  # x-amz-content-sha256 of each part
         self.seen: list[str] = []  # the kinds of all requests, in order
         self.closing = threading.Event()
         place = urlsplit(endpoint).netloc
@@ -115,6 +121,12 @@ class _Handler(BaseHTTPRequestHandler):
                 self._body(None, 0)
                 self._respond(*self.faults.unknown)
                 return
+            if self.faults.unknown_crc64nvme is not None and is_crc64nvme(self.headers):
+                self._body(None, 0)
+                self._respond(*self.faults.unknown_crc64nvme)
+                return
+        if request == "part":
+            self.faults.payloads.append(self.headers["x-amz-content-sha256"])
         kind = fault.kind if fault is not None and fault.strikes(request) else ""
         try:
             self._answer(kind, fault)
@@ -138,6 +150,10 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "reset" and fault is not None:
             self._body(None, 0, fault.at)
             return self._break()
+        keeper = self.faults.keeper
+        if keeper is not None and keeper.refuses(self.command, self.path, self.headers):
+            self._body(None, 0)
+            return self._respond(400, ERROR.format(code="BadDigest").encode())
         server = http.client.HTTPConnection(self.upstream, timeout=60)
         try:
             server.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
@@ -153,6 +169,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response_only(response.status)
             for name, value in response.getheaders():
                 if name.lower() not in ("transfer-encoding", "connection", "content-length"):
+                    self.send_header(name, value)
+            if keeper is not None and response.status < 300:
+                for name, value in keeper.answer(self.command, self.path, self.headers).items():
                     self.send_header(name, value)
             length = (
                 response.getheader("content-length") if self.command == "HEAD" else str(len(data))

@@ -34,6 +34,7 @@ THIRD_PARTY = {
     "stores/objects/config.py": {"boto3", "botocore", "obstore"},
     "stores/objects/cloud_bucket.py": {"obstore"},
     "stores/objects/s3_calls.py": {"botocore"},
+    "stores/objects/full_checksum.py": {"awscrt"},
     "stores/postgres": {"psycopg", "psycopg_pool"},
     "archives/zip_writer.py": {"zipstream"},
     "cli": {"click", "rich"},

@@ -166,7 +166,7 @@ def test_the_verdict_is_in_words_and_in_json() -> None:
     """Share and name; nothing where no time was taken."""
     receipt = Receipt(
         1,
-        None,
+        (),
         "here",
         stages={SOURCE: 0.05, QUEUE: 0.04, DESTINATION: 0.41, ANSWER: 0.5},
         seconds=1.0,
@@ -174,7 +174,7 @@ def test_the_verdict_is_in_words_and_in_json() -> None:
 
     assert receipt.verdict == "91 % destination"
     assert receipt.to_json()["verdict"] == "91 % destination"
-    assert Receipt(1, None, "here").verdict == ""
+    assert Receipt(1, (), "here").verdict == ""
     assert not {CLIENT, DECODE} & NAMES
 
 

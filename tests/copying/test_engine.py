@@ -45,10 +45,9 @@ def stocked(objects: dict[str, bytes], known: bool = True) -> MemoryStore:
     store = MemoryStore()
     for key, data in objects.items():
         sha256 = hashlib.sha256(data).hexdigest()
+        known_digests = (("sha-256", sha256),) if known else ()
         store.objects[key] = (
-            Entry(
-                key, len(data), sha256[:8], 0.0, Metadata("", "text/x", sha256 if known else None)
-            ),
+            Entry(key, len(data), sha256[:8], 0.0, Metadata("", "text/x", known_digests)),
             data,
         )
     return store
@@ -144,7 +143,7 @@ async def test_metadata_is_copied_with_the_object() -> None:
     assert report.ok
     assert [key for key in store.objects] == ["new/a/b.txt"]  # noqa: C416 - compares keys
     metadata = store.objects["new/a/b.txt"][0].metadata
-    assert metadata == Metadata("b.txt", "text/x", hashlib.sha256(b"1").hexdigest())
+    assert metadata == Metadata("b.txt", "text/x", (("sha-256", hashlib.sha256(b"1").hexdigest()),))
 
 
 async def test_a_listing_longer_than_the_queue_is_copied() -> None:

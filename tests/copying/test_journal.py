@@ -26,7 +26,10 @@ ITEMS = [CopyItem(f"k{n}", n, f"v{n}") for n in range(50)]
 async def filled(path: Path, items: list[CopyItem]) -> str:
     journal = Journal(str(path), "a", "b")
     await asyncio.gather(
-        *(journal.done(item, Receipt(item.size or 0, "0" * 64, "x")) for item in items)
+        *(
+            journal.done(item, Receipt(item.size or 0, (("sha-256", "0" * 64),), "x"))
+            for item in items
+        )
     )
     journal.close()
     return journal.id
@@ -59,14 +62,16 @@ async def test_without_versions_the_size_counts(tmp_path: Path) -> None:
 async def test_other_programs_can_query_it_while_it_is_used(tmp_path: Path) -> None:
     """The documented table, by SQL, from another connection in the middle of a run."""
     journal = Journal(str(tmp_path / "j"), "a", "b")
-    await journal.done(CopyItem("a\udcff", 1, "v"), Receipt(1, None, "x"))
-    await journal.done(CopyItem("k", 7, "v"), Receipt(7, "0" * 64, "https://host/k"))
+    await journal.done(CopyItem("a\udcff", 1, "v"), Receipt(1, (), "x"))
+    digests = (("crc64nvme", "1" * 16), ("sha-256", "0" * 64))
+    await journal.done(CopyItem("k", 7, "v"), Receipt(7, digests, "https://host/k"))
     with closing(sqlite3.connect(f"file:{tmp_path / 'j'}?mode=ro", uri=True)) as db:
-        rows = db.execute("SELECT key, version, size, sha256, location FROM objects").fetchall()
+        rows = db.execute("SELECT key, version, size, digest, location FROM objects").fetchall()
         finished = db.execute("SELECT finished FROM objects WHERE key = 'k'").fetchone()[0]
     journal.close()
 
-    assert rows == [("a\\udcff", "v", 1, None, "x"), ("k", "v", 7, "0" * 64, "https://host/k")]
+    digest = f"crc64nvme:{'1' * 16} sha-256:{'0' * 64}"
+    assert rows == [("a\\udcff", "v", 1, None, "x"), ("k", "v", 7, digest, "https://host/k")]
     assert time.strptime(finished, "%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -79,7 +84,7 @@ from sluiceway.pipe.receipt import Receipt
 
 async def work(journal, numbers):
     for n in numbers:
-        await journal.done(CopyItem(f"k{n}", n, "v"), Receipt(n, None, "x"))
+        await journal.done(CopyItem(f"k{n}", n, "v"), Receipt(n, (), "x"))
         print(n, flush=True)
 
 async def main():
@@ -217,11 +222,11 @@ def test_a_path_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 async def test_a_full_disk_is_an_error_of_its_own(tmp_path: Path) -> None:
     """The run ends with the advice to make room; rows that were acknowledged stay."""
     journal = Journal(str(tmp_path / "j"), "a", "b")
-    await journal.done(ITEMS[0], Receipt(0, None, "x"))
+    await journal.done(ITEMS[0], Receipt(0, (), "x"))
     assert journal._db is not None
     journal._db.execute("PRAGMA max_page_count = 1")  # SQLite's own "disk is full"
     with pytest.raises(NoSpace, match="make room"):
-        await journal.done(CopyItem("k", 1), Receipt(1, None, "x" * 100_000))
+        await journal.done(CopyItem("k", 1), Receipt(1, (), "x" * 100_000))
     await journal.settle()
     journal.close()
 

@@ -17,7 +17,7 @@ from sluiceway.stores.metadata_json import metadata_from_json, metadata_to_json
 ABOUT = Metadata(
     "a.html",
     "text/html",
-    "ab" * 32,
+    (("blake3", "cd" * 32), ("crc64nvme", "0123456789abcdef"), ("sha-256", "ab" * 32)),
     (("cache-control", "no-store"), ("expires", "0")),
     (("owner", "somebody"),),
 )

@@ -97,6 +97,15 @@ _EXIT_HELP = "\b\nExit codes:\n" + "\n".join(
     metavar="BYTES",
     help="At most this much a second, over all jobs together, such as 10MiB.",
 )
+@click.option(
+    "--digest",
+    metavar="NAMES",
+    default="sha-256",
+    show_default=True,
+    help="Digests to count of every object: sha-256, sha-512, blake3 or crc64nvme, several with "
+    "commas; auto: sha-256 for servers, else crc64nvme if it is installed; or none. Digests that "
+    "the source names are always checked.",
+)
 @click.option("--force", is_flag=True, help="Replace what is at the destination.")
 @click.option(
     "--store-option",

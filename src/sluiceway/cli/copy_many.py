@@ -23,6 +23,7 @@ SHARED = (
     "from_headers",
     "token",
     "from_token",
+    "digest",
     "force",
     "limit_rate",
     "store_option",

@@ -117,7 +117,7 @@ class Output(Printer):
 def _receipt_line(receipt: Receipt) -> str:
     speed = receipt.size / receipt.seconds if receipt.seconds > 0 else 0.0
     files = f"{len(receipt.parts)} files  " if receipt.parts else ""
-    digest = f"  sha-256 {receipt.sha256}" if receipt.sha256 else ""
+    digest = "".join(f"  {name} {digits}" for name, digits in receipt.digests)
     verdict = f"  {receipt.verdict}" if receipt.seconds > LONG_COPY and receipt.verdict else ""
     return printable(
         f"{receipt.location}  {files}{amount(receipt.size)}{digest}  {receipt.seconds:.2f} s  "

@@ -18,6 +18,7 @@ from sluiceway.cli.output import Printer
 from sluiceway.cli.signals import ended_by_signals
 from sluiceway.cli.suggestions import SuggestingCommand
 from sluiceway.cli.terminal_text import amount, printable
+from sluiceway.pipe.hashes import named_digests
 
 if TYPE_CHECKING:
     from sluiceway.client.retry import RetryPolicy
@@ -163,7 +164,7 @@ def _as_json(file: ListedFile) -> str:
         "modified": _time(file, "T", "Z"),
         "etag": file.etag,
         "type": file.type,
-        "sha-256": file.sha256,
+        **named_digests(file.digests),
     }
     return json.dumps({name: value for name, value in facts.items() if value not in (None, "")})
 

@@ -32,7 +32,6 @@ from sluiceway.client.local.download_target import (
 from sluiceway.client.local.files import LocalFile
 from sluiceway.client.local.part_file import PartialFile
 from sluiceway.client.local.part_notes import Notes
-from sluiceway.client.remote_source import repr_promises
 from sluiceway.client.retry import (
     DEFAULT_POLICY,
     MOST_ATTEMPTS,
@@ -41,13 +40,21 @@ from sluiceway.client.retry import (
     reached,
 )
 from sluiceway.errors import BodyCut, DigestMismatch, PeerFailed, SluiceError, StoreFailed, TooLarge
+from sluiceway.pipe.digest_choice import DEFAULT_CHOICE, DigestChoice
 from sluiceway.pipe.digests import Digests
+from sluiceway.pipe.hashes import digest_pairs
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
 from sluiceway.pipe.source import Buffer, PassingSource
 from sluiceway.pipe.stages import DESTINATION, QUEUE, SOURCE, Stages
 from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.pipe.wrapped import TimedSource, throttled
+from sluiceway.wire.headers.digests import Promise
+from sluiceway.wire.headers.object_digests import (
+    announced_digests,
+    digests_from_text,
+    digests_to_text,
+)
 from sluiceway.wire.urls import redact_url
 
 __all__ = ["DownloadJob", "download"]
@@ -69,6 +76,7 @@ class DownloadJob:
     force: bool = False  # replace an existing file
     retry_policy: RetryPolicy = DEFAULT_POLICY  # counts requests that brought nothing new
     rate: int | None = None  # bytes a second at most
+    digests: DigestChoice = DEFAULT_CHOICE
 
 
 async def download(
@@ -93,9 +101,9 @@ class _DownloadRun:
     ) -> None:
         self._transport, self._job, self._on_progress = transport, job, on_progress
         self._sink: Sink | None = None
-        self._digests = Digests(("sha-256",))
+        self._digests = Digests(job.digests.to_count())
         self._hashed = 0  # bytes the digests have seen
-        self._repr_digest = ""  # the last Repr-Digest header
+        self._announced: tuple[Promise, ...] = ()  # the digests that the server named last
         self._total: int | None = None
         self._status = 0
         self._stages = Stages()
@@ -168,10 +176,10 @@ class _DownloadRun:
             await self._restart(None)
             return False
         if step is Step.FRESH:
-            await self._restart(_notes(job.url, head))
+            await self._restart(_notes(job.url, head), announced_digests(head.headers))
         else:
             await self._catch_up()
-        self._repr_digest = head.headers.get("repr-digest", self._repr_digest)
+        self._announced = announced_digests(head.headers) or self._announced
         if step is Step.COMPLETE:
             self._total = known.have
             return True
@@ -215,7 +223,7 @@ class _DownloadRun:
                 f"{sink.have} bytes are here, but the server named {self._total}; "
                 "nothing was kept, try again"
             )
-        for promise in repr_promises(self._repr_digest):
+        for promise in self._announced:
             if promise.algorithm in found and found[promise.algorithm] != promise.value:
                 await in_thread(sink.discard)
                 raise DigestMismatch(
@@ -227,7 +235,7 @@ class _DownloadRun:
         spent = self._stages.spent()
         receipt = Receipt(
             size=sink.have,
-            sha256=found["sha-256"].hex(),
+            digests=digest_pairs(found),
             location=sink.target,
             source=redact_url(self._job.url),
             status=self._status,
@@ -240,7 +248,8 @@ class _DownloadRun:
     def _use(self, sink: Sink | None) -> None:
         self._sink = sink
         if sink is not None and sink.notes is not None:
-            self._repr_digest, self._total = sink.notes.digest, sink.notes.total
+            self._announced = digests_from_text(sink.notes.digest)
+            self._total = sink.notes.total
 
     @property
     def _open_sink(self) -> Sink:
@@ -258,11 +267,11 @@ class _DownloadRun:
             return Known(have=self._have)
         return Known(have=self._have, validator=notes.validator, total=notes.total)
 
-    async def _restart(self, notes: Notes | None) -> None:
+    async def _restart(self, notes: Notes | None, announced: tuple[Promise, ...] = ()) -> None:
         sink = self._open_sink
         await sink.finish_sync()
         await in_thread(lambda: sink.restart(notes))
-        self._repr_digest, self._total = "" if notes is None else notes.digest, None
+        self._announced, self._total = announced, None
         await self._new_digests()
 
     async def _catch_up(self) -> None:
@@ -277,8 +286,8 @@ class _DownloadRun:
 
     async def _new_digests(self) -> None:
         await self._digests.aclose()
-        promised = [promise.algorithm for promise in repr_promises(self._repr_digest)]
-        self._digests = Digests(dict.fromkeys(["sha-256", *promised]))
+        promised = [promise.algorithm for promise in self._announced]
+        self._digests = Digests(self._job.digests.to_count(promised))
         self._hashed = 0
 
     def _report(self, stage: Stage, note: str = "", receipt: Receipt | None = None) -> None:
@@ -304,4 +313,5 @@ def _notes(url: str, head: Head) -> Notes | None:
     validator = validator_of(head)
     if validator is None:
         return None
-    return Notes.of(url, validator, length_of(head), head.headers.get("repr-digest", ""))
+    digests = digests_to_text(announced_digests(head.headers))
+    return Notes.of(url, validator, length_of(head), digests)

@@ -26,7 +26,6 @@ from sluiceway.client.http.transport import OpenResponse, Transport
 from sluiceway.client.local.download_target import served_name
 from sluiceway.client.retry import DEFAULT_POLICY, RetryPolicy, may_ask_again, reached
 from sluiceway.errors import (
-    BadRequest,
     DigestMismatch,
     PeerFailed,
     SluiceError,
@@ -36,11 +35,12 @@ from sluiceway.errors import (
 from sluiceway.pipe.hashes import digest_of
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer, SourceSpent
-from sluiceway.wire.headers.digests import Promise, parse_digests
+from sluiceway.wire.headers.digests import Promise
+from sluiceway.wire.headers.object_digests import announced_digests
 from sluiceway.wire.names import clean_name
 from sluiceway.wire.urls import redact_url
 
-__all__ = ["RemoteSource", "repr_promises"]
+__all__ = ["RemoteSource"]
 
 
 class RemoteSource:
@@ -153,7 +153,7 @@ class RemoteSource:
         self._validator, self.length = validator_of(head), length_of(head)
         self.name = clean_name(served_name(head, self._url))
         self.type = head.headers.get("content-type")
-        self.promises = repr_promises(head.headers.get("repr-digest", ""))
+        self.promises = announced_digests(head.headers)
         if self.length != 0:
             return
         # A request of no bytes is complete with its head: nothing could be withheld later.
@@ -213,17 +213,3 @@ class RemoteSource:
     async def _pause(self, trouble: SluiceError, wait: float) -> None:
         self._on_retry(f"{trouble.detail}; trying again in {wait:.0f} s")
         await asyncio.sleep(wait)
-
-
-def repr_promises(header: str) -> tuple[Promise, ...]:
-    """Return the digests of a Repr-Digest that can be checked.
-
-    A field that cannot be read promises nothing: it may be ignored (RFC 9530 2).
-    """
-    if not header:
-        return ()
-    try:
-        promises = parse_digests(None, header)
-    except BadRequest:
-        return ()
-    return tuple(promises)

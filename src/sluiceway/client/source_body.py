@@ -12,6 +12,7 @@ from sluiceway.client.http.exchange import Response
 from sluiceway.client.http.request import EarlyResponse, StreamingRequest
 from sluiceway.errors import BodyCut, DigestMismatch, SourceFailed, TooLarge
 from sluiceway.pipe.digests import Digests
+from sluiceway.pipe.hashes import SHA256
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import Buffer, Source
 from sluiceway.pipe.stages import ANSWER, DESTINATION, QUEUE, Stages
@@ -25,7 +26,8 @@ class SourceBody:
     """One body for one or, where the source can be read again, several requests.
 
     Its figures are those of the last request. `promises` are digests that the source must have;
-    other bytes are never sent whole. `stages` learns where time goes.
+    other bytes are never sent whole. `algorithms` are counted besides. `stages` learns where time
+    goes.
     """
 
     def __init__(
@@ -35,18 +37,21 @@ class SourceBody:
         tail: bytes = b"",
         *,
         promises: Sequence[Promise] = (),
+        algorithms: Sequence[str] = (SHA256,),
         stages: Stages | None = None,
     ) -> None:
         self.source = source
         self.head = head
         self.tail = tail
         self._promises = promises
+        self._algorithms = (*algorithms, *(promise.algorithm for promise in promises))
         self._stages = stages or Stages()
         self._request: StreamingRequest | None = None
         self._withheld: Buffer | None = None
         self.started: bool = False  # the source was opened: bytes of a passing stream are gone
         self.sent: int = 0  # bytes of the source that were written
-        self.sha256: str | None = None  # of the source, once it has ended well
+        # Of the source, by algorithm, once it has ended well.
+        self.digests: Mapping[str, bytes] | None = None
         self.written: bool = False  # all of the body was written: a 2xx can mean the whole
 
     @property
@@ -64,7 +69,7 @@ class SourceBody:
     @property
     def complete(self) -> bool:
         """Whether the last piece was let go, so that the peer may have the whole body."""
-        return self.sha256 is not None
+        return self.digests is not None
 
     async def send(self, request: StreamingRequest) -> Response:
         """Send all of it and return the response, which may come before the end (see `written`).
@@ -72,7 +77,7 @@ class SourceBody:
         The request is over afterwards. Raises what the source raises (SourceFailed, SourceSpent),
         DigestMismatch for a broken promise, PeerFailed.
         """
-        self.sent, self.sha256, self.written = 0, None, False
+        self.sent, self.digests, self.written = 0, None, False
         self._request, self._withheld = request, None
         try:
             await request.open()
@@ -87,9 +92,7 @@ class SourceBody:
     async def _push(self, request: StreamingRequest) -> None:
         self.started = True
         stages = self._stages
-        digests = Digests(
-            dict.fromkeys(["sha-256", *(promise.algorithm for promise in self._promises)])
-        )
+        digests = Digests(dict.fromkeys(self._algorithms))
         try:
             stages.enter(DESTINATION)
             if self.head:
@@ -98,7 +101,7 @@ class SourceBody:
             await self._read(digests)
             found = await digests.finish()
             self._check(found)
-            self.sha256 = found["sha-256"].hex()
+            self.digests = found
             stages.enter(DESTINATION)
             if self._withheld is not None:
                 await request.write(self._withheld)

@@ -32,6 +32,7 @@ from sluiceway.client.retry import (
 )
 from sluiceway.client.source_body import SourceBody
 from sluiceway.errors import BadRequest, DigestMismatch, PeerFailed, SluiceError
+from sluiceway.pipe.hashes import SHA256, digest_pairs
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
 from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import ANSWER, DESTINATION, Stages
@@ -51,7 +52,7 @@ EXPECTATION_FAILED = 417
 class UploadJob:
     """One file to send: `source` in the request `file_request`. `name` is for progress and errors.
 
-    `promises` are digests that the source must have.
+    `promises` are digests that the source must have; `algorithms` are counted besides.
     """
 
     source: Source
@@ -60,6 +61,7 @@ class UploadJob:
     headers: Mapping[str, str]
     promises: Sequence[Promise] = ()
     retry_policy: RetryPolicy = DEFAULT_POLICY
+    algorithms: Sequence[str] = (SHA256,)
 
 
 async def upload(
@@ -89,6 +91,7 @@ class _UploadRun:
             job.file_request.head,
             job.file_request.tail,
             promises=job.promises,
+            algorithms=job.algorithms,
             stages=stages,
         )
         self._request: StreamingRequest | None = None  # the last one
@@ -226,7 +229,7 @@ class _UploadRun:
         spent = self._stages.spent()
         receipt = Receipt(
             size=body.sent,
-            sha256=body.sha256,
+            digests=digest_pairs(body.digests or {}),
             location=_location(head, entry),
             source=self._job.name,
             status=head.status,
@@ -238,17 +241,19 @@ class _UploadRun:
         return receipt
 
     def _compare(self, head: Head, entry: Mapping[str, object]) -> None:
-        """Compare size and digest with those that the destination names, if it does."""
-        size, digest = entry.get("size"), entry.get("sha-256")
+        """Compare size and digests with those that the destination names, if it does."""
+        size = entry.get("size")
         if isinstance(size, int) and size != self._body.sent:
             raise DigestMismatch(
                 f"{redact_url(head.url)} keeps {size} bytes of {self._body.sent}; send it again"
             )
-        if isinstance(digest, str) and digest.lower() != self._body.sha256:
-            raise DigestMismatch(
-                f"{redact_url(head.url)} keeps other bytes than were sent (sha-256 differs); "
-                "send it again"
-            )
+        for name, digits in digest_pairs(self._body.digests or {}):
+            named = entry.get(name)
+            if isinstance(named, str) and named.lower() != digits:
+                raise DigestMismatch(
+                    f"{redact_url(head.url)} keeps other bytes than were sent ({name} differs); "
+                    "send it again"
+                )
 
     def _on_sent(self, acknowledged: int) -> None:
         """The peer has `acknowledged` bytes of the body: report those of the file."""

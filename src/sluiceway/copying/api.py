@@ -85,6 +85,8 @@ def copy(
         token: sent as a Bearer token, to that URL's own host only.
         from_headers, from_token: for the source, where both sides are URLs.
         force: replace what is at the destination.
+        digest: what to count of every object ("sha-256"): "sha-512", "blake3" or "crc64nvme",
+            several with commas, "auto" or "none". Digests that the source names are always checked.
         retries: how often a broken transfer is retried (4), where its source can be read again and
             the request may be repeated.
         pack: "zip" makes one zip of all objects below a folder, a prefix or a server's listing.
@@ -100,7 +102,7 @@ def copy(
             may also stand in the URL's query, where the two sides differ.
 
     Returns:
-        The receipt: size in bytes, sha-256, location, seconds. A folder's has `parts`.
+        The receipt: size in bytes, digests, location, seconds. A folder's has `parts`.
 
     Raises:
         SluiceError: its `code` is stable (docs/errors.md), its text says what to do;
@@ -172,6 +174,7 @@ async def _acopy(
                 checked.force,
                 checked.retry_policy,
                 checked.rate,
+                checked.digests,
             )
             return await download(transport, job, on_progress)
         folder = await asyncio.to_thread(is_local_folder, checked)
@@ -185,6 +188,7 @@ async def _acopy(
             folder=folder,
             force=checked.force,
             rate=checked.rate,
+            digests=checked.digests,
             on_progress=on_progress,
         )
 
@@ -214,6 +218,7 @@ def copy_all(
         include, exclude: patterns on keys: `*` within a name, `**` across `/`.
         dry_run: report what would be copied, and change nothing.
         force: replace objects that are different.
+        digest: what to count of every object, as for `copy`.
         preserve: keep times, permissions and empty folders, where both sides can.
         limit_rate: bytes a second over all jobs, as a number or as text such as "10MiB".
         retries: of each object (8).
@@ -283,7 +288,9 @@ async def acopy_all(
         if journal is not None:
             stack.push_async_callback(asyncio.to_thread, journal.close)
         throttle = None if checked.rate is None else Throttle(checked.rate)
-        rules = CopyRules(checked.retry_policy, checked.force, checked.dry_run, throttle)
+        rules = CopyRules(
+            checked.retry_policy, checked.force, checked.dry_run, throttle, checked.digests
+        )
         if checked.preserve:
             rules = replace(
                 rules,

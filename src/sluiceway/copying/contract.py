@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from sluiceway.errors import SluiceError
+from sluiceway.pipe.digest_choice import DEFAULT_CHOICE, DigestChoice
+from sluiceway.pipe.hashes import is_available
 from sluiceway.pipe.receipt import OnProgress, Receipt
 from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import Stages
-from sluiceway.stores.contract import FOLDER_MARKER, Metadata, Omitted
+from sluiceway.stores.contract import FOLDER_MARKER, Metadata, Omitted, Pairs
 from sluiceway.wire.headers.digests import Promise
 
 __all__ = ["RULES", "CopyItem", "CopySource", "CopyTarget", "Reading", "by_rule", "name_is_taken"]
@@ -63,15 +65,16 @@ class CopyItem:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """An object open for reading. `metadata` is complete here, with `sha256` where it is known."""
+    """An object open for reading. `metadata` is complete here, with the digests that are known."""
 
     item: CopyItem
     source: Source
     metadata: Metadata
     display_name: str = ""  # for people; "": the key
-    promises: tuple[Promise, ...] = ()  # digests that the source announced, beside the sha-256
+    promises: tuple[Promise, ...] = ()  # digests that the source announced, beside the metadata's
     stages: Stages = field(default_factory=Stages)  # where the time goes, since it was opened
     on_progress: OnProgress | None = None
+    digests: DigestChoice = DEFAULT_CHOICE
 
     @property
     def label(self) -> str:
@@ -80,11 +83,15 @@ class Reading:
 
     @property
     def announced(self) -> tuple[Promise, ...]:
-        """Every digest that is known before the bytes are read."""
-        sha256 = self.metadata.sha256
-        if self.promises or sha256 is None:
-            return self.promises
-        return (Promise("sha-256", bytes.fromhex(sha256)),)
+        """Every digest that is known before the bytes are read and can be checked here."""
+        known = {one.algorithm: one for one in self.promises}
+        for name, digits in self.metadata.digests:
+            known.setdefault(name, Promise(name, bytes.fromhex(digits)))
+        return tuple(one for one in known.values() if is_available(one.algorithm))
+
+    def to_count(self, *asked: str) -> tuple[str, ...]:
+        """The algorithms to count: the announced ones, and `asked` where --digest is auto."""
+        return self.digests.to_count((one.algorithm for one in self.announced), asked)
 
 
 class CopySource(Protocol):
@@ -138,16 +145,17 @@ class CopyTarget(Protocol):
         """Whether there is surely no object at all, so that `find` is not needed before each."""
         ...
 
-    async def find(self, key: str) -> tuple[CopyItem, str | None] | None:
-        """The object under a key, with its sha-256 where known; None for no object, or unknown."""
+    async def find(self, key: str) -> tuple[CopyItem, Pairs] | None:
+        """The object under a key, with the digests that are known; None for no object, or
+        unknown."""
         ...
 
-    async def sha256(self, key: str) -> str | None:
-        """The sha-256 of the stored object, by reading it; None where it cannot be read."""
+    async def digest(self, key: str, algorithm: str) -> str | None:
+        """The digest of the stored object, by reading it; None where it cannot be read."""
         ...
 
     async def put(self, key: str, reading: Reading, once: str, replace: bool) -> Receipt:
-        """Returns when the target has confirmed that it keeps all of it, with the counted sha-256.
+        """Returns when the target has confirmed that it keeps all of it, with the counted digests.
 
         `once` identifies this object in this job, at every attempt and after a restart: a server
         that knows idempotency keys stores it once. "" in a copy of one object, whose request then

@@ -6,10 +6,12 @@ Knows only CopySource and CopyTarget.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
-from sluiceway.copying.contract import CopyItem, CopySource, CopyTarget
+from sluiceway.copying.contract import CopyItem, CopySource, CopyTarget, Reading
 from sluiceway.errors import BadRequest, SluiceError, SourceFailed
+from sluiceway.pipe.digest_choice import DEFAULT_CHOICE, DigestChoice
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt
 from sluiceway.pipe.stages import QUEUE, Stages
@@ -25,6 +27,7 @@ async def copy_in_order(
     folder: bool = False,
     force: bool = False,
     rate: int | None = None,
+    digests: DigestChoice = DEFAULT_CHOICE,
     on_progress: OnProgress | None = None,
 ) -> Receipt:
     """The receipt of the one object; of a `folder`, the sum over its files with one `part` each.
@@ -32,6 +35,11 @@ async def copy_in_order(
     Raises what source and target raise; for a folder with the file as `members["source"]` and the
     number of files before it as `members["sent"]`.
     """
+
+    def prepare(reading: Reading) -> Reading:
+        source = throttled(reading.source, rate)
+        return replace(reading, source=source, digests=digests, on_progress=on_progress)
+
     stages, receipts = Stages(), list[Receipt]()
     items = source.items()
     try:
@@ -42,7 +50,7 @@ async def copy_in_order(
                     on_progress(Progress(path, "left-out", 0, None, item.omitted.detail))
                 continue
             try:
-                receipts.append(await _copy(source, target, item, force, rate, on_progress))
+                receipts.append(await _copy(source, target, item, force, prepare))
             except SluiceError as error:
                 if folder:
                     error.members |= {"source": path, "sent": len(receipts)}
@@ -61,12 +69,10 @@ async def _copy(
     target: CopyTarget,
     item: CopyItem,
     force: bool,
-    rate: int | None,
-    on_progress: OnProgress | None,
+    prepare: Callable[[Reading], Reading],
 ) -> Receipt:
     async with source.open(item) as reading:
-        reading = replace(reading, source=throttled(reading.source, rate), on_progress=on_progress)
-        return await target.put(reading.item.key, reading, "", force)
+        return await target.put(reading.item.key, prepare(reading), "", force)
 
 
 def _sum(
@@ -81,7 +87,7 @@ def _sum(
     spent[QUEUE] += max(0.0, seconds - sum(spent.values()))  # between the files
     return Receipt(
         size=sum(receipt.size for receipt in receipts),
-        sha256=None,
+        digests=(),
         location=target.display_name,
         source=source.display_name,
         seconds=seconds,

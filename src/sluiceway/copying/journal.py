@@ -29,7 +29,7 @@ from sluiceway.pipe.worker_thread import in_thread
 __all__ = ["COMPANIONS", "Journal", "once_key"]
 
 COMPANIONS = ("-wal", "-shm", "-journal")  # suffixes of the files SQLite keeps beside a database
-FORMAT = 2  # in `user_version`; format 1 was a text file
+FORMAT = 3  # in `user_version`
 APPLICATION_ID = 0x536C754A  # marks the database as a journal: bytes 68 to 71 of its file
 BUSY_TIMEOUT = 10.0  # seconds to wait for another program that writes to the database
 # Elsewhere flock either does not exist or blocks SQLite's own locks on the same file. There SQLite
@@ -42,7 +42,7 @@ _TEXT_FORMAT = b'{"sluiceway-journal"'
 _SCHEMA = (
     "CREATE TABLE job (id TEXT NOT NULL, sides TEXT NOT NULL)",
     """CREATE TABLE objects (
-        key TEXT NOT NULL, version TEXT NOT NULL, size INTEGER NOT NULL, sha256 TEXT,
+        key TEXT NOT NULL, version TEXT NOT NULL, size INTEGER NOT NULL, digest TEXT,
         location TEXT NOT NULL, finished TEXT NOT NULL, PRIMARY KEY (key, version)
     ) WITHOUT ROWID""",
     f"PRAGMA application_id = {APPLICATION_ID}",
@@ -97,7 +97,8 @@ class Journal:
         """Returns when the row is on the disk. Raises NoSpace, StoreFailed."""
         finished = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         key, version, location = map(_text, (item.key, item.version, receipt.location))
-        self._rows.append((key, version, receipt.size, receipt.sha256, location, finished))
+        digest = " ".join(f"{name}:{digits}" for name, digits in receipt.digests) or None
+        self._rows.append((key, version, receipt.size, digest, location, finished))
         if self._next_commit is None:
             self._next_commit = asyncio.get_running_loop().create_future()
         commit = self._next_commit

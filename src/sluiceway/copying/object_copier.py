@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from sluiceway.client.retry import ANSWERED, RetryPolicy, is_transient, reached
 from sluiceway.copying.contract import CopyItem, CopySource, CopyTarget, Reading
-from sluiceway.copying.endpoints.verified_put import sha256_of
+from sluiceway.copying.endpoints.verified_put import digest_of_source
 from sluiceway.copying.journal import once_key
 from sluiceway.copying.report import ObjectResult, ObjectState
 from sluiceway.errors import (
@@ -29,8 +29,11 @@ from sluiceway.errors import (
     Unauthorized,
     Unavailable,
 )
+from sluiceway.pipe.digest_choice import DEFAULT_CHOICE, DigestChoice
+from sluiceway.pipe.hashes import SHA256, is_available
 from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.wrapped import CountedSource, Throttle, ThrottledSource
+from sluiceway.stores.contract import Pairs
 
 __all__ = ["CopyResult", "CopyRules", "ObjectCopier"]
 
@@ -43,6 +46,7 @@ class CopyRules:
     force: bool = False
     dry_run: bool = False
     throttle: Throttle | None = None
+    digests: DigestChoice = DEFAULT_CHOICE
     # With --preserve: adds the attributes of an object to what is copied, and copies the folders
     # after everything in them; yields failures.
     with_attributes: Callable[[Reading], Reading] = lambda reading: reading
@@ -137,8 +141,8 @@ class ObjectCopier:
         look = self._find_first or attempts.count > 1
         found = await target.find(item.key) if look else None
         if found is not None:
-            if (sha256 := await self._same(item, *found, attempts)) is not None:
-                return self._already_there(item, found[0], sha256, attempts)
+            if digests := await self._same(item, *found, attempts):
+                return self._already_there(item, found[0], digests, attempts)
             if not rules.force:
                 raise _different(item.key)
         if rules.dry_run:
@@ -153,10 +157,7 @@ class ObjectCopier:
                 )
             except (Exists, PreconditionFailed) as error:
                 return await self._taken(item, error, attempts)
-            if reading.metadata.sha256 not in (None, receipt.sha256):
-                raise DigestMismatch(
-                    f"{item.key} arrived with another sha-256 than its source announced"
-                )
+            _check_receipt(reading, receipt)
             return _result("copied", reading.item, receipt, attempts)
 
     async def _taken(self, item: CopyItem, error: SluiceError, attempts: _Attempts) -> CopyResult:
@@ -164,35 +165,44 @@ class ObjectCopier:
         found = await self._target.find(item.key)
         if found is None:
             raise error
-        sha256 = await self._same(item, *found, attempts) if self._source.rereadable else None
-        if sha256 is None:
+        digests = await self._same(item, *found, attempts) if self._source.rereadable else ()
+        if not digests:
             raise _different(item.key) from error
-        return self._already_there(item, found[0], sha256, attempts)
+        return self._already_there(item, found[0], digests, attempts)
 
     def _already_there(
-        self, item: CopyItem, there: CopyItem, sha256: str, attempts: _Attempts
+        self, item: CopyItem, there: CopyItem, digests: Pairs, attempts: _Attempts
     ) -> CopyResult:
         """The target has the bytes; by this copy, where an earlier attempt offered them."""
         location = f"{self._target.display_name.rstrip('/')}/{item.key}"
-        receipt = Receipt(there.size or 0, sha256, location, source=item.key)
+        receipt = Receipt(there.size or 0, digests, location, source=item.key)
         ours = attempts.count > 1 and attempts.offered
         return _result("copied" if ours else "skipped", item, receipt, attempts)
 
     async def _same(
-        self, item: CopyItem, there: CopyItem, known: str | None, attempts: _Attempts
-    ) -> str | None:
-        """The sha-256 of both where they are equal, else None. Reads them where it is unknown."""
+        self, item: CopyItem, there: CopyItem, known: Pairs, attempts: _Attempts
+    ) -> Pairs:
+        """The digests of both where they are equal, else (). Reads them where they are unknown."""
         if there.size is None or (item.size is not None and item.size != there.size):
-            return None
+            return ()
         if not self._source.rereadable and self._rules.force:
-            return None  # it can be read only once, and then it could not be sent
+            return ()  # it can be read only once, and then it could not be sent
         async with self._open(item, attempts) as reading:
             if reading.source.length not in (None, there.size):
-                return None
-            if known is None and (known := await self._target.sha256(item.key)) is None:
-                return None
-            here = reading.metadata.sha256 or await sha256_of(reading.source)
-        return here if here == known else None
+                return ()
+            here, at_target = dict(reading.metadata.digests), dict(known)
+            if not here.keys() & at_target.keys():
+                # One side is read, or both: by an algorithm that the other side knows already.
+                name = next(filter(is_available, (*at_target, *here)), SHA256)
+                if name not in at_target:
+                    read = await self._target.digest(item.key, name)
+                    if read is None:
+                        return ()
+                    at_target[name] = read
+                if name not in here:
+                    here[name] = await digest_of_source(reading.source, name)
+        both = tuple((name, here[name]) for name in sorted(here) if name in at_target)
+        return both if all(at_target[name] == digits for name, digits in both) else ()
 
     @asynccontextmanager
     async def _open(self, item: CopyItem, attempts: _Attempts) -> AsyncIterator[Reading]:
@@ -203,7 +213,7 @@ class ObjectCopier:
                 source = ThrottledSource(source, throttle)
             counted = CountedSource(source, self._on_moved)
             try:
-                yield dataclasses.replace(reading, source=counted)
+                yield dataclasses.replace(reading, source=counted, digests=self._rules.digests)
             finally:
                 counted.take_back()
 
@@ -220,6 +230,15 @@ def _side_failed(error: SluiceError) -> bool:
     return isinstance(error, PeerUnreachable | Unavailable) and ANSWERED not in error.members
 
 
+def _check_receipt(reading: Reading, receipt: Receipt) -> None:
+    counted = dict(receipt.digests)
+    for name, digits in reading.metadata.digests:
+        if counted.get(name, digits) != digits:
+            raise DigestMismatch(
+                f"{reading.item.key} arrived with another {name} than its source announced"
+            )
+
+
 def _different(key: str) -> Exists:
     return Exists(
         f"The destination has something else under {key}, or it cannot be compared; "
@@ -231,7 +250,7 @@ def _result(
     state: ObjectState, item: CopyItem, receipt: Receipt, attempts: _Attempts
 ) -> CopyResult:
     result = ObjectResult(
-        item.key, state, receipt.size, receipt.sha256, receipt.location, attempts.count
+        item.key, state, receipt.size, receipt.digests, receipt.location, attempts.count
     )
     return CopyResult(result, item, receipt)
 

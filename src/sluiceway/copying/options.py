@@ -26,6 +26,8 @@ from sluiceway.copying.arguments.store_options import check_place, with_store_op
 from sluiceway.copying.filters import KeyFilter
 from sluiceway.copying.servers import Network, RemoteServer
 from sluiceway.errors import BadRequest
+from sluiceway.pipe.digest_choice import DEFAULT_CHOICE, DigestChoice
+from sluiceway.pipe.hashes import SHA256
 from sluiceway.wire.headers.media_types import guess_type
 from sluiceway.wire.sizes import parse_size
 from sluiceway.wire.urls import is_place, is_url, parse_address
@@ -83,6 +85,7 @@ class CopyOptions:
         retry_policy: how often one transfer is tried, and the waits between.
         rate: bytes a second at most; None for no limit.
         force: replace what is at the destination.
+        digests: what is counted of every object.
         name, type, form, field, size (bytes), pack: of `copy`.
         jobs, journal, key_filter, dry_run, preserve, unpack: of `copy_all`.
 
@@ -103,6 +106,7 @@ class CopyOptions:
     retry_policy: RetryPolicy = DEFAULT_POLICY
     rate: int | None = None
     force: bool = False
+    digests: DigestChoice = DEFAULT_CHOICE
     name: str | None = None
     type: str | None = None
     form: tuple[tuple[str, str], ...] = ()
@@ -215,6 +219,7 @@ class CopyOptions:
             retry_policy=RetryPolicy(retries + 1, FIRST_WAIT),
             rate=parse_size(rate, "The rate") if isinstance(rate, str) else rate,
             force=given.get("force", False),
+            digests=DigestChoice.parse(given.get("digest", SHA256)),
         )
 
     @property

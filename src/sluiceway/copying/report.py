@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sluiceway.errors import Miscounted
+from sluiceway.pipe.hashes import named_digests
+from sluiceway.stores.contract import Pairs
 
 __all__ = [
     "MOST_FAILURES",
@@ -36,7 +38,7 @@ class ObjectResult:
         state: "copied", "skipped" (it was there already), "failed", "left-out" (by a rule), or in
             a dry run "would-copy" and "would-replace".
         size: bytes; None where unknown.
-        sha256: 64 hexadecimal digits; None where unknown.
+        digests: pairs of an algorithm and hexadecimal digits; () where unknown.
         location: URL or path of the copy.
         attempts: how often it was tried; 0 if it was not even opened.
         code: of the error (docs/errors.md) or of the rule (docs/many.md).
@@ -49,7 +51,7 @@ class ObjectResult:
     key: str
     state: ObjectState
     size: int | None = None
-    sha256: str | None = None
+    digests: Pairs = ()
     location: str = ""
     attempts: int = 0
     code: str = ""
@@ -61,7 +63,7 @@ class ObjectResult:
             "key": self.key,
             "state": self.state,
             "size": self.size,
-            "sha-256": self.sha256,
+            **named_digests(self.digests),
             "location": self.location,
             "attempts": self.attempts,
             "code": self.code,
@@ -76,7 +78,7 @@ class Report:
 
     Args:
         copied: number of objects; in a dry run those that would be copied.
-        skipped: were there already with the same size and sha-256, or stood in the journal.
+        skipped: were there already with the same size and digest, or stood in the journal.
         failed: could not be copied.
         left_out: by a rule: links, pipes, folder markers, keys that the patterns do not select.
         bytes: of the copied objects.

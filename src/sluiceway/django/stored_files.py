@@ -20,7 +20,7 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import PassingSource
 from sluiceway.server.destinations import open_destination
 from sluiceway.server.settings.checked import Settings
-from sluiceway.stores.contract import Entry, Metadata, UploadRequest
+from sluiceway.stores.contract import Entry, Metadata, Pairs, UploadRequest
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.service import UploadService
@@ -51,7 +51,8 @@ class StoredFile(_UploadedFile):
         key: Its name at the destination; what a FileField of that storage takes.
         name: The cleaned name that the client sent.
         size: Its bytes.
-        sha256: Its digest in hexadecimal; None if the setting `digest` leaves it out.
+        sha256: Its SHA-256 in hexadecimal; None if the setting `digest` leaves it out.
+        digests: All its digests: pairs of an algorithm and hexadecimal digits.
         entry: The destination's description of it; None until it is published.
         url: Where another server says that it is (Location); None until it is published, or if
             there is no other server.
@@ -60,12 +61,14 @@ class StoredFile(_UploadedFile):
     field_name: str
     key: str
     sha256: str | None
+    digests: Pairs
     entry: Entry | None
     url: str | None
 
     def __init__(self, field_name: str, key: str, metadata: Metadata, size: int) -> None:
         super().__init__(cast("Any", _NoBytes(key)), metadata.filename, metadata.type, size)
-        self.field_name, self.key, self.sha256 = field_name, key, metadata.sha256
+        self.field_name, self.key = field_name, key
+        self.sha256, self.digests = metadata.sha256, metadata.digests
         self.entry, self.url = None, None
 
     def _mark_published(self, entry: Entry) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from types import MappingProxyType
@@ -29,6 +29,7 @@ __all__ = [
     "Algorithm",
     "Hashing",
     "digest_of",
+    "digest_pairs",
     "is_available",
     "is_digest",
     "named_digests",
@@ -151,12 +152,20 @@ def is_digest(name: object, digits: object) -> bool:
     )
 
 
-def named_digests(digests: Mapping[str, str]) -> dict[str, str | None]:
+def digest_pairs(found: Mapping[str, bytes]) -> tuple[tuple[str, str], ...]:
+    """The digests that stores keep, in hexadecimal digits, in order of their names.
+
+    What only checks a body, such as MD5, is left out.
+    """
+    return tuple(sorted((name, found[name].hex()) for name in found if name in CHOICES))
+
+
+def named_digests(digests: Iterable[tuple[str, str]]) -> dict[str, str | None]:
     """The members of a JSON object that describes a file: one for each algorithm, named after it.
 
     `sha-256` is always there, None where it was not counted.
     """
-    return {SHA256: digests.get(SHA256), **digests}
+    return {SHA256: None, **dict(digests)}
 
 
 @cache

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sluiceway.pipe.hashes import SHA256, named_digests
 from sluiceway.pipe.stages import verdict
 
 __all__ = ["OnProgress", "Progress", "Receipt", "Stage"]
@@ -23,11 +24,12 @@ class Receipt:
     """A finished transfer: what the destination has confirmed, not what was handed to it.
 
     The receipt of a folder has one receipt for each file in `parts`; its size is their sum, and it
-    has no SHA-256.
+    has no digest.
 
     Args:
         size: Bytes of the file.
-        sha256: 64 hexadecimal digits, computed on this side; None for a folder.
+        digests: Of the bytes, counted on this side: pairs of an algorithm, by the names of
+            `--digest`, and hexadecimal digits. () for a folder, and with `--digest none`.
         location: The URL or path where the bytes are now; "-" for standard output.
         source: What was copied, as the caller named it, without passwords.
         status: The HTTP status of the last response; None where there was none.
@@ -43,7 +45,7 @@ class Receipt:
     """
 
     size: int
-    sha256: str | None
+    digests: tuple[tuple[str, str], ...]
     location: str
     source: str = ""
     status: int | None = None
@@ -51,6 +53,11 @@ class Receipt:
     seconds: float = 0.0
     stages: Mapping[str, float] = field(default_factory=dict)
     parts: tuple[Receipt, ...] = ()
+
+    @property
+    def sha256(self) -> str | None:
+        """64 hexadecimal digits; None where it was not counted."""
+        return dict(self.digests).get(SHA256)
 
     @property
     def verdict(self) -> str:
@@ -65,7 +72,7 @@ class Receipt:
             "source": self.source,
             "location": self.location,
             "size": self.size,
-            "sha-256": self.sha256,
+            **named_digests(self.digests),
             "status": self.status,
             "answer": self.answer,
             "seconds": round(self.seconds, 6),

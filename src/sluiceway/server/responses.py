@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sluiceway.errors import Refused, SluiceError
+from sluiceway.pipe.hashes import named_digests
 from sluiceway.pipe.stages import Stages, server_timing, verdict
 from sluiceway.stores.contract import DestinationResult, Entry
 from sluiceway.uploads.service import UploadService
@@ -67,7 +68,7 @@ def entry_json(request: Request, entry: Entry, *, readable: bool = True) -> dict
         "key": entry.key,
         "filename": entry.metadata.filename,
         "size": entry.size,
-        "sha-256": entry.metadata.sha256,
+        **named_digests(entry.metadata.digests),
         "type": entry.metadata.type,
         "url": url,
         "etag": entry.etag,

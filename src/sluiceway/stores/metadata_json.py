@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 
 from sluiceway.errors import TooLarge
+from sluiceway.pipe.hashes import SHA256, is_digest
 from sluiceway.stores.contract import METADATA_HEADERS, MOST_METADATA, Metadata, Pairs
 
 __all__ = [
@@ -17,12 +18,12 @@ __all__ = [
     "extras_to_json",
     "metadata_from_json",
     "metadata_to_json",
+    "with_sha256",
 ]
 
 LONGEST_TYPE = 255  # characters of a media type that are kept
 
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def metadata_to_json(metadata: Metadata) -> dict[str, object]:
@@ -36,7 +37,10 @@ def metadata_to_json(metadata: Metadata) -> dict[str, object]:
 
 
 def extras_to_json(metadata: Metadata) -> dict[str, object]:
-    """Headers and user metadata alone, {} without any. Raises TooLarge: a note is read at once."""
+    """Headers, user metadata and digests besides sha-256; {} without any.
+
+    Raises TooLarge: a note is read at once.
+    """
     pairs = metadata.headers + metadata.user
     size = sum(len(text.encode(errors="replace")) for pair in pairs for text in pair)
     if size > MOST_METADATA:
@@ -45,7 +49,8 @@ def extras_to_json(metadata: Metadata) -> dict[str, object]:
             f"at most {MOST_METADATA} are kept",
             limit=MOST_METADATA,
         )
-    fields = {"headers": dict(metadata.headers), "user": dict(metadata.user)}
+    others = {name: digits for name, digits in metadata.digests if name != SHA256}
+    fields = {"headers": dict(metadata.headers), "user": dict(metadata.user), "digests": others}
     return {name: value for name, value in fields.items() if value}
 
 
@@ -55,22 +60,32 @@ def metadata_from_json(note: object) -> Metadata | None:
     if extras is None or not isinstance(note, Mapping):
         return None
     filename, kind, sha256 = note.get("filename"), note.get("type"), note.get("sha256")
-    is_digest = sha256 is None or (
-        isinstance(sha256, str) and _SHA256.fullmatch(sha256) is not None
-    )
-    if not _is_text(filename) or not _is_text(kind) or not is_digest:
+    is_right = sha256 is None or is_digest(SHA256, sha256)
+    if not _is_text(filename) or not _is_text(kind) or not is_right:
         return None
-    return Metadata(str(filename), str(kind), sha256, *extras)
+    others, headers, user = extras
+    return Metadata(str(filename), str(kind), with_sha256(sha256, others), headers, user)
 
 
-def extras_from_json(note: object) -> tuple[Pairs, Pairs] | None:
-    """Headers and user metadata of a parsed note, or None for anything else."""
+def extras_from_json(note: object) -> tuple[Pairs, Pairs, Pairs] | None:
+    """Digests besides sha-256, headers and user metadata of a parsed note; else None.
+
+    A digest by an algorithm that is not known here is left out.
+    """
     if not isinstance(note, Mapping):
         return None
     headers, user = _pairs(note.get("headers", {})), _pairs(note.get("user", {}))
-    if headers is None or user is None:
+    others = _pairs(note.get("digests", {}))
+    if headers is None or user is None or others is None:
         return None
-    return tuple((name, value) for name, value in headers if name in METADATA_HEADERS), user
+    others = tuple(pair for pair in others if pair[0] != SHA256 and is_digest(*pair))
+    headers = tuple((name, value) for name, value in headers if name in METADATA_HEADERS)
+    return others, headers, user
+
+
+def with_sha256(sha256: str | None, others: Pairs) -> Pairs:
+    """All digests of an object. What is no sha-256 is left out."""
+    return tuple(sorted((*others, (SHA256, str(sha256))))) if is_digest(SHA256, sha256) else others
 
 
 def _is_text(value: object) -> bool:

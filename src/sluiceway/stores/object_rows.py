@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from sluiceway.stores.contract import Entry, Metadata, Pairs
-from sluiceway.stores.metadata_json import extras_from_json, extras_to_json
+from sluiceway.stores.metadata_json import extras_from_json, extras_to_json, with_sha256
 
 __all__ = ["COLUMNS", "end_of_prefix", "entry_from_row", "row_from_entry"]
 
@@ -19,14 +19,16 @@ COLUMNS = ("key", "id", "size", "etag", "modified", "filename", "type", "sha256"
 def entry_from_row(row: Any) -> Entry:
     """The object in a row of COLUMNS."""
     key, _, size, etag, modified, filename, media_type, sha256, extras = row
-    metadata = Metadata(filename, media_type, sha256, *_read_extras(extras))
+    others, headers, user = _read_extras(extras)
+    metadata = Metadata(filename, media_type, with_sha256(sha256, others), headers, user)
     return Entry(key, size, etag, modified, metadata)
 
 
 def row_from_entry(entry: Entry, chunks: object) -> tuple[object, ...]:
     """The values of COLUMNS; `chunks` is the id of the bytes.
 
-    HTTP headers and user metadata are JSON in the column `more`, "" for none. Raises TooLarge.
+    HTTP headers, user metadata and digests besides sha-256 are JSON in the column `more`, "" for
+    none. Raises TooLarge.
     """
     metadata = entry.metadata
     extras = extras_to_json(metadata)
@@ -53,8 +55,8 @@ def end_of_prefix(prefix: str) -> str | None:
     return None
 
 
-def _read_extras(text: str) -> tuple[Pairs, Pairs]:
+def _read_extras(text: str) -> tuple[Pairs, Pairs, Pairs]:
     try:
-        return (extras_from_json(json.loads(text)) if text else None) or ((), ())
+        return (extras_from_json(json.loads(text)) if text else None) or ((), (), ())
     except (ValueError, RecursionError):
-        return (), ()  # written by another program
+        return (), (), ()  # written by another program

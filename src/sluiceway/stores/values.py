@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sluiceway.errors import StoreFailed
+from sluiceway.pipe.hashes import SHA256, digest_pairs
 
 __all__ = [
     "FOLDER_MARKER",
@@ -65,10 +66,12 @@ class Traits:
             gets those bytes or an error.
         compare_and_swap: Of two that replace one version by its tag, in any two processes, exactly
             one succeeds.
-        lists_metadata: A listing carries name, type and SHA-256. If False, only `stat` and `open`
+        lists_metadata: A listing carries name, type and digests. If False, only `stat` and `open`
             return them.
         renames: An object can get another key without a copy of its bytes (`Renames`).
         readable_drafts: Its drafts are `ReadableDraft`s (`unpublished`).
+        counts: Algorithms of digests that the destination checks or keeps itself. `--digest auto`
+            counts them where it can.
         key_first: A large object goes to its key without a copy only if its draft was begun with
             that key. The store is `KeyFirst` (`unpublished`).
 
@@ -92,6 +95,7 @@ class Traits:
     renames: bool = False
     readable_drafts: bool = False
     key_first: bool = False
+    counts: tuple[str, ...] = ()
 
     def caveats(self) -> tuple[str, ...]:
         """What people should know before they rely on this store.
@@ -122,7 +126,8 @@ class Metadata:
     Args:
         filename: The cleaned name from the client, "" when it sent none.
         type: The media type as sent. Never trusted for inline display.
-        sha256: 64 hexadecimal digits, or None with `--digest none`.
+        digests: Of the stored bytes, in hexadecimal digits, by the names of `--digest` and in order
+            of the names; () with `--digest none`.
         headers: HTTP headers, by names of METADATA_HEADERS, in order. "content-encoding" says that
             the stored bytes are encoded.
         user: The user's own metadata, names in lower case and in order. "mtime" is in seconds since
@@ -134,9 +139,14 @@ class Metadata:
 
     filename: str
     type: str = "application/octet-stream"
-    sha256: str | None = None
+    digests: Pairs = ()
     headers: Pairs = ()
     user: Pairs = ()
+
+    @property
+    def sha256(self) -> str | None:
+        """64 hexadecimal digits, or None where it was not counted."""
+        return dict(self.digests).get(SHA256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +299,7 @@ class UploadRequest:
         folders: The folders that the client named, each cleaned: "album/a/".
         keeps_both: Where the service makes a key that is taken, it makes another one.
         key_may_change: `key` is only expected: the draft may be published under another one.
+        wanted: The algorithm by which the client asks for a digest, "" for none.
     """
 
     key: str = ""
@@ -306,8 +317,9 @@ class UploadRequest:
     folders: str = ""
     keeps_both: bool = False
     key_may_change: bool = False
+    wanted: str = ""
 
     @property
-    def sha256(self) -> str | None:
-        """The promised SHA-256, 64 hexadecimal digits."""
-        return self.expected["sha-256"].hex() if "sha-256" in self.expected else None
+    def digests(self) -> Pairs:
+        """The promised digests as in Metadata."""
+        return digest_pairs(self.expected)

@@ -8,10 +8,10 @@ stores and the progress table, never HTTP or forms.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 
 from sluiceway.errors import BodyCut, Cancelled, Unavailable
 from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.digest_choice import DEFAULT_CHOICE, DigestChoice
 from sluiceway.stores.contract import Store
 from sluiceway.uploads.keys import KeyTemplate, new_id
 from sluiceway.uploads.progress import ProgressTable
@@ -41,14 +41,14 @@ class UploadService:
         progress_table: ProgressTable,
         *,
         template: KeyTemplate | None = None,
-        digests: Iterable[str] = ("sha-256",),
+        digests: DigestChoice = DEFAULT_CHOICE,
         max_size: int | None = None,
         flatten: bool = False,
     ) -> None:
         self.store, self.budget, self.progress_table = store, budget, progress_table
         self.max_size = max_size
         self._rules = UploadRules(
-            store, budget, template or KeyTemplate(), tuple(digests), max_size, flatten
+            store, budget, template or KeyTemplate(), digests, max_size, flatten
         )
         self._live: dict[str, UploadSession] = {}
         self._looking: asyncio.Task[None] | None = None

@@ -25,7 +25,9 @@ from sluiceway.errors import (
     TooLarge,
 )
 from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.digest_choice import DigestChoice
 from sluiceway.pipe.digests import Digests
+from sluiceway.pipe.hashes import digest_pairs
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import ANSWER, DESTINATION, QUEUE, Stages
@@ -56,7 +58,7 @@ class UploadRules:
     store: Store
     budget: Budget
     template: KeyTemplate
-    digests: tuple[str, ...]  # counted for every file
+    digests: DigestChoice
     max_size: int | None  # bytes of one request's files together
     flatten: bool  # folders that clients name are dropped
 
@@ -163,7 +165,8 @@ class UploadSession:
                 check_key(request.key, rules.store.traits.max_key_bytes)
         folders = "" if rules.flatten else request.folders
         key = request.key or await self._free_key(request, folders)
-        digests = Digests(tuple(dict.fromkeys((*rules.digests, *request.expected))), rules.budget)
+        asked = (request.wanted, *rules.store.traits.counts)
+        digests = Digests(rules.digests.to_count(request.expected, asked), rules.budget)
         before = self.stages.enter(DESTINATION)
         if self._drafted and isinstance(waiting := self._drafted[-1].draft, Pausable):
             await waiting.pause()
@@ -182,7 +185,7 @@ class UploadSession:
         metadata = Metadata(
             filename=request.filename,
             type=request.type,
-            sha256=found["sha-256"].hex() if "sha-256" in found else None,
+            digests=digest_pairs(found),
             headers=request.headers,
             user=request.user,
         )

@@ -20,6 +20,7 @@ from werkzeug.test import Client
 import django_site
 import sluiceway.flask
 from sluiceway.errors import SluiceError
+from sluiceway.pipe.hashes import digest_of
 from sluiceway.starlette import LiveUpload, answered, parts
 
 FORM = b'--B\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n%s\r\n--B--\r\n'
@@ -31,8 +32,18 @@ def digest(body: bytes) -> dict[str, str]:
     return {"Content-MD5": base64.b64encode(hashlib.md5(body).digest()).decode()}
 
 
+def checksum(body: bytes) -> dict[str, str]:
+    return {"X-Checksum-Crc64nvme": digest_of("crc64nvme", body).hex()}
+
+
 RIGHT, WRONG, UNKNOWN = digest(BODY), digest(BODY[:-1]), {"Digest": "unixsum=30637"}
-ASKED = [(RIGHT, None), (WRONG, "digest-mismatch"), (UNKNOWN, "bad-digest")]
+ASKED = [
+    (RIGHT, None),
+    (WRONG, "digest-mismatch"),
+    (UNKNOWN, "bad-digest"),
+    (checksum(BODY), None),
+    (checksum(BODY[:-1]), "digest-mismatch"),
+]
 
 
 def flask_app(folder: Path) -> flask.Flask:

@@ -17,7 +17,7 @@ from sluiceway.stores.disk.store import DiskStore
 from sluiceway.testing.store_suite import pattern, read, store_bytes
 
 ANY = Replace(allowed=True)
-ABOUT = Metadata("name.txt", "text/plain", "ab" * 32)
+ABOUT = Metadata("name.txt", "text/plain", (("sha-256", "ab" * 32),))
 
 OUTSIDE = [
     "../secret",

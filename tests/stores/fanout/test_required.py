@@ -267,7 +267,7 @@ async def test_a_refusal_by_one_server_undoes_the_others(tmp_path: Path) -> None
 
 async def test_a_replaced_object_is_put_back(tmp_path: Path) -> None:
     """A refused replacement leaves the old bytes, name and type everywhere."""
-    metadata = Metadata("old.txt", "text/plain", "ab" * 32)
+    metadata = Metadata("old.txt", "text/plain", (("sha-256", "ab" * 32),))
     budget = Budget(LIMIT)
     with Peer(refuses) as peer:
         destinations = [disk(tmp_path, budget), memory(), relay(peer.url)]

@@ -30,7 +30,7 @@ from sluiceway.testing.store_suite import read, store_bytes
 
 MIB = 1 << 20
 ALLOWED = Replace(allowed=True)
-KNOWN = Metadata("a.png", "image/png", "ab" * 32)
+KNOWN = Metadata("a.png", "image/png", (("sha-256", "ab" * 32),))
 
 pytestmark = pytest.mark.anyio
 

@@ -13,6 +13,7 @@ from fix_s3 import Objects
 from s3_faults import S3Faults
 from sluiceway.errors import BadRequest, Exists, PeerUnreachable, SluiceError
 from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.hashes import digest_pairs
 from sluiceway.stores.contract import Metadata, Replace, UploadRequest
 from sluiceway.stores.objects.store import ObjectStore
 from sluiceway.testing.store_suite import pattern, read
@@ -83,7 +84,7 @@ async def put(store: ObjectStore, key: str, data: bytes, replace: Replace = Repl
     )
     try:
         await draft.write(data)
-        await draft.publish(key, Metadata(key, sha256=sha256.hexdigest()), replace)
+        await draft.publish(key, Metadata(key, digests=digest_pairs(expected)), replace)
     finally:
         await draft.discard()
 

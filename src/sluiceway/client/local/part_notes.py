@@ -30,7 +30,7 @@ class Notes:
     key: str  # sha-256 of the whole URL: another query, also a signature, is another file
     validator: str  # as If-Range takes it
     total: int | None = None  # bytes of the whole
-    digest: str = ""  # the Repr-Digest header that came with it
+    digest: str = ""  # the digests that came with it, as text
     boot: str = ""  # `boot_id`: until the next start of the machine, all written bytes are there
     kept: int = 0  # bytes that were synced; only these count after a power cut
     program: str = _PROGRAM  # without this word it is another program's file

@@ -22,6 +22,7 @@ class SharedKeywords(TypedDict, total=False):
     from_headers: Mapping[str, str] | None
     from_token: str | None
     force: bool
+    digest: str
     retries: int
     limit_rate: int | str | None
     timeout: float | None

@@ -23,10 +23,10 @@ from sluiceway.copying.contract import CopyItem, Reading
 from sluiceway.copying.endpoints.folder_walk import omitted_key, version_of, walk
 from sluiceway.copying.endpoints.verified_put import (
     ProgressTap,
+    digest_of_source,
     is_small,
     put_into_file,
     put_small,
-    sha256_of,
 )
 from sluiceway.copying.name_forms import same_name
 from sluiceway.errors import (
@@ -41,7 +41,7 @@ from sluiceway.errors import (
 )
 from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.worker_thread import in_thread, open_in_thread
-from sluiceway.stores.contract import Metadata
+from sluiceway.stores.contract import Metadata, Pairs
 from sluiceway.wire.headers.media_types import guess_type
 from sluiceway.wire.names import check_key, stays_inside
 
@@ -125,22 +125,22 @@ class FolderTarget:
     async def empty(self) -> bool:
         return await in_thread(lambda: _is_empty(self._folder))
 
-    async def find(self, key: str) -> tuple[CopyItem, str | None] | None:
+    async def find(self, key: str) -> tuple[CopyItem, Pairs] | None:
         found = await in_thread(lambda: self._stat(key))
         if found is None:
             return None
         size = found.st_size if stat.S_ISREG(found.st_mode) else None
         version = f"{version_of(found)}-{found.st_ino}"
-        return CopyItem(key, size, version, found.st_mtime), None
+        return CopyItem(key, size, version, found.st_mtime), ()
 
-    async def sha256(self, key: str) -> str | None:
+    async def digest(self, key: str, algorithm: str) -> str | None:
         try:
             source = await in_thread(
                 lambda: LocalFile(self._path(key), opener=lambda: self._open(key))
             )
         except (OSError, Forbidden, SourceFailed):
             return None
-        return await sha256_of(source)
+        return await digest_of_source(source, algorithm)
 
     async def put(self, key: str, reading: Reading, once: str, replace: bool) -> Receipt:
         if key in self._journals:

@@ -25,6 +25,7 @@ from sluiceway.copying.endpoints.folder_walk import omitted_key
 from sluiceway.copying.endpoints.store import nothing_below
 from sluiceway.copying.servers import RemoteServer
 from sluiceway.errors import BadRequest, PeerFailed, PreconditionFailed, SourceChanged
+from sluiceway.pipe.hashes import digest_pairs
 from sluiceway.pipe.receipt import OnProgress, Progress
 from sluiceway.pipe.stages import QUEUE, SOURCE, Stages
 from sluiceway.stores.contract import Metadata, Omitted
@@ -227,10 +228,8 @@ class HttpSource:
             tag = (source.validator or "").strip('"')
             if item.version and tag != item.version:
                 raise SourceChanged(f"{redact_url(url)} is not the version that was listed")
-            sha256 = next(
-                (one.value.hex() for one in source.promises if one.algorithm == "sha-256"), None
-            )
-            metadata = Metadata(source.name, _readable_type(source) or OCTET_STREAM, sha256)
+            digests = digest_pairs({one.algorithm: one.value for one in source.promises})
+            metadata = Metadata(source.name, _readable_type(source) or OCTET_STREAM, digests)
             found = CopyItem(item.key, source.length, tag, item.modified)
             yield Reading(found, source, metadata)
         finally:

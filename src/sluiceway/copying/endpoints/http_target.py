@@ -16,18 +16,20 @@ from sluiceway.client.http.error_responses import TOKEN, refusal
 from sluiceway.client.http.exchange import Head
 from sluiceway.client.http.redirects import follow_redirects
 from sluiceway.client.http.transport import Transport
-from sluiceway.client.remote_source import RemoteSource, repr_promises
+from sluiceway.client.remote_source import RemoteSource
 from sluiceway.client.retry import ANSWERED, ATTEMPTS, BUSY, RetryPolicy
 from sluiceway.client.upload import UploadJob, upload
 from sluiceway.copying.contract import CopyItem, Reading, name_is_taken
 from sluiceway.copying.endpoints.http_source import IN_PLACE, WANT_DIGEST, Listing
-from sluiceway.copying.endpoints.verified_put import receipt_for, sha256_of
+from sluiceway.copying.endpoints.verified_put import digest_of_source, receipt_for
 from sluiceway.copying.endpoints.webdav_folders import WebdavFolders
 from sluiceway.copying.servers import RemoteServer
 from sluiceway.errors import MethodNotAllowed, NotFound, SluiceError
+from sluiceway.pipe.hashes import SHA256, digest_pairs
 from sluiceway.pipe.receipt import Receipt
-from sluiceway.wire.headers.digests import format_digest
+from sluiceway.stores.contract import Pairs
 from sluiceway.wire.headers.media_types import OCTET_STREAM
+from sluiceway.wire.headers.object_digests import announced_digests, digest_headers
 from sluiceway.wire.names import clean_name
 from sluiceway.wire.urls import below, redact_url
 
@@ -70,7 +72,7 @@ class HttpTarget:
             return False
         return not entries and not omitted and following is None
 
-    async def find(self, key: str) -> tuple[CopyItem, str | None] | None:
+    async def find(self, key: str) -> tuple[CopyItem, Pairs] | None:
         head = await self._head(key)
         for wait in SECOND_LOOKS:
             if head.status != 500 or self._head_works or self._head_fails:
@@ -83,9 +85,8 @@ class HttpTarget:
             raise refusal(head, "", TOKEN)
         if head.status != 200:
             return None  # nothing there, or unknown: many APIs know no HEAD. The PUT will show it
-        announced = repr_promises(head.headers.get("repr-digest", ""))
-        sha256 = next((one.value.hex() for one in announced if one.algorithm == "sha-256"), None)
-        return CopyItem(key, length_of(head), head.headers.get("etag", "")), sha256
+        known = {one.algorithm: one.value for one in announced_digests(head.headers)}
+        return CopyItem(key, length_of(head), head.headers.get("etag", "")), digest_pairs(known)
 
     async def _head(self, key: str) -> Head:
         url = below(self._server.url, key)
@@ -94,30 +95,29 @@ class HttpTarget:
         ) as response:
             return response.head
 
-    async def sha256(self, key: str) -> str | None:
+    async def digest(self, key: str, algorithm: str) -> str | None:
         url = below(self._server.url, key)
         source = RemoteSource(self._transport, url, self._server.headers, retry_policy=IN_PLACE)
         try:
             await source.meet()
-            return await sha256_of(source)
+            return await digest_of_source(source, algorithm)
         except (NotFound, MethodNotAllowed):
             return None
         finally:
             await source.aclose()
 
     async def put(self, key: str, reading: Reading, once: str, replace: bool) -> Receipt:
-        headers, announced = dict(self._server.headers), reading.announced
+        headers = dict(self._server.headers)
         own_condition = not headers.keys().isdisjoint(CONDITIONS)
         if not replace and not own_condition:
             headers["if-none-match"] = "*"
         if once:
             headers["idempotency-key"] = once
-            if announced:
-                headers["repr-digest"] = format_digest("sha-256", announced[0].value)
+            standard = digest_headers(reading.metadata.digests).get("repr-digest")
+            if standard is not None:
+                headers["repr-digest"] = standard
         shape = put_request(self._server.url, key, _type(reading))
-        job = UploadJob(
-            reading.source, shape, reading.label, headers, announced, self._retry_policy
-        )
+        job = _upload_job(reading, shape, headers, self._retry_policy)
         try:
             return await upload(self._transport, job, reading.on_progress, reading.stages)
         except SluiceError as error:
@@ -134,10 +134,10 @@ class HttpTarget:
             try:
                 await there.meet()
                 if there.length in (None, reading.source.length):
-                    sha256 = await sha256_of(there)
-                    if sha256 == await sha256_of(reading.source):
-                        size = reading.source.length or 0
-                        return receipt_for(reading, size, sha256, redact_url(url))
+                    sha256 = await digest_of_source(there, SHA256)
+                    if sha256 == await digest_of_source(reading.source, SHA256):
+                        size, digests = reading.source.length or 0, ((SHA256, sha256),)
+                        return receipt_for(reading, size, digests, redact_url(url))
             except SluiceError:
                 pass  # unknown: the refusal is the better answer
             finally:
@@ -189,10 +189,10 @@ class FormTarget:
     async def empty(self) -> bool:
         return True  # no key is taken before the server picks it
 
-    async def find(self, key: str) -> tuple[CopyItem, str | None] | None:
+    async def find(self, key: str) -> tuple[CopyItem, Pairs] | None:
         return None
 
-    async def sha256(self, key: str) -> str | None:
+    async def digest(self, key: str, algorithm: str) -> str | None:
         return None
 
     async def put(self, key: str, reading: Reading, once: str, replace: bool) -> Receipt:
@@ -205,13 +205,26 @@ class FormTarget:
         shape = form_request(
             self._server.url, name, _type(reading), self._fields, self._file_field, token
         )
-        job = UploadJob(
-            reading.source, shape, reading.label, headers, reading.announced, self._retry_policy
-        )
+        job = _upload_job(reading, shape, headers, self._retry_policy)
         return await upload(self._transport, job, reading.on_progress, reading.stages)
 
     async def aclose(self) -> None:
         """The transport is its owner's."""
+
+
+def _upload_job(
+    reading: Reading, shape: FileRequest, headers: dict[str, str], retry_policy: RetryPolicy
+) -> UploadJob:
+    """Where --digest is auto, sha-256 is counted: it is what HTTP servers name."""
+    return UploadJob(
+        reading.source,
+        shape,
+        reading.label,
+        headers,
+        reading.announced,
+        retry_policy,
+        reading.to_count(SHA256),
+    )
 
 
 def _is_taken(error: SluiceError) -> bool:

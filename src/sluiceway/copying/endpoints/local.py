@@ -20,7 +20,7 @@ from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import QUEUE, SOURCE, Stages
 from sluiceway.pipe.worker_thread import in_thread, open_in_thread
-from sluiceway.stores.contract import Metadata, Omitted
+from sluiceway.stores.contract import Metadata, Omitted, Pairs
 
 __all__ = ["LocalFiles", "LocalObject", "PathTarget"]
 
@@ -101,10 +101,10 @@ class PathTarget:
     async def empty(self) -> bool:
         return False
 
-    async def find(self, key: str) -> tuple[CopyItem, str | None] | None:
+    async def find(self, key: str) -> tuple[CopyItem, Pairs] | None:
         return None
 
-    async def sha256(self, key: str) -> str | None:
+    async def digest(self, key: str, algorithm: str) -> str | None:
         return None
 
     async def put(self, key: str, reading: Reading, once: str, replace: bool) -> Receipt:

@@ -15,12 +15,16 @@ from functools import partial
 from sluiceway.client.retry import RetryPolicy
 from sluiceway.copying.contract import CopyItem, Reading, name_is_taken
 from sluiceway.copying.endpoints.folder_walk import omitted_key
-from sluiceway.copying.endpoints.verified_put import ProgressTap, differs, receipt_for, sha256_of
+from sluiceway.copying.endpoints.verified_put import (
+    ProgressTap,
+    check_announced,
+    digest_of_source,
+    receipt_for,
+)
 from sluiceway.errors import (
     BadName,
     BadRequest,
     BodyCut,
-    DigestMismatch,
     Exists,
     Forbidden,
     NotFound,
@@ -31,6 +35,7 @@ from sluiceway.errors import (
 )
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.digests import Digests
+from sluiceway.pipe.hashes import digest_pairs
 from sluiceway.pipe.pump import close_stream, pump
 from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.source import Buffer
@@ -39,6 +44,7 @@ from sluiceway.pipe.wrapped import TimedSource
 from sluiceway.stores.contract import (
     Metadata,
     ObjectReader,
+    Pairs,
     Replace,
     SequentialOpen,
     Store,
@@ -227,20 +233,20 @@ class StoreTarget:
         page = await self._store.list(self._prefix, "", 1)
         return page.complete and not page.entries and not page.omitted
 
-    async def find(self, key: str) -> tuple[CopyItem, str | None] | None:
+    async def find(self, key: str) -> tuple[CopyItem, Pairs] | None:
         try:
             entry = await self._store.stat(self._prefix + key)
         except NotFound:
             return None
-        return CopyItem(key, entry.size, entry.etag, entry.modified), entry.metadata.sha256
+        return CopyItem(key, entry.size, entry.etag, entry.modified), entry.metadata.digests
 
-    async def sha256(self, key: str) -> str | None:
+    async def digest(self, key: str, algorithm: str) -> str | None:
         try:
             reader = await self._store.open(self._prefix + key)
         except (NotFound, Forbidden):
             return None
         try:
-            return await sha256_of(reader)
+            return await digest_of_source(reader, algorithm)
         finally:
             await reader.aclose()
 
@@ -264,7 +270,7 @@ class StoreTarget:
             method="PUT",
         )
         progress = ProgressTap(reading, "sending")
-        digests = Digests(("sha-256",), self._budget)
+        digests = Digests(reading.to_count(*self._store.traits.counts), self._budget)
         draft = await self._store.draft(new_id(), reading.source.length, request)
         try:
             progress.report("connecting")
@@ -273,15 +279,11 @@ class StoreTarget:
                 source, draft, taps=progress.beside(digests), stages=stages, budget=self._budget
             )
             found = await digests.finish()
-            if differs(found, reading):
-                raise DigestMismatch(
-                    f"The bytes from {reading.label} do not have the announced sha-256; "
-                    "nothing was stored"
-                )
+            check_announced(found, reading)
             progress.report("waiting")
             stages.enter(ANSWER)
-            sha256 = found["sha-256"].hex()
-            kept = Metadata(name, metadata.type, sha256, metadata.headers, metadata.user)
+            counted = digest_pairs(found)
+            kept = Metadata(name, metadata.type, counted, metadata.headers, metadata.user)
             entry = await draft.publish(whole, kept, Replace(allowed=replace))
         except Exists as error:
             raise name_is_taken(error) from None
@@ -294,7 +296,7 @@ class StoreTarget:
             await digests.aclose()
             await draft.discard()
         location = f"{self.display_name}{entry.key[len(self._prefix) :]}"
-        receipt = receipt_for(reading, size, sha256, location)
+        receipt = receipt_for(reading, size, counted, location)
         progress.report("done", receipt)
         return receipt
 

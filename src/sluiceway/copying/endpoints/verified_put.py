@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 from sluiceway.copying.contract import Reading
 from sluiceway.errors import DigestMismatch, SourceFailed
 from sluiceway.pipe.digests import Digests, Tap
+from sluiceway.pipe.hashes import digest_pairs
 from sluiceway.pipe.pump import close_stream, pump
 from sluiceway.pipe.receipt import Progress, Receipt, Stage
 from sluiceway.pipe.source import Buffer, Source
 from sluiceway.pipe.stages import DESTINATION
 from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.pipe.wrapped import TimedSource
+from sluiceway.stores.contract import Pairs
 
 if TYPE_CHECKING:
     from sluiceway.client.local.download_target import Sink
@@ -26,12 +28,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ProgressTap",
-    "differs",
+    "check_announced",
+    "digest_of_source",
     "is_small",
     "put_into_file",
     "put_small",
     "receipt_for",
-    "sha256_of",
 ]
 
 # Bytes of an object that is read whole before its file is made, written and published in one change
@@ -76,16 +78,18 @@ async def put_into_file(
     `set_attributes` is blocking and runs right before the file is published. Raises Exists,
     DigestMismatch, what the source raises, and what the file does.
     """
-    digests, stages = Digests(("sha-256",)), reading.stages
+    digests, stages = Digests(reading.to_count()), reading.stages
     try:
         await in_thread(lambda: sink.restart(None))
         source = TimedSource(reading.source, stages)
         size = await pump(source, sink, taps=progress.beside(digests), stages=stages)
         progress.report("checking")
         found = await digests.finish()
-        if differs(found, reading):
+        try:
+            check_announced(found, reading)
+        except DigestMismatch:
             await in_thread(sink.discard)
-            raise _mismatch(reading)
+            raise
         stages.enter(DESTINATION)
         await sink.finish_sync()
         if set_attributes is not None:
@@ -94,7 +98,7 @@ async def put_into_file(
     finally:
         await digests.aclose()
         await sink.finish_sync()
-    receipt = receipt_for(reading, size, found["sha-256"].hex(), sink.target)
+    receipt = receipt_for(reading, size, digest_pairs(found), sink.target)
     progress.report("done", receipt)
     return receipt
 
@@ -115,7 +119,8 @@ async def put_small(
 
     `new_part` and `set_attributes` are blocking.
     """
-    digests, stages, whole = Digests(("sha-256",)), reading.stages, _Gathered(reading.source.length)
+    digests, stages = Digests(reading.to_count()), reading.stages
+    whole = _Gathered(reading.source.length)
     try:
         source = TimedSource(reading.source, stages)
         size = await pump(source, whole, taps=progress.beside(digests), stages=stages)
@@ -123,8 +128,7 @@ async def put_small(
         found = await digests.finish()
     finally:
         await digests.aclose()
-    if differs(found, reading):
-        raise _mismatch(reading)
+    check_announced(found, reading)
 
     def store() -> str:
         part = new_part()
@@ -139,7 +143,7 @@ async def put_small(
             part.close()
 
     stages.enter(DESTINATION)
-    receipt = receipt_for(reading, size, found["sha-256"].hex(), await in_thread(store))
+    receipt = receipt_for(reading, size, digest_pairs(found), await in_thread(store))
     progress.report("done", receipt)
     return receipt
 
@@ -163,33 +167,30 @@ class _Gathered:
         return 0
 
 
-def _mismatch(reading: Reading) -> DigestMismatch:
-    return DigestMismatch(
-        f"The bytes of {reading.label} do not have the announced sha-256; nothing was kept"
-    )
-
-
-def receipt_for(reading: Reading, size: int, sha256: str | None, location: str) -> Receipt:
+def receipt_for(reading: Reading, size: int, digests: Pairs, location: str) -> Receipt:
     """The receipt of a finished object."""
     spent = reading.stages.spent()
     seconds = sum(spent.values())
-    return Receipt(size, sha256, location, source=reading.label, seconds=seconds, stages=spent)
+    return Receipt(size, digests, location, source=reading.label, seconds=seconds, stages=spent)
 
 
-def differs(found: Mapping[str, bytes], reading: Reading) -> bool:
-    """Whether a counted digest contradicts an announced one."""
-    return any(
-        one.algorithm in found and found[one.algorithm] != one.value for one in reading.announced
-    )
+def check_announced(found: Mapping[str, bytes], reading: Reading) -> None:
+    """Raises DigestMismatch where a counted digest contradicts an announced one."""
+    for one in reading.announced:
+        if one.algorithm in found and found[one.algorithm] != one.value:
+            raise DigestMismatch(
+                f"The bytes of {reading.label} do not have the announced {one.algorithm}; "
+                "nothing was kept"
+            )
 
 
-async def sha256_of(source: Source) -> str:
-    """The sha-256 of all its bytes, in hexadecimal. Raises what the source raises."""
-    digests, chunks = Digests(("sha-256",)), source.open()
+async def digest_of_source(source: Source, algorithm: str) -> str:
+    """The digest of all its bytes, in hexadecimal digits. Raises what the source raises."""
+    digests, chunks = Digests((algorithm,)), source.open()
     try:
         async for chunk in chunks:
             await digests.take(chunk)
-        return (await digests.finish())["sha-256"].hex()
+        return (await digests.finish())[algorithm].hex()
     finally:
         await close_stream(chunks)
         await digests.aclose()

@@ -21,9 +21,11 @@ from sluiceway.copying.options import CopyOptions
 from sluiceway.copying.servers import RemoteServer
 from sluiceway.errors import BadRequest, NotFound
 from sluiceway.pipe.budget import MINIMUM, Budget
-from sluiceway.stores.contract import Omitted, Store
+from sluiceway.pipe.hashes import CHOICES, is_digest
+from sluiceway.stores.contract import Omitted, Pairs, Store
 from sluiceway.stores.registry import open_place
 from sluiceway.wire.headers.http_dates import parse_http_date
+from sluiceway.wire.headers.object_digests import named_in_headers
 from sluiceway.wire.urls import below, is_place, is_url, join_url, redact_url
 
 __all__ = ["ListedFile", "ListedPage", "ListedSide", "open_listed"]
@@ -40,7 +42,7 @@ class ListedFile:
     modified: float | None = None  # seconds since the epoch
     etag: str = ""
     type: str = ""
-    sha256: str | None = None
+    digests: Pairs = ()
     is_folder: bool = False
 
 
@@ -96,7 +98,7 @@ class _PlaceSide:
                 entry.modified,
                 entry.etag,
                 entry.metadata.type if self._store.traits.lists_metadata else "",
-                entry.metadata.sha256,
+                entry.metadata.digests,
             )
             for entry in page.entries
         )
@@ -109,7 +111,7 @@ class _PlaceSide:
             return None
         metadata = entry.metadata
         return ListedFile(
-            entry.key, entry.size, entry.modified, entry.etag, metadata.type, metadata.sha256
+            entry.key, entry.size, entry.modified, entry.etag, metadata.type, metadata.digests
         )
 
     async def delete(self, key: str) -> None:
@@ -155,6 +157,7 @@ class _ServerSide:
             modified,
             head.headers.get("etag", "").strip('"'),
             head.headers.get("content-type", ""),
+            named_in_headers(head.headers),
         )
 
     async def delete(self, key: str) -> None:
@@ -167,12 +170,15 @@ class _ServerSide:
 
 
 def _listed_file(entry: Mapping[str, object]) -> ListedFile:
-    size, modified, sha256 = entry.get("size"), entry.get("modified"), entry.get("sha-256")
+    size, modified = entry.get("size"), entry.get("modified")
+    digests = tuple(
+        (name, str(entry[name])) for name in sorted(CHOICES) if is_digest(name, entry.get(name))
+    )
     return ListedFile(
         str(entry.get("key") or ""),
         size if isinstance(size, int) else None,
         iso_seconds(modified),
         str(entry.get("etag") or ""),
         str(entry.get("type") or ""),
-        sha256 if isinstance(sha256, str) else None,
+        digests,
     )

@@ -42,7 +42,7 @@ EXPOSED_HEADERS = (
     "Retry-After, Server-Timing, Upload-Complete, Upload-Draft-Interop-Version, Upload-Id, "
     "Upload-Length, Upload-Limit, Upload-Metadata, Upload-Offset, Via, Want-Content-Digest, "
     "Want-Repr-Digest, WWW-Authenticate, Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, "
-    "Tus-Checksum-Algorithm, Upload-Expires"
+    "Tus-Checksum-Algorithm, Upload-Expires, X-Checksum-Blake3, X-Checksum-Crc64nvme"
 )
 # Chromium caches a preflight for two hours at most; a change of the settings must work sooner.
 PREFLIGHT_SECONDS = 600

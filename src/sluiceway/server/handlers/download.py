@@ -28,9 +28,9 @@ from sluiceway.wire.headers.conditions import (
     http_date,
     if_range_holds,
 )
-from sluiceway.wire.headers.digests import format_digest
 from sluiceway.wire.headers.disposition import format_disposition
 from sluiceway.wire.headers.media_types import INLINE_TYPES, OCTET_STREAM, essence, shown_type
+from sluiceway.wire.headers.object_digests import digest_headers
 from sluiceway.wire.headers.ranges import (
     ByteRange,
     byteranges_head,
@@ -155,9 +155,7 @@ def object_headers(entry: Entry, viewed: bool = False) -> dict[str, str]:
         "cache-control": "no-cache",
     }
     headers |= _stored_headers(entry, shown)
-    if metadata.sha256:
-        headers["repr-digest"] = format_digest("sha-256", bytes.fromhex(metadata.sha256))
-    return headers
+    return headers | digest_headers(metadata.digests)
 
 
 def _stored_headers(entry: Entry, shown: str) -> dict[str, str]:

@@ -38,6 +38,7 @@ from sluiceway.uploads.service import UploadService
 from sluiceway.uploads.session import UploadSession, check_digests
 from sluiceway.wire.forms.decoder import FormLimits
 from sluiceway.wire.headers.media_types import essence, kept_type
+from sluiceway.wire.headers.object_digests import wanted_digest
 from sluiceway.wire.names import clean_folders, clean_name
 
 __all__ = ["is_form", "post_form", "put_form"]
@@ -188,6 +189,7 @@ class _FormUpload:
             key="" if target is None else target.key,
             filename=name,
             type=kept_type(part.type, name),
+            wanted=wanted_digest(self._request.headers),
             method=self._request.method,
             field=part.name,
             fields=self.fields,

@@ -43,8 +43,9 @@ from sluiceway.server.streaming import on_client_leaving
 from sluiceway.stores.contract import UploadRequest
 from sluiceway.uploads.service import UploadService
 from sluiceway.uploads.session import check_digests
-from sluiceway.wire.headers.digests import WANTED, parse_digests
+from sluiceway.wire.headers.digests import WANTED
 from sluiceway.wire.headers.media_types import kept_type
+from sluiceway.wire.headers.object_digests import announced_digests, wanted_digest
 from sluiceway.wire.headers.parameters import TOKEN
 from sluiceway.wire.names import clean_name
 from sluiceway.wire.urls import redact_url
@@ -213,7 +214,8 @@ def _upload_request(request: Request, wanted: ImportRequest, head: Head) -> Uplo
     return UploadRequest(
         filename=name,
         type=kept_type(wanted.type or head.headers.get("content-type", ""), name),
-        expected=_announced_digests(head),
+        expected={one.algorithm: one.value for one in announced_digests(head.headers)},
+        wanted=wanted_digest(request.headers),
         method="POST",
         values=query_values(request),
     )
@@ -227,14 +229,3 @@ def _file_length(head: Head) -> int | None:
             "file as it is; nothing was stored"
         )
     return body_length(head)
-
-
-def _announced_digests(head: Head) -> dict[str, bytes]:
-    """The digests that the remote server sent. An unreadable header is ignored (RFC 9530 2)."""
-    try:
-        return {
-            promise.algorithm: promise.value
-            for promise in parse_digests(None, head.headers.get("repr-digest"))
-        }
-    except BadRequest:
-        return {}

@@ -23,6 +23,7 @@ from sluiceway.server.responses import upload_response
 from sluiceway.stores.contract import Replace, UploadRequest
 from sluiceway.uploads.service import UploadService
 from sluiceway.wire.headers.media_types import MOST_TYPE, essence, kept_type
+from sluiceway.wire.headers.object_digests import wanted_digest
 from sluiceway.wire.names import clean_folders, clean_name
 
 __all__ = ["post_raw", "put_object"]
@@ -74,6 +75,7 @@ def _upload_request(
         filename=filename,
         type=kept_type(content_type, filename),
         expected=expected,
+        wanted=wanted_digest(request.headers),
         method=request.method,
         values=query_values(request),
         replace=replace,

@@ -320,7 +320,8 @@ answer.raise_for_status()`;
 for (const [id, words] of [["line-curl", curl], ["line-python", python]]) {
   part(body, `#${id}`).textContent = words;
   const button = part(body, `[data-copy=${id}]`);
-  copyButton(button, () => words, button.getAttribute("aria-label") ?? "");
+  const label = button.getAttribute("aria-label") ?? "";
+  copyButton(button, () => words, () => label);
 }
 
 // Shown now that its texts are there and it takes files.

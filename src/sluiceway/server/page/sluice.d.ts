@@ -7,7 +7,11 @@ export interface SluiceEntry {
   filename: string;
   /** Bytes. */
   size: number;
+  /** Hexadecimal digits, as all digests. Those that the server counted are there. */
   "sha-256"?: string | null;
+  "sha-512"?: string;
+  blake3?: string;
+  crc64nvme?: string;
   url: string | null;
   /** RFC 3339. */
   modified?: string;

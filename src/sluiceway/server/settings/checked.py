@@ -13,7 +13,7 @@ from typing import Any, Self
 from sluiceway.client.http.address_guard import AddressGuard
 from sluiceway.errors import BadRequest
 from sluiceway.pipe.budget import MINIMUM, RESERVABLE_PART
-from sluiceway.pipe.hashes import CHOICES
+from sluiceway.pipe.digest_choice import DigestChoice
 from sluiceway.server.page.branding import Branding
 from sluiceway.server.settings.arguments import DestinationArguments, Places, SettingArguments
 from sluiceway.server.settings.guarded import (
@@ -185,15 +185,12 @@ class Settings(SettingList):
         )
 
     @property
-    def digests(self) -> tuple[str, ...]:
-        """The names of the digests to compute."""
-        names = tuple(name.strip() for name in self.digest.split(",") if name.strip())
-        if names == ("none",):
-            return ()
-        unknown = [name for name in names if name not in CHOICES]
-        if unknown or not names:
-            raise BadSetting(f"--digest must be {', '.join(CHOICES)} or none, not {self.digest!r}")
-        return names
+    def digests(self) -> DigestChoice:
+        """The digests to count."""
+        try:
+            return DigestChoice.parse(self.digest)
+        except BadRequest as error:
+            raise BadSetting(error.detail) from None
 
 
 def _bytes(text: str | int, what: str) -> int:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from sluiceway.pipe.digest_choice import DIGEST_HELP
+from sluiceway.pipe.hashes import SHA256
 from sluiceway.server.page.branding import DEFAULT_TITLE
 from sluiceway.uploads.keys import DEFAULT_TEMPLATE
 from sluiceway.wire.forms.decoder import FormLimits
@@ -92,11 +94,7 @@ class SettingList:
         "is chosen; without this option {path} keeps the folders.",
         False,
     )
-    digest: str = _setting(
-        "Digests to compute of every file: sha-256, sha-512, blake3 or crc64nvme, several with "
-        "commas, or none.",
-        "sha-256",
-    )
+    digest: str = _setting(f"Digests to count of every file: {DIGEST_HELP}", SHA256)
     workers: int = _setting("Number of server processes; one core moves more than 1 GB/s.", 1)
     shutdown_timeout: float = _setting(
         "Seconds that running uploads may take to finish after SIGTERM.", 30.0

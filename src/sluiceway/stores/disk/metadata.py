@@ -21,6 +21,8 @@ from sluiceway.stores.metadata_json import metadata_from_json, metadata_to_json
 __all__ = ["drop_note", "entry_of", "read_entry", "sidecar", "write_note"]
 
 ATTRIBUTE = "user.sluiceway"
+# Algorithms by which no two contents have the same digest: a checksum can be made to fit.
+_STRONG = ("sha-256", "sha-512", "blake3")
 SIDECARS = [PRIVATE, "about"]
 # Bytes. ext4 keeps about 4 KiB of attributes in a block; a larger note goes into a sidecar. Names
 # have at most 255 bytes, and types are cut.
@@ -95,9 +97,11 @@ def read_entry(tree: Tree, fd: int, status: os.stat_result, key: str) -> Entry:
 
 def entry_of(metadata: Metadata, status: os.stat_result, key: str) -> Entry:
     """The entry of a file with this metadata."""
-    if metadata.sha256:
+    digests = dict(metadata.digests)
+    strong = next((digests[name] for name in _STRONG if name in digests), None)
+    if strong is not None:
         # the same bytes have the same tag, also after a move to another machine
-        etag = metadata.sha256[:32]
+        etag = strong[:32]
     else:
         etag = f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}"
     return Entry(

@@ -221,6 +221,7 @@ def _traits(front: Destination, required: list[Destination]) -> Traits:
         compare_and_swap=all(each.compare_and_swap for each in traits),
         lists_metadata=front.store.traits.lists_metadata,
         renames=all(each.renames for each in traits),
+        counts=tuple(dict.fromkeys(name for each in traits for name in each.counts)),
     )
 
 

@@ -21,7 +21,7 @@ from sluiceway.errors import BadName, NotFound, SluiceError, StoreFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import Buffer
 from sluiceway.pipe.worker_thread import in_thread
-from sluiceway.stores.contract import FOLDER_MARKER, Draft, Entry, Metadata, Omitted, Replace
+from sluiceway.stores.contract import FOLDER_MARKER, Draft, Entry, Metadata, Omitted, Pairs, Replace
 from sluiceway.stores.locks import KeyLocks
 from sluiceway.stores.objects.errors import map_error
 from sluiceway.stores.objects.metadata import (
@@ -165,10 +165,10 @@ class Bucket(ABC):
             raise BadName(f"{readable_name(key)!r} cannot be a key of {self.display_name}: {why}")
 
     async def look(self, key: str) -> tuple[Entry, str]:
-        """As `head`, with the sha-256 of its note. Raises NotFound for a key of our own."""
+        """As `head`, with the digests of its note. Raises NotFound for a key of our own."""
         self.refuse_own(key)
         entry, draft = await self.head(key)
-        return await self.with_noted_sha256(entry, draft), draft
+        return await self.with_noted_digests(entry, draft), draft
 
     def refuse_own(self, key: str) -> None:
         """Raises NotFound for the key of a draft or a note."""
@@ -209,22 +209,23 @@ class Bucket(ABC):
         except SluiceError as error:
             log.warning("A draft's bytes stay in the bucket until they are swept: %s", error.detail)
 
-    async def write_note(self, key: str, draft: str, sha256: str) -> str:
-        """Write down the sha-256 of an object sent in parts. Returns the note's key."""
+    async def write_note(self, key: str, draft: str, digests: Pairs) -> str:
+        """Write down the digests of an object sent in parts. Returns the note's key."""
         note = note_key(key, draft)
         described = Metadata(filename="", type="application/json")
-        await self.put(note, format_note(key, sha256), described, draft, REPLACE_ANY)
+        await self.put(note, format_note(key, digests), described, draft, REPLACE_ANY)
         return note
 
-    async def with_noted_sha256(self, entry: Entry, draft: str) -> Entry:
-        """The entry with the sha-256 of its note, where it was sent in parts."""
+    async def with_noted_digests(self, entry: Entry, draft: str) -> Entry:
+        """The entry with the digests of its note, where it was sent in parts."""
         if not draft or entry.metadata.sha256 is not None or not _may_be_in_parts(entry.etag):
             return entry
-        key, sha256 = await self._read_note(note_key(entry.key, draft))
-        if key != entry.key or not sha256:
+        key, noted = await self._read_note(note_key(entry.key, draft))
+        if key != entry.key or not noted:
             return entry
+        digests = tuple(sorted({**dict(noted), **dict(entry.metadata.digests)}.items()))
         return dataclasses.replace(
-            entry, metadata=dataclasses.replace(entry.metadata, sha256=sha256)
+            entry, metadata=dataclasses.replace(entry.metadata, digests=digests)
         )
 
     async def delete_note(self, entry: Entry, draft: str) -> None:
@@ -237,11 +238,11 @@ class Bucket(ABC):
             return False
         return await self.is_draft((await self._read_note(own))[0], own.rpartition("/")[2])
 
-    async def _read_note(self, note: str) -> tuple[str, str]:
+    async def _read_note(self, note: str) -> tuple[str, Pairs]:
         try:
             response = await self.get(note)
         except NotFound:
-            return "", ""
+            return "", ()
         try:
             return parse_note((await self.run(next, response.blocks, b""))[:MOST_NOTE])
         finally:

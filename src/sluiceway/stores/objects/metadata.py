@@ -1,8 +1,8 @@
 """What is known of an object in a bucket: its own metadata, and for one sent in parts a small note.
 
-S3 takes metadata before the first part, when the sha-256 is not known yet. Such an object carries
-the id of its draft, and `.sluiceway/sha256/ID` beside it the digest. Text and values only; knows no
-library.
+S3 takes metadata before the first part, when no digest is known yet. Such an object carries the id
+of its draft, and `.sluiceway/digests/ID` beside it the digests that S3 does not keep itself. Text
+and values only; knows no library.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import re
 from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
-from sluiceway.stores.contract import METADATA_HEADERS, Metadata, UploadRequest
+from sluiceway.pipe.hashes import CHOICES, SHA256, is_digest
+from sluiceway.stores.contract import METADATA_HEADERS, Metadata, Pairs, UploadRequest
 
 __all__ = [
     "DRAFTS",
@@ -31,15 +32,15 @@ __all__ = [
 OWN_FOLDER = ".sluiceway/"  # keys below it in a place are never listed as objects
 DRAFTS = f"{OWN_FOLDER}drafts/"
 # Below the object's own folder, so that it is found from any root the place is opened with.
-NOTES = f"{OWN_FOLDER}sha256/"
-MOST_NOTE = 8 << 10  # bytes of a note that are read: a key of 1,024 bytes and a digest need less
+NOTES = f"{OWN_FOLDER}digests/"
+MOST_NOTE = 8 << 10  # bytes of a note that are read: a key of 1,024 bytes and the digests need less
 
-OUR_NAMES = ("draft", "filename", "sha256")  # of metadata
+DIGEST_NAMES = {name.replace("-", ""): name for name in CHOICES}  # in metadata -> algorithm
+OUR_NAMES = ("draft", "filename", *DIGEST_NAMES)  # of metadata
 # Stands before a user's name that is one of ours. No _ or -: some servers change them.
 ESCAPE = "their0"
 
-_OWN = re.compile(r"(?:^|/)\.sluiceway/(?:drafts|sha256)/[^/]*$")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_OWN = re.compile(r"(?:^|/)\.sluiceway/(?:drafts|digests)/[^/]*$")
 # Characters of a name that stay, besides letters, digits and "_.-". Header values are ASCII, and
 # have 2 KiB together.
 _PLAIN = "!$&'()+,;=@~"
@@ -55,7 +56,7 @@ def stored_metadata(draft: str, metadata: Described) -> dict[str, str]:
     ours = {
         "draft": draft,
         "filename": quote(metadata.filename, safe=_PLAIN),
-        "sha256": metadata.sha256 or "",
+        **{name.replace("-", ""): digits for name, digits in metadata.digests},
     }
     theirs = {
         (ESCAPE + name if name in OUR_NAMES or name.startswith(ESCAPE) else name): value
@@ -69,11 +70,16 @@ def metadata_from(headers: Mapping[str, str], stored: Mapping[str, str]) -> Meta
 
     Of an object that another program put there, all metadata is its user's.
     """
-    sha256, ours = stored.get("sha256", ""), OUR_NAMES if draft_of(stored) else ()
+    ours = OUR_NAMES if draft_of(stored) else ()
+    digests = [
+        (name, stored[short])
+        for short, name in DIGEST_NAMES.items()
+        if (short in ours or name == SHA256) and is_digest(name, stored.get(short))
+    ]
     return Metadata(
         filename=unquote(stored.get("filename", "")),
         type=headers.get("content-type", "application/octet-stream"),
-        sha256=sha256 if _SHA256.fullmatch(sha256) else None,
+        digests=tuple(sorted(digests)),
         headers=tuple((name, headers[name]) for name in METADATA_HEADERS if headers.get(name)),
         user=tuple(
             sorted(
@@ -101,15 +107,15 @@ def is_own(key: str) -> bool:
     return _OWN.search(key) is not None
 
 
-def format_note(key: str, sha256: str) -> bytes:
-    return json.dumps({"key": key, "sha256": sha256}).encode()
+def format_note(key: str, digests: Pairs) -> bytes:
+    return json.dumps({"key": key, "digests": dict(digests)}).encode()
 
 
-def parse_note(data: bytes) -> tuple[str, str]:
-    """The key of the object and its sha-256; "" for both where it is no note."""
+def parse_note(data: bytes) -> tuple[str, Pairs]:
+    """The key of the object and its digests; "" and () where it is no note."""
     try:
         note = json.loads(data)
-        key, sha256 = str(note["key"]), str(note["sha256"])
+        key, digests = str(note["key"]), dict(note["digests"])
     except (ValueError, KeyError, TypeError, RecursionError):
-        return "", ""
-    return key, sha256 if _SHA256.fullmatch(sha256) else ""
+        return "", ()
+    return key, tuple(sorted(pair for pair in digests.items() if is_digest(*pair)))

@@ -13,12 +13,14 @@ import time
 import uuid
 from typing import TYPE_CHECKING
 
-from sluiceway.errors import SluiceError, StoreFailed
+from sluiceway.errors import DigestMismatch, SluiceError, StoreFailed
 from sluiceway.pipe.budget import Claim
 from sluiceway.pipe.cancellation import finish_then_cancel, shield_until_done
+from sluiceway.pipe.hashes import CRC64NVME
 from sluiceway.pipe.source import Buffer
-from sluiceway.stores.contract import Entry, Metadata, Replace, UploadRequest
+from sluiceway.stores.contract import Entry, Metadata, Pairs, Replace, UploadRequest
 from sluiceway.stores.objects.bucket import REPLACE_ANY
+from sluiceway.stores.objects.full_checksum import SentPart, combined
 from sluiceway.stores.objects.metadata import DRAFTS, Described
 from sluiceway.stores.objects.part_sizes import default_part_size, part_size
 
@@ -57,7 +59,7 @@ class PartsDraft:
         self._filled = 0  # its bytes so far
         self._part_began = -FAST_PART
         self._sizes: list[int] = []  # of the parts in flight and stored
-        self._tags: dict[int, str] = {}  # of the stored parts, by number
+        self._parts: dict[int, SentPart] = {}  # the stored ones, by number
         self._in_flight: set[asyncio.Task[None]] = set()
         self._failure: SluiceError | None = None
         self._note = ""  # its key
@@ -73,7 +75,7 @@ class PartsDraft:
         """Bytes of the stored parts without a gap."""
         total = 0
         for number, size in enumerate(self._sizes, 1):
-            if number not in self._tags:
+            if number not in self._parts:
                 break
             total += size
         return total
@@ -159,13 +161,15 @@ class PartsDraft:
             del self._body[self._filled :]  # kept: a refused draft may be published in another way
             await bucket.put(key, self._body, metadata, self._id, replace)
             return
-        tags = await self._finish_parts()
+        parts = await self._finish_parts()
+        kept = _kept(parts, metadata)
         in_place = key == self._key and _sent_first(self._request) == _sent_first(metadata)
         if in_place:
-            if metadata.sha256 is not None and metadata.sha256 != self._request.sha256:
-                self._note = await bucket.write_note(key, self._id, metadata.sha256)
+            noted = {*metadata.digests} - {*self._request.digests} - {*kept}
+            if noted:
+                self._note = await bucket.write_note(key, self._id, tuple(sorted(noted)))
             if not self._staged:
-                await bucket.complete(key, self._upload, tags, self._id, replace)
+                await bucket.complete(key, self._upload, parts, self._id, replace)
         else:
             if self._key == self._request.key and not self._request.key_may_change:
                 # the source of a copy must not be visible
@@ -173,12 +177,12 @@ class PartsDraft:
                     f"This draft was begun as {self._request.key!r}, {self._request.type}; "
                     f"it cannot become {key!r}, {metadata.type}"
                 )
-            await self._stage(tags)
+            await self._stage(parts)
             await bucket.copy(self._key, key, self._written, metadata, self._id, replace)
             await bucket.delete_quietly(self._key)
         self._upload = None
 
-    async def _stage(self, tags: list[str]) -> None:
+    async def _stage(self, parts: list[SentPart]) -> None:
         """Make an object of the parts, which then can be read and copied.
 
         Under an expected key it is visible: only what is new there, and only until it is published
@@ -187,17 +191,17 @@ class PartsDraft:
         if not self._staged:
             hidden = self._key != self._request.key
             replace = REPLACE_ANY if hidden else Replace()
-            await self._bucket.complete(self._key, self._upload or "", tags, self._id, replace)
+            await self._bucket.complete(self._key, self._upload or "", parts, self._id, replace)
             self._staged = True
 
-    async def _finish_parts(self) -> list[str]:
-        """Wait until S3 has all parts. Returns their tags."""
+    async def _finish_parts(self) -> list[SentPart]:
+        """Wait until S3 has all parts. Returns them in order."""
         if self._filled:
             await self._submit_part()
         while self._in_flight:
             await self._wait_for_part()
         self._check()
-        return [self._tags[number] for number in range(1, len(self._sizes) + 1)]
+        return [self._parts[number] for number in range(1, len(self._sizes) + 1)]
 
     async def _clear(self) -> None:
         if self._upload is not None and not self._staged:
@@ -257,7 +261,7 @@ class PartsDraft:
     async def _send(self, number: int, body: bytearray, memory: int) -> None:
         try:
             upload = self._upload or ""
-            self._tags[number] = await self._bucket.send_part(self._key, upload, number, body)
+            self._parts[number] = await self._bucket.send_part(self._key, upload, number, body)
         except SluiceError as error:
             self._failure = self._failure or error
         finally:
@@ -281,6 +285,19 @@ class PartsDraft:
             raise StoreFailed("This draft has ended already")
         if self._failure is not None:
             raise self._failure
+
+
+def _kept(parts: list[SentPart], metadata: Metadata) -> Pairs:
+    """The digest that S3 keeps itself. Raises DigestMismatch where the parts have another one."""
+    value = combined(parts) if parts[0].crc64nvme is not None else None
+    if value is None:
+        return ()
+    if dict(metadata.digests).get(CRC64NVME, value.hex()) != value.hex():
+        raise DigestMismatch(
+            "The bytes that were sent to the bucket are not those that arrived; nothing was "
+            "stored. Send it again"
+        )
+    return ((CRC64NVME, value.hex()),)
 
 
 def _sent_first(metadata: Described) -> tuple[object, ...]:

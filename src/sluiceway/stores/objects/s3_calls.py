@@ -1,8 +1,8 @@
 """Requests to an S3 server by boto3, in threads. boto3 retries them; errors are mapped to ours.
 
 A server that knows no checksums, or no conditions, answers 501. The request is then made once more
-without, and remembered. Checksums are dropped first: they are an addition, while a condition is
-what was asked for.
+without, and remembered. Checksums are dropped first, CRC64NVME before others: they are an addition,
+while a condition is what was asked for.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from sluiceway.errors import PreconditionFailed, SluiceError
+from sluiceway.pipe.hashes import CRC64NVME, is_available
 from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.objects.errors import map_error
 
@@ -37,6 +38,10 @@ WRITES = frozenset(
         "complete_multipart_upload",
     ]
 )
+# Members of a request that only servers of 2025 and later know.
+CRC64NVME_MEMBERS = frozenset(["ChecksumCRC64NVME", "ChecksumAlgorithm", "ChecksumType"])
+# The bytes that arrived have another checksum: the server knows it.
+DAMAGED = frozenset(["BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch"])
 CHANGES = WRITES | {"delete_object"}
 CHECKSUM_HEADERS = ("x-amz-checksum", "x-amz-sdk-checksum", "x-amz-trailer")  # their beginnings
 
@@ -67,6 +72,8 @@ class S3Calls:
         self.root: str = root
         self.display_name: str = display_name
         self.sends_checksums: bool = True  # of our own
+        self.sends_crc64nvme: bool = is_available(CRC64NVME)
+        self._confirmed = False  # the server keeps CRC64NVME
         self._plain = plain
         self._clients = [client]
         self._writers = ThreadPoolExecutor(WRITERS, "sluiceway-s3")
@@ -80,6 +87,8 @@ class S3Calls:
         """
         if name in CHANGES and self._unknown_conditions.intersection(params):
             raise ConditionUnknown("conditions are not known here")
+        if name in WRITES and not CRC64NVME_MEMBERS.isdisjoint(params):
+            return await self._with_crc64nvme(name, key, params)
         try:
             return await self._once(self.client, name, key, params)
         except ClientError as error:
@@ -93,6 +102,38 @@ class S3Calls:
             pool.shutdown(wait=False, cancel_futures=True)
         for client in self._clients:
             client.close()
+
+    async def _with_crc64nvme(self, name: str, key: str | None, params: dict[str, Any]) -> Any:
+        """Servers answer differently to a checksum that they do not know: without it is tried."""
+        plain = {member: params[member] for member in params if member not in CRC64NVME_MEMBERS}
+        if not self.sends_crc64nvme:
+            return await self.call(name, key, **plain)
+        try:
+            return await self._once(self.client, name, key, params)
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code")
+            if _status(error) not in (400, 501) or code in DAMAGED:
+                raise self._map_error(error, name, key, params) from error
+        response = await self.call(name, key, **plain)
+        self.crc64nvme_is_unknown()
+        return response
+
+    def crc64nvme_is_kept(self) -> None:
+        """The server confirmed one: over TLS boto3 need not sign a sha-256 of each part then."""
+        if not self._confirmed:
+            self._confirmed = True
+            for operation in ("PutObject", "UploadPart"):
+                self.client.meta.events.register(f"before-sign.s3.{operation}", _leave_unsigned)
+
+    def crc64nvme_is_unknown(self) -> None:
+        """Remember that the server does not know it, or takes it and does not keep it."""
+        if self.sends_crc64nvme:
+            self.sends_crc64nvme = False
+            log.warning(
+                "%s does not keep CRC64NVME checksums; they are left out from now on, and digests "
+                "of objects sent in parts are in notes beside them",
+                self.display_name,
+            )
 
     async def _without_checksums(self, name: str, key: str | None, params: dict[str, Any]) -> Any:
         """Make the request once more.
@@ -141,6 +182,17 @@ class S3Calls:
         if asked and _status(error) == 409:  # AWS: another write of the key was under way and won
             return PreconditionFailed(f"{key!r} was written by another client at the same time")
         return map_error(error, self.display_name)
+
+
+def _leave_unsigned(request: Any, **_: object) -> None:
+    """Tell boto3 of a checksum that was counted here: over TLS it then signs no sha-256 besides.
+
+    It does so by itself for the checksums that it counts. An event handler of boto3.
+    """
+    for name in request.headers:
+        if name.lower().startswith("x-amz-checksum-"):
+            checksum = request.context.setdefault("checksum", {})
+            checksum["request_algorithm"] = {"in": "header", "name": name}
 
 
 def _refuses_checksums(error: ClientError) -> bool:

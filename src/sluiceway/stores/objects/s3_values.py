@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from sluiceway.stores.contract import Entry, Replace
+from sluiceway.stores.objects.full_checksum import kept_digests
 from sluiceway.stores.objects.metadata import (
     Described,
     draft_of,
@@ -46,6 +48,8 @@ def entry_from(key: str, response: Mapping[str, Any]) -> tuple[Entry, str]:
     headers["content-type"] = str(response.get("ContentType", "") or "application/octet-stream")
     stored = {name.lower(): str(value) for name, value in response.get("Metadata", {}).items()}
     metadata = metadata_from(headers, stored)
+    digests = {**dict(metadata.digests), **kept_digests(response)}
+    metadata = replace(metadata, digests=tuple(sorted(digests.items())))
     entry = Entry(key, _size(response), etag_of(response), modified_of(response), metadata)
     return entry, draft_of(stored)
 

@@ -17,7 +17,7 @@ from sluiceway.errors import Cancelled, Exists, PreconditionFailed, SluiceError,
 from sluiceway.pipe.budget import Claim
 from sluiceway.pipe.cancellation import shield_until_done
 from sluiceway.pipe.source import Buffer
-from sluiceway.stores.contract import Entry, Metadata, Replace, UploadRequest
+from sluiceway.stores.contract import Entry, Metadata, Pairs, Replace, UploadRequest
 from sluiceway.stores.objects.metadata import DRAFTS
 from sluiceway.stores.objects.part_sizes import default_part_size, part_size
 
@@ -135,7 +135,7 @@ class StagedDraft:
                 if self._writing is None:
                     await bucket.put(key, b"".join(self._held), metadata, self._id, replace)
                 else:
-                    await self._finish_parts(self._writing, key, metadata.sha256)
+                    await self._finish_parts(self._writing, key, metadata.digests)
                     await bucket.copy(self._staged_key, key, overwrite=replace.allowed)
             except SluiceError as error:
                 # Where it was made, only the response was lost.
@@ -148,15 +148,13 @@ class StagedDraft:
         if self._staged:
             await bucket.delete_quietly(self._staged_key)
 
-    async def _finish_parts(
-        self, writing: asyncio.Task[None], key: str, sha256: str | None
-    ) -> None:
-        """Store everything at the draft's key, and the sha-256 in a note beside the object."""
+    async def _finish_parts(self, writing: asyncio.Task[None], key: str, digests: Pairs) -> None:
+        """Store everything at the draft's key, and the digests in a note beside the object."""
         await self._feed(None)
         await writing
         self._staged = True
-        if sha256 is not None and sha256 != self._request.sha256:
-            self._note = await self._bucket.write_note(key, self._id, sha256)
+        if digests != self._request.digests:
+            self._note = await self._bucket.write_note(key, self._id, digests)
 
     async def _write_parts(self) -> None:
         await self._bucket.put_in_parts(

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from sluiceway.errors import NotFound, PreconditionFailed, Unavailable
 from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.hashes import CRC64NVME
 from sluiceway.stores.background_sweep import BackgroundSweep
 from sluiceway.stores.contract import (
     FOLDER_MARKER,
@@ -62,6 +63,7 @@ class ObjectStore:
             lists_metadata=False,
             readable_drafts=self.bucket.kind == "s3",
             key_first=self.bucket.kind == "s3",
+            counts=(CRC64NVME,) if self.bucket.kind == "s3" else (),
         )
         # In the background no listing is made, which could be long.
         self._sweep = BackgroundSweep(lambda: self.bucket.abort_unfinished(LEASE))
@@ -89,7 +91,7 @@ class ObjectStore:
         self.bucket.refuse_own(key)
         response = await self.bucket.get(key)
         try:
-            entry = await self.bucket.with_noted_sha256(response.entry, response.draft)
+            entry = await self.bucket.with_noted_digests(response.entry, response.draft)
         except BaseException:
             response.close()
             raise

@@ -13,6 +13,7 @@ from sluiceway.client.http.exchange import Head
 from sluiceway.errors import BadRequest
 from sluiceway.stores.contract import Reply
 from sluiceway.stores.relay.addresses import HiddenAddresses
+from sluiceway.wire.headers.object_digests import DIGEST_HEADERS
 from sluiceway.wire.urls import located
 
 __all__ = ["NEVER", "passable"]
@@ -35,9 +36,9 @@ DESCRIBING = [
     "expires",
     "last-modified",
     "location",
-    "repr-digest",
     "retry-after",
     "sunset",
+    *DIGEST_HEADERS,
 ]
 # By these people find a request in logs, and learn how many more they may send.
 OF_THE_REQUEST = [

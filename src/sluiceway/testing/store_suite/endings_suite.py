@@ -17,9 +17,9 @@ from sluiceway.testing.store_suite.hooks import (
     MIB,
     Hooks,
     begin,
+    digests_of,
     pattern,
     read,
-    sha256_of,
     store_bytes,
     write,
 )
@@ -146,7 +146,7 @@ class EndingsSuite(Hooks):
             store,
             "again/é.bin",
             pattern(70_000),
-            Metadata("é.bin", "image/png", sha256_of(pattern(70_000))),
+            Metadata("é.bin", "image/png", digests_of(pattern(70_000))),
         )
         await store.aclose()
         again = await self.make_store(tmp_path)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import hashlib
 import itertools
 import os
 import random
@@ -20,11 +19,13 @@ import pytest
 
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.budget import BLOCK, DEPTH
+from sluiceway.pipe.hashes import CHOICES, digest_of, digest_pairs, is_available
 from sluiceway.stores.contract import (
     Draft,
     Entry,
     Maintained,
     Metadata,
+    Pairs,
     Replace,
     Store,
     UploadRequest,
@@ -35,12 +36,12 @@ __all__ = [
     "MIB",
     "Hooks",
     "begin",
+    "digests_of",
     "fresh",
     "listed",
     "pattern",
     "publish",
     "read",
-    "sha256_of",
     "store_bytes",
     "write",
 ]
@@ -164,9 +165,10 @@ async def publish(draft: Draft, key: str, replace: Replace = Replace()) -> Entry
         return error
 
 
-def sha256_of(data: bytes) -> str:
-    """Return it as `Metadata` has it: stores may check it."""
-    return hashlib.sha256(data).hexdigest()
+def digests_of(data: bytes) -> Pairs:
+    """Return them as `Metadata` has them, by every algorithm of this machine: stores may check
+    them."""
+    return digest_pairs({name: digest_of(name, data) for name in filter(is_available, CHOICES)})
 
 
 async def read(store: Store, key: str, start: int = 0, stop: int | None = None) -> bytes:

@@ -17,12 +17,12 @@ from sluiceway.testing.store_suite.hooks import (
     LONG,
     Hooks,
     begin,
+    digests_of,
     fresh,
     listed,
     pattern,
     publish,
     read,
-    sha256_of,
     store_bytes,
     write,
 )
@@ -99,7 +99,7 @@ class KeysSuite(Hooks):
     async def test_a_taken_key_keeps_its_object(self, store: Store, there: Store) -> None:
         """Create-only raises Exists; neither bytes nor metadata change."""
         first = await store_bytes(
-            store, "taken", b"first", Metadata("first.txt", "text/plain", sha256_of(b"first"))
+            store, "taken", b"first", Metadata("first.txt", "text/plain", digests_of(b"first"))
         )
         with pytest.raises((Exists, Refused)) as refused:
             await store_bytes(store, "taken", b"second and longer", Metadata("second.bin"))
@@ -118,11 +118,11 @@ class KeysSuite(Hooks):
             store,
             "r",
             pattern(200_000),
-            Metadata("a", "text/plain", sha256_of(pattern(200_000))),
+            Metadata("a", "text/plain", digests_of(pattern(200_000))),
             allowed,
         )
         second = await store_bytes(
-            store, "r", b"new", Metadata("b", "image/png", sha256_of(b"new")), allowed
+            store, "r", b"new", Metadata("b", "image/png", digests_of(b"new")), allowed
         )
 
         assert await read(there, "r") == b"new"
@@ -286,7 +286,7 @@ class KeysSuite(Hooks):
         """Headers and user metadata of an object that is sent in parts, where the store does
         that."""
         data = pattern(2 * self.part + 70_000)
-        metadata = Metadata("page.html", "text/html", sha256_of(data), KNOWN_HEADERS, KNOWN_USER)
+        metadata = Metadata("page.html", "text/html", digests_of(data), KNOWN_HEADERS, KNOWN_USER)
         upload_request = UploadRequest(
             "known", metadata.filename, metadata.type, headers=metadata.headers, user=metadata.user
         )
@@ -301,10 +301,12 @@ class KeysSuite(Hooks):
         "metadata",
         [
             Metadata(filename=""),
-            Metadata("naïve café – 日本語 🦆.txt", "text/plain", sha256_of(pattern(5000))),
-            Metadata("%20'\"\\;,=\t", "application/vnd.oasis.opendocument.text", None),
-            Metadata("n" * 200, "image/png", sha256_of(pattern(5000))),
-            Metadata("page.html", "text/html", sha256_of(pattern(5000)), KNOWN_HEADERS, KNOWN_USER),
+            Metadata("naïve café – 日本語 🦆.txt", "text/plain", digests_of(pattern(5000))),
+            Metadata("%20'\"\\;,=\t", "application/vnd.oasis.opendocument.text", ()),
+            Metadata("n" * 200, "image/png", digests_of(pattern(5000))),
+            Metadata(
+                "page.html", "text/html", digests_of(pattern(5000)), KNOWN_HEADERS, KNOWN_USER
+            ),
         ],
         ids=["nothing", "unicode", "hostile", "long", "all of it"],
     )

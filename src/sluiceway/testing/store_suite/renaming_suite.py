@@ -12,7 +12,7 @@ import pytest
 
 from sluiceway.errors import BadName, Exists, NotFound, PreconditionFailed, SluiceError
 from sluiceway.stores.contract import Entry, Metadata, Renames, Store
-from sluiceway.testing.store_suite.hooks import Hooks, read, sha256_of, store_bytes
+from sluiceway.testing.store_suite.hooks import Hooks, digests_of, read, store_bytes
 
 __all__ = ["RenamingSuite"]
 
@@ -36,7 +36,7 @@ class RenamingSuite(Hooks):
             own,
             "old/a b.txt",
             b"words",
-            Metadata("a b.txt", "text/plain", sha256_of(b"words"), user=(("owner", "ü"),)),
+            Metadata("a b.txt", "text/plain", digests_of(b"words"), user=(("owner", "ü"),)),
         )
         renamed = await renames.rename("old/a b.txt", "new/Grüße/c.md")
 

@@ -15,10 +15,10 @@ import http_sf
 from sluiceway.errors import BadDigest
 from sluiceway.pipe.hashes import ALGORITHMS, SHA256
 
-__all__ = ["WANTED", "Promise", "format_digest", "parse_digests"]
+__all__ = ["MOST_DIGEST_HEADER", "STANDARD", "WANTED", "Promise", "format_digest", "parse_digests"]
 
-# Bytes of a value. RFC 9530 calls these two active.
-_LENGTHS = {name: ALGORITHMS[name].size for name in (SHA256, "sha-512")}
+STANDARD = (SHA256, "sha-512")  # RFC 9530 calls these two active
+_LENGTHS = {name: ALGORITHMS[name].size for name in STANDARD}  # bytes
 MOST_DIGEST_HEADER = 2048  # characters; all eight registered algorithms together need 350
 
 WANTED = "sha-256=10, sha-512=5"  # a Want-Content-Digest or Want-Repr-Digest value: what to send us

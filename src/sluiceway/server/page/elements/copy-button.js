@@ -7,18 +7,18 @@ const SHOWN_MS = 1600;
 /**
  * @param {HTMLElement} button
  * @param {() => string} text
- * @param {string} label for screen readers: what is copied
+ * @param {() => string} label for screen readers: what is copied
  */
 export function copyButton(button, text, label) {
   const shown = button.textContent;
-  button.setAttribute("aria-label", label);
+  button.setAttribute("aria-label", label());
   button.addEventListener("click", async () => {
     const done = await copyText(text());
     button.textContent = texts.get(done ? "copy.done" : "copy.by-keys");
-    button.setAttribute("aria-label", `${button.textContent}: ${label}`);
+    button.setAttribute("aria-label", `${button.textContent}: ${label()}`);
     setTimeout(() => {
       button.textContent = shown;
-      button.setAttribute("aria-label", label);
+      button.setAttribute("aria-label", label());
     }, SHOWN_MS);
   });
 }

@@ -4,6 +4,15 @@ import { parsed, wordsOf } from "../texts/body-text.js";
 import { readTiming } from "./timing.js";
 
 /**
+ * @typedef {object} Digest
+ * @property {string} name of its algorithm, as the server's --digest has it
+ * @property {string} digits hexadecimal digits
+ */
+
+// The strongest first.
+const DIGESTS = ["sha-256", "sha-512", "blake3", "crc64nvme"];
+
+/**
  * @typedef {object} Entry a stored file, as the server describes it
  * @property {string} key
  * @property {string} filename
@@ -31,7 +40,7 @@ import { readTiming } from "./timing.js";
  * @property {unknown} content the body: parsed if it is JSON, else as text
  * @property {Entry | null} entry
  * @property {string} link where the file can be opened, or ""
- * @property {string} sha256 64 hexadecimal digits, or "" if the response has none
+ * @property {Digest | null} digest the strongest that the response names
  * @property {string} words the text of the body for people, or ""
  * @property {string} retryAfter
  * @property {import("./timing.js").Timing | null} timing
@@ -49,7 +58,6 @@ export function readAnswer(request) {
   const content = /\bjson\b/.test(type) ? parsed(body) : body;
   const entry = entryOf(content);
   const link = linkOf(header("Location"), entry, passedOn, request.responseURL);
-  const digest = entry?.["sha-256"];
   const timing = readTiming(header("Server-Timing"), passedOn ? "backend" : "destination");
   const verdict = /** @type {any} */ (content)?.verdict;
   // Our own response names the destination. One that was passed on is about the server behind ours.
@@ -62,7 +70,7 @@ export function readAnswer(request) {
     content,
     entry: entry && passedOn ? { ...entry, url: link || null } : entry,
     link,
-    sha256: typeof digest === "string" && /^[0-9a-f]{64}$/i.test(digest) ? digest : "",
+    digest: digestOf(entry),
     words: wordsOf(type, body),
     retryAfter: header("Retry-After"),
     timing,
@@ -88,6 +96,15 @@ export function httpLink(address, base = location.href) {
 function entryOf(content) {
   const entry = /** @type {any} */ (content)?.files?.[0];
   return typeof entry === "object" ? entry : null;
+}
+
+/**
+ * @param {any} entry
+ * @returns {Digest | null}
+ */
+function digestOf(entry) {
+  const name = DIGESTS.find((name) => /^[0-9a-f]{16,128}$/i.test(entry?.[name] ?? ""));
+  return name ? { name, digits: entry[name] } : null;
 }
 
 /**

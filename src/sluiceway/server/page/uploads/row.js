@@ -59,8 +59,10 @@ export class Row {
       const label = texts.get(`upload.${action}-path`, { path: upload.path });
       button.setAttribute("aria-label", label);
     }
-    const label = texts.get("copy.digest", { path: upload.path });
-    copyButton(part(this.element, ".copy"), () => upload.answer?.sha256 ?? "", label);
+    const digest = () => upload.answer?.digest;
+    copyButton(part(this.element, ".copy"), () => digest()?.digits ?? "", () => (
+      texts.get("copy.digest", { path: upload.path, algorithm: digest()?.name ?? "" })
+    ));
     this.details = new Details(part(this.element, ".details"), upload);
     this.draw();
   }
@@ -99,7 +101,7 @@ export class Row {
 
   #drawReceipt() {
     const { upload, element } = this;
-    const digest = upload.answer?.sha256;
+    const digest = upload.answer?.digest;
     const link = upload.answer?.link;
     part(element, ".receipt").hidden = upload.state !== "done" || (!digest && !link);
     if (upload.state !== "done") return;
@@ -121,9 +123,15 @@ export class Row {
     }
     part(element, ".digest").hidden = part(element, ".copy").hidden = !digest;
     if (!digest) return;
+    const { name: algorithm, digits } = digest;
+    const label = texts.get("copy.digest", { path: upload.path, algorithm });
+    if (part(element, ".digest .algorithm").textContent !== algorithm) {
+      part(element, ".digest .algorithm").textContent = algorithm;
+      part(element, ".copy").setAttribute("aria-label", label);
+    }
     const code = part(element, ".digest code");
-    code.textContent = `${digest.slice(0, 6)}…${digest.slice(-6)}`;
-    code.title = digest;
+    code.textContent = digits.length > 16 ? `${digits.slice(0, 6)}…${digits.slice(-6)}` : digits;
+    code.title = digits;
   }
 
   #drawButtons() {

@@ -65,7 +65,7 @@ export default {
   "copy": "نسخ",
   "copy.done": "تم النسخ",
   "copy.by-keys": "اضغط Ctrl+C",
-  "copy.digest": "نسخ sha-256 للملف {path}",
+  "copy.digest": "نسخ {algorithm} للملف {path}",
 
   // All uploads together
   "queue.title": "عمليات الرفع",

@@ -51,7 +51,7 @@ export default {
   "copy": "Kopieren",
   "copy.done": "Kopiert",
   "copy.by-keys": "Strg+C drücken",
-  "copy.digest": "SHA-256 von {path} kopieren",
+  "copy.digest": "{algorithm} von {path} kopieren",
 
   // All uploads together
   "queue.title": "Uploads",

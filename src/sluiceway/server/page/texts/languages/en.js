@@ -50,7 +50,7 @@ export default {
   "copy": "Copy",
   "copy.done": "Copied",
   "copy.by-keys": "Press Ctrl+C",
-  "copy.digest": "Copy sha-256 of {path}",
+  "copy.digest": "Copy {algorithm} of {path}",
 
   // All uploads together
   "queue.title": "Uploads",

@@ -48,7 +48,7 @@ export default {
   "copy": "Copiar",
   "copy.done": "Copiado",
   "copy.by-keys": "Pulse Ctrl+C",
-  "copy.digest": "Copiar el sha-256 de {path}",
+  "copy.digest": "Copiar el {algorithm} de {path}",
 
   // All uploads together
   "queue.title": "Envíos",

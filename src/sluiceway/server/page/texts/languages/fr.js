@@ -52,7 +52,7 @@ export default {
   "copy": "Copier",
   "copy.done": "Copié",
   "copy.by-keys": "Appuyez sur Ctrl+C",
-  "copy.digest": "Copier le sha-256 de {path}",
+  "copy.digest": "Copier le {algorithm} de {path}",
 
   // All uploads together
   "queue.title": "Envois",

@@ -45,7 +45,7 @@ export default {
   "copy": "コピー",
   "copy.done": "コピーしました",
   "copy.by-keys": "Ctrl+C を押してください",
-  "copy.digest": "{path} の sha-256 をコピー",
+  "copy.digest": "{path} の {algorithm} をコピー",
 
   // All uploads together
   "queue.title": "アップロード",

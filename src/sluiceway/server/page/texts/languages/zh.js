@@ -44,7 +44,7 @@ export default {
   "copy": "复制",
   "copy.done": "已复制",
   "copy.by-keys": "请按 Ctrl+C",
-  "copy.digest": "复制 {path} 的 sha-256",
+  "copy.digest": "复制 {path} 的 {algorithm}",
 
   // All uploads together
   "queue.title": "上传",
