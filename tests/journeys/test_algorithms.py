@@ -8,22 +8,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import flask
+import httpx
 import pytest
 import requests
 from fastapi import FastAPI
-from starlette.testclient import TestClient
 from werkzeug.test import Client
 
 import sluiceway
 import sluiceway.flask
-import sluiceway.starlette
 from fix_server import RunningServer, start_server
 from raw_http import BOUNDARY, form_body
 from sluiceway import Sluiceway
 from sluiceway.errors import DigestMismatch, SluiceError
 from sluiceway.pipe.hashes import CHOICES, digest_of
+from sluiceway.starlette.service import mount
 from sluiceway.testing.store_suite import pattern
 from sluiceway.wire.headers.object_digests import digest_headers
 
@@ -51,6 +52,11 @@ def digits(algorithm: str, data: bytes = DATA) -> str:
 def named(entry: dict[str, object]) -> dict[str, object]:
     """The digests that a description of a file names."""
     return {name: entry[name] for name in CHOICES if entry.get(name) is not None}
+
+
+def asking(app: Any) -> httpx.AsyncClient:
+    """A client of an app in this process."""
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
 
 
 def in_headers(headers: object) -> dict[str, str]:
@@ -180,54 +186,54 @@ def test_auto_counts_what_is_asked_for(servers: dict[str, RunningServer], asks: 
 
 
 @pytest.mark.parametrize("place", ["memory:", "sqlite", "fsspec", "fan-out"])
-def test_every_place_keeps_the_algorithm(place: str, tmp_path: Path) -> None:
+async def test_every_place_keeps_the_algorithm(place: str, tmp_path: Path) -> None:
     """Memory, a database, fsspec, two places at once: by PUT, in the list and by GET."""
     to: dict[str, list[str]] = {
         "sqlite": [f"sqlite:///{tmp_path}/files.db?table=files"],
-        "fsspec": [f"fsspec+file://{tmp_path}/place"],
+        "fsspec": [f"fsspec+memory://{tmp_path}"],
         "fan-out": [str(tmp_path / "one"), f"sqlite:///{tmp_path}/two.db?table=files"],
     }
-    (tmp_path / "place").mkdir()
     for algorithm in ("blake3", "crc64nvme"):
         app = Sluiceway(to=tuple(to.get(place, [place])), digest=algorithm)
         expected = {algorithm: digits(algorithm)}
-        with TestClient(app, base_url="http://localhost") as client:
-            put = client.put("/files/a", content=DATA)
+        async with asking(app) as client:
+            put = await client.put("/files/a", content=DATA)
             assert named(put.json()["files"][0]) == expected, put.text
-            assert named(client.get("/files").json()["files"][0]) == expected
-            assert in_headers(client.get("/files/a").headers) == (
-                digest_headers(list(expected.items()))
-            )
+            assert named((await client.get("/files")).json()["files"][0]) == expected
+            got = await client.get("/files/a")
+            assert in_headers(got.headers) == digest_headers(list(expected.items()))
+        await app.aclose()
 
 
-def test_a_relay_names_the_algorithm_and_refuses_a_wrong_promise(
+async def test_a_relay_names_the_algorithm_and_refuses_a_wrong_promise(
     servers: dict[str, RunningServer],
 ) -> None:
     """Its backend never gets all of a body with a wrong digest."""
     backend = servers["sha-512"]
-    app = Sluiceway(to=f"{backend.url}/files", relay_url="{key}", digest="crc64nvme")
-    with TestClient(app, base_url="http://localhost") as client:
+    app = Sluiceway(to=backend.url, relay_url="/files/{key}", digest="crc64nvme")
+    async with asking(app) as client:
         right = digest_headers([("crc64nvme", digits("crc64nvme"))])
-        good = client.put("/files/relayed", content=DATA, headers=right)
+        good = await client.put("/files/relayed", content=DATA, headers=right)
         assert good.status_code == 201, good.text
         assert named(good.json()["files"][0]) == {"sha-512": digits("sha-512")}  # its own answer
         wrong = digest_headers([("crc64nvme", digits("crc64nvme", b"other"))])
-        bad = client.put("/files/refused", content=DATA, headers=wrong)
+        bad = await client.put("/files/refused", content=DATA, headers=wrong)
         assert (bad.status_code, bad.json()["code"]) == (400, "digest-mismatch")
+    await app.aclose()
     assert (backend.root / "relayed").read_bytes() == DATA
     assert not (backend.root / "refused").exists()
 
 
-def test_apps_that_mount_the_service_choose_the_algorithm(tmp_path: Path) -> None:
+async def test_apps_that_mount_the_service_choose_the_algorithm(tmp_path: Path) -> None:
     """Flask on WSGI, FastAPI on ASGI; an unknown algorithm is refused in words."""
     app = flask.Flask("digests")
     sluiceway.flask.mount(app, "/drop", to=str(tmp_path / "flask"), digest="blake3")
     put = Client(app).put("/drop/files/a", data=DATA, base_url="http://localhost")
     assert named((put.json or {})["files"][0]) == {"blake3": digits("blake3")}
     api = FastAPI()
-    sluiceway.starlette.mount(api, "/drop", to=str(tmp_path / "fastapi"), digest="crc64nvme")
-    with TestClient(api, base_url="http://localhost") as client:
-        answer = client.put("/drop/files/a", content=DATA).json()
+    mount(api, "/drop", to=str(tmp_path / "fastapi"), digest="crc64nvme")
+    async with asking(api) as client:
+        answer = (await client.put("/drop/files/a", content=DATA)).json()
     assert named(answer["files"][0]) == {"crc64nvme": digits("crc64nvme")}
     with pytest.raises(SluiceError, match=r"--digest must be sha-256, .* auto or none, not 'md4'"):
         Sluiceway(to="memory:", digest="md4")
@@ -241,18 +247,15 @@ def nothing_extra(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
 
 
-@pytest.mark.parametrize("algorithm", ["crc64nvme", "blake3"])
 def test_a_missing_library_is_named_with_its_extra(
-    nothing_extra: dict[str, str], tmp_path: Path, algorithm: str
+    nothing_extra: dict[str, str], tmp_path: Path
 ) -> None:
     """By the server before it starts, and by a copy before it begins."""
-    (tmp_path / "file").write_bytes(DATA)
-    for words in (
-        ["serve", "--to", str(tmp_path / "root"), "--port", "0", "--digest", algorithm],
-        ["copy", str(tmp_path / "file"), "http://127.0.0.1:9/files/", "--digest", algorithm],
-    ):
+    serve = ["serve", "--to", str(tmp_path / "root"), "--port", "0"]
+    copy = ["copy", str(tmp_path), "http://127.0.0.1:9/files/"]
+    for words, algorithm in ((serve, "blake3"), (copy, "crc64nvme")):
         run = subprocess.run(
-            [sys.executable, "-m", "sluiceway", *words],
+            [sys.executable, "-m", "sluiceway", *words, "--digest", algorithm],
             env=nothing_extra,
             capture_output=True,
             text=True,
