@@ -12,12 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, runtime_checkable
 
 from sluiceway.pipe.budget import Budget
-from sluiceway.pipe.hashes import SHA256, new_hash
+from sluiceway.pipe.hashes import ALGORITHMS, SHA256, new_hash
 from sluiceway.pipe.source import Buffer
 
 __all__ = ["Digests", "Tap", "ThreadTap"]
 
-INLINE = 64 << 10  # bytes hashed on the event loop: 40 microseconds, less than a thread switch
 BATCH = 512 << 10  # bytes gathered before they go to the hashing thread
 BEHIND = 2 << 20  # bytes that the hashing may lag behind; more gained nothing
 
@@ -54,13 +53,16 @@ class Digests:
         "_budget",
         "_gathered",
         "_hashes",
+        "_inline",
         "_moved",
         "_queue",
         "_running",
     )
 
     def __init__(self, algorithms: Iterable[str] = (SHA256,), budget: Budget | None = None) -> None:
-        self._hashes = tuple((name, new_hash(name)) for name in algorithms)
+        names = tuple(algorithms)
+        self._hashes = tuple((name, new_hash(name)) for name in names)
+        self._inline = min((ALGORITHMS[name].inline for name in names), default=0)
         self._budget = budget
         self._batch: list[Buffer] = []
         self._gathered = 0  # bytes in the batch
@@ -74,7 +76,7 @@ class Digests:
         """Hash `data` now or soon; before this returns when the budget is used up."""
         if not self._hashes:
             return
-        if len(data) <= INLINE and not self._behind and not self._batch:
+        if len(data) <= self._inline and not self._behind and not self._batch:
             self._update([data])
             return
         if self._budget is not None and not self._budget.acquire(len(data), within=0.5):
