@@ -12,11 +12,13 @@ import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
+from sluiceway.wire.headers.object_digests import DIGEST_HEADERS
+
 __all__ = ["HiddenAddresses"]
 
 REFERENCES = ("location", "content-location")
 # They would describe the body as it was before.
-OF_THE_BODY = ("content-digest", "content-md5", "digest", "repr-digest")
+OF_THE_BODY = ("content-digest", "content-md5", "digest", *DIGEST_HEADERS)
 INSTEAD = b"destination"  # of a host and port without a scheme
 
 END = rb"(?![A-Za-z0-9-]|\.[A-Za-z0-9])"  # a longer name is another host; a full stop is none
