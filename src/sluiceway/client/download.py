@@ -40,9 +40,8 @@ from sluiceway.client.retry import (
     reached,
 )
 from sluiceway.errors import BodyCut, DigestMismatch, PeerFailed, SluiceError, StoreFailed, TooLarge
-from sluiceway.pipe.digest_choice import DEFAULT_CHOICE, DigestChoice
 from sluiceway.pipe.digests import Digests
-from sluiceway.pipe.hashes import digest_pairs
+from sluiceway.pipe.hashes import DEFAULT_CHOICE, DigestChoice, digest_pairs
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
 from sluiceway.pipe.source import Buffer, PassingSource

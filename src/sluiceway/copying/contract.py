@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from sluiceway.errors import SluiceError
-from sluiceway.pipe.digest_choice import DEFAULT_CHOICE, DigestChoice
-from sluiceway.pipe.hashes import is_available
+from sluiceway.pipe.hashes import DEFAULT_CHOICE, DigestChoice, is_available
 from sluiceway.pipe.receipt import OnProgress, Receipt
 from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import Stages

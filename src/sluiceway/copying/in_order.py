@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from sluiceway.copying.contract import CopyItem, CopySource, CopyTarget, Reading
 from sluiceway.errors import BadRequest, SluiceError, SourceFailed
-from sluiceway.pipe.digest_choice import DEFAULT_CHOICE, DigestChoice
+from sluiceway.pipe.hashes import DEFAULT_CHOICE, DigestChoice
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt
 from sluiceway.pipe.stages import QUEUE, Stages

@@ -29,8 +29,7 @@ from sluiceway.errors import (
     Unauthorized,
     Unavailable,
 )
-from sluiceway.pipe.digest_choice import DEFAULT_CHOICE, DigestChoice
-from sluiceway.pipe.hashes import SHA256, is_available
+from sluiceway.pipe.hashes import DEFAULT_CHOICE, SHA256, DigestChoice, is_available
 from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.wrapped import CountedSource, Throttle, ThrottledSource
 from sluiceway.stores.contract import Pairs

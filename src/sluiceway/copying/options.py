@@ -26,8 +26,7 @@ from sluiceway.copying.arguments.store_options import check_place, with_store_op
 from sluiceway.copying.filters import KeyFilter
 from sluiceway.copying.servers import Network, RemoteServer
 from sluiceway.errors import BadRequest
-from sluiceway.pipe.digest_choice import DEFAULT_CHOICE, DigestChoice
-from sluiceway.pipe.hashes import SHA256
+from sluiceway.pipe.hashes import DEFAULT_CHOICE, SHA256, DigestChoice
 from sluiceway.wire.headers.media_types import guess_type
 from sluiceway.wire.sizes import parse_size
 from sluiceway.wire.urls import is_place, is_url, parse_address

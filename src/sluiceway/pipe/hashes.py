@@ -1,4 +1,6 @@
-"""Every algorithm that can be counted and checked, as a running hash. Knows no headers or threads.
+"""Every algorithm that can be counted and checked, as a running hash, and the choice among them.
+
+Knows no headers or threads.
 
 Older headers name older algorithms. They guard against accidents, where MD5 and CRC-32 are good
 enough. CRC64NVME and BLAKE3 come from libraries of extras, which are loaded when a hash is made.
@@ -25,8 +27,11 @@ __all__ = [
     "ALGORITHMS",
     "CHOICES",
     "CRC64NVME",
+    "DEFAULT_CHOICE",
+    "DIGEST_HELP",
     "SHA256",
     "Algorithm",
+    "DigestChoice",
     "Hashing",
     "digest_of",
     "digest_pairs",
@@ -181,3 +186,57 @@ def _maker(name: str) -> Callable[[], Hashing]:
             f"{name} needs a library that is not installed: "
             f"pip install 'sluiceway[{algorithm.extra}]'"
         ) from error
+
+
+DIGEST_HELP = (
+    f"{', '.join(CHOICES[:-1])} or {CHOICES[-1]}, several with commas; auto: {SHA256} where the "
+    f"client or the destination asks for it, else {CRC64NVME} if it is installed; or none."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DigestChoice:
+    """The algorithms to count for every file; `is_auto`: those that somebody asks for.
+
+    Example:
+        DigestChoice.parse("auto").to_count(asked=["sha-256"])
+    """
+
+    algorithms: tuple[str, ...] = (SHA256,)
+    is_auto: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> DigestChoice:
+        """Read the value of the option.
+
+        Raises BadRequest for an unknown name, and for a library that is not installed, with the
+        extra that installs it.
+        """
+        names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+        if names == ("none",):
+            return cls(())
+        if names == ("auto",):
+            is_available(CRC64NVME)  # loads the library now, and not at the first upload
+            return cls((), is_auto=True)
+        if not names or any(name not in CHOICES for name in names):
+            raise BadRequest(f"--digest must be {', '.join(CHOICES)}, auto or none, not {text!r}")
+        for name in names:
+            new_hash(name)
+        return cls(names)
+
+    def to_count(self, promised: Iterable[str] = (), asked: Iterable[str] = ()) -> tuple[str, ...]:
+        """Return the algorithms to count for one file.
+
+        `promised`: of digests that the bytes must have. `asked`: what the client or the destination
+        asks for; only `auto` heeds it, as far as it is installed.
+        """
+        promised = tuple(promised)
+        if not self.is_auto:
+            return tuple(dict.fromkeys((*promised, *self.algorithms)))
+        names = (*promised, *filter(is_available, asked))
+        if not any(name in CHOICES for name in names) and is_available(CRC64NVME):
+            names = (*names, CRC64NVME)
+        return tuple(dict.fromkeys(names))
+
+
+DEFAULT_CHOICE = DigestChoice()

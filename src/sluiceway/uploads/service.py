@@ -11,7 +11,7 @@ import asyncio
 
 from sluiceway.errors import BodyCut, Cancelled, Unavailable
 from sluiceway.pipe.budget import Budget
-from sluiceway.pipe.digest_choice import DEFAULT_CHOICE, DigestChoice
+from sluiceway.pipe.hashes import DEFAULT_CHOICE, DigestChoice
 from sluiceway.stores.contract import Store
 from sluiceway.uploads.keys import KeyTemplate, new_id
 from sluiceway.uploads.progress import ProgressTable

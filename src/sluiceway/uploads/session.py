@@ -25,9 +25,8 @@ from sluiceway.errors import (
     TooLarge,
 )
 from sluiceway.pipe.budget import Budget
-from sluiceway.pipe.digest_choice import DigestChoice
 from sluiceway.pipe.digests import Digests
-from sluiceway.pipe.hashes import digest_pairs
+from sluiceway.pipe.hashes import DigestChoice, digest_pairs
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import ANSWER, DESTINATION, QUEUE, Stages

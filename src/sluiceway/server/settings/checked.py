@@ -13,7 +13,7 @@ from typing import Any, Self
 from sluiceway.client.http.address_guard import AddressGuard
 from sluiceway.errors import BadRequest
 from sluiceway.pipe.budget import MINIMUM, RESERVABLE_PART
-from sluiceway.pipe.digest_choice import DigestChoice
+from sluiceway.pipe.hashes import DigestChoice
 from sluiceway.server.page.branding import Branding
 from sluiceway.server.settings.arguments import DestinationArguments, Places, SettingArguments
 from sluiceway.server.settings.guarded import (

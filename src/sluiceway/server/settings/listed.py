@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from sluiceway.pipe.digest_choice import DIGEST_HELP
-from sluiceway.pipe.hashes import SHA256
+from sluiceway.pipe.hashes import DIGEST_HELP, SHA256
 from sluiceway.server.page.branding import DEFAULT_TITLE
 from sluiceway.uploads.keys import DEFAULT_TEMPLATE
 from sluiceway.wire.forms.decoder import FormLimits

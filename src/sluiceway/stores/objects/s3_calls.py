@@ -153,6 +153,7 @@ class S3Calls:
                 raise self._map_error(error, name, key, params) from error
             failure = error
         self.client, self.sends_checksums, self._plain = client, False, True
+        self.sends_crc64nvme = False
         log.warning(
             "%s does not know x-amz-checksum headers; they are left out from now on",
             self.display_name,
