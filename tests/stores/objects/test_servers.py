@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fix_s3 import Objects
+from s3_crc64nvme import ChecksumKeeper
 from s3_faults import S3Faults
 from sluiceway.errors import BadRequest, Exists, PeerUnreachable, SluiceError
 from sluiceway.pipe.budget import Budget
@@ -180,6 +181,24 @@ async def test_the_operators_setting_of_checksums_counts(
         finally:
             await store.aclose()
         assert bool(where.checksums) is some
+
+
+async def test_over_tls_a_confirmed_crc64nvme_replaces_the_signed_sha256(
+    s3: Objects, secret: S3Faults, certificate: Path
+) -> None:
+    """The first parts are signed: until its answer nothing shows that the server checks them."""
+    secret.keeper = ChecksumKeeper()
+    store = store_at(secret, s3, s3.fresh(), ca_file=str(certificate))
+    try:
+        await put(store, "first", LARGE)
+        signed = len(secret.payloads)
+        assert len(secret.payloads[0]) == 64
+        await put(store, "second", LARGE)
+        assert await read(store, "second") == LARGE
+    finally:
+        await store.aclose()
+    assert set(secret.payloads[signed:]) == {"UNSIGNED-PAYLOAD"}
+    assert secret.keeper.completed == 2
 
 
 @pytest.mark.parametrize("way", ["option", "query", *BUNDLES])

@@ -149,6 +149,8 @@ def _open_s3(url: BucketUrl, budget: Budget) -> S3Bucket:
         raise BadRequest(f"{url.display_name}: {error}") from None
     plain = client.meta.config.request_checksum_calculation == "when_required"
     calls = S3Calls(make_client, client, plain, url.bucket, url.prefix, url.display_name)
+    if plain and not may_be_plain:  # the operator wants no checksum that S3 does not demand
+        calls.sends_crc64nvme = False
     amazon = (endpoint.hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn"))
     return S3Bucket(calls, budget, compare_and_swap=amazon)
 
