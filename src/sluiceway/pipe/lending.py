@@ -17,9 +17,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from typing import Protocol, TypeVar, runtime_checkable
 from weakref import WeakKeyDictionary
 
+from sluiceway.pipe.budget import Block
 from sluiceway.pipe.worker_thread import in_thread
 
-__all__ = ["Borrower", "Lender", "LentConnection", "LentSocket", "Update"]
+__all__ = ["SILENCE", "Borrower", "Lender", "LentConnection", "LentSocket", "Update", "readiness"]
 
 LEAST = 4 << 20  # bytes that must be missing: below them a thread gains nothing
 FAST_CHUNK = 64 << 10  # bytes; a chunk of this size marks a sender that a thread would not wait for
@@ -43,12 +44,19 @@ class LentConnection(Protocol):
     `going`.
     """
 
-    taken: int  # bytes so far
-    ended: bool  # nothing more comes this way: it is handed back
-    # Seconds of the last burst in which the thread waited. A sink adds its own waits to
-    # `destination_wait`.
-    sender_wait: float
+    # Seconds of the last burst in which the thread waited. A sink adds its own waits.
     destination_wait: float
+
+    @property
+    def sender_wait(self) -> float: ...
+
+    @property
+    def taken(self) -> int:
+        """Bytes so far."""
+
+    @property
+    def ended(self) -> bool:
+        """Nothing more comes this way: it is handed back."""
 
     # The event loop's side
 
@@ -74,8 +82,8 @@ class LentConnection(Protocol):
     def seconds_left(self) -> float:
         """Seconds until this burst has to end: the bound of every wait in the thread."""
 
-    def fill(self, view: memoryview) -> int:
-        """Receive until `view` is full, and return the number of bytes.
+    def fill(self, buffer: Block | bytearray, start: int, stop: int) -> int:
+        """Receive into `buffer[start:stop]` until it is full, and return the number of bytes.
 
         They are fewer when the burst is over. `ended` says that the sender paused or left, or has
         sent all that was lent.
@@ -160,11 +168,15 @@ class LentSocket:
     def seconds_left(self) -> float:
         return max(0.0, self._begun + BURST - time.monotonic())
 
-    def fill(self, view: memoryview) -> int:
-        filled, most = 0, min(len(view), self._left)
+    def fill(self, buffer: Block | bytearray, start: int, stop: int) -> int:
+        with memoryview(buffer) as whole, whole[start : min(stop, start + self._left)] as view:
+            return self._fill(view)
+
+    def _fill(self, view: memoryview) -> int:
+        filled, most = 0, len(view)
         while filled < most and not self.ended:
             try:
-                size = self._sock.recv_into(view[filled:most])
+                size = self._sock.recv_into(view[filled:])
             except BlockingIOError:
                 if not self._wait():
                     break
@@ -183,7 +195,7 @@ class LentSocket:
     def _wait(self) -> bool:
         """Wait for bytes. False: the burst is over."""
         if self._poll is None:
-            self._poll = _readable(self._sock)
+            self._poll = readiness(self._sock)
         bound = min(SILENCE, self.seconds_left)
         # Where others wait for the thread, it does not wait for a sender.
         if not bound or self._turns.waiting:
@@ -261,10 +273,14 @@ def _turns_of_loop() -> _Turns:
     return _all_turns.setdefault(asyncio.get_running_loop(), _Turns())
 
 
-def _readable(sock: socket.socket) -> Callable[[float], object]:
-    """Return a wait for bytes, of so many seconds; poll, because select knows 1024 descriptors."""
+def readiness(sock: socket.socket, *, to_send: bool = False) -> Callable[[float], object]:
+    """Return a wait of so many seconds for bytes, or for room to send some.
+
+    It returns something true once the socket is ready. By poll: select knows 1024 descriptors.
+    """
     if not hasattr(select, "poll"):  # Windows
-        return lambda seconds: select.select([sock], [], [], seconds)[0]
+        reads, writes = ([], [sock]) if to_send else ([sock], [])
+        return lambda seconds: any(select.select(reads, writes, [], seconds))
     poll = select.poll()
-    poll.register(sock, select.POLLIN)
+    poll.register(sock, select.POLLOUT if to_send else select.POLLIN)
     return lambda seconds: poll.poll(seconds * 1000)

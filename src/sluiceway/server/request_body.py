@@ -21,8 +21,8 @@ from sluiceway.wire.numbers import ascii_uint
 __all__ = [
     "IDLE",
     "MIN_RATE",
+    "BodySource",
     "body_chunks",
-    "body_source",
     "check_body",
     "check_whole",
     "content_length",
@@ -81,8 +81,8 @@ def content_length(request: Request) -> int | None:
     return ascii_uint(values[0], "Content-Length")
 
 
-class _BodySource(PassingSource):
-    """The raw body. Between two chunks its connection may be lent."""
+class BodySource(PassingSource):
+    """The raw body, of known or unknown length. Between two chunks its connection may be lent."""
 
     def __init__(self, request: Request, stages: Stages) -> None:
         self._request = request
@@ -97,11 +97,6 @@ class _BodySource(PassingSource):
             return None
         lent: LentConnection | None = protocol.lend(self._watch.count)
         return lent
-
-
-def body_source(request: Request, stages: Stages) -> PassingSource:
-    """The raw body as a source of known or unknown length."""
-    return _BodySource(request, stages)
 
 
 def body_chunks(

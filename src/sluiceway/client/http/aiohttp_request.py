@@ -7,6 +7,7 @@ Uses private hooks of aiohttp, as `transport` does; hence the upper bound on its
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable
@@ -46,7 +47,9 @@ class PushedBody(aiohttp.Payload):
         self.expect_timeout: float = expect_timeout
         self.on_sent: Callable[[int], None] | None = on_sent
         self.progress: SocketProgress | None = None  # the connection, once there is one
-        self.handed: int = 0  # bytes given to the library, the piece under way included
+        self.handed: int = 0  # bytes given to the connection, the piece under way included
+        self.by_thread: int = 0  # those of them that a thread sent beside the library
+        self._transport: asyncio.Transport | None = None
         self.answered: bool = False  # the response began: nothing more is written
         loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[Callable[[Buffer], Awaitable[None]]] = loop.create_future()
@@ -58,10 +61,28 @@ class PushedBody(aiohttp.Payload):
         self.handed += len(data)
         await self.ready.result()(data)
 
+    def plain_socket(self) -> socket.socket | None:
+        """A descriptor of the connection's socket, for a thread; None where it cannot send.
+
+        That is below TLS, in chunks, and while bytes wait in front. The caller closes it.
+        """
+        transport = self._transport
+        if self.length is None or transport is None or transport.is_closing():
+            return None
+        sock = transport.get_extra_info("socket")
+        if transport.get_extra_info("ssl_object") or transport.get_write_buffer_size() or not sock:
+            return None
+        return socket.socket(fileno=os.dup(sock.fileno()))
+
+    def sent_by_thread(self, count: int) -> None:
+        self.handed += count
+        self.by_thread += count
+
     def connected(self, transport: asyncio.Transport | None) -> None:
         """Called by the request before it sends anything."""
         if transport is None:
             return
+        self._transport = transport
         # A write returns when the kernel has all of it: a stalled peer leaves one piece here, not
         # two. Not 0: at that, asyncio's TLS pauses at an empty buffer and may never resume.
         transport.set_write_buffer_limits(high=1, low=0)

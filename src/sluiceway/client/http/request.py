@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import closing
 from typing import Any
 
 from sluiceway.client.http.aiohttp_request import PushedBody
 from sluiceway.client.http.exchange import Response
+from sluiceway.client.http.thread_sending import SendingBurst
 from sluiceway.client.http.transport import Transport
 from sluiceway.errors import PeerFailed, PeerTimeout
+from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.lending import LentConnection, Update
 from sluiceway.pipe.source import Buffer
 from sluiceway.wire.urls import redact_url
 
@@ -21,6 +25,7 @@ __all__ = ["EXPECT_WAIT", "MOST_RESPONSE", "EarlyResponse", "StreamingRequest"]
 
 EXPECT_WAIT = 1.0  # seconds for the 100: servers that never send one must not cost more (as curl)
 MOST_RESPONSE = 1 << 20  # bytes of a response that are kept; an upload's has a few hundred
+SEND_CHUNK = 256 << 10  # bytes of what a thread left; a stalled peer leaves one of them in memory
 LEAVE_TIMEOUT = 5.0  # seconds: a read from a dead network drive must not hold up the error
 
 
@@ -109,6 +114,33 @@ class StreamingRequest:
         finally:
             self._blocked = None
         raise EarlyResponse(await self._outcome())
+
+    async def draw(self, lent: LentConnection, update: Update, budget: Budget) -> bool:
+        """Send what a thread receives on a lent connection in one burst.
+
+        Returns False where no thread can send, or no block is free. Raises EarlyResponse,
+        PeerFailed.
+        """
+        if self._body.answered or self._open_request.done():
+            raise EarlyResponse(await self._outcome())
+        if (sock := self._body.plain_socket()) is None:
+            return False
+        with closing(sock):
+            if (block := budget.acquire_block()) is None:
+                return False
+            burst = SendingBurst(sock, block)
+            try:
+                async with lent.turn():
+                    await lent.in_thread(lambda: burst.run(lent, update))
+                self._body.sent_by_thread(burst.sent)
+                if burst.broken:
+                    raise EarlyResponse(await self._outcome())
+                # Copies: the library may hold a chunk of a caller that has left, not the block.
+                for at in range(0, len(burst.rest), SEND_CHUNK):
+                    await self.write(bytes(burst.rest[at : at + SEND_CHUNK]))
+            finally:
+                budget.release_block(block)
+        return True
 
     async def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Await `work`, which reads a source and writes; a response that comes first cancels it.

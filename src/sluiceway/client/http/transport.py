@@ -211,7 +211,7 @@ class Transport:
         session = self._session_for(method, body)
         tracker, deadlines = aiohttp.UploadTracker(), self.deadlines
         if body is not None:
-            body.progress = SocketProgress(lambda: tracker.bytes_written)
+            body.progress = SocketProgress(lambda: tracker.bytes_written + body.by_thread)
         try:
             target = URL(url, encoded=True)
         except ValueError:

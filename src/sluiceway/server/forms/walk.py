@@ -107,7 +107,20 @@ class FormWalk:
         self._field: PartBegan | None = None  # the field under way
         self._value: list[bytes] = []  # of it; bounded by the decoder's limits
         self._unnamed: FileBegan | None = None  # a file without a name, until its first byte
+        self.unread: int = 0  # items of the last feed that its caller has still to give out
         self._held: list[FormItem] = []  # the end of the part that may be the last
+
+    @property
+    def delimiter(self) -> bytes | None:
+        """What ends the file under way, if its next bytes may go another way; else None.
+
+        They may not while items of the last feed are to come.
+        """
+        return None if self.unread or self._hashes else self._decoder.delimiter
+
+    def skip(self, count: int) -> None:
+        """`count` bytes of the file under way went another way."""
+        self._decoder.skip(count)
 
     def wait(self) -> None:
         """A wait for the client begins."""
@@ -186,7 +199,8 @@ async def async_items(
         items = walk.feed(chunk)
         stages.enter(before)
         await walk.reserve()
-        for item in items:
+        for number, item in enumerate(items, 1):
+            walk.unread = len(items) - number
             yield item
         walk.wait()
     for item in walk.close():

@@ -7,7 +7,7 @@ it, PUT a form with exactly one.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Self
 
 from starlette.requests import Request
@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from sluiceway.errors import MissingField, TooLarge, Unsupported
 from sluiceway.pipe.digests import Digests
+from sluiceway.pipe.lending import LentConnection
 from sluiceway.pipe.source import PassingSource
 from sluiceway.server.forms.walk import (
     FileBegan,
@@ -25,7 +26,7 @@ from sluiceway.server.forms.walk import (
     async_items,
 )
 from sluiceway.server.intake import PutTarget, begin_upload, publish
-from sluiceway.server.request_body import body_chunks, check_body, check_whole, content_length
+from sluiceway.server.request_body import BodySource, check_body, check_whole, content_length
 from sluiceway.server.request_headers import (
     clean_file_name,
     conflict_terms,
@@ -37,6 +38,7 @@ from sluiceway.stores.contract import Replace, UploadRequest
 from sluiceway.uploads.service import UploadService
 from sluiceway.uploads.session import UploadSession, check_digests
 from sluiceway.wire.forms.decoder import FormLimits
+from sluiceway.wire.forms.lent_file import LentFile
 from sluiceway.wire.headers.media_types import essence, kept_type
 from sluiceway.wire.headers.object_digests import wanted_digest
 from sluiceway.wire.names import clean_folders, clean_name
@@ -125,6 +127,8 @@ class _FormUpload:
             self._conflict = conflict_terms(request)
         self.fields: list[tuple[str, str]] = []
         self.files: int = 0
+        self._body: BodySource | None = None
+        self._behind = b""  # what a thread received behind a file
 
     def _check_length(self, length: int | None, limits: FormLimits) -> None:
         beside_files = (
@@ -162,10 +166,14 @@ class _FormUpload:
 
     async def _chunks(self, session: UploadSession, digests: Digests) -> AsyncIterator[bytes]:
         """The body, counted and hashed."""
-        async for chunk in body_chunks(self._request, session.stages):
+        body = self._body = BodySource(self._request, session.stages)
+        async for chunk in body.open():
             session.record.received += len(chunk)
             await digests.take(chunk)
-            yield chunk
+            yield bytes(chunk)  # the same object: the server sends nothing else
+            while self._behind:
+                behind, self._behind = self._behind, b""
+                yield behind
 
     async def _file(
         self, session: UploadSession, part: FileBegan, items: AsyncIterator[FormItem]
@@ -174,11 +182,28 @@ class _FormUpload:
         if self._target is not None and self.files > 1:
             raise Unsupported(f"The form has several files, and a PUT stores one. {USE_INSTEAD}")
         await session.take(
-            PassingSource(_file_bytes(items)),
+            _FileSource(items, lambda: self._lend(session)),
             self._upload_request(part),
             size=part.size,
             counts_received=False,
         )
+
+    def _lend(self, session: UploadSession) -> LentConnection | None:
+        """Lend the connection for the file under way, if nothing else need see its bytes."""
+        delimiter = self._walk.delimiter
+        if delimiter is None or self._expected or self._body is None:
+            return None
+        if (lent := self._body.lend()) is None:
+            return None
+
+        def received(count: int) -> None:
+            session.record.received += count
+
+        return LentFile(lent, delimiter, received, self._handed_back)
+
+    def _handed_back(self, taken: int, behind: bytes) -> None:
+        self._walk.skip(taken)
+        self._behind = behind
 
     def _upload_request(self, part: FileBegan) -> UploadRequest:
         target, name = self._target, clean_name(part.filename)
@@ -199,6 +224,16 @@ class _FormUpload:
             keeps_both=self._conflict[1],
             folders="" if target is not None else clean_folders(part.filename),
         )
+
+
+class _FileSource(PassingSource):
+    """The file under way. Between two chunks its connection may be lent."""
+
+    def __init__(
+        self, items: AsyncIterator[FormItem], lend: Callable[[], LentConnection | None]
+    ) -> None:
+        super().__init__(_file_bytes(items))
+        self.lend: Callable[[], LentConnection | None] = lend
 
 
 async def _file_bytes(items: AsyncIterator[FormItem]) -> AsyncIterator[bytes]:

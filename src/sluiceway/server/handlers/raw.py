@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from sluiceway.errors import BadRequest, TooLarge, Unsupported
 from sluiceway.server.intake import PutTarget, begin_upload, publish
-from sluiceway.server.request_body import body_source, check_body, check_whole, content_length
+from sluiceway.server.request_body import BodySource, check_body, check_whole, content_length
 from sluiceway.server.request_headers import (
     clean_file_name,
     conflict_terms,
@@ -38,7 +38,7 @@ async def put_object(request: Request, upload_service: UploadService, key: str) 
     upload_request = _upload_request(request, name, target.key, target.replace)
     _check_length(request, upload_service)
     async with begin_upload(request, upload_service) as session:
-        await session.take(body_source(request, session.stages), upload_request)
+        await session.take(BodySource(request, session.stages), upload_request)
         entries = await target.publish(request, upload_service, session)
     return upload_response(
         request, upload_service, session, entries, replaced=target.replaced(entries)
@@ -56,7 +56,7 @@ async def post_raw(request: Request, upload_service: UploadService) -> Response:
     upload_request = _upload_request(request, name, "", replace, keeps_both)
     _check_length(request, upload_service)
     async with begin_upload(request, upload_service) as session:
-        await session.take(body_source(request, session.stages), upload_request)
+        await session.take(BodySource(request, session.stages), upload_request)
         entries = await publish(request, upload_service, session)
     return upload_response(request, upload_service, session, entries)
 

@@ -54,8 +54,9 @@ class Burst:
         """O_DIRECT starts at a boundary: the bytes before it go through the cache."""
         missing = -self._file.position % ALIGN
         if missing:
-            with memoryview(bytearray(missing)) as view:
-                size = lent.fill(view)
+            head = bytearray(missing)
+            size = lent.fill(head, 0, missing)
+            with memoryview(head) as view:
                 update(view[:size])
                 self._file.append(view[:size])
             return size == missing
@@ -84,13 +85,12 @@ class Burst:
         self.spare.append(block)
 
     def _fill(self, block: Block, lent: LentConnection, update: Update) -> None:
-        with memoryview(block) as whole, whole[self.filled :] as room:
-            size = lent.fill(room)
-            self.filled += size
+        start = self.filled
+        self.filled += lent.fill(block, start, BLOCK)
+        with memoryview(block) as whole, whole[start : self.filled] as view:
             if self.filled == BLOCK:
                 self._submit(block)
-            with room[:size] as view:
-                update(view)
+            update(view)
 
     def _submit(self, block: Block) -> None:
         """Have the block written while it is hashed: both only read it."""

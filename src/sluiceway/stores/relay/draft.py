@@ -21,7 +21,8 @@ from sluiceway.client.http.redirects import (
 from sluiceway.client.http.request import MOST_RESPONSE, EarlyResponse, StreamingRequest
 from sluiceway.client.http.transport import Transport
 from sluiceway.errors import BadRequest, PeerFailed, SluiceError, StoreFailed
-from sluiceway.pipe.budget import Reservation
+from sluiceway.pipe.budget import Budget, Reservation
+from sluiceway.pipe.lending import LentConnection, Update
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Entry, Metadata, Replace, UploadRequest
 from sluiceway.stores.relay.backend import Backend
@@ -55,7 +56,8 @@ class RelayDraft:
     """One request to the next server. `size` is the file's length in bytes or None.
 
     `upload_request` says whether `size` is certain. `reservation` is for what is held until it is
-    sent: a file that is gathered first, and the fields in front of it.
+    sent: a file that is gathered first, and the fields in front of it. `budget` has a
+    block for the thread that sends, if one does.
     """
 
     def __init__(
@@ -64,15 +66,12 @@ class RelayDraft:
         transport: Transport,
         files: FormFiles,
         reservation: Reservation,
+        budget: Budget | None,
         size: int | None,
         upload_request: UploadRequest,
     ) -> None:
-        self._backend, self._transport, self._files, self._reservation = (
-            backend,
-            transport,
-            files,
-            reservation,
-        )
+        self._backend, self._transport, self._files = backend, transport, files
+        self._reservation, self._budget = reservation, budget
         self._upload_request = upload_request
         self._certain = size is not None and upload_request.size_is_certain
         self._size = size if self._certain or not backend.chunked else None
@@ -122,6 +121,22 @@ class RelayDraft:
             await self._reservation.grow_to(self.written)
             if self.written > FIRST:
                 await self._open()
+
+    async def draw(self, lent: LentConnection, update: Update) -> bool:
+        """One burst of a lent connection, sent on by the thread. The tail is left to `write`."""
+        self._check()
+        if self._request is None or self._size is None or self._budget is None:
+            return False
+        before = lent.taken
+        lent.limit(self._size - TAIL - self._seen)
+        try:
+            with addresses_hidden():
+                return not lent.ended and await self._request.draw(lent, update, self._budget)
+        except EarlyResponse as early:
+            raise self._error(early.response) from None
+        finally:
+            self._seen += lent.taken - before
+            self.written += lent.taken - before
 
     async def sync(self) -> int:
         """What the destination's kernel acknowledged: its server says nothing before its answer."""

@@ -61,7 +61,13 @@ class RelayStore:
         check_repeated_fields(self.backend, upload_request, files.count)
         reservation = Reservation(self.budget, FIRST if files.count == 1 else 0)
         draft = RelayDraft(
-            self.backend, await self._open(), files, reservation, size, upload_request
+            self.backend,
+            await self._open(),
+            files,
+            reservation,
+            self.budget,
+            size,
+            upload_request,
         )
         with addresses_hidden():
             await draft.begin()

@@ -192,6 +192,18 @@ class FormDecoder:
         """Whether the next bytes are a file's, as far as is known."""
         return self._part is not None and not self._part.is_field
 
+    @property
+    def delimiter(self) -> bytes | None:
+        """What ends the file under way, if its next bytes need no look but for that; else None."""
+        part = self._part
+        if part is None or part.is_field or part.decoder or part.left is not None or part.checks:
+            return None
+        return self._framing.delimiter
+
+    def skip(self, count: int) -> None:
+        """`count` bytes of the file under way went another way, its delimiter not among them."""
+        self._framing.skip(count)
+
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that these bytes complete. An empty feed changes nothing."""
         if self._failure:

@@ -68,6 +68,15 @@ class Framing:
         self.at: int = 0  # at HEAD_ENDED: the offset in the body of the part's first byte
 
     @property
+    def delimiter(self) -> bytes | None:
+        """What ends the payload under way; None outside of payload, and while bytes are held."""
+        return self._delimiter if self._state is _State.PAYLOAD and not self._held else None
+
+    def skip(self, count: int) -> None:
+        """`count` bytes of the payload under way went another way."""
+        self._base += count
+
+    @property
     def ended(self) -> bool:
         """Whether the last boundary has arrived."""
         return self._state is _State.EPILOGUE
