@@ -10,17 +10,21 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
+from typing import cast
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.connector import Connection
+from aiohttp.http_writer import StreamWriter
 
 from sluiceway.client.http.socket_progress import SocketProgress
 from sluiceway.pipe.source import Buffer
 
 __all__ = ["ExpectingRequest", "PushedBody"]
+
+SEND_CHUNK = 256 << 10  # bytes of a block that are handed to the transport at once
 
 
 class PushedBody(aiohttp.Payload):
@@ -52,27 +56,40 @@ class PushedBody(aiohttp.Payload):
         self._transport: asyncio.Transport | None = None
         self.answered: bool = False  # the response began: nothing more is written
         loop = asyncio.get_running_loop()
-        self.ready: asyncio.Future[Callable[[Buffer], Awaitable[None]]] = loop.create_future()
+        self.ready: asyncio.Future[StreamWriter] = loop.create_future()
         self.end: asyncio.Future[None] = loop.create_future()  # the sender has written all of it
         self.finished: bool = False  # every byte was written
 
     async def push(self, data: Buffer) -> None:
         """Write the next bytes; returns when the kernel has them. Only after `ready`."""
         self.handed += len(data)
-        await self.ready.result()(data)
+        await self.ready.result().write(data)
 
     def plain_socket(self) -> socket.socket | None:
         """A descriptor of the connection's socket, for a thread; None where it cannot send.
 
-        That is below TLS, in chunks, and while bytes wait in front. The caller closes it.
+        That is below TLS, and while bytes wait in front. The caller closes it.
         """
         transport = self._transport
-        if self.length is None or transport is None or transport.is_closing():
+        if transport is None or transport.is_closing():
             return None
         sock = transport.get_extra_info("socket")
         if transport.get_extra_info("ssl_object") or transport.get_write_buffer_size() or not sock:
             return None
         return socket.socket(fileno=os.dup(sock.fileno()))
+
+    async def push_framed(self, data: Buffer) -> None:
+        """Write bytes of a chunk that a thread began, in pieces of `SEND_CHUNK`.
+
+        They are copied: the transport may hold a piece for a caller that has left.
+        """
+        writer = self.ready.result()
+        with memoryview(data) as view:
+            for at in range(0, len(view), SEND_CHUNK):
+                if writer.transport is None or writer.transport.is_closing():
+                    raise ConnectionResetError
+                writer.transport.write(bytes(view[at : at + SEND_CHUNK]))
+                await writer.drain()
 
     def sent_by_thread(self, count: int) -> None:
         self.handed += count
@@ -104,7 +121,7 @@ class PushedBody(aiohttp.Payload):
         raise TypeError("A streamed body has no text")
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        self.ready.set_result(writer.write)
+        self.ready.set_result(cast("StreamWriter", writer))
         await self.end
         self.finished = True
 

@@ -7,6 +7,7 @@ nothing of what the bytes mean. Every wait has one of the transport's deadlines.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import closing
 from typing import Any
@@ -25,7 +26,6 @@ __all__ = ["EXPECT_WAIT", "MOST_RESPONSE", "EarlyResponse", "StreamingRequest"]
 
 EXPECT_WAIT = 1.0  # seconds for the 100: servers that never send one must not cost more (as curl)
 MOST_RESPONSE = 1 << 20  # bytes of a response that are kept; an upload's has a few hundred
-SEND_CHUNK = 256 << 10  # bytes of what a thread left; a stalled peer leaves one of them in memory
 LEAVE_TIMEOUT = 5.0  # seconds: a read from a dead network drive must not hold up the error
 
 
@@ -99,9 +99,12 @@ class StreamingRequest:
         """
         if self._body.answered or self._open_request.done():
             raise EarlyResponse(await self._outcome())
+        await self._write(self._body.push(data))
+
+    async def _write(self, push: Coroutine[Any, Any, None]) -> None:
         self._blocked = asyncio.current_task()
         try:
-            await self._body.push(data)
+            await push
         except asyncio.CancelledError:
             # `_wake` cancelled, because a response came while the peer took nothing. A second
             # cancellation is the caller's.
@@ -126,20 +129,29 @@ class StreamingRequest:
         if (sock := self._body.plain_socket()) is None:
             return False
         with closing(sock):
+            return await self._draw(lent, update, budget, sock)
+
+    async def _draw(
+        self, lent: LentConnection, update: Update, budget: Budget, sock: socket.socket
+    ) -> bool:
+        async with lent.turn():
             if (block := budget.acquire_block()) is None:
                 return False
-            burst = SendingBurst(sock, block)
+            burst = SendingBurst(sock, block, chunked=self._body.length is None)
             try:
-                async with lent.turn():
-                    await lent.in_thread(lambda: burst.run(lent, update))
-                self._body.sent_by_thread(burst.sent)
-                if burst.broken:
-                    raise EarlyResponse(await self._outcome())
-                # Copies: the library may hold a chunk of a caller that has left, not the block.
-                for at in range(0, len(burst.rest), SEND_CHUNK):
-                    await self.write(bytes(burst.rest[at : at + SEND_CHUNK]))
-            finally:
+                await lent.in_thread(lambda: burst.run(lent, update))
+            except BaseException:
                 budget.release_block(block)
+                raise
+        try:
+            self._body.sent_by_thread(burst.sent)
+            if burst.broken:
+                raise EarlyResponse(await self._outcome())
+            for data in burst.rest:  # where the peer stalls, no thread waits
+                await self._write(self._body.push_framed(data))
+            self._body.sent_by_thread(burst.rest_size)
+        finally:
+            budget.release_block(block)
         return True
 
     async def run(self, work: Coroutine[Any, Any, None]) -> None:

@@ -123,12 +123,13 @@ class RelayDraft:
                 await self._open()
 
     async def draw(self, lent: LentConnection, update: Update) -> bool:
-        """One burst of a lent connection, sent on by the thread. The tail is left to `write`."""
+        """One burst of a lent connection, sent on by the thread; the tail is left to `write`."""
         self._check()
-        if self._request is None or self._size is None or self._budget is None:
+        if self._request is None or self._budget is None:
             return False
         before = lent.taken
-        lent.limit(self._size - TAIL - self._seen)
+        if self._size is not None:
+            lent.limit(self._size - TAIL - self._seen)
         try:
             with addresses_hidden():
                 return not lent.ended and await self._request.draw(lent, update, self._budget)
