@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import closing
 from typing import Any
@@ -147,8 +148,12 @@ class StreamingRequest:
             self._body.sent_by_thread(burst.sent)
             if burst.broken:
                 raise EarlyResponse(await self._outcome())
-            for data in burst.rest:  # where the peer stalls, no thread waits
-                await self._write(self._body.push_framed(data))
+            began = time.monotonic()
+            try:
+                for data in burst.rest:  # where the peer stalls, no thread waits
+                    await self._write(self._body.push_framed(data))
+            finally:
+                lent.destination_wait += time.monotonic() - began
             self._body.sent_by_thread(burst.rest_size)
         finally:
             budget.release_block(block)
