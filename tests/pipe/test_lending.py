@@ -53,8 +53,8 @@ class Sink:
 
         def work() -> None:
             while lent.going:
-                block = memoryview(bytearray(64 << 10))
-                view = block[: lent.fill(block)]
+                block = bytearray(64 << 10)
+                view = memoryview(block)[: lent.fill(block, 0, len(block))]
                 update(view)
                 self.data += view
 
@@ -109,7 +109,7 @@ def burst(sock: socket.socket, most: int, size: int, then: Callable[[LentSocket]
         lent = LentSocket(sock.dup(), most, lambda taken: None)
         got = bytearray(size)
         async with lent.turn():
-            filled = await lent.in_thread(lambda: lent.fill(memoryview(got)))
+            filled = await lent.in_thread(lambda: lent.fill(got, 0, size))
         then(lent)
         lent.hand_back()
         lent.hand_back()

@@ -14,7 +14,7 @@ from sluiceway.errors import BodyCut, TooSlow
 from sluiceway.pipe.lending import Lender
 from sluiceway.pipe.stages import Stages
 from sluiceway.server.http1.peer_gone import PROTOCOL
-from sluiceway.server.request_body import MIN_RATE, body_chunks, body_source
+from sluiceway.server.request_body import MIN_RATE, body_chunks, BodySource
 
 Message = dict[str, Any]
 
@@ -158,7 +158,7 @@ async def test_a_connection_is_not_lent_behind_a_middleware_that_reads_the_body(
     for receive, lent in ((servers_receive, "lent"), (middlewares_receive, None)):
         asked = request(receive)
         asked.scope[PROTOCOL] = protocol
-        source = body_source(asked, Stages())
+        source = BodySource(asked, Stages())
         assert isinstance(source, Lender)
         got: object = source.lend()
         assert got == lent
