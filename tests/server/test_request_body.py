@@ -14,7 +14,7 @@ from sluiceway.errors import BodyCut, TooSlow
 from sluiceway.pipe.lending import Lender
 from sluiceway.pipe.stages import Stages
 from sluiceway.server.http1.peer_gone import PROTOCOL
-from sluiceway.server.request_body import MIN_RATE, body_chunks, BodySource
+from sluiceway.server.request_body import MIN_RATE, BodySource, body_chunks
 
 Message = dict[str, Any]
 
