@@ -9,11 +9,9 @@ import hashlib
 import http.server
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import threading
-import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,16 +24,11 @@ if str(ROOT) not in sys.path:
 
 from bench.answer import Answer  # noqa: E402
 from bench.contenders import Contender  # noqa: E402
-from bench.pace import Pace  # noqa: E402
 from bench.process import Failed  # noqa: E402
 from bench.relay import (  # noqa: E402
     NGINX_UNBUFFERED,
     RELAY_FORM,
-    TWO_STEP,
-    SinkProcess,
-    check_taken,
     relay_rounds,
-    sinking,
 )
 from bench.relay_rows import relay_groups  # noqa: E402
 from bench.rounds import Bench  # noqa: E402
@@ -44,7 +37,13 @@ from bench.sending import sending_rows  # noqa: E402
 from bench.stored import check_same, make_source, sha256_of  # noqa: E402
 from bench.svg import Line, Panel, chart  # noqa: E402
 from bench.table import RATE, Row, compare, markdown  # noqa: E402
-from bench.transfer import run_client  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))  # bench/ stands beside src/, it is not installed
+
 
 SIZE = 3 * 2**20 + 17
 
@@ -266,109 +265,6 @@ def test_chart_is_well_formed_and_holds_all_lines() -> None:
 def test_sizes_are_read_as_people_write_them() -> None:
     """64MiB, 1G and plain bytes."""
     assert [size_of(text) for text in ("64MiB", "1G", "4096")] == [64 * 2**20, 2**30, 4096]
-
-
-@pytest.fixture
-def sink() -> Iterator[SinkProcess]:
-    with sinking() as running:
-        running.tell("hash")
-        yield running
-
-
-def in_chunks(data: bytes, *sizes: int) -> bytes:
-    """`data` as a chunked body, its pieces of these sizes in turn."""
-    body, at, turn = b"", 0, 0
-    while at < len(data):
-        piece = data[at : at + sizes[turn % len(sizes)]]
-        body += b"%x;ext=1\r\n%s\r\n" % (len(piece), piece)
-        at, turn = at + len(piece), turn + 1
-    return body + b"0\r\nTrailer: x\r\n\r\n"
-
-
-def test_sink_counts_and_hashes_a_raw_body_and_the_file_in_a_form(
-    sink: SinkProcess, source: Path
-) -> None:
-    """Both are reported with the source's own size and digest, whatever stands around the file."""
-    digest = sha256_of(source)
-    client("bench.send", "raw", "--port", str(sink.port), "--path", "/x", "--source", str(source))
-    raw = sink.report()
-    client("bench.send", "form", "--port", str(sink.port), "--path", "/x", "--source", str(source))
-    form = sink.report()
-
-    assert [(report["file"], report["sha-256"]) for report in (raw, form)] == [(SIZE, digest)] * 2
-    assert (raw["body"], form["body"] > SIZE) == (SIZE, True)
-
-
-def test_sink_reads_chunks_of_any_size_on_one_connection(sink: SinkProcess, source: Path) -> None:
-    """Chunk heads, extensions and trailers are no body.
-
-    The next request on the connection is read, too.
-    """
-    data = source.read_bytes()[: 1 << 18]
-    head = b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", sink.port), timeout=30) as connection:
-        for sizes in ((1, 60, 7), (4000,), (1 << 18,)):
-            connection.sendall(head + in_chunks(data, *sizes))
-            report = sink.report()
-
-            assert connection.recv(1000).startswith(b"HTTP/1.1 201 ")
-            assert (report["chunked"], report["body"], report["sha-256"]) == (
-                True,
-                len(data),
-                hashlib.sha256(data).hexdigest(),
-            )
-
-
-def test_sink_says_no_yes_to_half_a_body(sink: SinkProcess) -> None:
-    """A body that breaks off is reported as cut, and the bench fails over it."""
-    with socket.create_connection(("127.0.0.1", sink.port), timeout=30) as connection:
-        connection.sendall(b"PUT /x HTTP/1.1\r\nContent-Length: 10\r\n\r\nhalf")
-        connection.shutdown(socket.SHUT_WR)
-
-        assert connection.recv(1000) == b""
-    with pytest.raises(Failed, match="cut"):
-        sink.report()
-
-
-def test_other_bytes_than_the_sources_fail_a_relay(sink: SinkProcess, source: Path) -> None:
-    """The hashed trip is compared with size and digest of what was sent."""
-    run_client(sink.port, TWO_STEP, source, "x")
-    report = sink.report()
-    check_taken(report, SIZE, sha256_of(source))
-
-    for wrong in ({**report, "file": SIZE - 1}, {**report, "sha-256": "00"}):
-        with pytest.raises(Failed):
-            check_taken(wrong, SIZE, sha256_of(source))
-
-
-def test_a_held_sink_reads_heads_only_until_told_to_go(sink: SinkProcess, source: Path) -> None:
-    """The body of a held request is neither counted nor answered before `go`."""
-    sink.tell("hold")
-    words = ["bench.send", "raw", "--port", str(sink.port), "--path", "/x", "--source", str(source)]
-    with subprocess.Popen(
-        [sys.executable, "-m", *words], cwd=ROOT, stdout=subprocess.PIPE
-    ) as sender:
-        sink.held()
-
-        assert sender.poll() is None
-        sink.tell("go")
-        assert sink.report()["body"] == SIZE
-        assert sender.wait(30) == 0
-
-
-def test_pace_takes_the_time_its_rate_says() -> None:
-    """Never faster than asked, and lost time is not made up for."""
-    pace, began = Pace(1e6), time.perf_counter()
-    for _ in range(10):
-        pace.wait(10_000)
-    first = time.perf_counter() - began
-    time.sleep(0.1)
-    began = time.perf_counter()
-    for _ in range(10):
-        pace.wait(10_000)
-
-    assert first >= 0.085  # 10 ms may be made up for
-    assert time.perf_counter() - began >= 0.085
 
 
 GROUPS = ("relay", "story", "overlap", "stalled")

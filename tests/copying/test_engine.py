@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import hashlib
 import socket
 from collections.abc import AsyncIterator
@@ -13,73 +12,26 @@ from pathlib import Path
 import pytest
 
 import sluiceway
+from copying.engine_sides import ONCE, UnreliableSource, bytes_of, ran, stocked, target_of
 from sluiceway.client.http.transport import Transport
-from sluiceway.client.retry import RetryPolicy, is_transient
-from sluiceway.copying.contract import CopyItem, CopySource, CopyTarget, Reading
+from sluiceway.client.retry import RetryPolicy
+from sluiceway.copying.contract import CopyItem, Reading
 from sluiceway.copying.endpoints.folder import FolderTarget
 from sluiceway.copying.endpoints.http_target import HttpTarget
 from sluiceway.copying.endpoints.store import PAGE, StoreSource, StoreTarget
 from sluiceway.copying.engine import AHEAD, CopyEngine
 from sluiceway.copying.filters import KeyFilter
 from sluiceway.copying.object_copier import CopyRules
-from sluiceway.copying.report import MOST_FAILURES, ObjectResult
 from sluiceway.copying.servers import RemoteServer
 from sluiceway.errors import (
-    Exists,
     PeerFailed,
     PeerUnreachable,
     SourceChanged,
-    SourceFailed,
-    Unavailable,
 )
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import BytesSource, PassingSource
-from sluiceway.stores.contract import Entry, Metadata
+from sluiceway.stores.contract import Metadata
 from sluiceway.stores.memory import MemoryStore
-
-ONCE = RetryPolicy(1)
-
-
-def stocked(objects: dict[str, bytes], known: bool = True) -> MemoryStore:
-    """`known`: whether the store knows their sha-256."""
-    store = MemoryStore()
-    for key, data in objects.items():
-        sha256 = hashlib.sha256(data).hexdigest()
-        known_digests = (("sha-256", sha256),) if known else ()
-        store.objects[key] = (
-            Entry(key, len(data), sha256[:8], 0.0, Metadata("", "text/x", known_digests)),
-            data,
-        )
-    return store
-
-
-def bytes_of(store: MemoryStore) -> dict[str, bytes]:
-    return {key: data for key, (_, data) in store.objects.items()}
-
-
-class UnreliableSource(StoreSource):
-    """A source over a real store, with errors while objects are opened and read."""
-
-    def __init__(self, store: MemoryStore, **trouble: list[Exception]) -> None:
-        super().__init__(store, "", "source", ONCE)
-        self.trouble = trouble
-        self.opened: list[str] = []
-
-    @asynccontextmanager
-    async def open(self, item: CopyItem) -> AsyncIterator[Reading]:
-        self.opened.append(item.key)
-        coming = self.trouble.get(item.key.replace(".", "_"), [])
-        async with super().open(item) as reading:
-            if coming and (error := coming.pop(0)) is not None:
-
-                async def broken() -> AsyncIterator[bytes]:
-                    yield b"half"
-                    raise error
-
-                reading = dataclasses.replace(
-                    reading, source=PassingSource(broken(), reading.source.length)
-                )
-            yield reading
 
 
 class Passing:
@@ -110,28 +62,6 @@ class Passing:
     async def aclose(self) -> None: ...
 
 
-def target_of(store: MemoryStore, prefix: str = "") -> StoreTarget:
-    return StoreTarget(store, prefix, "target/", Budget(16 << 20))
-
-
-async def ran(
-    source: CopySource,
-    target: CopyTarget,
-    retries: int = 3,
-    force: bool = False,
-    dry_run: bool = False,
-) -> tuple[sluiceway.Report, dict[str, ObjectResult]]:
-    ended: dict[str, ObjectResult] = {}
-
-    def look(now: sluiceway.Overall) -> None:
-        if now.result is not None:
-            assert now.result.key not in ended, "each object ends once"
-            ended[now.result.key] = now.result
-
-    rules = CopyRules(RetryPolicy(retries + 1, 0.002), force, dry_run)
-    return await CopyEngine(source, target, rules, on_overall=look).run(), ended
-
-
 async def test_metadata_is_copied_with_the_object() -> None:
     """Name and type of the source, the counted sha-256, the key below the target's prefix."""
     store = MemoryStore()
@@ -153,29 +83,6 @@ async def test_a_listing_longer_than_the_queue_is_copied() -> None:
 
     assert report.copied == len(objects) == len(ended)
     assert bytes_of(store) == objects
-
-
-async def test_transient_errors_are_retried_and_others_are_reported() -> None:
-    """A source that broke once, one that changed, one that never works, and one that works."""
-    busy: list[Exception] = [PeerFailed("cut"), Unavailable("busy")]
-    never: list[Exception] = [SourceFailed("no right to read it")] * 9
-    source = UnreliableSource(
-        stocked({"busy": b"1234567", "never": b"2345678", "calm": b"3"}), busy=busy, never=never
-    )
-    store = MemoryStore()
-    report, ended = await ran(source, target_of(store))
-
-    assert (report.copied, report.failed) == (2, 1)
-    assert (ended["busy"].attempts, ended["never"].attempts, ended["calm"].attempts) == (3, 1, 1)
-    assert (ended["never"].code, ended["never"].detail) == ("source-failed", "no right to read it")
-    assert bytes_of(store) == {"busy": b"1234567", "calm": b"3"}
-
-
-async def test_retries_are_limited() -> None:
-    source = UnreliableSource(stocked({"a": b"1234567"}), a=[PeerFailed("cut")] * 9)
-    report, ended = await ran(source, target_of(MemoryStore()), retries=2)
-
-    assert (report.failed, ended["a"].attempts, ended["a"].code) == (1, 3, "peer-failed")
 
 
 async def test_an_object_changed_since_the_listing_is_read_again() -> None:
@@ -364,15 +271,6 @@ def free() -> int:
         return port
 
 
-async def test_failures_are_kept_up_to_a_bound_and_then_counted() -> None:
-    objects = {f"{n:05}": b"x" for n in range(MOST_FAILURES + 50)}
-    store = stocked(dict.fromkeys(objects, b"y"))
-    report, _ = await ran(StoreSource(stocked(objects), "", "o", ONCE), target_of(store))
-
-    assert (report.failed, len(report.failures)) == (len(objects), MOST_FAILURES)
-    assert report.as_dict()["failed"] == len(objects)
-
-
 async def test_cancelling_ends_the_objects_under_way() -> None:
     """No task continues, no partial object exists, and the last progress has the report."""
 
@@ -404,24 +302,3 @@ async def test_cancelling_ends_the_objects_under_way() -> None:
     report = looks[-1].report
     assert report is not None
     assert (report.copied, report.complete) == (1, False)
-
-
-def test_transient_errors_are_recognised() -> None:
-    """By the response if there was one, otherwise by the kind of error."""
-    may_pass = is_transient
-    assert may_pass(PeerFailed("", answered=500))
-    assert may_pass(PeerFailed("broke"))
-    assert may_pass(Unavailable())
-    assert not may_pass(PeerFailed("", answered=418))
-    assert not may_pass(Exists())
-    assert not may_pass(SourceChanged())
-    assert not may_pass(SourceFailed())
-    for status in (408, 425, 429, 500, 502, 503, 504):
-        assert may_pass(Unavailable("", answered=status))
-
-
-def test_a_retry_after_of_more_than_a_minute_gives_up() -> None:
-    assert RetryPolicy(5).wait(Unavailable("", retry_after="61"), 1) is None
-    assert (RetryPolicy(5).wait(Unavailable("", retry_after="60"), 1) or 0) >= 60
-    assert RetryPolicy(5).wait(Unavailable("", retry_after="soon"), 1) is not None
-    assert RetryPolicy(5).wait(Unavailable(), 6) is None

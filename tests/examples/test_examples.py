@@ -6,13 +6,9 @@ to try it.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import socket
 import subprocess
-import sys
 import threading
-from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
@@ -21,18 +17,15 @@ from typing import Any
 import pytest
 import requests
 
+from examples.example_files import DATA, EXAMPLES, SHA
 from fix_gateway import parts, takes
-from fix_server import RunningServer, Serve
 from fix_taking import eventually, noise
 from fix_wsgi import WsgiApp, running
 from raw_http import Wire, form_begun, form_body, form_head, head
 from rude_peer import Exchange, Peer, ranged
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 MOST_LINES = 45  # of 100 columns
 MIB = 1 << 20
-DATA = noise(3_000_017)
-SHA = hashlib.sha256(DATA).hexdigest()
 TESTED = {  # file -> what stands in the names of its tests
     "raw_to_disk.py": "raw_to_disk",
     "download_through.py": "download_through",
@@ -42,6 +35,7 @@ TESTED = {  # file -> what stands in the names of its tests
     "uploader.py": "uploader",
     "bookshelf.py": "bookshelf",  # in tests/browser/test_bookshelf.py
 }
+
 
 Run = Callable[..., AbstractContextManager[WsgiApp]]
 
@@ -107,9 +101,11 @@ def test_each_example_is_short_and_says_how_to_run_and_to_try_it(path: Path) -> 
 
 
 def test_each_example_has_its_tests_and_its_line_in_the_table() -> None:
-    here = Path(__file__).read_text("utf-8") + (
-        EXAMPLES.parent / "tests/browser/test_bookshelf.py"
-    ).read_text("utf-8")
+    files = (
+        *Path(__file__).parent.glob("test_*.py"),
+        EXAMPLES.parent / "tests/browser/test_bookshelf.py",
+    )
+    here = "".join(file.read_text("utf-8") for file in files)
     table = (EXAMPLES / "README.md").read_text("utf-8")
 
     assert sorted(TESTED) == sorted(path.name for path in EXAMPLES.rglob("*.py"))
@@ -366,112 +362,3 @@ def test_many_files_work_with_the_line_for_curl(run: Run, tmp_path: Path) -> Non
 
         assert [f'"name":"{path.name}"' in done.stdout for path in paths] == [True, True]
         assert sorted(saved(app).values()) == sorted(path.read_bytes() for path in paths)
-
-
-# restore.py and uploader.py
-
-
-def program(name: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, str(EXAMPLES / name), *words]
-    return subprocess.run(
-        line, capture_output=True, text=True, timeout=60, cwd=cwd, env={**os.environ}, check=False
-    )
-
-
-@pytest.fixture
-def api(serve: Serve) -> RunningServer:
-    """The REST API a file goes to."""
-    return serve()
-
-
-def test_restore_goes_on_where_the_source_broke_off_and_keeps_the_length(tmp_path: Path) -> None:
-    """The storage cuts the first answer in the middle.
-
-    The API sees one request, of known length, and it is whole.
-    """
-    cuts = iter([1_000_000])
-
-    def storage(exchange: Exchange) -> None:
-        if (after := next(cuts, None)) is None:
-            ranged(DATA)(exchange)
-            return
-        exchange.head(
-            200, {"Content-Length": str(len(DATA)), "ETag": '"v1"', "Accept-Ranges": "bytes"}
-        )
-        exchange.send(DATA[:after])
-        exchange.reset()
-
-    with Peer(storage) as source, Peer(takes) as rest:
-        done = program(
-            "restore.py",
-            f"{source.url}/backup.tar?X-Amz-Signature=secret",
-            f"{rest.url}/files/backup.tar",
-            cwd=tmp_path,
-        )
-
-        assert done.returncode == 0, done.stderr
-        assert f"restored {len(DATA)} bytes, sha-256 {SHA}" in done.stdout
-        (exchange,) = rest.seen
-        assert (exchange.method, exchange.headers["content-length"], exchange.body) == (
-            "PUT",
-            str(len(DATA)),
-            DATA,
-        )
-        assert f"of {len(DATA)} bytes" in done.stderr
-        assert "secret" not in done.stdout + done.stderr
-        assert list(tmp_path.iterdir()) == []
-
-
-def test_restore_fails_loudly_when_the_bytes_are_not_those_that_were_kept(
-    api: RunningServer, tmp_path: Path
-) -> None:
-    """Another digest than the source names.
-
-    Nothing is at the destination, the exit code says so.
-    """
-    wrong = f"sha-256=:{b64encode(bytes(32)).decode()}:"
-    with Peer(lambda exchange: exchange.reply(200, {"Repr-Digest": wrong}, DATA)) as source:
-        done = program(
-            "restore.py", f"{source.url}/backup.tar", f"{api.url}/files/backup.tar", cwd=tmp_path
-        )
-
-    assert done.returncode == 1
-    assert "digest-mismatch" in done.stderr
-    assert api.stored() == {}
-
-
-@pytest.mark.parametrize("kind", ["raw", "form"])
-def test_uploader_says_what_it_does_and_writes_a_readable_profile(
-    api: RunningServer, tmp_path: Path, kind: str
-) -> None:
-    """File and method at start and end, progress between, a profile named by type and bytes."""
-    file = tmp_path / "big.iso"
-    file.write_bytes(DATA)
-    done = program(
-        "uploader.py", str(file), f"{api.url}/files", "-t", kind, "--profile", cwd=tmp_path
-    )
-
-    assert done.returncode == 0, done.stderr
-    first, last = done.stdout.strip().splitlines()[:: len(done.stdout.strip().splitlines()) - 1]
-    assert first == f"uploading {file} by {kind}"
-    assert last.startswith(f"uploaded {file} by {kind}: {api.url}/files/")
-    assert f"the server has {len(DATA)} of {len(DATA)} bytes" in done.stderr
-    assert list(api.stored().values()) == [len(DATA)]
-    sent = "application-octet-stream" if kind == "raw" else "multipart-form-data"
-    profile = (tmp_path / f"{sent}_{len(DATA)}-bytes.txt").read_text("utf-8")
-    assert "cumulative" in profile
-    assert "copying/api.py" in profile
-
-
-def test_uploader_without_profile_writes_nothing_and_tells_a_refusal(
-    serve: Serve, tmp_path: Path
-) -> None:
-    file = tmp_path / "big.iso"
-    file.write_bytes(DATA)
-    api = serve("--max-size", "1MB")
-    done = program("uploader.py", str(file), f"{api.url}/files", cwd=tmp_path)
-
-    assert done.returncode == 1
-    assert "too-large" in done.stderr
-    assert api.stored() == {}
-    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["big.iso"]
