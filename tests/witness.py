@@ -11,6 +11,7 @@ import hashlib
 import random
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +23,7 @@ from fix_taking import eventually
 
 __all__ = ["Acknowledged", "Witness"]
 
+SMALL_CLIENTS = 6
 SIZES = [0, 1, 100, 5_000, 65_536, 70_001, 1_000_000, 2_100_000]
 
 
@@ -35,7 +37,9 @@ class Acknowledged:
 
 
 class Witness:
-    """Three clients at once: new keys by PUT, one key repeatedly, and forms of several files."""
+    """Clients at once: new keys by PUT, one key repeatedly, forms of several files, and several
+    clients with small files, which the server publishes together.
+    """
 
     def __init__(self, server: RunningServer, seed: int) -> None:
         self.server = server
@@ -49,7 +53,7 @@ class Witness:
         self._lock = threading.Lock()
         self._threads = [
             threading.Thread(target=self._until_the_end, args=(act,))
-            for act in (self._put, self._replace, self._form)
+            for act in (self._put, self._replace, self._form, *self._small_clients())
         ]
 
     def __enter__(self) -> Self:
@@ -112,9 +116,18 @@ class Witness:
                 return  # the server is gone; unacknowledged objects may be there or not
             number += 1
 
-    def _data(self) -> bytes:
+    def _data(self, sizes: list[int] = SIZES) -> bytes:
         with self._lock:
-            return self._chance.randbytes(self._chance.choice(SIZES))
+            return self._chance.randbytes(self._chance.choice(sizes))
+
+    def _small_clients(self) -> list[Any]:
+        return [partial(self._small, client) for client in range(SMALL_CLIENTS)]
+
+    def _small(self, client: int, number: int) -> None:
+        key, data = f"{self._run}-small-{client}-{number}", self._data(SIZES[:5])
+        self.sent[key] = hashlib.sha256(data).hexdigest()
+        url = f"{self.server.url}/files/small/{number % 3}/{key}"
+        self._note(requests.put(url, data=data, timeout=30))
 
     def _put(self, number: int) -> None:
         key, data = f"{self._run}-put-{number}", self._data()

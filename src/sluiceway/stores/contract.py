@@ -53,6 +53,7 @@ __all__ = [
     "SequentialOpen",
     "SignedUrls",
     "Store",
+    "TellsReplaced",
     "Traits",
     "UploadRequest",
 ]
@@ -269,6 +270,15 @@ class Pausable(Protocol):
             NoSpace: The destination is full.
             StoreFailed: The destination failed.
         """
+        ...
+
+
+class TellsReplaced(Protocol):
+    """A Draft that knows what `publish` did. Every draft of a store with the trait is one."""
+
+    @property
+    def replaced(self) -> bool:
+        """Whether `publish` replaced an object; False before."""
         ...
 
 

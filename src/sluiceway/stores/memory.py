@@ -38,6 +38,7 @@ class MemoryStore:
         resumable=True,
         renames=True,
         readable_drafts=True,
+        tells_replaced=True,
     )
 
     def __init__(self) -> None:
@@ -104,6 +105,7 @@ class MemoryDraft:
         self._upload = upload
         self._data = bytearray()
         self._ended = False
+        self.replaced: bool = False
 
     @property
     def written(self) -> int:
@@ -134,6 +136,7 @@ class MemoryDraft:
         now = time.time()
         etag = hashlib.sha256(f"{now} {key}".encode() + data).hexdigest()[:32]
         entry = Entry(key=key, size=len(data), etag=etag, modified=now, metadata=metadata)
+        self.replaced = key in self._store.objects
         self._store.objects[key] = (entry, data)
         self._store.drafts.pop(self._upload, None)
         self._ended = True

@@ -72,6 +72,8 @@ class Traits:
         readable_drafts: Its drafts are `ReadableDraft`s (`unpublished`).
         counts: Algorithms of digests that the destination checks or keeps itself. `--digest auto`
             counts them where it can.
+        tells_replaced: Its drafts say after `publish` whether it replaced an object
+            (`TellsReplaced`), so that it need not be looked up before.
         key_first: A large object goes to its key without a copy only if its draft was begun with
             that key. The store is `KeyFirst` (`unpublished`).
 
@@ -94,6 +96,7 @@ class Traits:
     lists_metadata: bool = True
     renames: bool = False
     readable_drafts: bool = False
+    tells_replaced: bool = False
     key_first: bool = False
     counts: tuple[str, ...] = ()
 

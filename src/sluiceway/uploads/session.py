@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from sluiceway.errors import (
     BadName,
@@ -38,6 +38,7 @@ from sluiceway.stores.contract import (
     Pausable,
     Replace,
     Store,
+    TellsReplaced,
     UploadRequest,
 )
 from sluiceway.uploads.keys import KeyTemplate
@@ -109,11 +110,17 @@ class UploadSession:
         self._filling: Draft | None = None
         self._reason: SluiceError | None = None
         self._leaving = False  # the drafts are being discarded already
+        self.replaced: set[str] = set()  # keys of replaced objects, where the store tells
         self._taken = 0  # bytes of files so far: the limit is for the request, not for each file
 
     @property
     def id(self) -> str:
         return self.record.id
+
+    @property
+    def tells_replaced(self) -> bool:
+        """Whether the store knows what it replaced: then `replaced` says it after `publish`."""
+        return self._rules.store.traits.tells_replaced
 
     @property
     def drafted(self) -> list[tuple[str, Metadata, int]]:
@@ -232,6 +239,8 @@ class UploadSession:
         try:
             for file in self._drafted:
                 entries.append(await file.draft.publish(file.key, file.metadata, file.replace))
+                if self.tells_replaced and cast("TellsReplaced", file.draft).replaced:
+                    self.replaced.add(file.key)
                 # The counter never goes back.
                 self.record.kept = max(self.record.kept, sum(entry.size for entry in entries))
             if self.after_kept is not None:

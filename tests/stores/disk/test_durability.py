@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def _whole(trace: str) -> list[str]:
         thread, _, call = line.partition(" ")
         call = call.strip()
         if call.endswith("<unfinished ...>"):
-            begun[thread] = call.removesuffix("<unfinished ...>")
+            begun[thread] = call.removesuffix("<unfinished ...>").rstrip()
         elif found := re.match(r"<\.\.\. \w+ resumed>(.*)", call):
             lines.append(begun.pop(thread, "") + found[1])
         else:
@@ -223,3 +224,81 @@ def test_an_error_of_the_disk_is_never_acknowledged(
     )
     if "when" not in fault:
         assert sorted(server.stored()) == ["warm", "well"]
+
+
+TOGETHER = 16
+
+
+def put_together(server: RunningServer, turn: int) -> dict[str, int]:
+    """Small uploads at once, in two folders, and some in one of their own. Status by key."""
+    keys = [f"t{turn}-{n % 2}/{n}" if n % 4 else f"t{turn}-own{n}/{n}" for n in range(TOGETHER)]
+
+    def put(key: str) -> int:
+        data = bytes(1000 + len(key))
+        return requests.put(f"{server.url}/files/{key}", data=data, timeout=60).status_code
+
+    with ThreadPoolExecutor(TOGETHER) as clients:
+        return dict(zip(keys, clients.map(put, keys), strict=True))
+
+
+def assert_in_order(calls: list[str], key: str) -> None:
+    """For one key: its bytes, fsync of its file, its name, fsync of its folder, then the 201.
+
+    And the name of the folder is durable before that, whichever upload made it.
+    """
+    folder, _, name = key.rpartition("/")
+    linked = first(calls, rf'linkat\(.*/root\d/{folder}>, "{name}", 0\) += 0')
+    draft = re.findall(r'"(\w+\.\w+)"', calls[linked])[0]
+    answered = first(calls, rf"HTTP/1\.1 201.*/files/{key}\W")
+    written = last(calls[:linked], rf"pwrite64\(\d+<[^>]*{draft}")
+    synced = last(calls[:linked], rf"fsync\(\d+<[^>]*{draft}>\) += 0")
+    made = first(calls, rf'mkdirat\(.*"{folder}", 0777\) += 0')
+    assert written < synced < linked < answered
+    first(calls[linked:answered], rf"fsync\(\d+<[^>]*/root\d/{folder}>\) += 0")
+    first(calls[made:answered], r"fsync\(\d+<[^>]*/root\d>\) += 0")
+
+
+def test_small_uploads_at_once_share_the_fsync_of_their_folders(
+    serve: Serve, tmp_path: Path
+) -> None:
+    """Each one's own order holds, and the root is synchronised less often than files are."""
+    server = serve()
+    with traced(server, tmp_path / "trace") as calls:
+        found = [put_together(server, turn) for turn in range(3)]
+        eventually(
+            lambda: sum("HTTP/1.1 201" in call for call in calls()) == 3 * TOGETHER,
+            "all answers are in the trace",
+        )
+        seen = calls()
+
+    assert {status for statuses in found for status in statuses.values()} == {201}
+    for key in (key for statuses in found for key in statuses):
+        assert_in_order(seen, key)
+    folders = sum(bool(re.match(r"fsync\(\d+<[^>]*/root\d/[^.>]*>", call)) for call in seen)
+    assert folders < 3 * TOGETHER
+
+
+@pytest.mark.parametrize("fault", ["fsync:error=EIO:when=5+3", "linkat:error=EIO:when=2+3"])
+def test_of_small_uploads_at_once_each_answer_is_true(
+    serve: Serve, tmp_path: Path, fault: str
+) -> None:
+    """Some calls of the disk fail: what is answered with 201 was made durable in the right order,
+    and no draft is left of the others."""
+    server = serve()
+    assert requests.put(f"{server.url}/files/warm", data=b"1", timeout=10).status_code == 201
+    with traced(
+        server, tmp_path / "trace", "-e", f"trace={CALLS}", "-e", f"inject={fault}"
+    ) as calls:
+        found = {key: status for n in range(3) for key, status in put_together(server, n).items()}
+        kept = [key for key, status in found.items() if status == 201]
+        eventually(
+            lambda: sum("HTTP/1.1 201" in call for call in calls()) == len(kept),
+            "all answers are in the trace",
+        )
+        seen = calls()
+
+    assert set(found.values()) == {201, 500}
+    for key in kept:
+        assert_in_order(seen, key)
+        assert (server.root / key).read_bytes() == bytes(1000 + len(key))
+    eventually(lambda: not server.drafts(), "no draft is left")

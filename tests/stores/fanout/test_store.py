@@ -95,7 +95,7 @@ FROM_THE_FRONT: dict[str, object] = {
 }
 
 # A draft of several drafts can neither be resumed nor read.
-NEVER = ("resumable", "readable_drafts", "key_first")
+NEVER = ("resumable", "readable_drafts", "key_first", "tells_replaced")
 
 
 @pytest.mark.parametrize("front", [True, False])

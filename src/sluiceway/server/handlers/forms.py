@@ -95,7 +95,7 @@ async def put_form(
             session,
             entries,
             fields=form.fields,
-            replaced=target.replaced(entries),
+            replaced=target.replaced(session, entries),
         )
 
 

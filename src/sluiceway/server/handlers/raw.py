@@ -41,7 +41,7 @@ async def put_object(request: Request, upload_service: UploadService, key: str) 
         await session.take(BodySource(request, session.stages), upload_request)
         entries = await target.publish(request, upload_service, session)
     return upload_response(
-        request, upload_service, session, entries, replaced=target.replaced(entries)
+        request, upload_service, session, entries, replaced=target.replaced(session, entries)
     )
 
 

@@ -19,11 +19,12 @@ from sluiceway.errors import NoSpace, SluiceError, StoreFailed, TooLarge
 from sluiceway.pipe.budget import BLOCK, Budget
 from sluiceway.pipe.lending import LentConnection, Update
 from sluiceway.pipe.source import Buffer
-from sluiceway.pipe.worker_thread import commit_in_thread, in_thread
+from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.contract import Entry, Metadata, Replace
 from sluiceway.stores.disk.blocks import BlockWriter
 from sluiceway.stores.disk.errors import map_error
 from sluiceway.stores.disk.file import ALIGN, DraftFile
+from sluiceway.stores.disk.publishing import Publication
 
 __all__ = ["DiskDraft"]
 
@@ -52,6 +53,12 @@ class _Mode(Enum):
     ENDED = auto()  # published or discarded
 
 
+class _Publisher(Protocol):
+    """What makes drafts visible; `group_commit` has it."""
+
+    async def publish(self, publication: Publication, *, alone: bool) -> None: ...
+
+
 class _Observer(Protocol):
     """What a draft reports to; `live_drafts` has it."""
 
@@ -75,12 +82,14 @@ class DiskDraft:
         "_mode",
         "_observer",
         "_pieces",
+        "_publisher",
         "_size",
         "_window",
         "_window_bytes",
         "_writers",
         "kept",
         "recent",
+        "replaced",
         "written",
     )
 
@@ -90,10 +99,11 @@ class DiskDraft:
         size: int | None,
         budget: Budget,
         writers: Executor,
+        publisher: _Publisher,
         observer: _Observer,
     ) -> None:
         self._file, self._size, self._budget = file, size, budget
-        self._writers, self._observer = writers, observer
+        self._writers, self._publisher, self._observer = writers, publisher, observer
         self._lock = asyncio.Lock()  # `become_idle` comes from another task
         self._mode = _Mode.BUFFERED
         self._pieces: list[Buffer] = []
@@ -104,6 +114,7 @@ class DiskDraft:
         self.written: int = 0
         self.kept: int = 0
         self.recent: int = 0  # bytes since the observer looked last
+        self.replaced: bool = False  # whether `publish` replaced an object
         observer.receiving(self)
 
     @property
@@ -235,12 +246,13 @@ class DiskDraft:
             self._check()
             await self._finish_blocks()
             self._check()
-            entry = await self._in_thread(
-                lambda: self._publish(key, metadata, replace), commits=True
-            )
-            self.kept = self.written
+            each = Publication(self._file, self._write_rest, self.written, key, metadata, replace)
+            await self._publisher.publish(each, alone=self.written > SMALL_FILE)
+            if each.error is not None or each.entry is None:
+                raise self._map_error(each.error or StoreFailed("It was not published")) from None
+            self.kept, self.replaced = self.written, each.replaced
             self._end()
-            return entry
+            return each.entry
 
     async def discard(self) -> None:
         if self._has_ended:
@@ -257,12 +269,11 @@ class DiskDraft:
                         asyncio.get_running_loop().run_in_executor(self._writers, self._file.remove)
                     )
 
-    def _publish(self, key: str, metadata: Metadata, replace: Replace) -> Entry:
-        """Write what is still held, then publish: all in one visit to a thread."""
+    def _write_rest(self) -> None:
+        """Write what is still held, in the thread that publishes."""
         if self._blocks is not None:
             self._blocks.write_filled()
         self._write_pieces()
-        return self._file.finish(self.written, key, metadata, replace)
 
     # Slow: small pieces through the page cache
 
@@ -371,14 +382,10 @@ class DiskDraft:
         if (failure := self.failure) is not None:
             raise failure
 
-    async def _in_thread(self, work: Callable[[], T], *, commits: bool = False) -> T:
-        """Run blocking work in a writer thread, to its end even when the caller is cancelled.
-
-        With `commits` a cancelled caller gets a success all the same: the object is visible.
-        """
-        run = commit_in_thread if commits else in_thread
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        """Run blocking work in a writer thread, to its end even when the caller is cancelled."""
         try:
-            return await run(work, self._writers)
+            return await in_thread(work, self._writers)
         except (OSError, SluiceError) as error:
             raise self._map_error(error) from None
 

@@ -1,4 +1,4 @@
-"""The file behind a draft: made, allocated, written, synchronised, published, removed.
+"""The file behind a draft: made, allocated, written, sealed, synchronised, removed.
 
 Blocking calls only, one file, no policy: `draft` decides which bytes come when and how fast a
 sender is.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 
 try:
@@ -20,14 +19,14 @@ except ImportError:  # Windows
 from sluiceway.errors import NoSpace, StoreFailed
 from sluiceway.pipe.budget import Block
 from sluiceway.pipe.source import Buffer
-from sluiceway.stores.contract import Entry, Metadata, Replace
+from sluiceway.stores.contract import Metadata
 from sluiceway.stores.disk.errors import NO_ROOM
-from sluiceway.stores.disk.metadata import entry_of, sidecar, write_note
+from sluiceway.stores.disk.metadata import write_note
 from sluiceway.stores.disk.permissions import usual_mode
 from sluiceway.stores.disk.process_lock import DRAFTS
 from sluiceway.stores.disk.tree import Tree
 
-__all__ = ["ALIGN", "DraftFile", "Publish", "Reserve"]
+__all__ = ["ALIGN", "DraftFile", "Reserve"]
 
 ALIGN = 4096  # bytes; O_DIRECT wants offsets and lengths in logical blocks, 512 or 4096
 # A file gets its place on the disk ahead of its bytes, so that writes run side by side. How far
@@ -38,9 +37,6 @@ AHEAD_TIMES = 4  # bytes ahead for each byte received
 MOST_AHEAD = 512 << 20  # bytes ahead of one draft
 MOST_RESERVED = 2 << 30  # bytes ahead of all drafts of a store together
 RESERVED_PART = 16  # and one draft gets at most this part of what the disk has free
-
-# (name of the draft, key, replace): makes it visible and durable
-Publish = Callable[[str, str, Replace], None]
 
 _libc = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
 _O_DIRECT = getattr(os, "O_DIRECT", 0)
@@ -82,11 +78,10 @@ class DraftFile:
         "_direct",
         "_drafts",
         "_fd",
-        "_name",
-        "_publish",
         "_reserve",
         "_size",
         "_tree",
+        "name",
         "position",
         "reserved",
     )
@@ -97,11 +92,10 @@ class DraftFile:
         drafts: int,
         name: str,
         size: int | None,
-        publish: Publish,
         reserve: Reserve,
     ) -> None:
-        self._tree, self._drafts, self._name, self._size = tree, drafts, name, size
-        self._publish, self._reserve = publish, reserve
+        self._tree, self._drafts, self._size, self._reserve = tree, drafts, size, reserve
+        self.name: str = name  # in the drafts folder
         self._fd = -1  # through the page cache
         self._direct = -1  # around it
         # device, inode and size of a file that is closed and will be opened again
@@ -139,9 +133,9 @@ class DraftFile:
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
         if self._closed is None:
             flags |= os.O_CREAT | os.O_EXCL
-            self._fd = os.open(self._name, flags, 0o600, dir_fd=self._drafts)
+            self._fd = os.open(self.name, flags, 0o600, dir_fd=self._drafts)
             return
-        fd = os.open(self._name, flags, dir_fd=self._drafts)
+        fd = os.open(self.name, flags, dir_fd=self._drafts)
         if _identity(fd) != self._closed:
             os.close(fd)
             raise StoreFailed(
@@ -165,7 +159,7 @@ class DraftFile:
         self.make()
         flags = os.O_WRONLY | os.O_CLOEXEC | _O_DIRECT
         try:
-            self._direct = os.open(self._name, flags, dir_fd=self._drafts)
+            self._direct = os.open(self.name, flags, dir_fd=self._drafts)
         except OSError:  # this file system has no O_DIRECT: large writes go through the cache
             self._direct = os.dup(self._fd)
 
@@ -232,7 +226,7 @@ class DraftFile:
     @property
     def path(self) -> str:
         """For programs that open the draft by its name; nothing here does."""
-        return "/".join([self._tree.root, *DRAFTS, self._name])
+        return "/".join([self._tree.root, *DRAFTS, self.name])
 
     def read(self, at: int, size: int) -> bytes:
         self.make()
@@ -248,24 +242,24 @@ class DraftFile:
         self.make()
         _fdatasync(self._fd)
 
-    def finish(self, size: int, key: str, metadata: Metadata, replace: Replace) -> Entry:
-        """Make the object durable and visible.
+    def seal(self, size: int, metadata: Metadata) -> tuple[os.stat_result, bytes | None]:
+        """Add the metadata: nothing is written to the file any more.
 
-        Only this order survives a power cut: bytes, metadata, fsync, name, fsync of the folder.
+        Returns its status, and what `write_note` returns.
         """
         self.make()
         if self._allocated > size:
             os.ftruncate(self._fd, size)
-        note = write_note(self._fd, metadata)
+        status = os.fstat(self._fd)
+        note = write_note(self._fd, metadata, status)
         self._open_to_others()
+        return status, note
+
+    def fsync_and_close(self) -> None:
+        """Make a sealed file durable. It can be opened again, as long as it has its name here."""
         os.fsync(self._fd)  # not fdatasync: the note is an attribute and has to be there as well
-        with sidecar(self._tree, self._drafts, self._name, key, note):
-            self._publish(self._name, key, replace)
-        # The entry is not read back: the object is durable now, and a disk that fails from here on
-        # must not turn the success into an error.
-        entry = entry_of(metadata, os.fstat(self._fd), key)
+        self._closed = _identity(self._fd)
         self._close()
-        return entry
 
     def _open_to_others(self) -> None:
         """Give the file the permissions that files made here have; a draft is its owner's alone."""
@@ -276,7 +270,7 @@ class DraftFile:
         if self._fd < 0 and self._closed is None:
             return
         try:
-            os.unlink(self._name, dir_fd=self._drafts)
+            os.unlink(self.name, dir_fd=self._drafts)
         except FileNotFoundError:
             pass  # swept
         finally:

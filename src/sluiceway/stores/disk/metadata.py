@@ -33,12 +33,11 @@ _NO_NOTE = {errno.ENODATA, errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.EACCE
 _UNSUPPORTED = {errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.ENOSPC, errno.E2BIG}
 
 
-def write_note(fd: int, metadata: Metadata) -> bytes | None:
+def write_note(fd: int, metadata: Metadata, status: os.stat_result) -> bytes | None:
     """Attach the metadata to the open file. Call it after the last byte and before the fsync.
 
     Returns the note where the file system has no attributes: `sidecar` puts it beside the file.
     """
-    status = os.fstat(fd)
     fields = {**metadata_to_json(metadata), "size": status.st_size, "mtime": status.st_mtime_ns}
     note = json.dumps(fields, ensure_ascii=False).encode(errors="replace")
     try:

@@ -58,7 +58,7 @@ def _move(
     tree: Tree, drafts: int, fd: int, old: tuple[str, Metadata], new: tuple[str, Metadata]
 ) -> None:
     """Note the new file name, make the new name, remove the old one; all of it durable."""
-    note = write_note(fd, new[1])
+    note = write_note(fd, new[1], os.fstat(fd))
     try:
         os.fsync(fd)
         with sidecar(tree, drafts, f"rename-{uuid.uuid4().hex}", new[0], note):
@@ -70,7 +70,7 @@ def _move(
                     if attempt == ATTEMPTS - 1:
                         raise
     except BaseException:
-        write_note(fd, old[1])
+        write_note(fd, old[1], os.fstat(fd))
         raise
 
 

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import stat
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TypeVar
 
-from sluiceway.errors import Exists, Forbidden, NotFound, PreconditionFailed, SluiceError
+from sluiceway.errors import NotFound, PreconditionFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.file_lock import HAS_LOCKS, lock_file
 from sluiceway.pipe.worker_thread import open_in_thread
@@ -33,10 +32,12 @@ from sluiceway.stores.contract import (
 from sluiceway.stores.disk.draft import DiskDraft
 from sluiceway.stores.disk.errors import map_error
 from sluiceway.stores.disk.file import DraftFile, Reserve
+from sluiceway.stores.disk.group_commit import GroupCommit
 from sluiceway.stores.disk.listing import page
 from sluiceway.stores.disk.live_drafts import LiveDrafts
 from sluiceway.stores.disk.metadata import drop_note, read_entry
 from sluiceway.stores.disk.process_lock import ProcessLock
+from sluiceway.stores.disk.publishing import Publisher
 from sluiceway.stores.disk.reader import DiskReader
 from sluiceway.stores.disk.renaming import rename
 from sluiceway.stores.disk.tree import PRIVATE, Tree
@@ -49,9 +50,6 @@ READERS = 8  # for downloads and zips; each reads a block for one of them at a t
 LISTERS = 2  # a page of a listing opens up to a thousand files
 # Bytes. A smaller file is made, written and published in one visit to a thread.
 CHECK_FROM = 64 << 10
-
-# How often another process may remove the folder, because it is empty, before the file is in it.
-PUBLISH_ATTEMPTS = 20
 
 T = TypeVar("T")
 
@@ -69,6 +67,7 @@ class DiskStore:
         compare_and_swap=HAS_LOCKS,
         renames=True,
         readable_drafts=True,
+        tells_replaced=True,
     )
 
     def __init__(self, root: str, budget: Budget) -> None:
@@ -83,6 +82,8 @@ class DiskStore:
         self._drafts = self._process_lock.drafts
         self._process_lock.sweep()
         self._here = threading.RLock()  # between the threads of this process
+        publisher = Publisher(self._tree, self._drafts, self._writers, self._exclusive, self._check)
+        self._group_commit = GroupCommit(publisher, self._writers)
 
     @property
     def root(self) -> str:
@@ -92,8 +93,8 @@ class DiskStore:
         self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
     ) -> Draft:
         name = self._process_lock.draft_name(upload)
-        file = DraftFile(self._tree, self._drafts, name, size, self._publish, self._reserve)
-        draft = DiskDraft(file, size, self._budget, self._writers, self._live)
+        file = DraftFile(self._tree, self._drafts, name, size, self._reserve)
+        draft = DiskDraft(file, size, self._budget, self._writers, self._group_commit, self._live)
         if size and size > CHECK_FROM:
             try:
                 await draft.check_room(size)
@@ -134,55 +135,6 @@ class DiskStore:
 
     # In a worker thread
 
-    def _publish(self, name: str, key: str, replace: Replace) -> None:
-        """Give the finished draft its name.
-
-        Creating is one step; a replacement is compared first.
-        """
-        folders, last = self._tree.split_new(key)
-        for attempt in range(PUBLISH_ATTEMPTS):
-            try:
-                with self._tree.folder(folders, make=True) as folder:
-                    if replace.etag is not None or not self._take_free(folder, name, last, replace):
-                        with self._exclusive():
-                            self._check(key, replace)
-                            self._refuse_other_kinds(folder, last, key)
-                            os.rename(name, last, src_dir_fd=self._drafts, dst_dir_fd=folder)
-                    os.fsync(folder)
-                return
-            except FileNotFoundError:
-                if attempt == PUBLISH_ATTEMPTS - 1:
-                    raise
-            except (FileExistsError, IsADirectoryError, NotADirectoryError):
-                raise Exists(f"There is already something at {key!r}; it was not touched") from None
-            except (SluiceError, OSError):
-                self._tree.prune(folders)
-                raise
-
-    def _take_free(self, folder: int, name: str, last: str, replace: Replace) -> bool:
-        """Take the name in one step and without the lock, if it is free.
-
-        Returns False when it is taken and may be replaced. Raises FileExistsError otherwise.
-        """
-        try:
-            self._link(folder, name, last)
-        except FileExistsError:
-            if replace.allowed:
-                return False
-            raise
-        return True
-
-    def _link(self, folder: int, name: str, last: str) -> None:
-        try:
-            os.link(name, last, src_dir_fd=self._drafts, dst_dir_fd=folder, follow_symlinks=False)
-        except PermissionError:  # a file system without hard links (FAT, some network mounts)
-            with self._exclusive():
-                if _exists(folder, last):
-                    raise FileExistsError from None
-                os.rename(name, last, src_dir_fd=self._drafts, dst_dir_fd=folder)
-            return
-        os.unlink(name, dir_fd=self._drafts)
-
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
         """Make compare-and-swap one step for all processes that share the root.
@@ -210,20 +162,6 @@ class DiskStore:
             etag = None
         if etag != replace.etag:
             raise PreconditionFailed(f"{key!r} is not the version you named; read it again")
-
-    @staticmethod
-    def _refuse_other_kinds(folder: int, last: str, key: str) -> None:
-        """Raises Forbidden for a link, pipe, socket or device: a rename would replace it."""
-        with suppress(FileNotFoundError):
-            mode = os.stat(last, dir_fd=folder, follow_symlinks=False).st_mode
-            if stat.S_ISLNK(mode):
-                raise Forbidden(
-                    f"{key!r} is a symbolic link; it is never written through nor replaced"
-                )
-            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-                raise Forbidden(
-                    f"{key!r} is a pipe, socket or device; it is never written to nor replaced"
-                )
 
     def _stat(self, key: str) -> Entry:
         fd, entry = self._open(key)
@@ -262,11 +200,3 @@ class DiskStore:
             return await asyncio.get_running_loop().run_in_executor(threads or self._writers, work)
         except OSError as error:
             raise map_error(error, "the object") from None
-
-
-def _exists(folder: int, name: str) -> bool:
-    try:
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True

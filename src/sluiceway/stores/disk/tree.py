@@ -9,15 +9,17 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
 
 from sluiceway.errors import BadName, Exists, Forbidden, NotFound, SluiceError
 from sluiceway.stores.disk.errors import map_error
 from sluiceway.stores.disk.permissions import process_umask
 from sluiceway.wire.names import MOST_SEGMENTS
 
-__all__ = ["PRIVATE", "Tree"]
+__all__ = ["PRIVATE", "OpenFolders", "Tree"]
 
 # Our own folder below the root: drafts, and the metadata of file systems without attributes.
 PRIVATE = ".sluiceway"
@@ -50,7 +52,7 @@ class Tree:
         here, made = os.dup(self.fd), []
         try:
             for segment in segments:
-                below, new = self._step(here, segment, make)
+                below, new = self.step_into(here, segment, make=make)
                 if new:
                     made.append(here)  # at most as many as a new key may have segments
                 else:
@@ -69,10 +71,10 @@ class Tree:
 
         Raises NotFound, Forbidden, Exists, StoreFailed, Unavailable.
         """
-        return self._step(fd, segment, make=False)[0]
+        return self.step_into(fd, segment, make=False)[0]
 
-    def _step(self, fd: int, segment: str, make: bool) -> tuple[int, bool]:
-        """The folder below, and whether it was made (or may be not durable yet)."""
+    def step_into(self, fd: int, segment: str, *, make: bool) -> tuple[int, bool]:
+        """As `step`, and whether the folder was made (or may be not durable yet)."""
         try:
             return os.open(segment, _FOLDER, dir_fd=fd), False
         except FileNotFoundError:
@@ -180,3 +182,98 @@ class Tree:
                 continue  # this one was never made, or is gone already
             except OSError:
                 return  # not empty
+
+
+class OpenFolders:
+    """Folders in which several names are made: each is opened once and synchronised once.
+
+    Those that are missing are made. At the end of the block all are closed. `undurable` is one list
+    for all threads of a store: the folders in which one of them made a folder and has not
+    synchronised that. Whoever names a file below it has to wait for the disk as well.
+    """
+
+    def __init__(self, tree: Tree, undurable: list[tuple[str, ...]]) -> None:
+        self._tree, self._undurable = tree, undurable
+        self._ours: list[tuple[str, ...]] = []  # those of `undurable` that this one added
+        self._open: dict[tuple[str, ...], int] = {(): tree.fd}
+        # Opened again since: another process may have removed them.
+        self._stale: list[tuple[tuple[str, ...], int]] = []
+        self._changed: set[tuple[str, ...]] = set()  # they have new names, not durable yet
+
+    @property
+    def count(self) -> int:
+        """Descriptors that are held."""
+        return len(self._open) + len(self._stale) - 1
+
+    def open(self, segments: Sequence[str]) -> int:
+        """A descriptor of the folder, in which a name will be made. Raises what `Tree.folder` does,
+        and FileNotFoundError where another process has removed a folder: `forget` it then."""
+        path: tuple[str, ...] = ()
+        here = self._open[path]
+        for segment in segments:
+            parent, path = path, (*path, segment)
+            if path in self._open:
+                here = self._open[path]
+                continue
+            here = self._open[path] = self._step(here, parent, segment)
+            if parent in self._undurable:
+                self._changed.add(parent)
+        self._changed.add(path)
+        return here
+
+    def _step(self, here: int, parent: tuple[str, ...], segment: str) -> int:
+        try:
+            return self._tree.step(here, segment)
+        except NotFound:
+            # Before the folder is there: no other thread may find it and not find this.
+            self._undurable.append(parent)
+            self._ours.append(parent)
+            return self._tree.step_into(here, segment, make=True)[0]
+
+    def forget(self, segments: Sequence[str]) -> None:
+        """Open the folder and those above it anew the next time."""
+        for depth in range(1, len(segments) + 1):
+            path = tuple(segments[:depth])
+            if path in self._open:
+                self._stale.append((path, self._open.pop(path)))
+
+    def synchronise(self) -> Callable[[str], OSError | None]:
+        """Make the names durable. Returns a function: the error for the object of a key, if any."""
+        failed: dict[tuple[str, ...], OSError] = {}
+        # The deepest first: one commit of the file system's journal then serves most of them.
+        folders = [*self._open.items(), *self._stale]
+        for path, fd in sorted(folders, key=lambda each: len(each[0]), reverse=True):
+            if path in self._changed:
+                try:
+                    os.fsync(fd)
+                except OSError as error:
+                    failed[path] = error
+
+        def error_of(key: str) -> OSError | None:
+            folders = tuple(key.split("/")[:-1])
+            paths = (folders[:depth] for depth in range(len(folders), -1, -1))
+            return next((failed[path] for path in paths if path in failed), None)
+
+        return error_of
+
+    def synchronise_now(self, segments: Sequence[str]) -> None:
+        """Make the names in one folder durable, and the folder's own. Raises OSError."""
+        for depth in range(len(segments), -1, -1):
+            path = tuple(segments[:depth])
+            if path in self._changed:
+                os.fsync(self._open[path])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for path in self._ours:
+            self._undurable.remove(path)
+        for path, fd in [*self._open.items(), *self._stale]:
+            if path:  # the root stays open
+                os.close(fd)

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import cast
 from urllib.parse import unquote
 
 import pytest
 
 from sluiceway.errors import BadForm, BadName, Exists, NotFound, PreconditionFailed, Refused
-from sluiceway.stores.contract import Entry, Metadata, Replace, Store, UploadRequest
+from sluiceway.stores.contract import (
+    Entry,
+    Metadata,
+    Replace,
+    Store,
+    TellsReplaced,
+    UploadRequest,
+)
 from sluiceway.testing.store_suite.hooks import (
     LONG,
     Hooks,
@@ -128,6 +136,21 @@ class KeysSuite(Hooks):
         assert await read(there, "r") == b"new"
         assert not store.traits.readable or await there.stat("r") == second
         assert first.etag != second.etag
+
+    async def test_of_many_that_create_one_key_all_but_one_say_that_they_replaced(
+        self, store: Store, there: Store
+    ) -> None:
+        """Eight that may replace publish one free key at once, and then one more."""
+        if not store.traits.tells_replaced:
+            pytest.skip(f"{store.traits.name} does not promise it")
+        drafts = [await begin(store, "told", None) for _ in range(9)]
+        allowed, meta = Replace(allowed=True), Metadata(filename="")
+        await asyncio.gather(*(draft.publish("told", meta, allowed) for draft in drafts[:8]))
+        await drafts[8].publish("told", meta, allowed)
+
+        replaced = [cast(TellsReplaced, draft).replaced for draft in drafts]
+        assert sorted(replaced[:8]) == [False] + 7 * [True]
+        assert replaced[8]
 
     async def test_of_many_that_replace_one_key_one_stands_whole(
         self, store: Store, there: Store

@@ -21,6 +21,7 @@ __all__ = [
     "Verdict",
     "evaluate",
     "format_etag",
+    "has_conditions",
     "http_date",
     "if_range_holds",
     "join_fields",
@@ -33,6 +34,9 @@ MOST_CONDITION_HEADER = 8192  # characters; a cache revalidating a hundred varia
 
 _ETAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 _GAP = re.compile(r"[ \t,]*")
+_CONDITIONS = frozenset(
+    [b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since"]
+)
 
 
 class Verdict(Enum):
@@ -64,6 +68,11 @@ class PutTerms:
     any_existing: bool = False  # If-Match: *       some object must be there
     # If-Match: "a", "b"  it must carry one of these; () can never hold: 412
     etags: tuple[str, ...] | None = None
+
+
+def has_conditions(lines: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Return whether a condition is among the field lines, whose names are in lower case."""
+    return not _CONDITIONS.isdisjoint(name for name, _ in lines)
 
 
 def join_fields(lines: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -1,0 +1,206 @@
+"""Makes finished drafts durable and gives them their names; several at once share what they can.
+
+Only this order survives a power cut on every file system: the bytes and metadata of each file,
+fsync of each file, all names, fsync of each folder once. A file that fails fails alone; a folder
+that fails fails the files named in it. Blocking calls, for a worker thread.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, suppress
+
+from sluiceway.errors import Exists, Forbidden, SluiceError
+from sluiceway.stores.contract import Entry, Metadata, Replace
+from sluiceway.stores.disk.file import DraftFile
+from sluiceway.stores.disk.metadata import entry_of, sidecar
+from sluiceway.stores.disk.tree import OpenFolders, Tree
+
+__all__ = ["Publication", "Publisher"]
+
+# How often another process may remove the folder, because it is empty, before the file is in it.
+ATTEMPTS = 20
+MOST_FOLDERS = 64  # descriptors of folders after which they are synchronised and closed
+# Seconds. A disk that takes longer for an fsync gets those of a group side by side: it serves them
+# together. On a faster one a thread for each costs more than it saves.
+SLOW_FSYNC = 0.002
+FORGETS = 1.25  # how fast the shortest fsync so far is forgotten, for each one since
+
+
+class Publication:
+    """A draft that is to become visible under `key`; in the end it has an entry or an error.
+
+    `write` puts into the file what its draft still holds.
+    """
+
+    __slots__ = (
+        "entry",
+        "error",
+        "file",
+        "key",
+        "metadata",
+        "note",
+        "replace",
+        "replaced",
+        "size",
+        "write",
+    )
+
+    def __init__(
+        self,
+        file: DraftFile,
+        write: Callable[[], None],
+        size: int,
+        key: str,
+        metadata: Metadata,
+        replace: Replace,
+    ) -> None:
+        self.file, self.write, self.size = file, write, size
+        self.key, self.metadata, self.replace = key, metadata, replace
+        self.note: bytes | None = None  # for a file of its own, where there are no attributes
+        self.entry: Entry | None = None
+        self.replaced = False
+        self.error: Exception | None = None
+
+
+class Publisher:
+    """`exclusive` is the lock for replacing; `check` compares an object with the wanted version."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        drafts: int,
+        threads: Executor,
+        exclusive: Callable[[], AbstractContextManager[None]],
+        check: Callable[[str, Replace], None],
+    ) -> None:
+        self._tree, self._drafts, self._threads = tree, drafts, threads
+        self._exclusive, self._check = exclusive, check
+        self._undurable: list[tuple[str, ...]] = []  # see OpenFolders
+        self._shortest_fsync = 0.0  # seconds, of late
+
+    def publish(self, group: Sequence[Publication]) -> None:
+        """Publish all of them. Raises nothing: each has its own outcome."""
+        _each(group, self._seal)
+        self._synchronise(group)
+        waiting = [each for each in reversed(group) if each.error is None]
+        while waiting:
+            with OpenFolders(self._tree, self._undurable) as folders:
+                named: list[Publication] = []
+                while waiting and folders.count < MOST_FOLDERS:
+                    named.append(waiting.pop())
+                    _each(named[-1:], lambda each: self._name(each, folders))
+                failed = folders.synchronise()
+                for each in named:
+                    each.error = each.error or failed(each.key)
+
+    def _seal(self, each: Publication) -> None:
+        each.write()
+        status, each.note = each.file.seal(each.size, each.metadata)
+        each.entry = entry_of(each.metadata, status, each.key)
+
+    def _synchronise(self, group: Sequence[Publication]) -> None:
+        """The fsync of each file, side by side where the disk is slow."""
+        if self._shortest_fsync > SLOW_FSYNC and len(group) > 1:
+            for _ in self._threads.map(lambda each: _each([each], self._fsync), group):
+                pass
+        else:
+            _each(group, self._fsync)
+
+    def _fsync(self, each: Publication) -> None:
+        began = time.monotonic()
+        each.file.fsync_and_close()
+        # The shortest: any other may have waited for the interpreter's lock.
+        self._shortest_fsync = min(time.monotonic() - began, self._shortest_fsync * FORGETS + 1e-6)
+
+    # The name
+
+    def _name(self, each: Publication, folders: OpenFolders) -> None:
+        """Give the draft its name. Creating is one step; a replacement is compared first."""
+        segments, last = self._tree.split_new(each.key)
+        with sidecar(self._tree, self._drafts, each.file.name, each.key, each.note):
+            for attempt in range(ATTEMPTS):
+                try:
+                    self._move(each, folders.open(segments), last)
+                    break
+                except FileNotFoundError:
+                    folders.forget(segments)
+                    if attempt == ATTEMPTS - 1:
+                        raise
+                except (FileExistsError, IsADirectoryError, NotADirectoryError):
+                    raise Exists(
+                        f"There is already something at {each.key!r}; it was not touched"
+                    ) from None
+                except (SluiceError, OSError):
+                    self._tree.prune(segments)
+                    raise
+            if each.note is not None:  # it gets its name behind the object's, durably
+                folders.synchronise_now(segments)
+
+    def _move(self, each: Publication, folder: int, last: str) -> None:
+        name, replace = each.file.name, each.replace
+        if replace.etag is None and self._take_free(folder, name, last, replace):
+            return
+        with self._exclusive():
+            self._check(each.key, replace)
+            _refuse_other_kinds(folder, last, each.key)
+            os.rename(name, last, src_dir_fd=self._drafts, dst_dir_fd=folder)
+        each.replaced = True
+
+    def _take_free(self, folder: int, name: str, last: str, replace: Replace) -> bool:
+        """Take the name in one step and without the lock, if it is free.
+
+        Returns False when it is taken and may be replaced. Raises FileExistsError otherwise.
+        """
+        try:
+            self._link(folder, name, last)
+        except FileExistsError:
+            if replace.allowed:
+                return False
+            raise
+        return True
+
+    def _link(self, folder: int, name: str, last: str) -> None:
+        try:
+            os.link(name, last, src_dir_fd=self._drafts, dst_dir_fd=folder, follow_symlinks=False)
+        except PermissionError:  # a file system without hard links (FAT, some network mounts)
+            with self._exclusive():
+                if _exists(folder, last):
+                    raise FileExistsError from None
+                os.rename(name, last, src_dir_fd=self._drafts, dst_dir_fd=folder)
+            return
+        os.unlink(name, dir_fd=self._drafts)
+
+
+def _each(group: Iterable[Publication], step: Callable[[Publication], None]) -> None:
+    """Take a step with each one that has not failed."""
+    for each in group:
+        if each.error is None:
+            try:
+                step(each)
+            except Exception as error:  # of one file only
+                each.error = error
+
+
+def _refuse_other_kinds(folder: int, last: str, key: str) -> None:
+    """Raises Forbidden for a link, pipe, socket or device: a rename would replace it."""
+    with suppress(FileNotFoundError):
+        mode = os.stat(last, dir_fd=folder, follow_symlinks=False).st_mode
+        if stat.S_ISLNK(mode):
+            raise Forbidden(f"{key!r} is a symbolic link; it is never written through nor replaced")
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise Forbidden(
+                f"{key!r} is a pipe, socket or device; it is never written to nor replaced"
+            )
+
+
+def _exists(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
