@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Collection
+from functools import partial
 from typing import Any, TypeVar
 
 __all__ = ["finish_all", "finish_then_cancel", "shield_until_done"]
@@ -53,10 +54,21 @@ async def finish_all(jobs: Collection[asyncio.Future[Any]]) -> None:
     futures: this raises nothing else. `jobs` may grow or shrink meanwhile.
     """
     cancelled: asyncio.CancelledError | None = None
-    while any(not job.done() for job in jobs):
+    while (job := next((job for job in jobs if not job.done()), None)) is not None:
+        # As asyncio.wait, which costs three times as much.
+        ended = job.get_loop().create_future()
+        wake = partial(_wake, ended)
+        job.add_done_callback(wake)
         try:
-            await asyncio.wait(jobs)
+            await ended
         except asyncio.CancelledError as error:
             cancelled = error
+        finally:
+            job.remove_done_callback(wake)
     if cancelled is not None:
         raise cancelled
+
+
+def _wake(ended: asyncio.Future[None], _: asyncio.Future[Any]) -> None:
+    if not ended.done():
+        ended.set_result(None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from operator import itemgetter
 
 __all__ = [
     "ANSWER",
@@ -72,12 +73,13 @@ def verdict(spent: Mapping[str, float], destination: str) -> str:
 
     `destination` is the word for that side in the text.
     """
-    shares = {
-        "client": spent.get(CLIENT, 0.0),
-        "source": spent.get(SOURCE, 0.0),
-        "sluiceway": spent.get(DECODE, 0.0) + spent.get(QUEUE, 0.0),
-        destination: spent.get(DESTINATION, 0.0) + spent.get(ANSWER, 0.0),
-    }
-    who = max(shares, key=lambda name: shares[name])
-    whole = sum(shares.values())
-    return f"{round(100 * shares[who] / whole) if whole else 100} % {who}"
+    get = spent.get
+    shares = (
+        (get(CLIENT, 0.0), "client"),
+        (get(SOURCE, 0.0), "source"),
+        (get(DECODE, 0.0) + get(QUEUE, 0.0), "sluiceway"),
+        (get(DESTINATION, 0.0) + get(ANSWER, 0.0), destination),
+    )
+    most, who = max(shares, key=itemgetter(0))
+    whole = sum(spent.values())
+    return f"{round(100 * most / whole) if whole else 100} % {who}"

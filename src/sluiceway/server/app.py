@@ -22,6 +22,7 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.server.destinations import open_destination
 from sluiceway.server.door.auth import STAGES, check_token, check_use, log_access
 from sluiceway.server.door.counted_send import CountedSend
+from sluiceway.server.door.indexed_request import IndexedRequest
 from sluiceway.server.door.sites import Sites
 from sluiceway.server.door.urls import decode_url, with_headers
 from sluiceway.server.handlers.download import get_object
@@ -140,13 +141,14 @@ class Sluiceway:
         page = StartPage(self.settings.branding)
         self._router = Router(
             [
-                Route("/", ByMethod(GET=page.show)),
-                Route("/page/{name:path}", ByMethod(GET=page.show_asset)),
-                Route("/files", ByMethod(GET=self._list, POST=self._post)),
+                # The most frequent first: each is tried in turn.
                 Route(
                     "/files/{key:key}",
                     ByMethod(GET=self._get, PUT=self._put, DELETE=self._delete, MOVE=self._rename),
                 ),
+                Route("/files", ByMethod(GET=self._list, POST=self._post)),
+                Route("/", ByMethod(GET=page.show)),
+                Route("/page/{name:path}", ByMethod(GET=page.show_asset)),
                 Route("/fetch", ByMethod(GET=self._fetch)),
                 Route("/uploads/{id}", ByMethod(GET=self._show, DELETE=self._cancel)),
                 Route("/healthz", ByMethod(GET=show_liveness)),
@@ -211,7 +213,7 @@ class Sluiceway:
         began = time.monotonic()
         counted = CountedSend(scope, send)
         scope[MIN_RATE] = self._min_rate
-        request = Request(scope, receive)
+        request = IndexedRequest(scope, receive)
         if self._hooks is not None:
             scope[HOOKS] = RequestHooks(self._hooks, request)
         send = with_headers(counted, self._sites.headers(request))

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from sluiceway.errors import MethodNotAllowed, NotFound
+from sluiceway.server.door.indexed_request import IndexedRequest
 
 __all__ = ["ByMethod", "KeyConvertor", "no_such_path", "raise_no_such_path"]
 
@@ -45,7 +46,7 @@ class ByMethod:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
         if method in self._handlers:
-            response = await self._handlers[method](Request(scope, receive))
+            response = await self._handlers[method](IndexedRequest(scope, receive))
         elif method == "OPTIONS":
             response = Response(status_code=204, headers={"Allow": self._allow})
         else:

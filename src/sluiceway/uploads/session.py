@@ -176,10 +176,10 @@ class UploadSession:
         before = self.stages.enter(DESTINATION)
         if self._drafted and isinstance(waiting := self._drafted[-1].draft, Pausable):
             await waiting.pause()
+        if (key, folders) != (request.key, request.folders):
+            request = dataclasses.replace(request, key=key, folders=folders)
         draft = self._filling = await rules.store.draft(
-            f"{self.id}.{len(self._drafted)}",
-            size,
-            dataclasses.replace(request, key=key, folders=folders),
+            f"{self.id}.{len(self._drafted)}", size, request
         )
         self.stages.enter(QUEUE)
         try:

@@ -116,11 +116,8 @@ def check_key(key: str, max_bytes: int = MOST_KEY_BYTES) -> str:
             "The key holds a backslash or an invisible character;"
             " use plain text and / between segments"
         )
-    too_long = BadName(
-        f"The key is longer than {max_bytes} bytes of UTF-8; shorten it", limit=max_bytes
-    )
     if len(key) > 4 * max_bytes:  # composing makes one character of four at most
-        raise too_long
+        raise _too_long(max_bytes)
     if _has_extra_marks(key):
         raise BadName(
             f"The key has more than {MOST_MARKS} accents or other marks on one letter;"
@@ -128,7 +125,7 @@ def check_key(key: str, max_bytes: int = MOST_KEY_BYTES) -> str:
         )
     key = compose(key)
     if len(key.encode()) > max_bytes:
-        raise too_long
+        raise _too_long(max_bytes)
     segments = key.split("/")
     if len(segments) > MOST_SEGMENTS:
         raise BadName(
@@ -207,6 +204,12 @@ def unseen_in(name: str) -> str | None:
     return None if found is None else found[0]
 
 
+def _too_long(max_bytes: int) -> BadName:
+    return BadName(
+        f"The key is longer than {max_bytes} bytes of UTF-8; shorten it", limit=max_bytes
+    )
+
+
 def _check_segment(segment: str) -> None:
     if not segment:
         raise BadName(
@@ -240,7 +243,9 @@ def _check_segment(segment: str) -> None:
 
 def _is_own(segment: str) -> bool:
     """Some file systems ignore case, some also invisible format characters."""
-    visible = "".join(c for c in segment if unicodedata.category(c) != "Cf")
+    visible = segment
+    if not segment.isascii():  # no format character is
+        visible = "".join(c for c in segment if unicodedata.category(c) != "Cf")
     return visible.casefold().startswith(_OWN)
 
 

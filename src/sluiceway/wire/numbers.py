@@ -13,6 +13,7 @@ __all__ = ["MOST_INTEGER", "ascii_uint", "clipped_uint"]
 MOST_INTEGER = 2**63 - 1  # the most that a file offset, SQLite and PostgreSQL can hold
 
 _DIGITS = frozenset("0123456789")
+_SURELY_FITS = 18  # digits
 
 
 def ascii_uint(text: str | bytes, what: str = "number", most: int = MOST_INTEGER) -> int:
@@ -29,6 +30,8 @@ def clipped_uint(text: str | bytes, most: int = MOST_INTEGER) -> int | None:
     """Return the value of 1*DIGIT, `most` + 1 for every larger one, None for any other text."""
     if isinstance(text, bytes):
         text = text.decode("latin-1")
+    if len(text) <= _SURELY_FITS and text.isascii() and text.isdigit():
+        return min(int(text), most + 1)
     if not text or not _DIGITS.issuperset(text):
         return None
     significant = text.lstrip("0")

@@ -11,6 +11,7 @@ import codecs
 import hmac
 import logging
 from contextlib import suppress
+from functools import lru_cache
 from ipaddress import ip_address
 
 from starlette.requests import Request
@@ -45,6 +46,7 @@ EXECUTED_DESTINATIONS = frozenset(
         "manifest",
     ]
 )
+MOST_ADDRESS = 128  # characters of a client's address that are read
 MOST_LOGGED = 512  # characters of a path; a longer one only fills the disk
 
 
@@ -94,7 +96,9 @@ def log_access(scope: Scope, status: int, sent: int, seconds: float) -> None:
 
     The query is left out, because it may hold secrets.
     """
-    client = _client_address(scope.get("client"))
+    if not log.isEnabledFor(logging.INFO):
+        return
+    client = _client_address((scope.get("client") or ("",))[0][:MOST_ADDRESS])
     path, mounted = str(scope["path"]), str(scope.get("root_path", ""))
     # The id of an upload is left out: it is enough to cancel the upload.
     if path.removeprefix(mounted).startswith("/uploads/"):
@@ -121,12 +125,14 @@ def log_access(scope: Scope, status: int, sent: int, seconds: float) -> None:
 
 def _escaped(text: str) -> str:
     """Printable ASCII on one line, without a terminal's escape sequences."""
+    if text.isascii() and text.isprintable() and "\\" not in text:
+        return text[:MOST_LOGGED]
     return text[:MOST_LOGGED].encode("unicode_escape").decode()
 
 
-def _client_address(client: tuple[str, int] | None) -> str:
+@lru_cache(256)
+def _client_address(text: str) -> str:
     """The client's address, or "-" for any other text: proxies pass on X-Forwarded-For as it is."""
-    text = client[0] if client else ""
     host, _, port = text.rpartition(":")
     for candidate in (
         text,

@@ -66,6 +66,7 @@ class Sites:
         self._any_origin = "*" in settings.allow_origin
         self._origins = settings.origins
         self._hinted_at = -HINT_INTERVAL
+        self._last_ours: str | None = None  # most requests have the same Host
 
     def check_host(self, request: Request) -> None:
         """Raises Forbidden for a name that is neither this machine's own nor allowed."""
@@ -73,12 +74,13 @@ class Sites:
             return
         # A request without Host is accepted: old programs send such, browsers never do.
         for text in [*request.headers.getlist("host"), *_absolute_target(request)]:
-            if not self._is_ours(text):
+            if text != self._last_ours and not self._is_ours(text):
                 self._log_hint()
                 raise Forbidden(
                     "This server does not answer to the host name of this request; use the "
                     "server's own address"
                 )
+            self._last_ours = text
 
     def check_origin(self, request: Request) -> None:
         """Keeps pages of other sites from writing here with the logins of a browser (CSRF).

@@ -82,16 +82,15 @@ class Action(IntEnum):
     """What the protocol does now."""
 
     NOTHING = 0
-    TIME_HEAD = 1  # start the deadline of a head
-    TIME_NO_HEAD = 2  # stop it
-    CUT_BODY = 3  # tell the app that the body ends here, and why
-    LAST_ANSWER = 4  # close after the answer under way, unless requests are held behind it
-    NEXT = 5  # go on with the requests that are held
-    REFUSE = 6  # write the refusal, then linger
-    LINGER = 7  # close our half, and the connection a little later
-    PAUSE = 8  # stop reading: enough was dropped
-    PAUSE_FULL = 9  # stop reading until a held request was used
-    CLOSE = 10
+    TIME_NO_HEAD = 1  # stop the deadline of a head
+    CUT_BODY = 2  # tell the app that the body ends here, and why
+    LAST_ANSWER = 3  # close after the answer under way, unless requests are held behind it
+    NEXT = 4  # go on with the requests that are held
+    REFUSE = 5  # write the refusal, then linger
+    LINGER = 6  # close our half, and the connection a little later
+    PAUSE = 7  # stop reading: enough was dropped
+    PAUSE_FULL = 8  # stop reading until a held request was used
+    CLOSE = 9
 
 
 # By themselves, because an attribute of an enum takes half a microsecond (Python 3.11).
@@ -114,7 +113,7 @@ IDLE, HEAD, UPGRADE, BODY, ANSWER, CUT, MUTE, DRAIN, CLOSED, LENT = ConnectionSt
 TRANSITIONS: Final[
     dict[tuple[ConnectionState, ConnectionEvent], tuple[ConnectionState, Action]]
 ] = {
-    (IDLE, HEAD_BEGAN): (HEAD, Action.TIME_HEAD),
+    (IDLE, HEAD_BEGAN): (HEAD, Action.NOTHING),
     (IDLE, REFUSED): (DRAIN, Action.REFUSE),
     (IDLE, INPUT_ENDED): (CLOSED, Action.CLOSE),
     (IDLE, TIMED_OUT): (CLOSED, Action.CLOSE),

@@ -27,6 +27,7 @@ from sluiceway.server.http1.lending import lendable_bytes, lent_socket
 from sluiceway.server.http1.limits import (
     CLOSED,
     CUT,
+    HEAD,
     IDLE,
     LOST,
     PARSER_REPLACED,
@@ -265,6 +266,8 @@ class SluiceProtocol(HttpToolsProtocol):
                 self._parse(step)
             else:
                 self._perform(step)
+        if self._limits.state is HEAD:  # most heads come whole, and need no timer
+            self._time_head()
 
     def _parse(self, data: bytes) -> None:
         try:
@@ -375,7 +378,6 @@ class SluiceProtocol(HttpToolsProtocol):
 
 
 _PERFORM: dict[Action, Callable[[SluiceProtocol], None]] = {
-    Action.TIME_HEAD: SluiceProtocol._time_head,
     Action.TIME_NO_HEAD: SluiceProtocol._stop_timers,
     Action.CUT_BODY: SluiceProtocol._cut_body,
     Action.LAST_ANSWER: SluiceProtocol._answer_last,
