@@ -229,6 +229,6 @@ def _log_to_stderr() -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
     # No line shows these, and each costs every line of the access log.
-    logging._srcfile = None  # type: ignore[attr-defined]
+    logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
