@@ -53,7 +53,6 @@ __all__ = [
     "SequentialOpen",
     "SignedUrls",
     "Store",
-    "TellsReplaced",
     "Traits",
     "UploadRequest",
 ]
@@ -270,15 +269,6 @@ class Pausable(Protocol):
             NoSpace: The destination is full.
             StoreFailed: The destination failed.
         """
-        ...
-
-
-class TellsReplaced(Protocol):
-    """A Draft that knows what `publish` did. Every draft of a store with the trait is one."""
-
-    @property
-    def replaced(self) -> bool:
-        """Whether `publish` replaced an object; False before."""
         ...
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-__all__ = ["FileBackedDraft", "KeyFirst", "ReadableDraft"]
+__all__ = ["FileBackedDraft", "KeyFirst", "ReadableDraft", "TellsReplaced"]
 
 
 @runtime_checkable
@@ -50,4 +50,13 @@ class KeyFirst(Protocol):
 
     async def is_claimed(self, key: str) -> bool:
         """Whether an upload of any process, which has not ended, was begun under this key."""
+        ...
+
+
+class TellsReplaced(Protocol):
+    """A Draft that knows what `publish` did. Every draft of a store with the trait is one."""
+
+    @property
+    def replaced(self) -> bool:
+        """Whether `publish` replaced an object; False before."""
         ...

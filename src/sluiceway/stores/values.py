@@ -73,7 +73,7 @@ class Traits:
         counts: Algorithms of digests that the destination checks or keeps itself. `--digest auto`
             counts them where it can.
         tells_replaced: Its drafts say after `publish` whether it replaced an object
-            (`TellsReplaced`), so that it need not be looked up before.
+            (`unpublished.TellsReplaced`), so that it need not be looked up before.
         key_first: A large object goes to its key without a copy only if its draft was begun with
             that key. The store is `KeyFirst` (`unpublished`).
 

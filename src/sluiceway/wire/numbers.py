@@ -30,10 +30,10 @@ def clipped_uint(text: str | bytes, most: int = MOST_INTEGER) -> int | None:
     """Return the value of 1*DIGIT, `most` + 1 for every larger one, None for any other text."""
     if isinstance(text, bytes):
         text = text.decode("latin-1")
-    if len(text) <= _SURELY_FITS and text.isascii() and text.isdigit():
-        return min(int(text), most + 1)
     if not text or not _DIGITS.issuperset(text):
         return None
+    if len(text) <= _SURELY_FITS:
+        return min(int(text), most + 1)
     significant = text.lstrip("0")
     if len(significant) > len(
         str(most)

@@ -13,9 +13,9 @@ import pytest
 from sluiceway.errors import BadName, Exists, PreconditionFailed, SluiceError
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Draft, Entry, Metadata, Replace
-from sluiceway.stores.disk.group_commit import MOST_TOGETHER
 from sluiceway.stores.disk.publishing import MOST_FOLDERS
 from sluiceway.stores.disk.store import DiskStore
+from sluiceway.stores.group_commit import MOST_TOGETHER
 from sluiceway.testing.store_suite import pattern, read
 
 MANY = 5 * MOST_TOGETHER + 3

@@ -46,7 +46,6 @@ EXECUTED_DESTINATIONS = frozenset(
         "manifest",
     ]
 )
-MOST_ADDRESS = 128  # characters of a client's address that are read
 MOST_LOGGED = 512  # characters of a path; a longer one only fills the disk
 
 
@@ -98,7 +97,7 @@ def log_access(scope: Scope, status: int, sent: int, seconds: float) -> None:
     """
     if not log.isEnabledFor(logging.INFO):
         return
-    client = _client_address((scope.get("client") or ("",))[0][:MOST_ADDRESS])
+    client = _client_address((scope.get("client") or ("",))[0][:MOST_LOGGED])
     path, mounted = str(scope["path"]), str(scope.get("root_path", ""))
     # The id of an upload is left out: it is enough to cancel the upload.
     if path.removeprefix(mounted).startswith("/uploads/"):

@@ -17,10 +17,10 @@ __all__ = ["IndexedRequest"]
 
 T = TypeVar("T")
 
-HEADERS = "sluiceway.headers"  # in a request's scope: its IndexedHeaders, for all its requests
+HEADERS = "sluiceway.headers"  # in a request's scope: its _IndexedHeaders, for all its requests
 
 
-class IndexedHeaders(Headers):
+class _IndexedHeaders(Headers):
     """As Starlette's; of a field that was sent twice it gives the first, too."""
 
     def __init__(self, scope: Scope) -> None:
@@ -56,7 +56,7 @@ class IndexedRequest(Request):
 
     @property
     def headers(self) -> Headers:
-        found: IndexedHeaders | None = self.scope.get(HEADERS)
+        found: _IndexedHeaders | None = self.scope.get(HEADERS)
         if found is None:
-            found = self.scope[HEADERS] = IndexedHeaders(self.scope)
+            found = self.scope[HEADERS] = _IndexedHeaders(self.scope)
         return found

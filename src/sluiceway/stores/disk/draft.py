@@ -25,6 +25,7 @@ from sluiceway.stores.disk.blocks import BlockWriter
 from sluiceway.stores.disk.errors import map_error
 from sluiceway.stores.disk.file import ALIGN, DraftFile
 from sluiceway.stores.disk.publishing import Publication
+from sluiceway.stores.group_commit import GroupCommit
 
 __all__ = ["DiskDraft"]
 
@@ -51,12 +52,6 @@ class _Mode(Enum):
     IDLE = auto()  # the sender is slow or pauses; no block is held
     PAUSED = auto()  # the object is complete and waits for other files of its form
     ENDED = auto()  # published or discarded
-
-
-class _Publisher(Protocol):
-    """What makes drafts visible; `group_commit` has it."""
-
-    async def publish(self, publication: Publication, *, alone: bool) -> None: ...
 
 
 class _Observer(Protocol):
@@ -99,7 +94,7 @@ class DiskDraft:
         size: int | None,
         budget: Budget,
         writers: Executor,
-        publisher: _Publisher,
+        publisher: GroupCommit[Publication],
         observer: _Observer,
     ) -> None:
         self._file, self._size, self._budget = file, size, budget
@@ -143,7 +138,7 @@ class DiskDraft:
     async def write(self, data: Buffer) -> None:
         async with self._lock:
             self._check()
-            if self._mode is _Mode.PAUSED:
+            if self._mode in (_Mode.PAUSED, _Mode.IDLE):
                 self._observer.receiving(self)
             self.recent += len(data)
             if self._is_fast(len(data)):
@@ -159,7 +154,7 @@ class DiskDraft:
         """One burst of a lent connection, into blocks."""
         async with lent.turn(), self._lock:
             self._check()
-            if self._mode is _Mode.PAUSED:
+            if self._mode in (_Mode.PAUSED, _Mode.IDLE):
                 self._observer.receiving(self)
             self._enter(_Mode.DIRECT)
             blocks, before = await self._direct_blocks(), lent.taken
@@ -247,7 +242,7 @@ class DiskDraft:
             await self._finish_blocks()
             self._check()
             each = Publication(self._file, self._write_rest, self.written, key, metadata, replace)
-            await self._publisher.publish(each, alone=self.written > SMALL_FILE)
+            await self._publisher.run(each, alone=self.written > SMALL_FILE)
             if each.error is not None or each.entry is None:
                 raise self._map_error(each.error or StoreFailed("It was not published")) from None
             self.kept, self.replaced = self.written, each.replaced

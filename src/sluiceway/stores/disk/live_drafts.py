@@ -77,4 +77,5 @@ class LiveDrafts:
             for draft in list(self._receiving):
                 slow, draft.recent = draft.recent < SLOW_BYTES, 0
                 if slow:
+                    self._receiving.discard(draft)  # until its next write
                     await draft.become_idle()

@@ -32,7 +32,6 @@ from sluiceway.stores.contract import (
 from sluiceway.stores.disk.draft import DiskDraft
 from sluiceway.stores.disk.errors import map_error
 from sluiceway.stores.disk.file import DraftFile, Reserve
-from sluiceway.stores.disk.group_commit import GroupCommit
 from sluiceway.stores.disk.listing import page
 from sluiceway.stores.disk.live_drafts import LiveDrafts
 from sluiceway.stores.disk.metadata import drop_note, read_entry
@@ -41,6 +40,7 @@ from sluiceway.stores.disk.publishing import Publisher
 from sluiceway.stores.disk.reader import DiskReader
 from sluiceway.stores.disk.renaming import rename
 from sluiceway.stores.disk.tree import PRIVATE, Tree
+from sluiceway.stores.group_commit import GroupCommit
 
 __all__ = ["DiskStore"]
 
@@ -83,7 +83,7 @@ class DiskStore:
         self._process_lock.sweep()
         self._here = threading.RLock()  # between the threads of this process
         publisher = Publisher(self._tree, self._drafts, self._writers, self._exclusive, self._check)
-        self._group_commit = GroupCommit(publisher, self._writers)
+        self._group_commit = GroupCommit(publisher.publish, self._writers)
 
     @property
     def root(self) -> str:

@@ -18,9 +18,9 @@ from sluiceway.stores.contract import (
     Metadata,
     Replace,
     Store,
-    TellsReplaced,
     UploadRequest,
 )
+from sluiceway.stores.unpublished import TellsReplaced
 from sluiceway.testing.store_suite.hooks import (
     LONG,
     Hooks,
@@ -143,10 +143,10 @@ class KeysSuite(Hooks):
         """Eight that may replace publish one free key at once, and then one more."""
         if not store.traits.tells_replaced:
             pytest.skip(f"{store.traits.name} does not promise it")
-        drafts = [await begin(store, "told", None) for _ in range(9)]
+        drafts = [await begin(store, "contested", None) for _ in range(9)]
         allowed, meta = Replace(allowed=True), Metadata(filename="")
-        await asyncio.gather(*(draft.publish("told", meta, allowed) for draft in drafts[:8]))
-        await drafts[8].publish("told", meta, allowed)
+        await asyncio.gather(*(draft.publish("contested", meta, allowed) for draft in drafts[:8]))
+        await drafts[8].publish("contested", meta, allowed)
 
         replaced = [cast(TellsReplaced, draft).replaced for draft in drafts]
         assert sorted(replaced[:8]) == [False] + 7 * [True]

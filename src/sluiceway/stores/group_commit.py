@@ -1,0 +1,77 @@
+"""Work that waits at the same time shares a visit to a thread, and what it can of its commit.
+
+One that comes alone begins at once; those that come meanwhile are the next group. Knows nothing of
+the work: a function does a whole group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from functools import partial
+from typing import Generic, TypeVar
+
+from sluiceway.pipe.cancellation import shield_until_done
+from sluiceway.pipe.worker_thread import commit_in_thread
+
+__all__ = ["GroupCommit"]
+
+T = TypeVar("T")
+
+MOST_TOGETHER = 16  # of a group: the first one is done when the last one is
+RUNNERS = 2  # threads: while one waits for the disk, the other one writes
+
+
+class GroupCommit(Generic[T]):
+    """`commit` does a group in a thread: it raises nothing, each item has its own outcome.
+
+    Used from one event loop only.
+    """
+
+    def __init__(self, commit: Callable[[Sequence[T]], None], threads: Executor) -> None:
+        self._commit, self._threads = commit, threads
+        self._lock = threading.Lock()  # for what follows, which both sides use
+        self._waiting: list[tuple[T, asyncio.Future[None]]] = []
+        self._running = 0
+
+    async def run(self, item: T, *, alone: bool) -> None:
+        """Do it with those that wait; a large one `alone`, so that no other waits for it.
+
+        A caller that is cancelled waits too, and gets no cancellation: it may be done already.
+        """
+        loop = asyncio.get_running_loop()
+        if alone:
+            await commit_in_thread(partial(self._commit, [item]), self._threads)
+            return
+        done: asyncio.Future[None] = loop.create_future()
+        with self._lock:
+            self._waiting.append((item, done))
+            starts = self._running < RUNNERS
+            self._running += starts
+        if starts:
+            self._threads.submit(self._work, loop)
+        await shield_until_done(done)
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        """In a thread."""
+        while group := self._next():
+            try:
+                self._commit([item for item, _ in group])
+            finally:
+                loop.call_soon_threadsafe(_finish, [done for _, done in group])
+
+    def _next(self) -> list[tuple[T, asyncio.Future[None]]]:
+        with self._lock:
+            group = self._waiting[:MOST_TOGETHER]
+            del self._waiting[:MOST_TOGETHER]
+            if not group:
+                self._running -= 1
+            return group
+
+
+def _finish(group: Sequence[asyncio.Future[None]]) -> None:
+    for done in group:
+        if not done.done():
+            done.set_result(None)
