@@ -39,7 +39,7 @@ async def test_thousands_of_idle_uploads_take_hardly_any_processor_time(tmp_path
 
     tasks = [asyncio.create_task(bring(number)) for number in range(MANY)]
     await asyncio.sleep(1)
-    shares = []
+    shares: list[float] = []
     while not shares or (shares[-1] >= SHARE and len(shares) < 10):  # until the drafts are idle
         spent, began = time.process_time(), time.monotonic()
         await asyncio.sleep(1)
