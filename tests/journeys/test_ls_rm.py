@@ -100,6 +100,16 @@ def test_nothing_there_is_exit_code_3(url: str) -> None:
         assert missing.stdout == ""
 
 
+@pytest.mark.parametrize("place", ["sqlite:///{}/none.db", "fsspec+file://{}/none/"])
+def test_a_place_that_does_not_exist_is_named_and_not_made(tmp_path: Path, place: str) -> None:
+    url = place.format(tmp_path)
+    for words in (["ls"], ["ls", "-r", "--json"], ["rm", "-r", "--yes"]):
+        missing = command(*words, url)
+        assert (missing.returncode, missing.stdout) == (3, ""), (words, missing.stderr)
+        assert url.rstrip("/") in missing.stderr
+    assert os.listdir(tmp_path) == []
+
+
 def test_one_object_is_deleted(url: str) -> None:
     done = command("rm", f"{url}photos/1.jpg")
     assert (done.returncode, done.stderr) == (0, "")

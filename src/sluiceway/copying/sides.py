@@ -22,14 +22,19 @@ from sluiceway.copying.endpoints.given import GivenObject, sized_content
 from sluiceway.copying.endpoints.http_source import HttpSource, RemoteObject
 from sluiceway.copying.endpoints.http_target import FormTarget, HttpTarget
 from sluiceway.copying.endpoints.local import LocalFiles, LocalObject, PathTarget
-from sluiceway.copying.endpoints.store import StoreObject, StoreSource, StoreTarget
+from sluiceway.copying.endpoints.store import (
+    StoreObject,
+    StoreSource,
+    StoreTarget,
+    empty_or_missing,
+)
 from sluiceway.copying.endpoints.tar_source import TarSource
 from sluiceway.copying.options import CopyOptions
 from sluiceway.copying.servers import RemoteServer
 from sluiceway.errors import BadRequest, SourceFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.receipt import OnProgress
-from sluiceway.stores.registry import FSSPEC, Place, open_place, place_identity, split_place
+from sluiceway.stores.registry import Place, open_place, place_identity, split_place
 from sluiceway.wire.names import clean_name, stays_inside
 from sluiceway.wire.urls import is_place, is_url, join_url, redact_url
 
@@ -157,9 +162,9 @@ def many_source(
         return HttpSource(transport, _below(options.reads), policy)
     if is_place(text):
         place = open_place(text, budget)
-        # A missing bucket or table is an error of its own; a missing folder or file lists nothing.
-        must_exist = text.lower().startswith((FSSPEC, "sqlite:"))
-        return StoreSource(place.store, _prefix(place), _display_name(text), policy, must_exist)
+        return StoreSource(
+            place.store, _prefix(place), _display_name(text), policy, empty_or_missing(text)
+        )
     if not os.path.isdir(text):
         raise BadRequest(
             f"{text} is no folder; many objects come from a folder, a store or a server"

@@ -50,12 +50,12 @@ from sluiceway.stores.contract import (
     Store,
     UploadRequest,
 )
-from sluiceway.stores.registry import Place
+from sluiceway.stores.registry import FSSPEC, Place
 from sluiceway.uploads.keys import new_id
 from sluiceway.wire.names import clean_name, stays_inside
 from sluiceway.wire.urls import redact_url
 
-__all__ = ["StoreObject", "StoreSource", "StoreTarget", "nothing_below"]
+__all__ = ["StoreObject", "StoreSource", "StoreTarget", "empty_or_missing", "nothing_below"]
 
 PAGE = 1000  # entries of a listing asked for at once: S3's page
 STAT_TIMEOUT = 60.0  # seconds for a look at an object whose reading broke off
@@ -161,6 +161,14 @@ class StoreSource:
 
     async def aclose(self) -> None:
         await self._store.aclose()
+
+
+def empty_or_missing(place: str) -> bool:
+    """Whether an empty listing of this place may mean that it does not exist.
+
+    A missing bucket or table is an error of its own; a missing folder or file lists nothing.
+    """
+    return place.lower().startswith((FSSPEC, "sqlite:"))
 
 
 def nothing_below(display_name: str) -> SourceFailed:

@@ -17,6 +17,7 @@ from sluiceway.client.http.error_responses import TOKEN, refusal
 from sluiceway.client.http.redirects import follow_redirects
 from sluiceway.client.http.transport import Transport
 from sluiceway.copying.endpoints.http_source import Listing, iso_seconds
+from sluiceway.copying.endpoints.store import empty_or_missing
 from sluiceway.copying.options import CopyOptions
 from sluiceway.copying.servers import RemoteServer
 from sluiceway.errors import BadRequest, NotFound
@@ -60,6 +61,7 @@ class ListedSide(Protocol):
 
     display_name: str
     key: str  # what the URL names: an object, a prefix that ends in `/`, or "" for all
+    may_be_missing: bool  # an empty listing of all may mean that the place does not exist
 
     async def page(self, prefix: str, after: str) -> ListedPage: ...
 
@@ -75,7 +77,8 @@ async def open_listed(options: CopyOptions) -> AsyncIterator[ListedSide]:
     if is_place(text):
         place = open_place(text, Budget(MINIMUM))
         try:
-            yield _PlaceSide(place.store, place.key, place.display_name)
+            missing = empty_or_missing(text)
+            yield _PlaceSide(place.store, place.key, place.display_name, missing)
         finally:
             await place.store.aclose()
     elif is_url(text) and options.reads is not None:
@@ -86,8 +89,9 @@ async def open_listed(options: CopyOptions) -> AsyncIterator[ListedSide]:
 
 
 class _PlaceSide:
-    def __init__(self, store: Store, key: str, display_name: str) -> None:
+    def __init__(self, store: Store, key: str, display_name: str, may_be_missing: bool) -> None:
         self._store, self.key, self.display_name = store, key, display_name
+        self.may_be_missing = may_be_missing
 
     async def page(self, prefix: str, after: str) -> ListedPage:
         page = await self._store.list(prefix, after, PAGE)
@@ -120,6 +124,8 @@ class _PlaceSide:
 
 class _ServerSide:
     """A server of this kind: `https://HOST/files/PREFIX/`; the host alone means all of it."""
+
+    may_be_missing = False
 
     def __init__(self, transport: Transport, server: RemoteServer) -> None:
         parts = urlsplit(server.url)

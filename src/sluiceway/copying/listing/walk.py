@@ -57,7 +57,7 @@ async def listed(
         after = page.next
         if not recursive and folder and after.startswith(folder):
             after = folder + LAST
-    if prefix and not seen:
+    if not seen and (prefix or side.may_be_missing):
         raise SourceFailed(f"There is nothing at {side.display_name}")
 
 
