@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,26 @@ def test_progress_is_sent_during_the_upload(app: WsgiApp) -> None:
 
     assert events_seen[-1]["state"] == "complete"
     assert events_seen[-1]["kept"] == 2 * MIB
+
+
+def test_watchers_of_nothing_leave_the_threads_of_the_app(app: WsgiApp) -> None:
+    """A stream of an upload that never begins holds a thread: two may, the others end at once."""
+    with ExitStack() as stack:
+        streams = [
+            stack.enter_context(
+                requests.get(
+                    f"{app.url}/drop/uploads/{number:025}",
+                    headers={"Accept": "text/event-stream"},
+                    stream=True,
+                    timeout=30,
+                )
+            )
+            for number in range(3)
+        ]
+        last = list(streams[-1].iter_lines())
+        assert any(b'"waiting"' in line for line in last)
+        assert not any(line.startswith(b":") for line in last)  # no heartbeat: it ended at once
+        assert requests.get(f"{app.url}/drop/", timeout=30).status_code == 200
 
 
 def test_a_gateway_can_be_mounted(app: WsgiApp) -> None:

@@ -27,11 +27,13 @@ from sluiceway.errors import SluiceError, Unavailable
 from sluiceway.server.app import Sluiceway
 from sluiceway.server.door.sites import APP_CORS, TARGET
 from sluiceway.server.door.urls import SAFE_HEADERS
+from sluiceway.server.handlers.progress import THREAD_LIMITS
 from sluiceway.server.mounted.app_cors import AppCors
 from sluiceway.server.mounted.hooks import CALL, FRAMEWORK_REQUEST, AppHooks
 from sluiceway.server.settings.checked import Settings
 from sluiceway.wire.problems import write_problem
 from sluiceway.wsgi.body import WsgiBody
+from sluiceway.wsgi.watched import thread_limits
 
 __all__ = ["WsgiService", "run_asgi_app"]
 
@@ -66,7 +68,8 @@ class WsgiService:
                 self._app, self._process = self._new_app(), os.getpid()
                 atexit.register(_close_app, _event_loop(), self._app)
         try:
-            known = {FRAMEWORK_REQUEST: request, APP_CORS: app_cors}
+            limits = thread_limits(bool(environ.get("wsgi.multithread")))
+            known = {FRAMEWORK_REQUEST: request, APP_CORS: app_cors, THREAD_LIMITS: limits}
             return run_asgi_app(self._app, environ, start_response, known)
         except SluiceError as error:  # of a body that apps of this server cannot read
             written = write_problem(error)

@@ -11,7 +11,7 @@ from typing import Any
 
 from sluiceway.errors import NotFound
 from sluiceway.server.progress.query import watched_id, watched_length
-from sluiceway.server.progress.watch import UploadWatch, watchers
+from sluiceway.server.progress.watch import ThreadLimits, UploadWatch
 from sluiceway.uploads.app_progress import AppProgress
 from sluiceway.uploads.keys import checked_id
 from sluiceway.uploads.view_progress import FileProgress, ViewProgress
@@ -23,6 +23,7 @@ __all__ = [
     "begin_watched",
     "file_progress",
     "progress_of",
+    "thread_limits",
     "upload_events",
     "upload_snapshot",
 ]
@@ -162,6 +163,11 @@ def upload_snapshot(progress: AppProgress, upload: str) -> dict[str, object]:
     return record.snapshot()
 
 
+def thread_limits(threaded: bool) -> ThreadLimits:
+    """Of a watcher in a WSGI app; `threaded` is the server's `wsgi.multithread`."""
+    return ThreadLimits(BEGIN_TIMEOUT, MOST_WAITING, alone=not threaded)
+
+
 def upload_events(progress: AppProgress, upload: str, threaded: bool) -> Iterator[bytes]:
     """The event stream of an upload; it blocks between its events. Raises BadRequest.
 
@@ -173,11 +179,10 @@ def upload_events(progress: AppProgress, upload: str, threaded: bool) -> Iterato
 
 
 def _events(progress: AppProgress, upload: str, threaded: bool) -> Iterator[bytes]:
-    with UploadWatch(progress, upload, time.monotonic, BEGIN_TIMEOUT) as watch:
+    with UploadWatch(progress, upload, time.monotonic, thread_limits(threaded)) as watch:
         while True:
             if data := watch.look():
                 yield data
-            crowded = watch.waiting and sum(one.waiting for one in list(watchers)) > MOST_WAITING
-            if watch.ended or crowded or not threaded:
+            if watch.ended or watch.must_leave:
                 return
             time.sleep(watch.interval)

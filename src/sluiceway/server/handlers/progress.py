@@ -18,6 +18,7 @@ from sluiceway.errors import NotFound, Unavailable
 from sluiceway.pipe.source import Buffer
 from sluiceway.server.progress.watch import (
     EVENT_HEADERS,
+    ThreadLimits,
     UploadWatch,
     WatchedTable,
     watchers,
@@ -28,10 +29,12 @@ from sluiceway.uploads.keys import checked_id
 from sluiceway.uploads.service import UploadService
 from sluiceway.wire.event_stream import EVENT_STREAM_TYPE
 
-__all__ = ["STOPPING", "cancel_upload", "event_stream", "show_upload"]
+__all__ = ["STOPPING", "THREAD_LIMITS", "cancel_upload", "event_stream", "show_upload"]
 
 # In the lifespan's state: an event, set when the server takes no more requests
 STOPPING = "sluiceway.stopping"
+# In a request's scope: the ThreadLimits of a server that gives each request a thread
+THREAD_LIMITS = "sluiceway.thread_limits"
 # Watchers in a process whose upload has not begun. Any client can invent ids; the page watches six
 # at a time.
 MOST_WAITING = 256
@@ -70,11 +73,12 @@ def event_stream(table: WatchedTable, upload: str) -> Response:
 
     async def body(scope: Scope) -> AsyncIterator[Buffer | Message]:
         stopping: asyncio.Event | None = scope.get("state", {}).get(STOPPING)
-        with UploadWatch(table, upload, time.monotonic) as watch:
+        limits: ThreadLimits | None = scope.get(THREAD_LIMITS)
+        with UploadWatch(table, upload, time.monotonic, limits) as watch:
             while True:
                 if data := watch.look(stopping is not None and stopping.is_set()):
                     yield data
-                if watch.ended:
+                if watch.ended or watch.must_leave:
                     return
                 await asyncio.sleep(watch.interval)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Protocol, Self
 
@@ -15,7 +16,14 @@ from sluiceway.uploads.progress_record import ProgressRecord
 from sluiceway.uploads.states import ENDED
 from sluiceway.wire.event_stream import EVENT_STREAM_TYPE, format_comment, format_event
 
-__all__ = ["EVENT_HEADERS", "UploadWatch", "WatchedTable", "look_interval", "watchers"]
+__all__ = [
+    "EVENT_HEADERS",
+    "ThreadLimits",
+    "UploadWatch",
+    "WatchedTable",
+    "look_interval",
+    "watchers",
+]
 
 LOOK_INTERVAL = 0.1  # seconds between looks: ten steps a second are a smooth bar
 HEARTBEAT = 15.0  # seconds; proxies cut connections that are silent for 30 to 60
@@ -50,6 +58,21 @@ def look_interval(count: int) -> float:
     return max(LOOK_INTERVAL, count / MOST_LOOKS)
 
 
+@dataclass(frozen=True, slots=True)
+class ThreadLimits:
+    """What a watcher may hold where it takes a thread that could take an upload.
+
+    Args:
+        begin_timeout: Seconds until its upload must have begun.
+        most_waiting: Watchers of a process whose uploads have not begun.
+        alone: The process has no other thread: a watcher sees the state once and leaves.
+    """
+
+    begin_timeout: float
+    most_waiting: int
+    alone: bool
+
+
 class UploadWatch:
     """One watcher: `with UploadWatch(…) as watch`, and `look` until it has `ended`.
 
@@ -64,11 +87,12 @@ class UploadWatch:
         table: WatchedTable,
         upload: str,
         clock: Callable[[], float],
-        begin_timeout: float | None = None,
+        limits: ThreadLimits | None = None,
     ) -> None:
         self._table, self._upload, self._clock = table, upload, clock
         self._began = self._sent_at = self._checked_at = clock()
-        self._begin_timeout = BEGIN_TIMEOUT if begin_timeout is None else begin_timeout
+        self._limits = limits
+        self._begin_timeout = BEGIN_TIMEOUT if limits is None else limits.begin_timeout
         self._record = table.find(upload)
         self._last: Mapping[str, object] = {}
         self.ended, self.waiting = False, self._record is None
@@ -84,6 +108,15 @@ class UploadWatch:
     def interval(self) -> float:
         """Seconds until the next look."""
         return look_interval(len(watchers))
+
+    @property
+    def must_leave(self) -> bool:
+        """Whether the stream ends now, to be opened again by its client: see ThreadLimits."""
+        limits = self._limits
+        if limits is None:
+            return False
+        waiting = self.waiting and sum(one.waiting for one in list(watchers)) > limits.most_waiting
+        return limits.alone or waiting
 
     def look(self, stopping: bool = False) -> bytes:
         """The next bytes of the stream, if there are any: `progress` when a counter has changed,
