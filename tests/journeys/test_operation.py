@@ -561,6 +561,32 @@ def test_a_killed_worker_is_replaced_and_its_uploads_fail_visibly(serve: Serve) 
     assert server.stop() == 0
 
 
+def test_what_a_killed_server_left_is_removed_by_the_next_one(serve: Serve, tmp_path: Path) -> None:
+    """Its workers' settings hold the token. What a living server uses stays."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    env = {"TMPDIR": str(temporary)}
+    killed, living = (serve("--workers", "2", env=env) for _ in range(2))
+    folders = set(temporary.iterdir())
+    assert len(folders) == 2
+    processes = [psutil.Process(killed.pid), *psutil.Process(killed.pid).children()]
+    for process in processes:
+        process.kill()
+    psutil.wait_procs(processes, 20)
+    killed.process.wait(20)
+    for folder in folders:
+        assert folder.stat().st_mode & 0o777 == 0o700
+        os.utime(folder, (0, 0))  # a server locks its folder at once
+
+    following = serve("--workers", "2", env=env)
+
+    assert len(folders & set(temporary.iterdir())) == 1
+    for server in (living, following):
+        assert requests.put(f"{server.url}/files/a", data=b"1", timeout=60).status_code == 201
+        assert server.stop() == 0
+    assert list(temporary.iterdir()) == []
+
+
 def _is_worker(process: psutil.Process) -> bool:
     try:
         return "spawn_main" in " ".join(process.cmdline())

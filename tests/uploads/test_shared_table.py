@@ -93,6 +93,24 @@ def test_an_upload_of_a_process_that_was_killed_has_failed(folder: Path) -> None
         assert (record.state, record.code) == (State.FAILED, "unavailable")
 
 
+def test_files_of_killed_apps_are_removed_by_the_next_one(folder: Path) -> None:
+    """Those of living apps stay, and so does a file that is not ours."""
+    (folder / "foreign").write_text("stays")
+    living, dead = f"living {folder}", f"dead {folder}"
+    with process(folder, living, new_id()), process(folder, dead, new_id()) as killed:
+        kept, left = (Path(shared_table._path(name)) for name in (living, dead))
+        killed.kill()
+        killed.wait(20)
+        assert left.exists()
+
+        table = open_shared_table(f"next {folder}")
+
+        assert not left.exists()
+        assert kept.exists()
+        table.close()
+    assert (folder / "foreign").exists()
+
+
 def test_a_file_that_others_may_open_is_not_used(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import json
 import logging
 import os
 import socket
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 try:
@@ -37,13 +33,14 @@ from sluiceway.server.http1.connection_limit import ConnectionLimit
 from sluiceway.server.http1.protocol import SluiceProtocol
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
+from sluiceway.server.worker_files import read_worker_file, worker_file
 from sluiceway.stores.contract import HealthChecked
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.wire.names import readable_line
 
 __all__ = ["serve", "tune_process", "worker_app"]
 
-# Names the file from which a worker process reads its settings and the place of the progress table
+# Names the file from which a worker process reads its settings
 _WORKER = "SLUICEWAY_WORKER_SETTINGS"
 
 log: logging.Logger = logging.getLogger("sluiceway")
@@ -104,14 +101,9 @@ def _serve_here(config: uvicorn.Config, sock: socket.socket, ready: Callable[[],
 def _serve_in_workers(
     config: uvicorn.Config, sock: socket.socket, settings: Settings, ready: Callable[[], None]
 ) -> None:
-    with (
-        tempfile.NamedTemporaryFile(prefix="sluiceway-progress-") as table,
-        tempfile.NamedTemporaryFile("w", prefix="sluiceway-settings-", encoding="utf-8") as file,
-    ):
-        json.dump({"settings": asdict(settings), "progress_table": table.name}, file)
-        file.flush()
+    with worker_file(settings) as path:
         # Only the file's owner can read it; a variable would show the token to more programs.
-        os.environ[_WORKER] = file.name
+        os.environ[_WORKER] = path
         supervisor = Multiprocess(config, sockets=[sock])  # handles signals from here on
         ready()
         supervisor.run()
@@ -141,12 +133,11 @@ class _Server(uvicorn.Server):
 
 def worker_app() -> Sluiceway:
     """The app of one of several worker processes."""
-    values = json.loads(Path(os.environ[_WORKER]).read_text("utf-8"))
+    settings, progress_table = read_worker_file(os.environ[_WORKER])
     tune_process()
     _log_to_stderr()
-    settings = Settings(**values["settings"])
     # Twice the workers: a new one starts before the one it replaces has ended.
-    table = ProgressTable(values["progress_table"], 2 * settings.workers)
+    table = ProgressTable(progress_table, 2 * settings.workers)
     return Sluiceway(settings, progress_table=table)
 
 

@@ -7,6 +7,7 @@ and locks, nothing of apps.
 from __future__ import annotations
 
 import atexit
+import glob
 import hashlib
 import logging
 import os
@@ -34,6 +35,7 @@ RETRY_AFTER = 0.05  # seconds
 
 
 _opened_paths: dict[int, str] = {}  # by descriptor
+_own_paths: set[str] = set()  # that this process opens, or opened once
 
 
 def open_shared_table(name: str) -> ProgressTable:
@@ -44,7 +46,10 @@ def open_shared_table(name: str) -> ProgressTable:
     if not HAS_LOCKS:
         return ProgressTable()
     try:
-        return _opened(_path(name))
+        path = _path(name)
+        _own_paths.add(path)
+        _remove_leftovers(os.path.dirname(path))
+        return _opened(path)
     except (OSError, SluiceError) as error:
         log.warning(
             "Other processes of this app cannot show the progress of uploads that this one takes: "
@@ -83,7 +88,7 @@ def _opened(path: str) -> ProgressTable:
 def _path(name: str) -> str:
     digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
     folder = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else tempfile.gettempdir()
-    return os.path.join(folder, f"sluiceway-{os.geteuid()}-{digest}")
+    return os.path.join(folder, _prefix() + digest)
 
 
 def _make_private(path: str) -> None:
@@ -100,6 +105,27 @@ def _make_private(path: str) -> None:
         or status.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
     ):
         raise StoreFailed(f"{path} is not a file that only this user can open; remove it")
+
+
+def _remove_leftovers(folder: str) -> None:
+    """Remove the files of this user's apps whose processes were all killed: none holds a part."""
+    for path in glob.glob(os.path.join(folder, f"{_prefix()}*")):
+        # Closing a descriptor of a file that this process holds would give up its part.
+        if path in _own_paths:
+            continue
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                status = os.fstat(descriptor)
+                ours = status.st_uid == os.geteuid() and stat.S_ISREG(status.st_mode)
+                if ours and try_lock_part(descriptor, 0, MOST_PROCESSES):
+                    os.unlink(path)  # a process that opens it meanwhile notices, and makes another
+            finally:
+                os.close(descriptor)
+
+
+def _prefix() -> str:
+    return f"sluiceway-{os.geteuid()}-"
 
 
 def _is_at(path: str, table: ProgressTable) -> bool:
