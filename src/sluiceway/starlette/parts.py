@@ -111,7 +111,8 @@ class Parts:
     async def collect(self, plan: FormPlan) -> FormData:
         """Read on until everything in `plan` is there, with its last file still to be read.
 
-        Files before that one are spooled. Files that the plan does not name are skipped.
+        Files before that one are spooled, also those that are sent as a field. Files that the
+        plan does not name are skipped.
         """
         found: list[tuple[str, UploadFile | str]] = []
         seen: set[str] = set()
@@ -130,6 +131,10 @@ class Parts:
                     if plan.files[part.name].fields_first:
                         part._at_end = lambda: self._refuse_late_fields(plan)
                     break
+            elif plan.names_field(part.name):
+                seen.add(part.name)
+                found.append((part.name, part))  # FastAPI refuses it, or its type is any
+                waits = "the view, which takes a field of this name"
         self._collecting = False
         return FormData(found)
 
