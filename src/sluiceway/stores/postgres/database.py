@@ -82,6 +82,7 @@ FREE_CHUNKS = """DELETE FROM {t_chunks} WHERE id = %s
 READ_ROW = """SELECT substring(data FROM (%s::bigint - start + 1)::int
         FOR least(%s::bigint, octet_length(data))::int)
     FROM {t_chunks} WHERE id = %s AND start <= %s ORDER BY start DESC LIMIT 1"""
+RENEW_LEASE = "UPDATE {t_readers} SET seen = now() WHERE lease = %s"
 END_LEASE = "DELETE FROM {t_readers} WHERE lease = %s RETURNING id"
 
 
@@ -155,6 +156,9 @@ class Database:
             await self.rows(FREE_CHUNKS, chunks, chunks, chunks, LEASE)
         except SluiceError as error:  # the deletion of the key is committed and stands
             log.warning("A deleted object's bytes stay until they are swept: %s", error.detail)
+
+    async def renew_lease(self, lease: uuid.UUID) -> None:
+        await self.rows(RENEW_LEASE, lease)
 
     async def end_lease(self, lease: uuid.UUID) -> None:
         """A reader is closed. Free its bytes when their key was deleted meanwhile.

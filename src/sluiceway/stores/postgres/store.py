@@ -14,6 +14,7 @@ from typing import Any
 from sluiceway.errors import Exists, NotFound, PreconditionFailed, StoreFailed, Unavailable
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.background_sweep import BackgroundSweep
+from sluiceway.stores.chunk_reader import ChunkReader
 from sluiceway.stores.contract import (
     Draft,
     Entry,
@@ -24,10 +25,9 @@ from sluiceway.stores.contract import (
     UploadRequest,
 )
 from sluiceway.stores.object_rows import end_of_prefix, entry_from_row
-from sluiceway.stores.postgres.database import LEASE, SCHEMA, Database
+from sluiceway.stores.postgres.database import LARGEST_ROW, LEASE, SCHEMA, Database
 from sluiceway.stores.postgres.draft import PostgresDraft
 from sluiceway.stores.postgres.errors import ReadOnlyDatabase
-from sluiceway.stores.postgres.reader import PostgresReader
 
 __all__ = ["PostgresStore"]
 
@@ -119,7 +119,7 @@ class PostgresStore:
 
     async def open(self, key: str) -> ObjectReader:
         if time.monotonic() < self._no_lease_until:
-            return PostgresReader(self.database, *await self._find(key), None)
+            return self._reader(*await self._find(key))
         lease = uuid.uuid4()
         for _ in range(OPEN_ATTEMPTS):
             try:
@@ -133,7 +133,7 @@ class PostgresStore:
                 raise
             # The object was there after its lease: a process that deletes it from now on sees it.
             if leased and leased[0][0] == chunks:
-                return PostgresReader(self.database, chunks, entry, lease)
+                return self._reader(chunks, entry, lease)
             await self.database.end_lease(lease)
         raise Unavailable(f"{key!r} is being replaced again and again; try later")
 
@@ -146,7 +146,12 @@ class PostgresStore:
             )
         self._no_lease_until = time.monotonic() + LEASE_RETRY
         self.traits = replaced(self.traits, stable_reads=False)
-        return PostgresReader(self.database, *await self._find(key), None)
+        return self._reader(*await self._find(key))
+
+    def _reader(
+        self, chunks: uuid.UUID, entry: Entry, lease: uuid.UUID | None = None
+    ) -> ObjectReader:
+        return ChunkReader(self.database, chunks, entry, lease, LARGEST_ROW)
 
     async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
         end = end_of_prefix(prefix)

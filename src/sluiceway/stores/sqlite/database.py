@@ -34,6 +34,7 @@ ROWS_AT_ONCE = 64  # that one transaction deletes: others may write in between
 FREE = """DELETE FROM {t_chunks} WHERE rowid IN
     (SELECT rowid FROM {t_chunks} WHERE id = ? LIMIT ?)"""
 FIND_LEASE = "SELECT id FROM {t_readers} WHERE lease = ?"
+RENEW_LEASE = "UPDATE {t_readers} SET seen = ? WHERE lease = ?"
 END_LEASE = "DELETE FROM {t_readers} WHERE lease = ?"
 IN_USE = """SELECT EXISTS (SELECT 1 FROM {t} WHERE id = ?)
     OR EXISTS (SELECT 1 FROM {t_readers} WHERE id = ? AND seen > ?)"""
@@ -95,6 +96,9 @@ class SqliteDatabase:
                 pass
         except SluiceError as error:  # the deletion of the key is committed and stands
             log.warning("A deleted object's bytes stay until they are swept: %s", error.detail)
+
+    async def renew_lease(self, lease: str) -> None:
+        await self.write(RENEW_LEASE, time.time(), lease)
 
     async def end_lease(self, lease: str) -> None:
         """A reader is closed. Free its bytes when their key was deleted meanwhile.

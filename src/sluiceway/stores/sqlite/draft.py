@@ -6,25 +6,19 @@ waits for all of them. A small object is one transaction. Knows nothing of reade
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import sqlite3
 import time
 import uuid
 
-from sluiceway.errors import Exists, PreconditionFailed, SluiceError, StoreFailed
-from sluiceway.pipe.source import Buffer
-from sluiceway.stores.block_buffer import BlockBuffer
+from sluiceway.errors import Exists, PreconditionFailed, StoreFailed
 from sluiceway.stores.contract import Entry, Metadata, Replace
 from sluiceway.stores.object_rows import row_from_entry
+from sluiceway.stores.rows_draft import RENEW_EVERY, RowsDraft
 from sluiceway.stores.sqlite.database import LARGEST_ROW, SqliteDatabase
 
 __all__ = ["SqliteDraft"]
 
-log: logging.Logger = logging.getLogger("sluiceway")
-
 ROWS_IN_FLIGHT = 2  # one is written while the next one waits for the same transaction
-RENEW_EVERY = 60.0  # seconds after which a draft says again that it is alive
 
 BEGIN = "INSERT INTO {t_drafts} (id, upload, seen) VALUES (?, ?, ?)"
 RENEW = "UPDATE {t_drafts} SET seen = ? WHERE id = ?"
@@ -38,41 +32,15 @@ FIND = "SELECT id, etag FROM {t} WHERE key = ?"
 PUT = """INSERT OR REPLACE INTO {t} ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
-class SqliteDraft:
+class SqliteDraft(RowsDraft):
     """Some rows wait for the writer while the next one gathers."""
 
     def __init__(self, database: SqliteDatabase, upload: str) -> None:
+        super().__init__(database.budget, database.drafts, LARGEST_ROW, ROWS_IN_FLIGHT)
         self._database, self._upload = database, upload
         self._id = uuid.uuid4().hex
-        self._row = BlockBuffer(database.budget, LARGEST_ROW, ROWS_IN_FLIGHT + 1)
-        self._sent = 0  # bytes given to the writer
-        self._kept = 0
         self._seen: float | None = None  # when the table of drafts last said that it is alive
-        self._in_flight: set[asyncio.Task[None]] = set()
-        self._failure: Exception | None = None  # of a row; every later call raises it
-        self._ended = False
         database.drafts.add(self)
-
-    @property
-    def written(self) -> int:
-        return self._sent + self._row.size
-
-    @property
-    def kept(self) -> int:
-        return self._kept
-
-    @property
-    def failure(self) -> SluiceError | None:
-        """Why the database did not take a row: a sender that pauses learns it too."""
-        if self._ended or not isinstance(self._failure, SluiceError):
-            return None
-        return self._failure
-
-    async def write(self, data: Buffer) -> None:
-        self._check()
-        self._row.append(data)
-        if self._row.is_full:
-            await self._flush()
 
     async def sync(self) -> int:
         await self._flush_all()
@@ -92,16 +60,6 @@ class SqliteDraft:
         await self._database.writer.write(work)
         self._sent = offset
         self._kept = min(self._kept, offset)
-
-    async def read(self, start: int, size: int) -> bytes:
-        await self._flush_all()
-        most = min(size, max(0, self._sent - start))
-        return await self._database.read_chunk(self._id, start, most) if most else b""
-
-    async def pause(self) -> None:
-        """Send what is held and give back the memory, while other files of the form arrive."""
-        await self._flush_all()
-        self._row.release()
 
     async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
         self._check()
@@ -137,37 +95,7 @@ class SqliteDraft:
             await self._database.free_chunks(old)
         return entry
 
-    async def discard(self) -> None:
-        if self._ended:
-            return
-        self._ended = True
-        if self._in_flight:
-            await asyncio.wait(self._in_flight)
-        self._end()
-        if self._seen is None:
-            return  # no row was written
-        await self._database.free_chunks(self._id, is_needed=False)
-        try:
-            await self._database.write(END, self._id)
-        except SluiceError as error:
-            log.warning("A draft stays in the database until it is swept: %s", error.detail)
-
-    async def _flush_all(self) -> None:
-        """Wait until the database has everything that was written."""
-        self._check()
-        await self._flush()
-        await self._wait_for_rows()
-
-    async def _flush(self) -> None:
-        """Send what has gathered as one row, as soon as few enough are in flight."""
-        if not self._row.size:
-            return
-        await self._wait_for_rows(ROWS_IN_FLIGHT - 1)
-        data, at = self._row.take(), self._sent
-        self._sent += len(data)
-        self._in_flight.add(asyncio.get_running_loop().create_task(self._send(at, data)))
-
-    async def _send(self, at: int, data: memoryview) -> None:
+    async def _send_row(self, at: int, data: memoryview) -> None:
         now = time.monotonic()
         is_due = self._seen is None or now - self._seen > RENEW_EVERY
 
@@ -177,11 +105,17 @@ class SqliteDraft:
                 self._sign_of_life(db)
             self._insert(db, at, data)
 
-        try:
-            await self._database.writer.write(work)
-            self._seen = now if is_due else self._seen
-        except Exception as error:
-            self._failure = self._failure or error
+        await self._database.writer.write(work)
+        self._seen = now if is_due else self._seen
+
+    async def _read_chunk(self, start: int, size: int) -> bytes:
+        return await self._database.read_chunk(self._id, start, size)
+
+    async def _delete(self) -> None:
+        if self._seen is None:
+            return  # no row was written
+        await self._database.free_chunks(self._id, is_needed=False)
+        await self._database.write(END, self._id)
 
     def _sign_of_life(self, db: sqlite3.Connection) -> None:
         """In the writer's thread: no sweep deletes the rows of a draft that was seen lately."""
@@ -196,22 +130,3 @@ class SqliteDraft:
         insert = self._database.query(INSERT_ROW)
         for cut in range(0, len(data), LARGEST_ROW):
             db.execute(insert, (self._id, at + cut, data[cut : cut + LARGEST_ROW]))
-
-    async def _wait_for_rows(self, still_in_flight: int = 0) -> None:
-        """Wait until at most so many rows are in flight. Raises the failure of a row."""
-        while len(self._in_flight) > still_in_flight:
-            _, self._in_flight = await asyncio.wait(
-                self._in_flight, return_when=asyncio.FIRST_COMPLETED
-            )
-        self._check()
-
-    def _end(self) -> None:
-        self._ended = True
-        self._row.clear()
-        self._database.drafts.discard(self)
-
-    def _check(self) -> None:
-        if self._ended:
-            raise StoreFailed("This draft has ended already")
-        if self._failure is not None:
-            raise self._failure

@@ -18,6 +18,7 @@ from typing import Any
 from sluiceway.errors import Exists, NoSpace, NotFound, PreconditionFailed, StoreFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.background_sweep import BackgroundSweep
+from sluiceway.stores.chunk_reader import ChunkReader
 from sluiceway.stores.contract import (
     Draft,
     Entry,
@@ -28,11 +29,10 @@ from sluiceway.stores.contract import (
     UploadRequest,
 )
 from sluiceway.stores.object_rows import end_of_prefix, entry_from_row
-from sluiceway.stores.sqlite.database import END_LEASE, LEASE, SqliteDatabase
+from sluiceway.stores.sqlite.database import END_LEASE, LARGEST_ROW, LEASE, SqliteDatabase
 from sluiceway.stores.sqlite.draft import SqliteDraft
 from sluiceway.stores.sqlite.errors import MissingTable, ReadOnlyFile, map_error
 from sluiceway.stores.sqlite.place import SqlitePlace
-from sluiceway.stores.sqlite.reader import SqliteReader
 
 __all__ = ["SqliteStore"]
 
@@ -122,7 +122,7 @@ class SqliteStore:
     async def open(self, key: str) -> ObjectReader:
         database, lease = self.database, uuid.uuid4().hex
         if not self.traits.stable_reads:
-            return SqliteReader(database, *await self._find(key), None)
+            return self._reader(*await self._find(key))
 
         def work(db: sqlite3.Connection) -> Any:
             row = db.execute(database.query(SELECT), (key,)).fetchone()
@@ -140,7 +140,7 @@ class SqliteStore:
             raise
         if row is None:
             raise NotFound(f"There is no object {key!r}")
-        return SqliteReader(database, row[1], entry_from_row(row), lease)
+        return self._reader(row[1], entry_from_row(row), lease)
 
     async def _open_without_lease(self, key: str) -> ObjectReader:
         """Where the file cannot be written. Bytes are read by their id: this version's, or none."""
@@ -150,7 +150,10 @@ class SqliteStore:
             self.database.file.path,
         )
         self.traits = replaced(self.traits, stable_reads=False)
-        return SqliteReader(self.database, *await self._find(key), None)
+        return self._reader(*await self._find(key))
+
+    def _reader(self, chunks: str, entry: Entry, lease: str | None = None) -> ObjectReader:
+        return ChunkReader(self.database, chunks, entry, lease, LARGEST_ROW)
 
     async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
         end, query = end_of_prefix(prefix), self.database.query(LIST)
