@@ -8,12 +8,12 @@ site refuses. Under ASGI Django stores the body before any code of a site runs.
 from __future__ import annotations
 
 from sluiceway.django.expected_saves import ExpectedSave
+from sluiceway.django.files.stored_files import StoredFile
+from sluiceway.django.files.unsaved_file import UnsavedFile
 from sluiceway.django.form_parts import DjangoFile, csrf_by_header, parts
 from sluiceway.django.middleware import Problems, WatchedUploads, progress_urls
 from sluiceway.django.service import mount
 from sluiceway.django.storage import Storage
-from sluiceway.django.stored_files import StoredFile
-from sluiceway.django.unsaved_file import UnsavedFile
 from sluiceway.django.upload_handler import UploadHandler
 from sluiceway.django.upload_views import publish, uploads
 from sluiceway.errors import UploadRefused

@@ -17,10 +17,10 @@ from django.core.files.utils import validate_file_name
 from django.utils.deconstruct import deconstructible
 
 from sluiceway.django.blocking_draft import BlockingDraft
-from sluiceway.django.folder_files import FolderFiles
+from sluiceway.django.files.folder_files import FolderFiles
+from sluiceway.django.files.store_files import StoreFiles
+from sluiceway.django.files.unsaved_file import UnsavedFile
 from sluiceway.django.open_stores import OpenStore, open_store
-from sluiceway.django.store_files import StoreFiles
-from sluiceway.django.unsaved_file import UnsavedFile
 from sluiceway.errors import BadName, Exists, Forbidden
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting

@@ -14,7 +14,7 @@ from django.core.files.uploadhandler import MemoryFileUploadHandler
 from django.http import HttpRequest
 
 from sluiceway.django.expected_saves import ExpectedSave, expect_save
-from sluiceway.django.unsaved_file import UnsavedFile
+from sluiceway.django.files.unsaved_file import UnsavedFile
 from sluiceway.errors import BodyCut
 from sluiceway.uploads.view_progress import FileProgress
 from sluiceway.wsgi.watched import file_progress

@@ -18,8 +18,8 @@ from django.http.response import HttpResponseBase
 from django.utils.datastructures import MultiValueDict
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
+from sluiceway.django.files.stored_files import DraftedFiles, RequestFiles
 from sluiceway.django.limits import LimitedForm, form_limits
-from sluiceway.django.stored_files import DraftedFiles, RequestFiles
 from sluiceway.errors import BadOrder, LengthRequired
 from sluiceway.server.settings.arguments import DestinationArguments, Places
 from sluiceway.server.settings.checked import Settings

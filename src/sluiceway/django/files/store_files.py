@@ -17,8 +17,8 @@ from django.core.exceptions import SuspiciousFileOperation
 from django.core.files.base import File
 from django.utils.encoding import filepath_to_uri
 
+from sluiceway.django.files.stored_bytes import StoredBytes, WrittenBytes
 from sluiceway.django.open_stores import OpenStore
-from sluiceway.django.stored_bytes import StoredBytes, WrittenBytes
 from sluiceway.errors import BadName, NotFound, SluiceError, Unsupported
 from sluiceway.stores.contract import Entry, Metadata, SignedUrls
 from sluiceway.stores.unpublished import KeyFirst

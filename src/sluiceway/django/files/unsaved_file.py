@@ -16,7 +16,7 @@ from django.core.files import temp
 from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
 
 from sluiceway.django.blocking_draft import BlockingDraft
-from sluiceway.django.stored_bytes import DraftBytes
+from sluiceway.django.files.stored_bytes import DraftBytes
 
 __all__ = ["UnsavedFile"]
 
