@@ -67,6 +67,7 @@ class Client:
     def __init__(self, server: RunningServer, cut_after: float) -> None:
         self.cut_after = cut_after
         self._url, self._kept = server.url, 0
+        self._cut_began = False
         self._thread = threading.Thread(target=self._upload)
 
     def __enter__(self) -> Self:
@@ -78,8 +79,18 @@ class Client:
 
     def _upload(self) -> None:
         with suppress(requests.RequestException):
-            while self._put(self._url, self._kept).status_code == 201:
+            while self._put(self._url, self._kept).status_code == 201 and not self._cut_began:
                 self._kept += 1
+
+    def cut(self, disk: Disk) -> None:
+        """What is acknowledged from now on is not counted.
+
+        The ioctl takes up to 30 ms on a busy machine. An fsync that runs meanwhile may succeed
+        although the journal is given up: in 57 cuts the two objects that were lost were both
+        acknowledged after it had begun. A power cut sends no answers.
+        """
+        self._cut_began = True
+        disk.cut()
 
     def _put(self, url: str, number: int) -> requests.Response:
         return requests.put(f"{url}/files/{number}", data=_content(number), timeout=30)
@@ -166,7 +177,7 @@ def test_a_power_cut_loses_nothing_that_sqlite_acknowledged(
         server = start_server(disk.mounted / "none", to=place)
         with Client(server, cut_after=random.uniform(0.2, LONGEST)) as client:
             time.sleep(client.cut_after)  # the random moment is what is tested
-            disk.cut()
+            client.cut(disk)
         server.stop(signal.SIGKILL)
         disk.unmount()
         disk.mount()
