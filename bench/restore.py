@@ -25,7 +25,7 @@ from bench.table import Row, Unit, compare
 
 __all__ = ["restore_rows"]
 
-OBJECTS = 1000
+OBJECTS, QUICK_OBJECTS = 1000, 30
 SMALLEST, LARGEST = 1 << 10, 8 * MIB
 JOBS = 4
 GOAL = 1.0
@@ -40,6 +40,7 @@ Command = Callable[[str], list[str]]  # where to -> what to start
 def restore_rows(bench: Bench, wanted: Wanted, objects: int = OBJECTS) -> Result:
     """Objects a second of each in each round."""
     result, place = Result(), bench.place()
+    objects = min(objects, QUICK_OBJECTS) if bench.quick else objects
     largest = min(LARGEST, bench.size)
     try:
         with _swift(bench, place) as endpoint, _server(bench, place / "kept") as url:

@@ -22,7 +22,7 @@ __all__ = ["COUNT", "NORMAL", "PIECE", "Slow", "measure"]
 
 COUNT = 1000
 PIECE = 1024  # bytes a second of each slow upload
-STEADY = 25.0  # seconds all of them run before memory is read
+STEADY, QUICK_STEADY = 25.0, 2.0  # seconds all of them run before memory is read
 NORMAL = 64 * MIB
 TIMES = 5  # normal uploads timed, beside and alone
 # bytes of the only upload before idle memory is read: a bigger one would leave memory to be reused
@@ -93,6 +93,7 @@ def trickling(server: Server, contender: Contender) -> subprocess.Popen[str]:
 def measure(bench: Bench, contender: Contender) -> Slow:
     """Memory idle and under load, then normal uploads beside it, then those on a fresh server."""
     raise_open_files()
+    steady = QUICK_STEADY if bench.quick else STEADY
     place = bench.place()
     digest = sha256_of(bench.source(min(NORMAL, bench.size)))
     with start(contender, bench.binaries, place) as (server, to):
@@ -104,8 +105,8 @@ def measure(bench: Bench, contender: Contender) -> Slow:
             if client.stdout is None or client.stdin is None or not client.stdout.readline():
                 raise Failed("the slow client ended early")
             cpu = server.cpu()
-            time.sleep(STEADY)
-            cpu = (server.cpu() - cpu) / STEADY
+            time.sleep(steady)
+            cpu = (server.cpu() - cpu) / steady
             unread, loaded = waiting_bytes(server.port), server.rss()
             beside = normal_uploads(bench, server, contender, "beside")
             client.stdin.close()
