@@ -38,7 +38,9 @@ from bench.table import Row, markdown  # noqa: E402
 __all__ = ["main", "size_of"]
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-SPACE = 22  # times the size that must be free: ten in a spool, ten stored, the source
+# Times the size that must be free: two sources, what is stored, a spool, and room. `memory` sends
+# ten times the size.
+SPACE, MEMORY_SPACE = 6, 22
 SLOW_SPACE = 10 << 30  # what 1,000 slow uploads may reserve
 ROUNDS, SIZE, REPEATS, WAIT, STALL = 5, 1 << 30, 3, 10.0, 60.0
 QUICK_SIZE, QUICK_STALL = 16 * MIB, 2.0
@@ -114,7 +116,8 @@ def checked_work(asked: argparse.Namespace) -> Path | None:
     if file_system(work) in ("tmpfs", "ramfs"):
         say(f"{work} lies in memory, not on a disk: choose another folder with --work")
         return None
-    space = max(SPACE * asked.size, 0 if asked.quick else SLOW_SPACE)
+    times = MEMORY_SPACE if "memory" in asked.groups else SPACE
+    space = max(times * asked.size, SLOW_SPACE if "slow" in asked.groups else 0)
     if shutil.disk_usage(work).free < space:
         say(f"{space / 2**30:.0f} GiB must be free: choose a smaller --size or another --work")
         return None
