@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sluiceway.client.download_plan import (
@@ -42,6 +42,7 @@ from sluiceway.client.retry import (
 from sluiceway.errors import BodyCut, DigestMismatch, PeerFailed, SluiceError, StoreFailed, TooLarge
 from sluiceway.pipe.digests import Digests
 from sluiceway.pipe.hashes import DEFAULT_CHOICE, DigestChoice, digest_pairs
+from sluiceway.pipe.lending import LentConnection
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
 from sluiceway.pipe.source import Buffer, PassingSource
@@ -106,7 +107,6 @@ class _DownloadRun:
         self._total: int | None = None
         self._status = 0
         self._stages = Stages()
-        self._reported = 0.0
 
     async def close(self) -> None:
         await self._digests.aclose()
@@ -191,11 +191,19 @@ class _DownloadRun:
     async def _write(self, response: OpenResponse) -> None:
         sink, url = self._open_sink, redact_url(self._job.url)
         left = None if self._total is None else self._total - sink.have
-        source = TimedSource(
-            throttled(PassingSource(response.chunks(), left), self._job.rate), self._stages
-        )
+        body = _ResponseBody(response, left)
+        source = TimedSource(throttled(body, self._job.rate), self._stages)
+        progress = _Reports(lambda: self._report("receiving"))
         try:
-            await pump(source, sink, taps=(self._digests, self), limit=left, stages=self._stages)
+            await pump(
+                source,
+                sink,
+                taps=(self._digests, self),
+                meter=progress,
+                limit=left,
+                stages=self._stages,
+                sender=SOURCE,
+            )
         except BodyCut as error:
             raise PeerFailed(f"{url} ended after {sink.have} of {self._total} bytes") from error
         except TooLarge as error:
@@ -204,11 +212,16 @@ class _DownloadRun:
                 f"{url} sent more than the {self._total} bytes it named"
             ) from error
 
+    # The pump's tap behind the digests: it counts what they saw.
+
     async def take(self, data: Buffer) -> None:
-        """The pump's tap behind the digests: counts what they saw, and reports the progress."""
         self._hashed += len(data)
-        if time.monotonic() - self._reported >= REPORT_EVERY:
-            self._report("receiving")
+
+    async def settle(self) -> None:
+        """Nothing waits here."""
+
+    def update(self, data: Buffer) -> None:
+        self._hashed += len(data)
 
     async def _finish(self) -> Receipt:
         sink = self._open_sink
@@ -290,10 +303,41 @@ class _DownloadRun:
         self._hashed = 0
 
     def _report(self, stage: Stage, note: str = "", receipt: Receipt | None = None) -> None:
-        self._reported = time.monotonic()
         if self._on_progress is not None:
             name = self._sink.target if self._sink is not None else self._job.target
             self._on_progress(Progress(name, stage, self._have, self._total, note, receipt))
+
+
+class _ResponseBody(PassingSource):
+    """The body of a response, whose connection it may lend."""
+
+    def __init__(self, response: OpenResponse, length: int | None) -> None:
+        super().__init__(response.chunks(), length)
+        self._response = response
+
+    def lend(self) -> LentConnection | None:
+        return self._response.lend() if self.length is not None else None
+
+
+class _Reports:
+    """A pump's counters, which only report that bytes were written, about ten times a second."""
+
+    received = kept = 0
+    watched = False
+
+    def __init__(self, report: Callable[[], None]) -> None:
+        self._report, self._reported, self._forwarded = report, time.monotonic(), 0
+
+    @property
+    def forwarded(self) -> int:
+        return self._forwarded
+
+    @forwarded.setter
+    def forwarded(self, size: int) -> None:
+        self._forwarded = size
+        if time.monotonic() - self._reported >= REPORT_EVERY:
+            self._reported = time.monotonic()
+            self._report()
 
 
 class _NullSink:

@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from sluiceway.client.http.exchange import Response
 from sluiceway.client.http.request import EarlyResponse, StreamingRequest
 from sluiceway.errors import BodyCut, DigestMismatch, SourceFailed, TooLarge
+from sluiceway.pipe.budget import MINIMUM, Budget
 from sluiceway.pipe.digests import Digests
 from sluiceway.pipe.hashes import SHA256
+from sluiceway.pipe.lending import LentConnection, Update
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import Buffer, Source
-from sluiceway.pipe.stages import ANSWER, DESTINATION, QUEUE, Stages
+from sluiceway.pipe.stages import ANSWER, DESTINATION, QUEUE, SOURCE, Stages
 from sluiceway.pipe.wrapped import TimedSource
 from sluiceway.wire.headers.digests import Promise
 
@@ -48,6 +50,7 @@ class SourceBody:
         self._stages = stages or Stages()
         self._request: StreamingRequest | None = None
         self._withheld: Buffer | None = None
+        self._budget = Budget(MINIMUM)  # of blocks for a large source that lends itself
         self.started: bool = False  # the source was opened: bytes of a passing stream are gone
         self.sent: int = 0  # bytes of the source that were written
         # Of the source, by algorithm, once it has ended well.
@@ -118,7 +121,14 @@ class SourceBody:
         source = TimedSource(self.source, self._stages)
         try:
             # The limit stops a source that is too long while its last piece is still withheld.
-            await pump(source, self, taps=(digests,), limit=self.source.length, stages=self._stages)
+            await pump(
+                source,
+                self,
+                taps=(digests,),
+                limit=self.source.length,
+                stages=self._stages,
+                sender=SOURCE,
+            )
         except BodyCut as error:
             came = self.sent + (len(self._withheld) if self._withheld is not None else 0)
             raise SourceFailed(
@@ -148,6 +158,22 @@ class SourceBody:
     async def write(self, data: Buffer) -> None:
         """Write the piece before `data`, and withhold `data`."""
         piece, self._withheld = self._withheld, data
-        if piece is not None and self._request is not None:
+        if piece is not None:
+            await self._write_now(piece)
+
+    async def draw(self, lent: LentConnection, update: Update) -> bool:
+        """One burst. Only of bytes that more will follow: the last piece is withheld."""
+        if self._request is None:
+            return False
+        piece, self._withheld = self._withheld, None
+        if piece is not None:
+            await self._write_now(piece)
+        before = lent.taken
+        drawn = await self._request.draw(lent, update, self._budget)
+        self.sent += lent.taken - before
+        return drawn
+
+    async def _write_now(self, piece: Buffer) -> None:
+        if self._request is not None:
             await self._request.write(piece)
             self.sent += len(piece)

@@ -20,7 +20,16 @@ from weakref import WeakKeyDictionary
 from sluiceway.pipe.budget import Block
 from sluiceway.pipe.worker_thread import in_thread
 
-__all__ = ["SILENCE", "Borrower", "Lender", "LentConnection", "LentSocket", "Update", "readiness"]
+__all__ = [
+    "SILENCE",
+    "Borrower",
+    "Lender",
+    "LentConnection",
+    "LentSocket",
+    "Receiver",
+    "Update",
+    "readiness",
+]
 
 LEAST = 4 << 20  # bytes that must be missing: below them a thread gains nothing
 FAST_CHUNK = 64 << 10  # bytes; a chunk of this size marks a sender that a thread would not wait for
@@ -90,6 +99,18 @@ class LentConnection(Protocol):
         """
 
 
+class Receiver(Protocol):
+    """A socket, or a file that is read as one."""
+
+    def fileno(self) -> int: ...
+
+    def recv_into(self, view: memoryview, /) -> int: ...
+
+    def shutdown(self, how: int, /) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class LentSocket:
     """A socket as a lent connection, for up to `most` bytes. The socket does not block.
 
@@ -111,7 +132,7 @@ class LentSocket:
         "taken",
     )
 
-    def __init__(self, sock: socket.socket, most: int, handed_back: Callable[[int], None]) -> None:
+    def __init__(self, sock: Receiver, most: int, handed_back: Callable[[int], None]) -> None:
         self._sock, self._left, self._handed_back = sock, most, handed_back
         self._turns = _turns_of_loop()
         self._begun, self._over = 0.0, False  # of the last burst
@@ -273,7 +294,7 @@ def _turns_of_loop() -> _Turns:
     return _all_turns.setdefault(asyncio.get_running_loop(), _Turns())
 
 
-def readiness(sock: socket.socket, *, to_send: bool = False) -> Callable[[float], object]:
+def readiness(sock: Receiver, *, to_send: bool = False) -> Callable[[float], object]:
     """Return a wait of so many seconds for bytes, or for room to send some.
 
     It returns something true once the socket is ready. By poll: select knows 1024 descriptors.

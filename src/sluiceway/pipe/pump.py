@@ -58,6 +58,7 @@ async def pump(
     counts_received: bool = True,
     stages: Stages | None = None,
     budget: Budget | None = None,
+    sender: str = CLIENT,
 ) -> int:
     """Copy the whole source into the sink. Returns the number of bytes copied.
 
@@ -68,12 +69,12 @@ async def pump(
     length, and whatever source and sink raise.
 
     Where the source lends its connection and the sink draws from it, threads move the bytes between
-    two chunks.
+    two chunks. `sender` is the stage of their waits for the source.
     """
     stages = stages or Stages()
     length = source.length
     counted = _Counters(meter, counts_received, length, limit)
-    borrowing = _Borrowing.between(source, sink, taps, counted, stages)
+    borrowing = _Borrowing.between(source, sink, taps, counted, stages, sender)
     chunks = source.open()
     try:
         async for chunk in chunks:
@@ -157,14 +158,21 @@ class _Borrowing:
         taps: Sequence[ThreadTap],
         counted: _Counters,
         stages: Stages,
+        sender: str,
     ) -> None:
         self._lender, self._sink, self._borrower, self._taps = lender, sink, borrower, taps
-        self._counted, self._stages = counted, stages
+        self._counted, self._stages, self._sender = counted, stages, sender
         self._next = 0  # bytes copied before which the connection is not lent again
 
     @classmethod
     def between(
-        cls, source: Source, sink: Sink, taps: Sequence[Tap], counted: _Counters, stages: Stages
+        cls,
+        source: Source,
+        sink: Sink,
+        taps: Sequence[Tap],
+        counted: _Counters,
+        stages: Stages,
+        sender: str,
     ) -> _Borrowing | None:
         """None where the source does not lend, or sink or taps work on the event loop only."""
         thread_taps = [tap for tap in taps if isinstance(tap, ThreadTap)]
@@ -173,7 +181,7 @@ class _Borrowing:
             and isinstance(sink, Borrower)
             and len(thread_taps) == len(taps)
         ):
-            return cls(source, sink, sink, thread_taps, counted, stages)
+            return cls(source, sink, sink, thread_taps, counted, stages, sender)
         return None
 
     async def after_chunk(self, size: int) -> None:
@@ -198,7 +206,7 @@ class _Borrowing:
                 return
             before = lent.taken
             drawn = await self._borrower.draw(lent, self._update)
-            self._stages.move(QUEUE, CLIENT, lent.sender_wait)
+            self._stages.move(QUEUE, self._sender, lent.sender_wait)
             self._stages.move(QUEUE, DESTINATION, lent.destination_wait)
             if not drawn:
                 return

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 
 from sluiceway.errors import BadRequest
+from sluiceway.pipe.lending import Lender, LentConnection
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer, Source
 from sluiceway.pipe.stages import SOURCE, Stages
@@ -66,6 +67,11 @@ class TimedSource(WrappedSource):
     def __init__(self, source: Source, stages: Stages, stage: str = SOURCE) -> None:
         super().__init__(source)
         self._stages, self._stage = stages, stage
+        self._lends = source if isinstance(source, Lender) else None
+
+    def lend(self) -> LentConnection | None:
+        """What the source lends. Its waits are the pump's to count."""
+        return None if self._lends is None else self._lends.lend()
 
     async def _pass_on(self, chunks: AsyncIterator[Buffer]) -> AsyncIterator[Buffer]:
         try:

@@ -25,8 +25,10 @@ from sluiceway.client.http.exchange import Deadlines, Head, Response
 from sluiceway.client.http.proxies import Proxies, Proxy
 from sluiceway.client.http.socket_progress import SocketProgress
 from sluiceway.client.http.tls import Trust
+from sluiceway.client.raw_body import RawBody, take_over
 from sluiceway.client.retry import IDEMPOTENT
 from sluiceway.errors import BadRequest, PeerFailed, PeerTimeout
+from sluiceway.pipe.lending import LentConnection
 from sluiceway.wire.headers.conditions import join_fields
 from sluiceway.wire.urls import origin, redact_url
 
@@ -57,6 +59,7 @@ class OpenResponse:
             if name.lower() == b"set-cookie"
         )
         self.head: Head = Head(response.status, join_fields(response.raw_headers), url, cookies)
+        self._raw: RawBody | None = None  # the rest of a large body
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body as it comes.
@@ -66,14 +69,29 @@ class OpenResponse:
         content = self._response.content
         with map_error(self.head.url, "reading from", self._deadlines):
             try:
-                while chunk := await _read_any(content):
+                while self._raw is None and (chunk := await _read_any(content)):
                     yield chunk
+                if self._raw is not None:
+                    async for chunk in self._raw.chunks():
+                        yield chunk
             except (aiohttp.ClientError, OSError):
                 # Up to 2 MiB that did arrive: readany() raises before it hands them out, and there
                 # is no public way.
                 if rest := content._read_nowait(-1):
                     yield rest
                 raise
+
+    def lend(self) -> LentConnection | None:
+        """The connection behind the chunk that `chunks` yielded last (`pipe/lending.py`)."""
+        if self._raw is None:
+            self._raw = take_over(self._response, self._deadlines.idle)
+        return None if self._raw is None else self._raw.lend()
+
+    def close(self) -> None:
+        """End the response; its connection too, unless it was read to its end."""
+        if self._raw is not None:
+            self._raw.close()
+        self._response.close()
 
     async def read(self, most: int) -> Response:
         """Read at most `most` bytes of the body. `error` is set when it breaks off."""
@@ -253,7 +271,11 @@ class Transport:
             # The library decodes chunks, and nothing else.
             if coding.strip().lower() not in ("", "chunked", "identity"):
                 raise undecoded(url, coding)
-            yield OpenResponse(response, url, deadlines)
+            opened = OpenResponse(response, url, deadlines)
+            try:
+                yield opened
+            finally:
+                opened.close()
         finally:
             response.close()
 

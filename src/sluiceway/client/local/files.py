@@ -16,8 +16,11 @@ from typing import BinaryIO
 
 from sluiceway.client.local.believed_sizes import measured
 from sluiceway.client.local.daemon_thread import DaemonThread
+from sluiceway.client.local.lent_file import CAN_LEND, LentFile
 from sluiceway.client.local.part_notes import is_part_name
 from sluiceway.errors import SourceChanged, SourceFailed
+from sluiceway.pipe import lending
+from sluiceway.pipe.lending import LentConnection
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.readahead import read_ahead
 from sluiceway.pipe.source import Buffer, BytesSource, PassingSource, Source
@@ -67,6 +70,7 @@ class LocalFile:
             if fd != path:
                 os.close(fd)
         self.length: int | None = None if size is None else max(0, size - start)
+        self._readings = list[_Reading]()  # under way
         # It changes whenever the bytes may have. A made-up file has no version to find again.
         self.version: str = "" if size is None else f"{size}-{self._seen.st_mtime_ns}"
 
@@ -81,14 +85,15 @@ class LocalFile:
                 return
             file = await open_in_thread(partial(self._open_at, self._start + start), _close)
             try:
-                read = partial(_read_block, file)
-                blocks = read_ahead(read, start, end, first=READ_SIZE, most=READ_SIZE)
-                at = start
-                async with aclosing(blocks):
-                    async for block in blocks:
-                        at += len(block)
+                reading = _Reading(file, start, end)
+                self._readings.append(reading)
+                try:
+                    async for block in reading.blocks(self._start):
                         yield block
                         del block
+                finally:
+                    self._readings.remove(reading)
+                at = reading.at
                 if self.length is not None:
                     if at < (end or 0):
                         raise self._shorter()
@@ -97,6 +102,11 @@ class LocalFile:
                 file.close()
         except OSError as error:
             raise SourceFailed(f"{self._name} cannot be read: {error.strerror or error}") from error
+
+    def lend(self) -> LentConnection | None:
+        """The bytes behind the block that was yielded last, but for the last block of all."""
+        # Which one is meant is known only where one goes on.
+        return self._readings[0].lend(self._start) if len(self._readings) == 1 else None
 
     @property
     def _name(self) -> str:
@@ -144,6 +154,42 @@ class LocalFile:
                 f"{now.st_size} after); nothing was stored. Copy it when no other program writes "
                 "to it, or pipe it in"
             )
+
+
+class _Reading:
+    """One way through a file, up to `end`; None is its end. `at`: behind the last block."""
+
+    def __init__(self, file: BinaryIO, at: int, end: int | None) -> None:
+        self._file, self.at, self._end = file, at, end
+        self._was_lent = False
+
+    async def blocks(self, first: int) -> AsyncIterator[bytes]:
+        """Yield the blocks. `first` is where byte 0 stands in the file."""
+        read = partial(_read_block, self._file)
+        while True:
+            ahead = read_ahead(read, self.at, self._end, first=READ_SIZE, most=READ_SIZE)
+            self._was_lent = False
+            async with aclosing(ahead):
+                async for block in ahead:
+                    self.at += len(block)
+                    yield block
+                    del block
+                    if self._was_lent:
+                        break
+                else:
+                    return
+            self._file.seek(first + self.at)  # the block that was read ahead is behind
+
+    def lend(self, first: int) -> LentConnection | None:
+        # The last block comes the ordinary way: a request withholds it until all of it is right.
+        most = 0 if self._end is None else self._end - self.at - READ_SIZE
+        if not CAN_LEND or most < max(1, lending.LEAST):
+            return None
+        self._was_lent = True
+        return LentFile(self._file.fileno(), first + self.at, most, self._handed_back)
+
+    def _handed_back(self, taken: int) -> None:
+        self.at += taken
 
 
 async def _read_block(file: BinaryIO, offset: int, size: int) -> bytes:

@@ -11,14 +11,17 @@ import asyncio
 import errno
 import json
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 
 from sluiceway.client.local.folders import Folder
+from sluiceway.client.local.part_blocks import ZEROS_BLOCK, PartBlocks
 from sluiceway.client.local.part_claim import is_same, open_part, rename_to_free, unmark
 from sluiceway.client.local.part_notes import Notes, boot_id, notes_in, part_name
 from sluiceway.errors import Exists, NoSpace, StoreFailed
+from sluiceway.pipe.lending import LentConnection, Update
 from sluiceway.pipe.source import Buffer
 from sluiceway.pipe.worker_thread import in_thread
 
@@ -30,7 +33,6 @@ _fdatasync = getattr(os, "fdatasync", os.fsync)
 # Bytes between syncs: the most that a power cut costs, and no gigabytes of dirty pages at the end.
 SYNC_EVERY = 64 << 20
 HOLE = 4096  # bytes of zeros that become a hole: a block of most file systems
-ZEROS_BLOCK = 64 << 10  # bytes that are searched for zeros at once
 
 _BINARY = getattr(os, "O_BINARY", 0)
 _ZEROS = bytes(ZEROS_BLOCK)
@@ -53,6 +55,9 @@ class PartialFile:
         self.target = target
         self._url = url
         self._syncing: asyncio.Future[None] | None = None
+        self._blocks: PartBlocks | None = None  # of a fast sender
+        # A sync that makes zeros at the end part of the file must not cut off a write behind them.
+        self._growing = threading.RLock()
         self._has_attributes = False
         parent, self._target_name = os.path.split(target)
         with _map_error(target):
@@ -75,10 +80,20 @@ class PartialFile:
     async def write(self, data: Buffer) -> None:
         """Append. Raises NoSpace, StoreFailed."""
         await in_thread(lambda: self._write(memoryview(data)))
+        self._sync_behind()
+
+    async def draw(self, lent: LentConnection, update: Update) -> bool:
+        """One burst of a lent connection. Raises as `write` does."""
+        async with lent.turn():
+            await lent.in_thread(lambda: self._burst(lent, update))
+        self._sync_behind()
+        return True
+
+    def _sync_behind(self) -> None:
+        """Begin a sync where one is due; the network does not wait for it."""
         idle = self._syncing is None or self._syncing.done()
         if idle and self.have - self.kept >= SYNC_EVERY:
             self._raise_sync_error()
-            # The network does not wait for it.
             self._syncing = asyncio.get_running_loop().run_in_executor(None, self._sync)
 
     def append(self, data: Buffer) -> None:
@@ -164,12 +179,23 @@ class PartialFile:
         self._folder.close()
 
     def _close_file(self) -> None:
+        if self._blocks is not None:
+            self._blocks.close()
         os.close(self._fd)
         self._fd = -1
 
+    def _burst(self, lent: LentConnection, update: Update) -> None:
+        if self._blocks is None:
+            self._blocks = PartBlocks(self._fd, lambda: self.have, self._write, self._wrote)
+        with _map_error(self.target), self._growing:
+            self._blocks.burst(lent, update)
+
+    def _wrote(self, size: int) -> None:
+        self.have += size
+
     def _write(self, data: memoryview) -> None:
         """Zeros become holes: a sparse file stays sparse, and zeros cannot fill a disk."""
-        with _map_error(self.target):
+        with _map_error(self.target), self._growing:
             while len(data):
                 block = data[:ZEROS_BLOCK]
                 if len(block) >= HOLE and block == _ZEROS[: len(block)]:
@@ -181,8 +207,9 @@ class PartialFile:
 
     def _fill_up(self) -> None:
         """Zeros at the end are part of the file, too."""
-        if os.fstat(self._fd).st_size < self.have:
-            os.ftruncate(self._fd, self.have)
+        with self._growing:
+            if os.fstat(self._fd).st_size < self.have:
+                os.ftruncate(self._fd, self.have)
 
     def _sync(self) -> None:
         reached = self.have

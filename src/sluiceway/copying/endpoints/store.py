@@ -39,7 +39,7 @@ from sluiceway.pipe.hashes import digest_pairs
 from sluiceway.pipe.pump import close_stream, pump
 from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.source import Buffer
-from sluiceway.pipe.stages import ANSWER, Stages
+from sluiceway.pipe.stages import ANSWER, SOURCE, Stages
 from sluiceway.pipe.wrapped import TimedSource
 from sluiceway.stores.contract import (
     Metadata,
@@ -284,7 +284,12 @@ class StoreTarget:
             progress.report("connecting")
             source = TimedSource(reading.source, stages)
             size = await pump(
-                source, draft, taps=progress.beside(digests), stages=stages, budget=self._budget
+                source,
+                draft,
+                taps=progress.beside(digests),
+                stages=stages,
+                budget=self._budget,
+                sender=SOURCE,
             )
             found = await digests.finish()
             check_announced(found, reading)

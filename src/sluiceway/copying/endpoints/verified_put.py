@@ -17,7 +17,7 @@ from sluiceway.pipe.hashes import digest_pairs
 from sluiceway.pipe.pump import close_stream, pump
 from sluiceway.pipe.receipt import Progress, Receipt, Stage
 from sluiceway.pipe.source import Buffer, Source
-from sluiceway.pipe.stages import DESTINATION
+from sluiceway.pipe.stages import DESTINATION, SOURCE
 from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.pipe.wrapped import TimedSource
 from sluiceway.stores.contract import Pairs
@@ -82,7 +82,7 @@ async def put_into_file(
     try:
         await in_thread(lambda: sink.restart(None))
         source = TimedSource(reading.source, stages)
-        size = await pump(source, sink, taps=progress.beside(digests), stages=stages)
+        size = await pump(source, sink, taps=progress.beside(digests), stages=stages, sender=SOURCE)
         progress.report("checking")
         found = await digests.finish()
         try:
