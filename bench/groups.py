@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.copies import copy_rows
 from bench.crowd import crowd_rows
 from bench.database import database_rows
 from bench.django_forms import django_rows
@@ -45,6 +46,7 @@ def groups_of(stall: float, earlier: Path | None = None) -> dict[str, Group]:
         "objects": object_rows,
         "django": django_rows,
         "restore": restore_rows,
+        "copies": copy_rows,
         "earlier": lambda bench, wanted: earlier_rows(bench, wanted, earlier),
     }
 

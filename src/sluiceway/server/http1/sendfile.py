@@ -24,8 +24,8 @@ __all__ = ["READER_TIMEOUT", "ZEROCOPY", "Sending", "reader_deadline", "until_wr
 ZEROCOPY = "http.response.zerocopysend"
 READER_TIMEOUT = 300.0  # seconds a reader may take nothing at all
 THREADS = 16
-# Bytes of one system call, and of a turn when there are more readers than threads.
-SEND_CHUNK = 1 << 20
+# Bytes of one system call at most, and of a turn when there are more readers than threads.
+SEND_CHUNK = 64 << 20
 # Milliseconds a thread waits for room in the socket. Slower readers wait on the event loop, where
 # it costs no thread.
 ROOM_WAIT = 20

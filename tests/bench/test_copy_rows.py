@@ -1,0 +1,33 @@
+"""The rows of the client: one small run of all of them, against curl and, where it is, rclone."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from fix_taking import missing
+
+ROOT = Path(__file__).resolve().parents[2]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))  # bench/ stands beside src/, it is not installed
+
+from bench.copies import copy_rows  # noqa: E402
+from bench.rounds import Bench  # noqa: E402
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(300)
+def test_copies_are_paired_with_curl(tmp_path: Path) -> None:
+    """Everything arrives with every contender, and every row says what it cost."""
+    if shutil.which("curl") is None:
+        missing("curl is not installed")
+    said: list[str] = []
+    bench = Bench(tmp_path, Path(sys.executable).parent, 1 << 20, 1, said.append, quick=True)
+    result = copy_rows(bench, lambda peers: peers)
+
+    assert result.failed == [], said
+    assert len(result.data) == 4
+    assert all(row.goal == ">= 1x" and "sender" in row.cost for row in result.rows)
