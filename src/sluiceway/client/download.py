@@ -191,7 +191,7 @@ class _DownloadRun:
     async def _write(self, response: OpenResponse) -> None:
         sink, url = self._open_sink, redact_url(self._job.url)
         left = None if self._total is None else self._total - sink.have
-        body = _ResponseBody(response, left)
+        body = _LendingResponse(response, left)
         source = TimedSource(throttled(body, self._job.rate), self._stages)
         progress = _Reports(lambda: self._report("receiving"))
         try:
@@ -308,7 +308,7 @@ class _DownloadRun:
             self._on_progress(Progress(name, stage, self._have, self._total, note, receipt))
 
 
-class _ResponseBody(PassingSource):
+class _LendingResponse(PassingSource):
     """The body of a response, whose connection it may lend."""
 
     def __init__(self, response: OpenResponse, length: int | None) -> None:

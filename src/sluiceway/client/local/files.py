@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from sluiceway.client.local.believed_sizes import measured
 from sluiceway.client.local.daemon_thread import DaemonThread
-from sluiceway.client.local.lent_file import CAN_LEND, LentFile
+from sluiceway.client.local.lent_file import CAN_LEND, LentLocalFile
 from sluiceway.client.local.part_notes import is_part_name
 from sluiceway.errors import SourceChanged, SourceFailed
 from sluiceway.pipe import lending
@@ -186,7 +186,7 @@ class _Reading:
         if not CAN_LEND or most < max(1, lending.LEAST):
             return None
         self._was_lent = True
-        return LentFile(self._file.fileno(), first + self.at, most, self._handed_back)
+        return LentLocalFile(self._file.fileno(), first + self.at, most, self._handed_back)
 
     def _handed_back(self, taken: int) -> None:
         self.at += taken

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from sluiceway.pipe.budget import Block
 from sluiceway.pipe.lending import LentSocket
 
-__all__ = ["CAN_LEND", "LentFile"]
+__all__ = ["CAN_LEND", "LentLocalFile"]
 
 CAN_LEND = hasattr(os, "preadv")  # not on Windows
 
 
-class LentFile(LentSocket):
+class LentLocalFile(LentSocket):
     """Up to `most` bytes from `offset` on. `handed_back` gets the number that was taken."""
 
     __slots__ = ()
