@@ -18,7 +18,7 @@ from sluiceway.errors import Exists, Forbidden, SluiceError
 from sluiceway.stores.contract import Entry, Metadata, Replace
 from sluiceway.stores.disk.file import DraftFile
 from sluiceway.stores.disk.metadata import entry_of, sidecar
-from sluiceway.stores.disk.tree import OpenFolders, Tree
+from sluiceway.stores.disk.tree import OpenFolders, Tree, UndurableFolders
 
 __all__ = ["Publication", "Publisher"]
 
@@ -80,7 +80,7 @@ class Publisher:
     ) -> None:
         self._tree, self._drafts, self._threads = tree, drafts, threads
         self._exclusive, self._check = exclusive, check
-        self._undurable: list[tuple[str, ...]] = []  # see OpenFolders
+        self._undurable = UndurableFolders()
         self._shortest_fsync = 0.0  # seconds, of late
 
     def publish(self, group: Sequence[Publication]) -> None:

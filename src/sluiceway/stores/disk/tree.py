@@ -19,7 +19,7 @@ from sluiceway.stores.disk.errors import map_error
 from sluiceway.stores.disk.permissions import process_umask
 from sluiceway.wire.names import MOST_SEGMENTS
 
-__all__ = ["PRIVATE", "OpenFolders", "Tree"]
+__all__ = ["PRIVATE", "OpenFolders", "Tree", "UndurableFolders"]
 
 # Our own folder below the root: drafts, and the metadata of file systems without attributes.
 PRIVATE = ".sluiceway"
@@ -184,15 +184,27 @@ class Tree:
                 return  # not empty
 
 
+class UndurableFolders:
+    """Folders with a new folder in them that is not durable yet; one for all threads of a store.
+
+    Whoever names a file below it has to wait for the disk as well.
+    """
+
+    def __init__(self) -> None:
+        self.making: list[tuple[str, ...]] = []  # by threads that will synchronise it
+        self.failed: set[tuple[str, ...]] = set()  # that could not be synchronised
+
+    def __contains__(self, path: object) -> bool:
+        return path in self.making or path in self.failed
+
+
 class OpenFolders:
     """Folders in which several names are made: each is opened once and synchronised once.
 
-    Those that are missing are made. At the end of the block all are closed. `undurable` is one list
-    for all threads of a store: the folders in which one of them made a folder and has not
-    synchronised that. Whoever names a file below it has to wait for the disk as well.
+    Those that are missing are made. At the end of the block all are closed.
     """
 
-    def __init__(self, tree: Tree, undurable: list[tuple[str, ...]]) -> None:
+    def __init__(self, tree: Tree, undurable: UndurableFolders) -> None:
         self._tree, self._undurable = tree, undurable
         self._ours: list[tuple[str, ...]] = []  # those of `undurable` that this one added
         self._open: dict[tuple[str, ...], int] = {(): tree.fd}
@@ -226,7 +238,7 @@ class OpenFolders:
             return self._tree.step(here, segment)
         except NotFound:
             # Before the folder is there: no other thread may find it and not find this.
-            self._undurable.append(parent)
+            self._undurable.making.append(parent)
             self._ours.append(parent)
             return self._tree.step_into(here, segment, make=True)[0]
 
@@ -244,10 +256,15 @@ class OpenFolders:
         folders = [*self._open.items(), *self._stale]
         for path, fd in sorted(folders, key=lambda each: len(each[0]), reverse=True):
             if path in self._changed:
+                failed_before = path in self._undurable.failed
                 try:
                     os.fsync(fd)
                 except OSError as error:
                     failed[path] = error
+                    self._undurable.failed.add(path)
+                else:
+                    if failed_before:
+                        self._undurable.failed.discard(path)
 
         def error_of(key: str) -> OSError | None:
             folders = tuple(key.split("/")[:-1])
@@ -273,7 +290,7 @@ class OpenFolders:
         trace: TracebackType | None,
     ) -> None:
         for path in self._ours:
-            self._undurable.remove(path)
+            self._undurable.making.remove(path)
         for path, fd in [*self._open.items(), *self._stale]:
             if path:  # the root stays open
                 os.close(fd)
