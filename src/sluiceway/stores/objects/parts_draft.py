@@ -17,6 +17,7 @@ from sluiceway.errors import DigestMismatch, SluiceError, StoreFailed
 from sluiceway.pipe.budget import Claim
 from sluiceway.pipe.cancellation import finish_then_cancel, shield_until_done
 from sluiceway.pipe.hashes import CRC64NVME
+from sluiceway.pipe.lending import LentConnection, Update
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Entry, Metadata, Pairs, Replace, UploadRequest
 from sluiceway.stores.objects.bucket import REPLACE_ANY
@@ -32,6 +33,7 @@ __all__ = ["PartsDraft"]
 log: logging.Logger = logging.getLogger("sluiceway")
 
 PARTS_IN_FLIGHT = 4  # of one upload; more gained nothing over loopback
+PIECE = 2 << 20  # bytes that a thread receives before it hashes them
 FIRST_MEMORY = 64 << 10  # bytes for an upload that has just begun; they double as it fills them
 # Seconds to fill one part. After a faster one, the next part gets its memory at once: growing
 # copies the bytes and holds them twice.
@@ -108,6 +110,32 @@ class PartsDraft:
         more = self._size is not None and self._written < self._size
         if more and self._filled == self._part_size:
             await self._submit_part()
+
+    async def draw(self, lent: LentConnection, update: Update) -> bool:
+        """One burst of a lent connection, into the part that gathers."""
+        self._check()
+        began = time.monotonic()
+        if self._filled == self._part_size:
+            await self._submit_part()
+        if self._filled == self._claim.held:
+            await self._grow()
+        waited, before = time.monotonic() - began, self._filled
+        async with lent.turn():
+            try:
+                await lent.in_thread(lambda: self._receive(lent, update))
+            finally:
+                self._written += self._filled - before
+                lent.destination_wait += waited
+        return True
+
+    def _receive(self, lent: LentConnection, update: Update) -> None:
+        """In a thread: each piece is hashed while it is in the processor's cache."""
+        start, room = self._filled, len(self._body)
+        while lent.going and start < room:
+            self._filled += lent.fill(self._body, start, min(start + PIECE, room))
+            with memoryview(self._body) as body, body[start : self._filled] as view:
+                update(view)
+            start = self._filled
 
     async def read(self, start: int, size: int) -> bytes:
         self._check()
