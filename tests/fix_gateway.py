@@ -27,6 +27,7 @@ __all__ = [
     "fresh",
     "gateway",
     "parts",
+    "says",
     "sent_fields",
     "snapshot",
     "takes",
@@ -125,3 +126,14 @@ def snapshot(server: RunningServer, upload: str) -> dict[str, object]:
     response = requests.get(f"{server.url}/uploads/{upload}", timeout=10)
     state: dict[str, object] = response.json()
     return state
+
+
+def says(status: int, kind: str, body: bytes, **headers: str) -> Callable[[Exchange], None]:
+    """A backend that reads everything and sends this answer."""
+
+    def act(exchange: Exchange) -> None:
+        exchange.read_body()
+        sent_headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        exchange.reply(status, {**({"Content-Type": kind} if kind else {}), **sent_headers}, body)
+
+    return act

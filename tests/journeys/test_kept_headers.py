@@ -45,7 +45,7 @@ def bucket(s3: Objects) -> str:
     """A small object and one in parts, both encoded, and a script that is stored as "inline"."""
     bucket = s3.fresh()
     s3.client.put_object(Bucket=bucket, Key="page", Body=PACKED, **TOLD)
-    s3.client.put_object(Bucket=bucket, Key="large", Body=noise(20 * MIB), **TOLD)
+    s3.client.put_object(Bucket=bucket, Key="large", Body=noise(9 * MIB), **TOLD)
     inline = {"ContentType": "text/html", "ContentDisposition": "inline"}
     s3.client.put_object(Bucket=bucket, Key="script", Body=b"<script>", **inline)
     return bucket

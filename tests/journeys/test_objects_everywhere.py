@@ -23,7 +23,7 @@ from raw_http import Wire, head
 
 MIB = 1 << 20
 TESTS = Path(__file__).parent.parent
-LARGE = noise(12 * MIB + 3, 7)
+LARGE = noise(9 * MIB + 3, 7)
 
 
 def copy_many(
