@@ -6,141 +6,19 @@ Views read parts as they arrive, and @uploads stores files meanwhile. A truncate
 from __future__ import annotations
 
 import hashlib
-import os
-import re
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import requests
 
 import sluiceway
-from fix_gateway import parts as sent_parts
-from fix_gateway import takes
-from fix_taking import eventually, noise
+from fix_django import DATA, FORM_TYPE, GUNICORN, MIB, RUNSERVER, SHA, Site, post, site
+from fix_taking import eventually
 from hostile_names import CANARY, HOSTILE
 from raw_http import Wire, chunk, form_begun, form_body, form_head
-from rude_peer import Exchange, Peer
 from sluiceway.testing.memory_meter import MemoryMeter
-
-TESTS = Path(__file__).parent.parent
-MIB = 1 << 20
-DATA = noise(2_000_003)
-SHA = hashlib.sha256(DATA).hexdigest()
-FORM_TYPE = form_head(1).decode().partition("Content-Type: ")[2].partition("\r\n")[0]
-
-GUNICORN = [
-    "-m",
-    "gunicorn",
-    "-k",
-    "gthread",
-    "--threads",
-    "8",
-    "-b",
-    "127.0.0.1:{port}",
-    "django_site:application",
-]
-RUNSERVER = ["django_site.py", "runserver", "--noreload", "--skip-checks", "127.0.0.1:{port}"]
-UVICORN = ["-m", "uvicorn", "--port", "{port}", "django_site:asgi"]
-
-
-@dataclass
-class Site:
-    """A running server with the site, its backend and its folders."""
-
-    port: int
-    pids: list[int]
-    peer: Peer
-    folder: Path
-    store: Path
-    temporary: Path
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def kept(self) -> list[str]:
-        """Published files, and leftovers of others, if there are any."""
-        return sorted(
-            str(path.relative_to(self.store)) for path in self.store.rglob("*") if path.is_file()
-        )
-
-    def threads(self) -> list[str]:
-        """Our threads that still run in the server."""
-        names: list[str] = requests.get(f"{self.url}/threads", timeout=10).json()
-        return [
-            name
-            for name in names
-            if name.startswith(("sluiceway-request", "sluiceway-disk", "asyncio"))
-        ]
-
-
-def backend(exchange: Exchange) -> None:
-    """Keeps every body, but only counts those with the title "forget".
-
-    Refuses a request to /refuse at its first byte.
-    """
-    if exchange.target.startswith("/refuse"):
-        exchange.wait()
-        exchange.reply(409, {"Content-Type": "text/plain"}, b"not this one")
-    elif exchange.headers.get("x-title") == "forget":
-        left = int(exchange.headers["content-length"])
-        while left and (data := exchange.recv_or_cut(65536)):
-            left -= len(data)
-        exchange.reply(201)
-    else:
-        takes(exchange)
-
-
-@contextmanager
-def site(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    # For this site alone: its tests look at every file in it.
-    base = tmp_path_factory.mktemp("site")
-    folder, store, temporary = (base / name for name in ("saved", "store", "temporary"))
-    for place in (folder, store, temporary):
-        place.mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with Peer(backend) as peer:
-        env = {
-            **os.environ,
-            "BACKEND": f"{peer.url}/book",
-            "FOLDER": str(folder),
-            "STORE": str(store),
-            "TMPDIR": str(temporary),
-        }
-        env["PYTHONPATH"] = os.pathsep.join(
-            [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
-        )
-        words = [sys.executable, *(word.format(port=port) for word in command)]
-        process = subprocess.Popen(
-            words, cwd=TESTS, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        try:
-            eventually(lambda: answers(port), "the server listens")
-            yield Site(port, [process.pid, *children(process.pid)], peer, folder, store, temporary)
-            assert not list(temporary.iterdir())
-        finally:
-            process.send_signal(signal.SIGINT if "runserver" in command else signal.SIGTERM)
-            process.wait(20)
-
-
-def children(pid: int) -> list[int]:
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def answers(port: int) -> bool:
-    try:
-        return requests.get(f"http://127.0.0.1:{port}/threads", timeout=5).ok
-    except (requests.ConnectionError, requests.Timeout):  # a worker may still import the site
-        return False
 
 
 @pytest.fixture(scope="module", params=["gunicorn", "runserver"])
@@ -155,30 +33,6 @@ def either(
 def gunicorn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with site(GUNICORN, tmp_path_factory) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def beside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with site(UVICORN, tmp_path_factory) as running:
-        yield running
-
-
-def post(
-    to: Site,
-    path: str,
-    *parts: tuple[str, str | None, bytes],
-    chunks: bool = False,
-    cookie: str = "",
-    token: str = "",
-) -> requests.Response:
-    body = form_body(*parts)
-    data = iter([body[at : at + 50_000] for at in range(0, len(body), 50_000)]) if chunks else body
-    headers = {
-        "Content-Type": FORM_TYPE,
-        "Cookie": f"csrftoken={cookie}",
-        **({"X-CSRFToken": token} if token else {}),
-    }
-    return requests.post(f"{to.url}{path}", data=data, headers=headers, timeout=30)
 
 
 @pytest.mark.parametrize("path", ["/relay", "/forwarded"])
@@ -418,19 +272,6 @@ def test_a_missing_field_of_the_address_is_a_bad_form(gunicorn: Site) -> None:
     assert "'title'" in answer.json()["detail"]
 
 
-def test_a_form_is_relayed_without_the_csrf_token(gunicorn: Site) -> None:
-    """The token is a secret of the user and this site, not for the next server."""
-    before = len(gunicorn.peer.seen)
-    fields = [("csrfmiddlewaretoken", None, b"secret"), ("title", None, b"book")]
-    answer = post(gunicorn, "/forwarded-as-form", *fields, ("file", "a.bin", DATA))
-
-    assert answer.status_code == 201
-    assert [part.partition(b"\r\n\r\n")[2] for part in sent_parts(gunicorn.peer.seen[before])] == [
-        b"book",
-        DATA,
-    ]
-
-
 def test_several_destinations_publish_all_or_none(gunicorn: Site) -> None:
     """A folder that the request names, and a server: if it refuses, the folder stays empty."""
     kept, before = gunicorn.kept(), len(gunicorn.peer.seen)
@@ -510,166 +351,3 @@ def test_the_rest_of_a_malformed_form_is_not_parsed_as_a_form(gunicorn: Site) ->
         gunicorn, "/twice", ("t", None, b"1"), ("f", "a", DATA), ("g", "b", b"2")
     ).json() == ["t", 0, 0]
     assert gunicorn.kept() == kept
-
-
-@pytest.mark.parametrize("path", ["/headed", "/stored-by-header"])
-def test_a_token_in_the_header_is_checked_before_the_form_is_read(
-    gunicorn: Site, path: str
-) -> None:
-    """Without the token the answer is 403, and no byte is stored."""
-    kept, token = gunicorn.kept(), "a" * 32
-    parts = ("t", None, b"1"), ("f", "a", DATA)
-    refused = post(gunicorn, path, *parts, cookie=token)
-    wrong = post(gunicorn, path, *parts, cookie=token, token="b" * 32)
-    assert (refused.status_code, wrong.status_code) == (403, 403)
-    assert gunicorn.kept() == kept
-
-    taken = post(gunicorn, path, *parts, cookie=token, token=token)
-    assert taken.ok
-    if path == "/headed":
-        assert taken.json() == ["t", "f"]
-
-
-REFUSED = {
-    "a CSRF token that is missing": ("/stored-with-token", "", 403),
-    "a CSRF token that is wrong": ("/stored-with-token", "b" * 32, 403),
-    "a page that does not exist": ("/nowhere", "", 404),
-    "a view that refuses": ("/stored?answer=422", "", 422),
-    "a view that is not allowed to": ("/stored?answer=403", "", 403),
-    "a view that fails": ("/stored?answer=999", "", 500),
-    "a view that answers with an error": ("/stored?answer=500", "", 500),
-    "a view that sends to a login": ("/behind-a-login", "a" * 32, 302),
-}
-
-
-@pytest.mark.parametrize("why", REFUSED)
-def test_nothing_is_left_of_a_form_that_the_site_refuses(gunicorn: Site, why: str) -> None:
-    """Neither files nor drafts, for every refusal, early or late."""
-    path, token, status = REFUSED[why]
-    kept = gunicorn.kept()
-    fields = [("csrfmiddlewaretoken", None, token.encode())] if token else []
-    body = form_body(*fields, ("f", "a.bin", DATA), ("g", "b.bin", b"small"))
-    headers = {"Content-Type": FORM_TYPE, "Cookie": f"csrftoken={'a' * 32}"}
-    answer = requests.post(
-        gunicorn.url + path, data=body, headers=headers, timeout=30, allow_redirects=False
-    )
-
-    assert answer.status_code == status
-    assert gunicorn.kept() == kept
-    assert gunicorn.threads() == []
-
-
-def test_another_server_gets_no_form_whose_token_is_a_field(gunicorn: Site) -> None:
-    """The file is relayed before the fields behind it are known.
-
-    So the token must be in the header, and is checked first.
-    """
-    before, token = len(gunicorn.peer.seen), "a" * 32
-    fields = (
-        ("csrfmiddlewaretoken", None, token.encode()),
-        ("title", None, b"book"),
-        ("f", "a.bin", DATA),
-    )
-    refused = post(gunicorn, "/forwarded-with-token", *fields, cookie=token)
-    wrong = post(gunicorn, "/forwarded-with-token", *fields, cookie=token, token="b" * 32)
-
-    assert (refused.status_code, wrong.status_code) == (403, 403)
-    assert len(gunicorn.peer.seen) == before
-    assert (
-        post(gunicorn, "/forwarded-with-token", *fields, cookie=token, token=token).status_code
-        == 201
-    )
-    assert gunicorn.peer.seen[before].body == DATA
-
-
-def test_a_refusal_of_the_view_breaks_the_relayed_request(gunicorn: Site) -> None:
-    """The next server gets no complete body."""
-    before = len(gunicorn.peer.seen)
-    answer = post(
-        gunicorn, "/forwarded-as-form?answer=422", ("title", None, b"book"), ("f", "a.bin", DATA)
-    )
-
-    assert answer.status_code == 422
-    for exchange in gunicorn.peer.seen[before:]:
-        assert exchange.done.wait(10)
-        assert exchange.cut
-
-
-def test_a_view_may_publish_before_it_answers(gunicorn: Site) -> None:
-    """Then the files stay, whatever it answers."""
-    answer = post(gunicorn, "/stored?publish=1&answer=409", ("f", "a.bin", DATA))
-
-    assert answer.status_code == 409
-    assert (gunicorn.store / answer.json()["files"][0][4]).read_bytes() == DATA
-
-
-def test_a_failed_publish_is_the_answer(gunicorn: Site) -> None:
-    """The view answers 201, but the destination refuses: the client gets the refusal."""
-    taken = post(gunicorn, "/stored-under-one-key", ("f", "a.bin", DATA))
-    again = post(gunicorn, "/stored-under-one-key", ("f", "a.bin", b"other"))
-
-    assert (taken.status_code, again.status_code, again.json()["code"]) == (201, 409, "exists")
-    assert (gunicorn.store / taken.json()["files"][0][4]).read_bytes() == DATA
-
-
-def test_errors_during_the_csrf_check_are_answered_as_problems(gunicorn: Site) -> None:
-    """It reads the form outside of the view, where Django calls no exception middleware."""
-    body = form_body(("csrfmiddlewaretoken", None, b"a" * 32), ("f", "a", DATA))
-    with Wire(gunicorn.port) as wire:
-        wire.send(
-            form_head(len(body), f"Cookie: csrftoken={'a' * 32}", target="/stored-with-token")
-            + body[:-9000]
-        )
-        wire.half_close()
-        answer = wire.answer()
-    assert (answer.status, answer.code) == (400, "body-cut")
-
-    whole = post(
-        gunicorn,
-        "/stored-with-token",
-        ("csrfmiddlewaretoken", None, b"a" * 32),
-        ("f", "a", DATA),
-        cookie="a" * 32,
-    )
-    assert (whole.status_code, whole.json()["files"][0][5]) == (201, SHA)
-
-
-def test_under_asgi_our_app_runs_beside_django(beside: Site) -> None:
-    """It serves the page, stores an upload while it arrives, and its links have the prefix."""
-    page = requests.get(f"{beside.url}/drop/", timeout=10)
-    assert page.status_code == 200
-    for reference in re.findall(r'(?:src|href)="(page/[^"]+)"', page.text):
-        assert requests.get(f"{beside.url}/drop/{reference}", timeout=10).status_code == 200
-    assert "/drop/" not in page.text  # its links are relative
-
-    with Wire(beside.port) as wire:
-        whole = form_body(("f", "a ü.bin", DATA))
-        wire.send(form_head(len(whole), target="/drop/files") + whole[:-MIB])
-        eventually(
-            lambda: any(
-                path.stat().st_size > 512 << 10
-                for path in beside.store.rglob("*")
-                if path.is_file()
-            ),
-            "a draft",
-        )
-        wire.send(whole[-MIB:])
-        answer = wire.answer()
-    assert answer.status == 201
-    place = answer.headers["location"]
-    assert place.startswith("/drop/files/")
-    assert answer.json()["files"][0]["url"] == place
-    assert requests.get(f"{beside.url}{place}", timeout=10).content == DATA
-    assert requests.get(f"{beside.url}/threads", timeout=10).json()[0] == "MainThread"
-    assert requests.get(f"{beside.url}/drop", timeout=10).status_code == 404
-
-
-def test_under_asgi_parts_raises_bad_order(beside: Site) -> None:
-    """Django reads the whole body before it calls the view; @uploads still works, but later."""
-    answer = post(beside, "/walk", ("f", "a", b"1"))
-    assert (answer.status_code, answer.json()["code"]) == (500, "bad-order")
-    assert "log" in answer.json()["detail"]
-
-    stored = post(beside, "/stored", ("t", None, b"1"), ("f", "a", DATA))
-    assert (stored.status_code, stored.json()["fields"]) == (201, {"t": ["1"]})
-    assert (beside.store / stored.json()["files"][0][4]).read_bytes() == DATA

@@ -6,20 +6,17 @@ One server whose keys are the clients' own paths, and one with an id in front of
 from __future__ import annotations
 
 import io
-import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 import requests
 
 import sluiceway
-from fix_server import RunningServer, Serve, start_server
+from fix_server import RunningServer, start_server
 from fix_taking import eventually
-from fix_ways import NAMES, Way
 from sluiceway.wire.names import numbered
 
 TIMEOUT = 20
@@ -223,220 +220,6 @@ def test_two_files_of_one_form_never_replace_each_other(tree: RunningServer) -> 
         assert not (tree.root / "twice").exists()
     kept = both("rename")
     assert [file["key"] for file in kept.json()["files"]] == ["twice/a.txt", "twice/a (2).txt"]
-
-
-# The list
-
-
-def test_the_newest_file_is_listed_first(ids: RunningServer) -> None:
-    """Whatever the keys; each file says whether a browser can show it, and whether to rename."""
-    for name, kind in (("n1.txt", "text/plain"), ("n2.html", "text/html"), ("n3.pdf", "")):
-        assert send(ids, f"newest/{name}", b"x", kind or None).status_code == 201
-        time.sleep(0.02)  # file times have a grain
-    content = look(ids, folder="newest/", sort="-modified")
-
-    assert sorted(content) == ["files", "folders", "next", "omitted", "readable", "renames"]
-    assert content["renames"] is True
-    assert paths(content) == ["newest/n3.pdf", "newest/n2.html", "newest/n1.txt"]
-    assert [file["viewable"] for file in content["files"]] == [True, False, True]
-
-
-@pytest.mark.parametrize("sort", ["name", "-name", "size", "-size", "modified", "-modified"])
-def test_a_sorted_list_has_pages_without_end(tree: RunningServer, sort: str) -> None:
-    """Every file once, in order, page after page."""
-    for number in range(23):
-        path = tree.root / "sorted" / f"{number:02}.txt"
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b"x" * (number * 7 % 23))
-    found: list[dict[str, Any]] = []
-    after: str | None = ""
-    while after is not None:
-        content = look(tree, folder="sorted/", sort=sort, limit="5", after=after)
-        assert len(content["files"]) <= 5
-        found += content["files"]
-        after = content["next"]
-
-    assert len({file["key"] for file in found}) == len(found) == 23
-    member = {"name": "path", "size": "size", "modified": "modified"}[sort.removeprefix("-")]
-    values = [file[member] for file in found]
-    assert values == sorted(values, reverse=sort.startswith("-"))
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        {"sort": "type"},
-        {"folder": "a"},
-        {"search": "x" * 300},
-        {"folder": "", "prefix": "a"},
-        {"sort": "name", "after": "no cursor"},
-        {"sort": "name", "limit": "0"},
-    ],
-)
-def test_a_view_that_cannot_be_is_refused(tree: RunningServer, query: dict[str, str]) -> None:
-    answer = requests.get(f"{tree.url}/files", params=query, timeout=TIMEOUT)
-
-    assert (answer.status_code, answer.json()["code"]) == (400, "bad-request")
-
-
-def test_names_that_cannot_be_listed_are_in_every_view(tree: RunningServer) -> None:
-    """A link that another program left there is named as omitted."""
-    (tree.root / "link").symlink_to("/etc/hostname")
-    try:
-        assert "link" in [one["name"] for one in look(tree, sort="name")["omitted"]]
-        assert "link" in [one["name"] for one in look(tree, folder="")["omitted"]]
-    finally:
-        (tree.root / "link").unlink()
-
-
-@pytest.mark.torture
-def test_ten_thousand_files_are_listed_newest_first_in_seconds(serve: Serve) -> None:
-    """A page of a folder with 10,000 files costs a few times as much as the plain listing."""
-    server = serve()
-    server.root.mkdir(exist_ok=True)
-    for number in range(10_000):
-        (server.root / f"{number:05}.txt").write_bytes(b"x")
-    began = time.monotonic()
-    after: str | None = ""
-    while after is not None:
-        content = requests.get(
-            f"{server.url}/files", params={"limit": "1000", "after": after}, timeout=60
-        ).json()
-        after = content["next"]
-    plain = time.monotonic() - began
-    began = time.monotonic()
-    content = look(server, folder="", limit="50")
-    newest = time.monotonic() - began
-
-    assert len(content["files"]) == 50
-    assert newest < 5 * plain + 1
-
-
-# Rename
-
-
-def move(server: RunningServer, key: str, to: str, **headers: str) -> requests.Response:
-    return requests.request(
-        "MOVE",
-        f"{server.url}/files/{quote(key)}",
-        headers={"Destination": to, **headers},
-        timeout=TIMEOUT,
-    )
-
-
-def test_a_file_gets_a_new_name(tree: RunningServer) -> None:
-    """MOVE: bytes, type, digest and tag stay; the name it is saved under is the new one."""
-    before = send(tree, "rename/a.txt", b"words", "text/plain").json()["files"][0]
-    answer = move(tree, "rename/a.txt", f"/files/rename/sub/{quote('Grüße 1.txt')}")
-
-    assert answer.status_code == 201
-    (after,) = answer.json()["files"]
-    assert after["key"] == "rename/sub/Grüße 1.txt"
-    assert answer.headers["Location"] == after["url"]
-    for member in ("size", "sha-256", "type", "etag"):
-        assert after[member] == before[member]
-    got = requests.get(tree.url + after["url"], timeout=TIMEOUT)
-    assert (got.content, got.headers["ETag"]) == (b"words", f'"{before["etag"]}"')
-    assert "Gr%C3%BC%C3%9Fe%201.txt" in got.headers["Content-Disposition"]
-    assert requests.get(f"{tree.url}/files/rename/a.txt", timeout=TIMEOUT).status_code == 404
-
-
-def test_a_rename_replaces_nothing(tree: RunningServer) -> None:
-    """A taken name is 409, whatever Overwrite says; both files stay."""
-    for name in ("one.txt", "two.txt"):
-        send(tree, f"safe/{name}", name.encode())
-    for overwrite in ("T", "F"):
-        answer = move(tree, "safe/one.txt", "/files/safe/two.txt", Overwrite=overwrite)
-        assert (answer.status_code, answer.json()["code"]) == (409, "exists")
-
-    assert (tree.root / "safe/one.txt").read_bytes() == b"one.txt"
-    assert (tree.root / "safe/two.txt").read_bytes() == b"two.txt"
-
-
-def test_a_rename_is_guarded_by_the_version(tree: RunningServer) -> None:
-    """If-Match with another tag is 412; a missing file is 404."""
-    entry = send(tree, "guarded/a.txt").json()["files"][0]
-    to = "/files/guarded/b.txt"
-
-    assert move(tree, "guarded/a.txt", to, **{"If-Match": '"no"'}).status_code == 412
-    assert move(tree, "guarded/none.txt", to).status_code == 404
-    tag = f'"{entry["etag"]}"'
-    assert move(tree, "guarded/a.txt", f"{tree.url}{to}", **{"If-Match": tag}).status_code == 201
-
-
-@pytest.mark.parametrize(
-    "to",
-    [
-        "",
-        "/",
-        "/files",
-        "/files/",
-        "/elsewhere/a.txt",
-        "https://other.example/files/a.txt",
-        "//other.example/files/a.txt",
-        "/files/a/../../b",
-        "/files/%2e%2e/b",
-        "/files/..%2fb",
-        "/files/a%00b",
-        "/files/.sluiceway/drafts/x",
-        "/files/a%5cb",
-        "/files/C%3a/x",
-        "/files/NUL",
-        "/files/a%ff",
-        "/files/a?x=1",
-        "/files/a#b",
-        "/files//a",
-        "http://[/files/a",
-        "/files/" + "x" * 300,
-    ],
-)
-def test_a_new_name_is_checked_like_any_key(tree: RunningServer, to: str) -> None:
-    """Nothing leads out of the root or into the server's own folder."""
-    send(tree, "checked/a.txt", conflict="replace")
-    answer = move(tree, "checked/a.txt", to)
-
-    assert answer.status_code == 400, answer.text
-    assert (tree.root / "checked/a.txt").is_file()
-
-
-def test_a_page_of_an_allowed_origin_may_rename(tree: RunningServer) -> None:
-    """Its preflight is answered with the method and the headers of a rename."""
-    preflight = requests.options(
-        f"{tree.url}/files/x",
-        headers={
-            "Origin": "https://app.example",
-            "Access-Control-Request-Method": "MOVE",
-            "Access-Control-Request-Headers": "destination, if-match, overwrite",
-        },
-        timeout=TIMEOUT,
-    )
-
-    assert "MOVE" in preflight.headers["Access-Control-Allow-Methods"].split(", ")
-    assert "destination" in preflight.headers["Access-Control-Allow-Headers"]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_mounted_service_renames_and_a_gateway_cannot(ways: Mapping[str, Way], name: str) -> None:
-    """Below a Flask app's path, too; a server that keeps nothing says 405 and what it takes."""
-    way = ways[name]
-    key = f"ways/{name}.txt"
-    requests.put(f"{way.url}/files/{key}", data=b"words", timeout=TIMEOUT).raise_for_status()
-    answer = requests.request(
-        "MOVE",
-        f"{way.url}/files/{key}",
-        headers={"Destination": f"{way.prefix}/files/{key}.md"},
-        timeout=TIMEOUT,
-    )
-
-    if name == "gateway":
-        assert (answer.status_code, answer.json()["code"]) == (405, "method-not-allowed")
-        assert way.read(key) == b"words"
-    else:
-        assert answer.status_code == 201, answer.text
-        assert answer.headers["Location"] == f"{way.prefix}/files/{key}.md"
-        assert way.read(f"{key}.md") == b"words"
-    listed = requests.get(f"{way.url}/files", params={"folder": ""}, timeout=TIMEOUT).json()
-    assert listed["readable"] is listed["renames"] is (name != "gateway")
 
 
 # Selected files as a zip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import threading
@@ -19,7 +18,7 @@ from fix_gateway import Gateway, takes
 from fix_server import RunningServer, Serve, start_server
 from fix_taking import eventually, noise
 from raw_http import LAST_CHUNK, Wire, chunk, head
-from rude_peer import Exchange, Peer, ranged, sha256_field
+from rude_peer import Exchange, Peer, ranged
 
 DATA = noise(3_000_000)
 
@@ -210,139 +209,6 @@ def test_an_unknown_length_is_reported_as_none(server: RunningServer) -> None:
         sending.join(20)
 
 
-def broken(known: bool, how: str) -> Any:
-    def act(exchange: Exchange) -> None:
-        exchange.head(
-            200, {"Content-Length": str(len(DATA))} if known else {"Transfer-Encoding": "chunked"}
-        )
-        part = DATA[:1_000_000]
-        exchange.send(part if known else chunk(part))
-        if how == "reset":
-            time.sleep(0.2)
-            exchange.reset()
-
-    return act
-
-
-@pytest.mark.parametrize("known", [True, False], ids=["length", "chunks"])
-@pytest.mark.parametrize("how", ["close", "reset"])
-def test_a_truncated_answer_is_not_stored(known: bool, how: str, server: RunningServer) -> None:
-    """A part is never stored as the whole: 502, and the snapshot has the reason."""
-    before, upload = server.stored(), f"import-broken-{how}-{known}-123456"
-    with Peer(broken(known, how), REMOTE) as peer:
-        response = order(server, peer.url, upload)
-
-    assert (response.status_code, response.json()["code"]) == (502, "peer-failed")
-    snapshot = look(server, upload)
-    assert (snapshot["state"], snapshot["code"]) == ("failed", "peer-failed")
-    nothing_new(server, before)
-
-
-PACKED = gzip.compress(DATA[:1000])
-LIES: dict[str, tuple[int, dict[str, str], bytes]] = {
-    "no end": (200, {}, b"x" * 100),
-    "coded": (200, {"Content-Encoding": "gzip", "Content-Length": str(len(PACKED))}, PACKED),
-    "other digest": (200, {"Content-Length": "3", "Repr-Digest": sha256_field(b"abd")}, b"abc"),
-    "part": (206, {"Content-Length": "3", "Content-Range": "bytes 0-2/9"}, b"abc"),
-    "nothing there": (404, {"Content-Length": "3"}, b"abc"),
-    "password": (401, {"Content-Length": "3", "WWW-Authenticate": "Basic realm=x"}, b"abc"),
-    "no file": (204, {}, b""),
-    "busy": (503, {"Content-Length": "3", "Retry-After": "1"}, b"abc"),
-    "not modified": (304, {}, b""),
-}
-
-
-@pytest.mark.parametrize("lie", LIES)
-def test_answers_that_are_not_the_file_are_not_stored(lie: str, server: RunningServer) -> None:
-    """Each fault of the remote server is a 502: the request was valid."""
-    status, headers, body = LIES[lie]
-    before, upload = server.stored(), f"import-lies-{lie.replace(' ', '-')}-1234567890"
-
-    def act(exchange: Exchange) -> None:
-        exchange.head(status, headers)
-        exchange.send(body)
-
-    with Peer(act, REMOTE) as peer:
-        response = order(server, peer.url, upload)
-
-    assert (response.status_code, response.json()["code"]) == (502, "peer-failed")
-    assert response.json().get("answered") == (None if status == 200 else status)
-    assert "www-authenticate" not in response.headers
-    assert look(server, upload)["state"] == "failed"
-    nothing_new(server, before)
-
-
-def test_a_right_digest_is_accepted(server: RunningServer) -> None:
-    """Both algorithms, and an unknown one beside them."""
-    digests = f"unixsum=30637, {sha256_field(b'abc')}"
-    with Peer(
-        lambda exchange: exchange.reply(200, {"Repr-Digest": digests}, b"abc"), REMOTE
-    ) as peer:
-        response = order(server, peer.url)
-
-    assert response.status_code == 201
-    assert "sha-256" in peer.seen[0].headers["want-repr-digest"]
-
-
-def test_a_file_above_the_limit_is_refused_in_advance(fetcher: Fetcher) -> None:
-    """A length above --max-size: nothing is read, nothing drafted."""
-    server = fetcher("--max-size", "1000")
-    left: list[bytes] = []
-
-    def act(exchange: Exchange) -> None:
-        exchange.head(200, {"Content-Length": "1001"})
-        left.append(exchange.recv())
-
-    with Peer(act, REMOTE) as peer:
-        response = order(server, peer.url)
-        eventually(lambda: left == [b""], "the remote server is left")
-
-    assert (response.status_code, response.json()["code"], response.json()["limit"]) == (
-        413,
-        "too-large",
-        1000,
-    )
-    nothing_new(server, {})
-
-
-def test_an_endless_file_is_given_up_at_the_limit(fetcher: Fetcher) -> None:
-    """Chunks have no known end; the received bytes are removed again."""
-    server = fetcher("--max-size", "1MiB")
-    ended: list[bool] = []
-
-    def act(exchange: Exchange) -> None:
-        exchange.head(200, {"Transfer-Encoding": "chunked"})
-        try:
-            while True:
-                exchange.send(chunk(bytes(65536)))
-        finally:
-            ended.append(True)
-
-    with Peer(act, REMOTE) as peer:
-        response = order(server, peer.url)
-        eventually(lambda: ended, "the remote server is left")
-
-    assert (response.status_code, response.json()["code"]) == (413, "too-large")
-    nothing_new(server, {})
-
-
-def test_a_too_slow_import_is_given_up(fetcher: Fetcher) -> None:
-    """A byte now and then would hold an upload open for ever."""
-    server = fetcher(setup=["fetch.PACE_WINDOW = 0.5"])
-
-    def act(exchange: Exchange) -> None:
-        exchange.head(200, {"Content-Length": "1000000"})
-        while True:
-            exchange.send(b"d")
-            time.sleep(0.05)
-
-    with Peer(act, REMOTE) as peer:
-        response = order(server, peer.url)
-
-    assert (response.status_code, response.json()["code"]) == (504, "peer-timeout")
-    nothing_new(server, {})
-
-
 def stalling(left: list[float]) -> Any:
     """A file that stops in the middle; `left` gets the time when the peer ended the connection."""
 
@@ -423,121 +289,6 @@ def test_forbidden_urls_are_not_imported(server: RunningServer) -> None:
         assert (by_redirect.status_code, by_redirect.json()["code"]) == (403, "forbidden")
         assert canary.met == 0
     assert (look(server, upload)["state"], look(server, upload)["code"]) == ("failed", "forbidden")
-
-
-def test_a_taken_id_is_refused_before_anything_is_fetched(server: RunningServer) -> None:
-    """409, without any request to the remote server."""
-    upload = "import-taken-1234567890"
-    with Peer(ranged(b"x"), REMOTE) as peer:
-        assert order(server, peer.url, upload).status_code == 201
-        again = order(server, peer.url, upload)
-
-    assert (again.status_code, again.json()["code"], len(peer.seen)) == (409, "exists", 1)
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"{",
-        b"[]",
-        b'"http://127.0.0.2/"',
-        b"{}",
-        b'{"url": 7}',
-        b'{"url": null}',
-        b'{"url": "http://127.0.0.2/", "extra": "x"}',
-        b'{"url": "http://127.0.0.2/", "name": 7}',
-        b'{"url": "http://127.0.0.2/", "type": "no type"}',
-        b'{"url": "/files"}',
-        b'{"url": "file:///etc/passwd"}',
-        b"[" * 60_000,
-        b"\xff\xfe\x00",
-    ],
-)
-def test_an_invalid_import_request_is_a_400(body: bytes, server: RunningServer) -> None:
-    """With the form it should have, and how JSON is stored as a file instead."""
-    before = server.stored()
-    response = requests.post(
-        f"{server.url}/files", data=body, headers={"Content-Type": "application/json"}, timeout=10
-    )
-
-    assert (response.status_code, response.json()["code"]) == (400, "bad-request")
-    nothing_new(server, before)
-
-
-@pytest.mark.parametrize("known", [True, False], ids=["length", "chunks"])
-def test_an_import_request_is_short(known: bool, server: RunningServer) -> None:
-    """64 KiB of JSON and not a byte more."""
-    with Peer(ranged(b"x"), REMOTE) as peer:
-        frame = json.dumps({"url": peer.url, "name": ""}).encode()
-        for size, status in ((65_536, 201), (65_537, 413)):
-            body = frame[:-2] + b"n" * (size - len(frame)) + frame[-2:]
-            data = body if known else iter([body])
-            response = requests.post(
-                f"{server.url}/files",
-                data=data,
-                headers={"Content-Type": "application/json"},
-                timeout=10,
-            )
-
-            assert response.status_code == status, response.text
-
-
-def test_an_import_request_with_a_wrong_digest_is_refused(server: RunningServer) -> None:
-    """A digest of the request itself is checked, too."""
-    with Peer(ranged(b"x"), REMOTE) as peer:
-        body = json.dumps({"url": peer.url}).encode()
-        headers = {"Content-Type": "application/json", "Content-Digest": sha256_field(body)}
-        right = requests.post(f"{server.url}/files", data=body, headers=headers, timeout=10)
-        wrong = requests.post(f"{server.url}/files", data=body + b" ", headers=headers, timeout=10)
-
-    assert (right.status_code, wrong.status_code, wrong.json()["code"]) == (
-        201,
-        400,
-        "digest-mismatch",
-    )
-    assert len(peer.seen) == 1
-
-
-@pytest.mark.parametrize(
-    ("query", "more"),
-    [("?name=order.json", {}), ("", {"Content-Disposition": 'attachment; filename="order.json"'})],
-)
-def test_json_with_a_name_is_a_file(
-    query: str, more: dict[str, str], server: RunningServer
-) -> None:
-    """JSON with a name is a file to store."""
-    body = b'{"url": "http://127.0.0.2:1/"}'
-    headers = {"Content-Type": "application/json", **more}
-    response = requests.post(f"{server.url}/files{query}", data=body, headers=headers, timeout=10)
-
-    (entry,) = response.json()["files"]
-    assert (entry["filename"], entry["type"], entry["size"]) == (
-        "order.json",
-        "application/json",
-        len(body),
-    )
-
-
-def test_an_import_request_is_never_stored_as_a_file(serve: Serve) -> None:
-    """A server that does not fetch refuses; it does not store the JSON as the file."""
-    plain = serve()
-    with Peer(ranged(b"x"), REMOTE) as peer:
-        response = order(plain, peer.url)
-
-    assert (response.status_code, response.json()["code"], peer.seen) == (403, "forbidden", [])
-    assert plain.stored() == {}
-
-
-@pytest.mark.parametrize("more", [{"name": None}, {"type": None}, {"name": 1}])
-def test_an_invalid_import_request_is_never_stored_as_a_file(
-    serve: Serve, more: dict[str, Any]
-) -> None:
-    """A request with an empty member is still a request for an import."""
-    plain = serve()
-    response = order(plain, "http://127.0.0.2:1/", **more)
-
-    assert (response.status_code, response.json()["code"], plain.stored()) == (403, "forbidden", {})
 
 
 def test_an_import_streams_on_through_a_gateway(gateway: Gateway) -> None:

@@ -1,0 +1,95 @@
+"""What `sluiceway copy` says of options, URLs and tokens that cannot be, and what it loads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.test_copy import DATA, DEADLINE, run, taking
+from rude_peer import Peer
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "f.bin"
+    path.write_bytes(DATA)
+    return path
+
+
+def modules_after(code: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    assert done.returncode == 0, done.stderr
+    return {name.partition(".")[0] for name in done.stdout.split("\n")[-2].split()}
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    """No HTTP client, server, framework, parser or terminal library before it is used."""
+    heavy = {"aiohttp", "click", "httptools", "multipart", "rich", "starlette", "uvicorn", "uvloop"}
+
+    assert not heavy & modules_after("import sluiceway")
+
+
+def test_copy_loads_no_server() -> None:
+    """Only the client is loaded, and the bar only on a terminal."""
+    loaded = modules_after("import sluiceway.cli.copy, sluiceway; sluiceway.copy")
+
+    assert "aiohttp" in loaded
+    assert not {"httptools", "rich", "starlette", "uvicorn", "uvloop"} & loaded
+
+
+def test_help_loads_no_http_library() -> None:
+    """`sluiceway --help` and `sluiceway copy --help` are fast."""
+    code = (
+        "from sluiceway.cli.main import main\n"
+        "for a in ([], ['copy']): main([*a, '--help'], standalone_mode=False)"
+    )
+
+    assert not {"aiohttp", "rich", "starlette", "uvicorn", "uvloop"} & modules_after(code)
+
+
+@pytest.mark.parametrize(
+    ("option", "suggested"), [("--recursiv", "Did you mean '--recursive'?"), ("--bogus", "")]
+)
+def test_only_a_similar_option_is_suggested(source: Path, option: str, suggested: str) -> None:
+    done = run(source, "http://127.0.0.1:1/a", option, stdin=b"")
+
+    assert done.code == 2
+    assert done.err.rstrip().endswith(suggested or f"No such option '{option}'.")
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("s3://", "s3:// names no bucket; write s3://BUCKET/KEY"),
+        ("gs:///key", "gs:// names no bucket; write gs://BUCKET/KEY"),
+        ("az://", "az:// names no container; write az://CONTAINER/KEY"),
+        ("postgresql://", "write postgresql://HOST/DATABASE/KEY"),
+        ("ftp://host/x", "ftp:// is not supported; use https://, s3://"),
+    ],
+)
+def test_an_incomplete_or_unknown_url_is_refused_with_advice(
+    source: Path, url: str, advice: str
+) -> None:
+    done = run(source, url, stdin=b"")
+
+    assert done.code == 2
+    assert advice in done.err
+
+
+@pytest.mark.parametrize("name", ["SLUICEWAY_TOKEN", "SLUICEWAY_FROM_TOKEN"])
+def test_a_token_that_is_set_and_empty_is_an_error(source: Path, name: str) -> None:
+    """The command that should have set it failed, and nothing else would show that."""
+    with Peer(taking) as peer:
+        done = run(source, f"{peer.url}/a", stdin=b"", **{name: ""})
+
+    assert done.code == 2
+    assert name in done.err
+    assert peer.seen == []

@@ -1,0 +1,231 @@
+"""Stopping within bounds, restarting, workers: uploads finish or fail visibly."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from fix_server import RunningServer, Serve
+from fix_taking import eventually
+from journeys.test_operation import PIECE
+from raw_http import Wire, head
+
+
+def test_a_running_upload_finishes_after_sigterm(serve: Serve) -> None:
+    """Within --shutdown-timeout the sender gets its response, and new connections are refused.
+
+    The exit code is 0.
+    """
+    server = serve("--shutdown-timeout", "20")
+    with Wire(server.port) as wire:
+        wire.send(head("PUT", "/files/late", f"Content-Length: {2 * PIECE}") + bytes(PIECE))
+        eventually(server.drafts, "the upload is under way")
+        server.process.send_signal(signal.SIGTERM)
+        eventually(lambda: _refused(server.port), "no new connections")
+        wire.send(bytes(PIECE))
+        assert wire.answer().status == 201
+
+    assert server.process.wait(15) == 0
+    assert server.stored() == {"late": 2 * PIECE}
+    assert server.drafts() == []
+
+
+def test_uploads_beyond_the_shutdown_timeout_are_discarded(serve: Serve) -> None:
+    """A sender that never ends does not delay the stop for ever.
+
+    Nothing is stored, no draft stays, the exit code is 0.
+    """
+    server = serve("--shutdown-timeout", "1")
+    with Wire(server.port) as wire:
+        wire.send(head("PUT", "/files/never", "Content-Length: 100000000") + bytes(PIECE))
+        eventually(server.drafts, "the upload is under way")
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < 10
+        response = wire.answer()
+
+    assert (response.status, response.code) == (503, "unavailable")
+    assert server.stored() == {}
+    assert server.drafts() == []
+    assert "Traceback" not in server.log()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_idle_connections_and_watchers_do_not_delay_a_stop(serve: Serve, workers: int) -> None:
+    """Idle keep-alive connections, half a head, watchers of an upload that has not begun.
+
+    They end at once, for any --shutdown-timeout.
+    """
+    server = serve("--shutdown-timeout", "25", "--workers", str(workers))
+    with Wire(server.port) as idle, Wire(server.port) as half, Wire(server.port) as watcher:
+        idle.send(head("GET", "/healthz"))
+        assert idle.answer().status == 200
+        watcher.send(head("GET", "/uploads/" + "x" * 22, "Accept: text/event-stream"))
+        assert watcher.sock.recv(100)
+        half.send(b"PUT /files/x HTTP/1.1\r\nHost:")
+        began = time.monotonic()
+        assert server.stop() == 0
+
+    assert time.monotonic() - began < 15
+
+
+def _refused(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM])
+def test_an_idle_server_stops_at_once(serve: Serve, sig: int) -> None:
+    """Ctrl-C and SIGTERM alike: exit code 0, no error output."""
+    server = serve("--shutdown-timeout", "25")
+
+    assert server.stop(sig, timeout=10) == 0
+    assert "Traceback" not in server.log()
+
+
+def test_a_restart_removes_leftovers_of_a_killed_server(serve: Serve, tmp_path: Path) -> None:
+    """kill -9 in the middle of an upload leaves nothing visible.
+
+    The next start removes the orphan, and no live draft of another server.
+    """
+    root = tmp_path / "shared"
+    killed, living = serve(root=root), serve(root=root)
+    with Wire(killed.port) as lost, Wire(living.port) as going_on:
+        for wire, key in ((lost, "lost"), (going_on, "going-on")):
+            wire.send(
+                head("PUT", f"/files/{key}", f"Content-Length: {2 * PIECE + 100_000}")
+                + bytes(PIECE + 100_000)
+            )
+        eventually(lambda: len(living.drafts()) == 2, "both are under way")
+        killed.stop(signal.SIGKILL)
+        assert len(living.drafts()) == 2
+
+        started = serve(root=root)
+        assert len(started.drafts()) == 1
+        going_on.send(bytes(PIECE))
+        assert going_on.answer().status == 201
+
+    assert list(started.stored()) == ["going-on"]
+    assert started.drafts() == []
+
+
+def test_two_servers_share_a_root(serve: Serve, tmp_path: Path) -> None:
+    """Each serves what the other stores. A key is created once, by either server.
+
+    No update is lost.
+    """
+    root = tmp_path / "shared"
+    servers = [serve(root=root), serve(root=root)]
+    created: list[int] = []
+
+    def create(number: int) -> None:
+        url = f"{servers[number % 2].url}/files/deep/one"
+        created.append(
+            requests.put(
+                url, data=b"%d" % number, headers={"If-None-Match": "*"}, timeout=20
+            ).status_code
+        )
+
+    threads = [threading.Thread(target=create, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(created) == [201, *[412] * 11]
+
+    etag = requests.get(f"{servers[1].url}/files/deep/one", timeout=10).headers["ETag"]
+    updates = [
+        requests.put(f"{s.url}/files/deep/one", data=b"new", headers={"If-Match": etag}, timeout=10)
+        for s in servers
+    ]
+    assert sorted(update.status_code for update in updates) == [200, 412]
+    assert requests.delete(f"{servers[1].url}/files/deep/one", timeout=10).status_code == 204
+    assert requests.get(f"{servers[0].url}/files/deep/one", timeout=10).status_code == 404
+
+
+def test_a_killed_worker_is_replaced_and_its_uploads_fail_visibly(serve: Serve) -> None:
+    """--workers 2: one dies during an upload.
+
+    The other continues, a new one starts, and the watcher sees the failure.
+    """
+    server = serve("--workers", "2")
+    upload = "w" * 30
+    with Wire(server.port) as wire:
+        wire.send(
+            head("PUT", f"/files/lost?upload={upload}", "Content-Length: 1000000") + bytes(100_000)
+        )
+        eventually(
+            lambda: requests.get(f"{server.url}/uploads/{upload}", timeout=10).status_code == 200,
+            "it began",
+        )
+        ours = wire.sock.getsockname()[1]
+        workers = [child for child in psutil.Process(server.pid).children() if _serves(child, ours)]
+        assert len(workers) == 1
+        workers[0].kill()
+        wire.rest()
+    eventually(lambda: _state(server, upload) == "failed", "the watcher gets it")
+
+    eventually(
+        lambda: sum(map(_is_worker, psutil.Process(server.pid).children())) == 2, "a new worker"
+    )
+    for number in range(10):
+        assert (
+            requests.put(f"{server.url}/files/{number}", data=b"1", timeout=10).status_code == 201
+        )
+    assert "lost" not in server.stored()
+    assert server.stop() == 0
+
+
+def test_what_a_killed_server_left_is_removed_by_the_next_one(serve: Serve, tmp_path: Path) -> None:
+    """Its workers' settings hold the token. What a living server uses stays."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    env = {"TMPDIR": str(temporary)}
+    killed, living = (serve("--workers", "2", env=env) for _ in range(2))
+    folders = set(temporary.iterdir())
+    assert len(folders) == 2
+    processes = [psutil.Process(killed.pid), *psutil.Process(killed.pid).children()]
+    for process in processes:
+        process.kill()
+    psutil.wait_procs(processes, 20)
+    killed.process.wait(20)
+    for folder in folders:
+        assert folder.stat().st_mode & 0o777 == 0o700
+        os.utime(folder, (0, 0))  # a server locks its folder at once
+
+    following = serve("--workers", "2", env=env)
+
+    assert len(folders & set(temporary.iterdir())) == 1
+    for server in (living, following):
+        assert requests.put(f"{server.url}/files/a", data=b"1", timeout=60).status_code == 201
+        assert server.stop() == 0
+    assert list(temporary.iterdir()) == []
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return "spawn_main" in " ".join(process.cmdline())
+    except psutil.Error:
+        return False  # the one that died
+
+
+def _serves(process: psutil.Process, port: int) -> bool:
+    return any(conn.raddr and conn.raddr[1] == port for conn in process.net_connections("tcp"))
+
+
+def _state(server: RunningServer, upload: str) -> str:
+    try:
+        return str(requests.get(f"{server.url}/uploads/{upload}", timeout=10).json().get("state"))
+    except requests.ConnectionError:
+        return "no answer"  # the connection was given to the worker that died
