@@ -21,6 +21,7 @@ from sluiceway.pipe.budget import Block
 from sluiceway.pipe.worker_thread import in_thread
 
 __all__ = [
+    "LEAST",
     "SILENCE",
     "Borrower",
     "Lender",
