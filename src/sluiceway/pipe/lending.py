@@ -21,7 +21,6 @@ from sluiceway.pipe.budget import Block
 from sluiceway.pipe.worker_thread import in_thread
 
 __all__ = [
-    "LEAST",
     "SILENCE",
     "Borrower",
     "Lender",

@@ -15,7 +15,7 @@ from sluiceway.errors import BodyCut, TooLarge
 from sluiceway.pipe import lending
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.digests import Tap, ThreadTap
-from sluiceway.pipe.lending import LEAST, Borrower, Lender, LentConnection
+from sluiceway.pipe.lending import Borrower, Lender, LentConnection
 from sluiceway.pipe.source import Buffer, Source
 from sluiceway.pipe.stages import CLIENT, DESTINATION, QUEUE, Stages
 
@@ -175,9 +175,6 @@ class _Borrowing:
         sender: str,
     ) -> _Borrowing | None:
         """None where the source does not lend, or sink or taps work on the event loop only."""
-        # Before the questions below, which are a tenth of the time of a small upload.
-        if source.length is not None and source.length < LEAST:
-            return None
         thread_taps = [tap for tap in taps if isinstance(tap, ThreadTap)]
         if (
             isinstance(source, Lender)
