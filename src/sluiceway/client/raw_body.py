@@ -10,8 +10,7 @@ import asyncio
 import select
 import socket
 from collections.abc import AsyncIterator
-
-import aiohttp
+from typing import Any
 
 from sluiceway.pipe import lending
 from sluiceway.pipe.lending import LentConnection, LentSocket
@@ -29,7 +28,7 @@ class RawBody:
         self._sock, self._rest, self._missing, self._idle = sock, rest, missing, idle
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the bytes as they come. Raises the library's errors, as it would itself."""
+        """Yield the bytes as they come. Raises OSError and TimeoutError."""
         while self._missing:
             chunk, self._rest = self._rest or await self._receive(), b""
             self._missing -= len(chunk)
@@ -49,18 +48,18 @@ class RawBody:
 
     async def _receive(self) -> bytes:
         loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(self._idle):
-                chunk = await loop.sock_recv(self._sock, min(PIECE, self._missing))
-        except TimeoutError as error:
-            raise aiohttp.SocketTimeoutError("Timeout on reading data from socket") from error
+        async with asyncio.timeout(self._idle):
+            chunk = await loop.sock_recv(self._sock, min(PIECE, self._missing))
         if not chunk:
-            raise aiohttp.ClientPayloadError("the connection closed within the body")
+            raise ConnectionError("the connection closed within the body")
         return chunk
 
 
-def take_over(response: aiohttp.ClientResponse, idle: float) -> RawBody | None:
-    """Take the rest of the body out of the library's hands; None where it must stay there."""
+def take_over(response: Any, idle: float) -> RawBody | None:
+    """Take the rest of the body out of the library's hands; None where it must stay there.
+
+    `response` is the library's own.
+    """
     length, connection, content = response.content_length, response.connection, response.content
     transport = None if connection is None else connection.transport
     # Without poll this is Windows, whose event loop reads ahead even while it is paused.

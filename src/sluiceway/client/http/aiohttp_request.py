@@ -88,7 +88,10 @@ class PushedBody(aiohttp.Payload):
             for at in range(0, len(view), SEND_CHUNK):
                 if writer.transport is None or writer.transport.is_closing():
                     raise ConnectionResetError
-                writer.transport.write(bytes(view[at : at + SEND_CHUNK]))
+                piece = bytes(view[at : at + SEND_CHUNK])
+                writer.transport.write(piece)
+                if self.length is not None:  # else the framing is among them
+                    self.sent_by_thread(len(piece))
                 await writer.drain()
 
     def sent_by_thread(self, count: int) -> None:

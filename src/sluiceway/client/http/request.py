@@ -154,7 +154,8 @@ class StreamingRequest:
                     await self._write(self._body.push_framed(data))
             finally:
                 lent.destination_wait += time.monotonic() - began
-            self._body.sent_by_thread(burst.rest_size)
+            if self._body.length is None:
+                self._body.sent_by_thread(burst.rest_size)
         finally:
             budget.release_block(block)
         return True
