@@ -109,6 +109,13 @@ def test_a_fan_out_promises_no_more_than_its_weakest_destination(trait: str, fro
         assert getattr(alone.traits, trait) is False
         return
     weak, strong = MemoryStore(), MemoryStore()
+    if trait == "counts":  # what any of them wants is counted
+        weak.traits = dataclasses.replace(weak.traits, counts=("sha-512",))
+        strong.traits = dataclasses.replace(strong.traits, counts=("crc64nvme",))
+        pair = [Destination(weak, True, "weak:"), Destination(strong, True, "strong:")]
+        together = FanoutStore(pair if front else pair[::-1], Budget(MINIMUM)).traits
+        assert set(together.counts) == {"sha-512", "crc64nvme"}
+        return
     value = {**WEAKER, **FROM_THE_FRONT}[trait]
     weak.traits = dataclasses.replace(weak.traits, **{trait: value})  # type: ignore[arg-type]  # a store of that kind
     destinations = [Destination(weak, True, "weak:"), Destination(strong, True, "strong:")]

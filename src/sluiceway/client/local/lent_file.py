@@ -30,7 +30,7 @@ class LentLocalFile(LentSocket):
         try:
             return super().fill(buffer, start, stop)
         finally:
-            self.sender_wait += time.monotonic() - began
+            self.sender_wait = self.sender_wait + time.monotonic() - began
 
 
 class _FileBytes:

@@ -37,8 +37,10 @@ class Burst:
         in_flight: Iterable[tuple[Future[None], Block]],
     ) -> None:
         self._file, self._writers = file, writers
-        self.block, self.filled, self.spare = block, filled, spare
-        self.in_flight = deque(in_flight)  # the oldest first
+        self.block: Block | None = block
+        self.filled: int = filled
+        self.spare: list[Block] = spare
+        self.in_flight: deque[tuple[Future[None], Block]] = deque(in_flight)  # the oldest first
 
     def run(self, lent: LentConnection, update: Update) -> None:
         """In the thread. Raises OSError, NoSpace."""

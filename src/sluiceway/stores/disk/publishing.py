@@ -59,11 +59,15 @@ class Publication:
         metadata: Metadata,
         replace: Replace,
     ) -> None:
-        self.file, self.write, self.size = file, write, size
-        self.key, self.metadata, self.replace = key, metadata, replace
+        self.file: DraftFile = file
+        self.write: Callable[[], None] = write
+        self.size: int = size
+        self.key: str = key
+        self.metadata: Metadata = metadata
+        self.replace: Replace = replace
         self.note: bytes | None = None  # for a file of its own, where there are no attributes
         self.entry: Entry | None = None
-        self.replaced = False
+        self.replaced: bool = False
         self.error: Exception | None = None
 
 
