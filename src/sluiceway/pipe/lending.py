@@ -213,6 +213,9 @@ class LentSocket:
         self.ended = self.ended or not self._left
         return filled
 
+    def _waited_since(self, began: float) -> None:
+        self.sender_wait += time.monotonic() - began
+
     def _wait(self) -> bool:
         """Wait for bytes. False: the burst is over."""
         if self._poll is None:
@@ -224,7 +227,7 @@ class LentSocket:
             return False
         began = time.monotonic()
         ready = self._poll(bound)
-        self.sender_wait += time.monotonic() - began
+        self._waited_since(began)
         if not ready:
             self._over, self.ended = True, self.ended or bound == SILENCE
         return bool(ready)

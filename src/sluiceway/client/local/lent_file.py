@@ -30,7 +30,7 @@ class LentLocalFile(LentSocket):
         try:
             return super().fill(buffer, start, stop)
         finally:
-            self.sender_wait = self.sender_wait + time.monotonic() - began
+            self._waited_since(began)
 
 
 class _FileBytes:
