@@ -36,6 +36,7 @@ FAST_CHUNK = 64 << 10  # bytes; a chunk of this size marks a sender that a threa
 APART = 4 << 20  # bytes that come the ordinary way between two times that a connection is lent
 BURST = 0.1  # seconds until a burst has ended, whatever the sender does
 LAST_START = 0.06  # seconds after which `going` is false: a block that has begun becomes full
+SHARE = 4 << 20  # bytes of a burst while others wait for the thread: turns are fair by bytes
 SILENCE = 0.05  # seconds without a byte after which the connection goes back
 SLOW_BYTES = 256 << 10  # bytes of a burst; a sender that brings fewer needs no thread
 THREADS = 16
@@ -118,6 +119,7 @@ class LentSocket:
     """
 
     __slots__ = (
+        "_before",
         "_begun",
         "_handed_back",
         "_left",
@@ -135,7 +137,7 @@ class LentSocket:
     def __init__(self, sock: Receiver, most: int, handed_back: Callable[[int], None]) -> None:
         self._sock, self._left, self._handed_back = sock, most, handed_back
         self._turns = _turns_of_loop()
-        self._begun, self._over = 0.0, False  # of the last burst
+        self._begun, self._before, self._over = 0.0, 0, False  # of the last burst
         self._poll: Callable[[float], object] | None = None
         self.taken: int = 0
         self.busy: bool = False  # a thread draws from it now
@@ -154,12 +156,12 @@ class LentSocket:
     async def in_thread(self, work: Callable[[], T]) -> T:
         self.busy, self._over = True, False
         self._begun, self.sender_wait, self.destination_wait = time.monotonic(), 0.0, 0.0
-        before = self.taken
+        self._before = self.taken
         try:
             return await in_thread(work, _threads)
         finally:
             self.busy = False
-            brought = self.taken - before
+            brought = self.taken - self._before
             slow = brought < SLOW_BYTES and self.sender_wait > SILENCE
             if slow or not (brought or self.destination_wait):
                 self.ended = True
@@ -182,8 +184,11 @@ class LentSocket:
 
     @property
     def going(self) -> bool:
-        over = self.ended or self._over
-        return not over and time.monotonic() - self._begun < LAST_START
+        if self.ended or self._over:
+            return False
+        if self._turns.waiting and self.taken - self._before >= SHARE:
+            return False
+        return time.monotonic() - self._begun < LAST_START
 
     @property
     def seconds_left(self) -> float:
