@@ -213,7 +213,7 @@ def test_the_stages_of_a_slow_sender_are_the_whole_and_name_it(lender: RunningSe
 
 @pytest.fixture
 def slow_disk(serve: Serve, tmp_path: Path) -> RunningServer:
-    """Each block takes 60 ms to be written; and two threads serve all senders."""
+    """Each block takes 150 ms to be written; and two threads serve all senders."""
     more = """
 import time
 import sluiceway.stores.disk.file as file
@@ -221,7 +221,7 @@ import sluiceway.server.request_body as body
 lending.THREADS, body.PACE = 2, 0.4
 write = file.DraftFile.write_direct
 def slow(self, data, at):
-    time.sleep(0.06)
+    time.sleep(0.15)
     write(self, data, at)
 file.DraftFile.write_direct = slow
 """
@@ -254,9 +254,9 @@ def test_few_threads_serve_many_senders_fairly_and_name_the_disk(slow_disk: Runn
         thread.join(60)
     assert [response.status for response in responses] == [201] * len(wires)
     assert min(int(str(each.get("received", size))) for each in done) >= size // 2
-    spent = timing(responses[0])
-    del spent["total"]
-    assert spent["destination"] >= spent["wait-for-client"]
+    spent = [timing(response) for response in responses]
+    client = sum(each["wait-for-client"] for each in spent)
+    assert sum(each["destination"] for each in spent) > client
 
     # Bytes that threads received count for --min-rate: a pause behind them is not a slow sender's.
     with Wire(slow_disk.port) as wire:
