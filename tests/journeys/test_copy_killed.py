@@ -220,3 +220,29 @@ def test_a_download_ended_by_a_signal_can_be_resumed(tmp_path: Path) -> None:
     assert target.read_bytes() == DATA
     assert peer.seen[-1].first_byte() > 1 << 20
     assert os.listdir(tmp_path) == ["f"]
+
+
+KILLED = """
+import os, signal, sys
+def kill(*given, **named): os.kill(os.getpid(), signal.SIGKILL)
+for name in {calls}: setattr(os, name, kill)
+from sluiceway.__main__ import run
+sys.argv = ["sluiceway", "copy", "-r", {source!r}, {target!r}]
+run()
+"""
+
+
+@pytest.mark.parametrize("calls", [["setxattr"], ["fsync", "fdatasync"], ["link"], ["unlink"]])
+def test_no_part_of_a_killed_folder_copy_stays(tmp_path: Path, calls: list[str]) -> None:
+    """Wherever it is killed, also twice: the next run takes its own parts up."""
+    source, target = f"{tmp_path}/from/", f"{tmp_path}/to/"
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from" / "a").write_bytes(b"hello")
+    code = KILLED.format(calls=calls, source=source, target=target)
+    for _ in range(2):
+        killed = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=DEADLINE)
+        assert killed.returncode == -signal.SIGKILL, killed
+    status, error = finish(copying("-r", source, target))
+    assert status == 0, error
+    assert os.listdir(tmp_path / "to") == ["a"]
+    assert (tmp_path / "to" / "a").read_bytes() == b"hello"

@@ -124,6 +124,21 @@ def test_an_early_answer_reaches_the_client(lender: Lender) -> None:
     assert (response.status_code, response.text) == (413, "no: 413")
 
 
+def test_no_client_learns_where_the_backend_is(lender: Lender) -> None:
+    """It answers in mid-body with a redirect that no longer can be followed."""
+
+    def redirects(exchange: Exchange) -> None:
+        exchange.sock.recv(MIB)
+        exchange.reply(307, {"Location": "http://10.9.8.7/secret"})
+
+    lender.peer.act = redirects
+    for _ in range(4):  # the thread or the event loop may be the first to see the answer
+        response = requests.put(f"{lender.server.url}/files/a", data=bytes(LARGE), timeout=20)
+        assert response.status_code == 502
+        assert "10.9.8.7" not in response.text
+        assert lender.peer.url not in response.text
+
+
 def test_a_backend_that_dies_is_an_error(lender: Lender) -> None:
     def dies(exchange: Exchange) -> None:
         exchange.sock.recv(MIB)

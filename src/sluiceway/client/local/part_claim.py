@@ -46,10 +46,7 @@ def open_part(folder: Folder, name: str) -> tuple[int, str]:
 
 def _create(folder: Folder, name: str) -> int:
     fd = folder.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY)
-    if hasattr(os, "setxattr"):
-        # Without attributes in the file system, only the notes say that it is ours.
-        with suppress(OSError):
-            os.setxattr(fd, _MARK, b"1")
+    _mark(fd)
     _lock(fd, folder, name)
     return fd
 
@@ -57,20 +54,18 @@ def _create(folder: Folder, name: str) -> int:
 def _continue(folder: Folder, name: str, noted: bool) -> int | None:
     """Open the file under a part's name, if it is ours.
 
-    That is a plain file of this user, with one name and our mark.
+    That is a plain file of this user, with one name and our mark. An empty one needs no mark: a
+    copy was killed before it set it, and there are no bytes to lose.
     """
     try:
         fd = folder.open(name, os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | _BINARY)
     except OSError:
         return None  # a link, a folder, a pipe, or another user's file
     found = os.fstat(fd)
-    if (
-        stat.S_ISREG(found.st_mode)
-        and found.st_nlink == 1
-        and _is_own(found)
-        and (noted or _is_marked(fd))
-    ):
+    own = stat.S_ISREG(found.st_mode) and _is_own(found)
+    if own and found.st_nlink == 1 and (noted or not found.st_size or _is_marked(fd)):
         _lock(fd, folder, name)
+        _mark(fd)
         return fd
     os.close(fd)
     return None
@@ -93,6 +88,13 @@ def _is_marked(fd: int) -> bool:
         return hasattr(os, "getxattr") and bool(os.getxattr(fd, _MARK))
     except OSError:
         return False
+
+
+def _mark(fd: int) -> None:
+    if hasattr(os, "setxattr"):
+        # Without attributes in the file system, only the notes say that it is ours.
+        with suppress(OSError):
+            os.setxattr(fd, _MARK, b"1")
 
 
 def unmark(fd: int) -> None:

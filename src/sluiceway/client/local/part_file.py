@@ -145,7 +145,6 @@ class PartialFile:
         """
         with _map_error(self.target):
             self._fill_up()
-            unmark(self._fd)
             (os.fsync if self._has_attributes else _fdatasync)(self._fd)
             if os.name == "nt":
                 # Windows renames no open file. Elsewhere the lock is held until the name changed.
@@ -154,6 +153,8 @@ class PartialFile:
                 self._folder.rename(self._name, self._target_name)
             else:
                 rename_to_free(self._folder, self._name, self._target_name)
+            # Behind the name: the next run of a copy that is killed here knows its own part.
+            unmark(self._fd)
             self._folder.sync()
         with suppress(OSError):
             self._folder.unlink(self._notes_name)

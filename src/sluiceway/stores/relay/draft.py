@@ -130,14 +130,14 @@ class RelayDraft:
         before = lent.taken
         if self._size is not None:
             lent.limit(self._size - TAIL - self._seen)
-        try:
-            with addresses_hidden():
+        with addresses_hidden():
+            try:
                 return not lent.ended and await self._request.draw(lent, update, self._budget)
-        except EarlyResponse as early:
-            raise self._error(early.response) from None
-        finally:
-            self._seen += lent.taken - before
-            self.written += lent.taken - before
+            except EarlyResponse as early:
+                raise self._error(early.response) from None
+            finally:
+                self._seen += lent.taken - before
+                self.written += lent.taken - before
 
     async def sync(self) -> int:
         """What the destination's kernel acknowledged: its server says nothing before its answer."""
