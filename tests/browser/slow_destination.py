@@ -12,6 +12,7 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import uvicorn
 
@@ -33,6 +34,7 @@ from sluiceway.stores.contract import (
     Traits,
     UploadRequest,
 )
+from sluiceway.stores.unpublished import TellsReplaced
 
 __all__ = ["SlowServer", "start_slow_server"]
 
@@ -52,6 +54,10 @@ class SlowDraft:
     @property
     def kept(self) -> int:
         return self._draft.kept
+
+    @property
+    def replaced(self) -> bool:
+        return cast("TellsReplaced", self._draft).replaced
 
     async def write(self, data: Buffer) -> None:
         if self.written + len(data) > self._room:

@@ -141,8 +141,8 @@ def test_a_restore_survives_failures_and_kills(
     assert report["bytes"] == sum(stocked.sizes[line["key"]] for line in copied)
     assert sum(target.failed.values()) > COUNT * SHARE / 2
     with closing(sqlite3.connect(tmp_path / "journal")) as db:
-        rows = db.execute("SELECT key, sha256 FROM objects").fetchall()
-    assert dict(rows) == stocked.sums
+        rows = db.execute("SELECT key, digest FROM objects").fetchall()
+    assert dict(rows) == {key: f"sha-256:{one}" for key, one in stocked.sums.items()}
     assert len(rows) == COUNT
 
 

@@ -205,15 +205,23 @@ class _Borrowing:
             if lent.ended:
                 return
             before = lent.taken
-            drawn = await self._borrower.draw(lent, self._update)
-            self._stages.move(QUEUE, self._sender, lent.sender_wait)
-            self._stages.move(QUEUE, DESTINATION, lent.destination_wait)
+            try:
+                drawn = await self._borrower.draw(lent, self._update)
+            except BaseException:
+                self._count_waits(lent)
+                raise
             if not drawn:
                 return
+            self._count_waits(lent)
             self._counted.receive(lent.taken - before)
             self._stages.enter(DESTINATION)
             await self._counted.forward(self._sink)
             self._stages.enter(QUEUE)
+
+    def _count_waits(self, lent: LentConnection) -> None:
+        """Of the last burst."""
+        self._stages.move(QUEUE, self._sender, lent.sender_wait)
+        self._stages.move(QUEUE, DESTINATION, lent.destination_wait)
 
     def _update(self, view: memoryview) -> None:
         for tap in self._taps:

@@ -112,7 +112,7 @@ async def test_check_names_odd_keys_and_a_sweep_passes_them(
 ) -> None:
     """The check logs a warning and passes; a sweep deletes the leftovers beside them."""
     s3.client.put_object(Bucket=full, Key=f".sluiceway/drafts/{'0' * 32}", Body=b"left")
-    s3.client.put_object(Bucket=full, Key=f".sluiceway/sha256/{'1' * 32}", Body=b"")
+    s3.client.put_object(Bucket=full, Key=f".sluiceway/digests/{'1' * 32}", Body=b"")
     store = ObjectStore(s3.url(full), Budget(64 << 20), s3.options)
     try:
         with caplog.at_level(logging.WARNING):

@@ -52,7 +52,8 @@ class PushedBody(aiohttp.Payload):
         self.on_sent: Callable[[int], None] | None = on_sent
         self.progress: SocketProgress | None = None  # the connection, once there is one
         self.handed: int = 0  # bytes given to the connection, the piece under way included
-        self.by_thread: int = 0  # those of them that a thread sent beside the library
+        self._by_thread = 0  # those of them that a thread sent beside the library
+        self._waits_beside = False  # the last of these are still in the transport's buffer
         self._transport: asyncio.Transport | None = None
         self.answered: bool = False  # the response began: nothing more is written
         loop = asyncio.get_running_loop()
@@ -76,10 +77,13 @@ class PushedBody(aiohttp.Payload):
         sock = transport.get_extra_info("socket")
         if transport.get_extra_info("ssl_object") or transport.get_write_buffer_size() or not sock:
             return None
+        # The library's tracker takes all that waits in the transport for its own bytes. Now that
+        # none waits, it notes that its own are sent, before others come beside them.
+        _ = self.progress and self.progress.taken
         return socket.socket(fileno=os.dup(sock.fileno()))
 
-    async def push_framed(self, data: Buffer) -> None:
-        """Write bytes of a chunk that a thread began, in pieces of `SEND_CHUNK`.
+    async def push_beside(self, data: Buffer, *, counts: bool) -> None:
+        """Write what a thread left, in pieces of `SEND_CHUNK`; `counts`: it is no framing.
 
         They are copied: the transport may hold a piece for a caller that has left.
         """
@@ -89,14 +93,24 @@ class PushedBody(aiohttp.Payload):
                 if writer.transport is None or writer.transport.is_closing():
                     raise ConnectionResetError
                 piece = bytes(view[at : at + SEND_CHUNK])
+                self._waits_beside = counts
                 writer.transport.write(piece)
-                if self.length is not None:  # else the framing is among them
+                if counts:
                     self.sent_by_thread(len(piece))
                 await writer.drain()
+                self._waits_beside = False
 
     def sent_by_thread(self, count: int) -> None:
         self.handed += count
-        self.by_thread += count
+        self._by_thread += count
+
+    @property
+    def taken_by_thread(self) -> int:
+        """Bytes beside the library's that the kernel took."""
+        waiting = 0
+        if self._waits_beside and self._transport is not None:
+            waiting = self._transport.get_write_buffer_size()
+        return max(0, self._by_thread - waiting)
 
     def connected(self, transport: asyncio.Transport | None) -> None:
         """Called by the request before it sends anything."""

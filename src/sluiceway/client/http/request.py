@@ -138,7 +138,8 @@ class StreamingRequest:
         async with lent.turn():
             if (block := budget.acquire_block()) is None:
                 return False
-            burst = SendingBurst(sock, block, chunked=self._body.length is None)
+            chunked = self._body.length is None
+            burst = SendingBurst(sock, block, chunked=chunked)
             try:
                 await lent.in_thread(lambda: burst.run(lent, update))
             except BaseException:
@@ -150,12 +151,12 @@ class StreamingRequest:
                 raise EarlyResponse(await self._outcome())
             began = time.monotonic()
             try:
-                for data in burst.rest:  # where the peer stalls, no thread waits
-                    await self._write(self._body.push_framed(data))
+                for left, data in zip(range(len(burst.rest), 0, -1), burst.rest, strict=True):
+                    # Where the peer stalls, no thread waits. In chunks, a CRLF stands last.
+                    counts = left == (2 if chunked else 1)
+                    await self._write(self._body.push_beside(data, counts=counts))
             finally:
                 lent.destination_wait += time.monotonic() - began
-            if self._body.length is None:
-                self._body.sent_by_thread(burst.rest_size)
         finally:
             budget.release_block(block)
         return True

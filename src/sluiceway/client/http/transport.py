@@ -229,7 +229,7 @@ class Transport:
         session = self._session_for(method, body)
         tracker, deadlines = aiohttp.UploadTracker(), self.deadlines
         if body is not None:
-            body.progress = SocketProgress(lambda: tracker.bytes_written + body.by_thread)
+            body.progress = SocketProgress(lambda: tracker.bytes_written + body.taken_by_thread)
         try:
             target = URL(url, encoded=True)
         except ValueError:
