@@ -113,6 +113,7 @@ def _serve(root: Path, smallest: str) -> bool:
     for name in SERVICES:
         _ring(root / "etc" / f"{name}.ring.gz", ports[name])
     running: list[int] = []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # else the forks would stay
     try:
         running += (_fork(root, name) for name in ports)
         endpoint = f"http://127.0.0.1:{ports['proxy']}"
@@ -142,6 +143,7 @@ def _fork(root: Path, name: str) -> int:
     if pid:
         return pid
     try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.setsid()
         with (root / "log").open("ab") as log, open(os.devnull, "rb") as nothing:
             for fd, file in ((0, nothing), (1, log), (2, log)):
