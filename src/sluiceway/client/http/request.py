@@ -7,10 +7,10 @@ nothing of what the bytes mean. Every wait has one of the transport's deadlines.
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 from sluiceway.client.http.aiohttp_request import PushedBody
@@ -18,7 +18,7 @@ from sluiceway.client.http.exchange import Response
 from sluiceway.client.http.thread_sending import SendingBurst
 from sluiceway.client.http.transport import Transport
 from sluiceway.errors import PeerFailed, PeerTimeout
-from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.budget import Block, Budget
 from sluiceway.pipe.lending import LentConnection, Update
 from sluiceway.pipe.source import Buffer
 from sluiceway.wire.urls import redact_url
@@ -36,6 +36,18 @@ class EarlyResponse(Exception):
     def __init__(self, response: Response) -> None:
         super().__init__(response.head.status)
         self.response = response
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """A burst that has ended, and the block that holds what the peer did not take of it."""
+
+    burst: SendingBurst
+    block: Block
+    budget: Budget
+
+    def release(self) -> None:
+        self.budget.release_block(self.block)
 
 
 class StreamingRequest:
@@ -74,6 +86,7 @@ class StreamingRequest:
         self._request: asyncio.Task[Response] | None = None
         self._blocked: asyncio.Task[object] | None = None  # the task that is inside `write`
         self._woken = False
+        self._rest: _Rest | None = None  # of the last burst
 
     async def open(self) -> None:
         """Connect and send the head; with `expect`, wait for the peer's 100 Continue.
@@ -100,6 +113,7 @@ class StreamingRequest:
         """
         if self._body.answered or self._open_request.done():
             raise EarlyResponse(await self._outcome())
+        await self._send_rest()
         await self._write(self._body.push(data))
 
     async def _write(self, push: Coroutine[Any, Any, None]) -> None:
@@ -122,44 +136,46 @@ class StreamingRequest:
     async def draw(self, lent: LentConnection, update: Update, budget: Budget) -> bool:
         """Send what a thread receives on a lent connection in one burst.
 
-        Returns False where no thread can send, or no block is free. Raises EarlyResponse,
-        PeerFailed.
+        What the peer did not take of it waits in its block: whatever is sent next sends it first,
+        from the event loop, so no thread waits for a peer that stalls. Returns False where no
+        thread can send, or no block is free. Raises EarlyResponse, PeerFailed.
         """
         if self._body.answered or self._open_request.done():
             raise EarlyResponse(await self._outcome())
+        began = time.monotonic()
+        try:
+            await self._send_rest()
+        finally:
+            lent.destination_wait = waited = time.monotonic() - began
         if (sock := self._body.plain_socket()) is None:
             return False
         with closing(sock):
-            return await self._draw(lent, update, budget, sock)
-
-    async def _draw(
-        self, lent: LentConnection, update: Update, budget: Budget, sock: socket.socket
-    ) -> bool:
-        async with lent.turn():
-            if (block := budget.acquire_block()) is None:
-                return False
-            chunked = self._body.length is None
-            burst = SendingBurst(sock, block, chunked=chunked)
-            try:
+            async with lent.turn():
+                if (block := budget.acquire_block()) is None:
+                    return False
+                burst = SendingBurst(sock, block, chunked=self._body.length is None)
+                self._rest = _Rest(burst, block, budget)
                 await lent.in_thread(lambda: burst.run(lent, update))
-            except BaseException:
-                budget.release_block(block)
-                raise
-        try:
-            self._body.sent_by_thread(burst.sent)
-            if burst.broken:
-                raise EarlyResponse(await self._outcome())
-            began = time.monotonic()
-            try:
-                for left, data in zip(range(len(burst.rest), 0, -1), burst.rest, strict=True):
-                    # Where the peer stalls, no thread waits. In chunks, a CRLF stands last.
-                    counts = left == (2 if chunked else 1)
-                    await self._write(self._body.push_beside(data, counts=counts))
-            finally:
-                lent.destination_wait += time.monotonic() - began
-        finally:
-            budget.release_block(block)
+        lent.destination_wait += waited
+        self._body.sent_by_thread(burst.sent)
+        if burst.broken:
+            raise EarlyResponse(await self._outcome())
+        if not burst.rest:
+            await self._send_rest()  # which gives the block back
         return True
+
+    async def _send_rest(self) -> None:
+        """Send what the last burst left."""
+        rest, self._rest = self._rest, None
+        if rest is None:
+            return
+        try:
+            left = rest.burst.rest
+            for behind, data in zip(range(len(left) - 1, -1, -1), left, strict=True):
+                counts = behind == (1 if rest.burst.chunked else 0)  # in chunks, a CRLF is last
+                await self._write(self._body.push_beside(data, counts=counts))
+        finally:
+            rest.release()
 
     async def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Await `work`, which reads a source and writes; a response that comes first cancels it.
@@ -178,6 +194,7 @@ class StreamingRequest:
 
     async def finish(self) -> Response:
         """Send the end of the body and return the response. Raises PeerFailed, PeerTimeout."""
+        await self._send_rest()
         if not self._body.end.done():
             self._body.end.set_result(None)
         deadlines = self._transport.deadlines
@@ -192,6 +209,9 @@ class StreamingRequest:
 
     async def abort(self) -> None:
         """Break off: the peer sees a body that never ends. Safe at any time, also twice."""
+        rest, self._rest = self._rest, None
+        if rest is not None:
+            rest.release()
         request, self._request = self._request, None
         if request is not None:
             if not self._body.end.done():

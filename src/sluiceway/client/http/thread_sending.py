@@ -25,17 +25,16 @@ class SendingBurst:
     """Receives into `block` and sends on `sock`, which does not block; `chunked` as RFC 9112 7.1.
 
     After `run`, `sent` is the number of bytes of the body that the kernel took, `rest` what it did
-    not take: `rest_size` bytes of the body, and what frames them. `broken`: the kernel takes no
-    more; the peer has left or answered.
+    not take, with what frames it. `broken`: it takes no more; the peer has left or answered.
     """
 
-    __slots__ = ("_block", "_chunked", "_sock", "broken", "rest", "rest_size", "sent")
+    __slots__ = ("_block", "_sock", "broken", "chunked", "rest", "sent")
 
     def __init__(self, sock: socket.socket, block: Block, chunked: bool) -> None:
-        self._sock, self._block, self._chunked = sock, block, chunked
+        self._sock, self._block = sock, block
+        self.chunked: bool = chunked
         self.sent: int = 0
         self.rest: list[Buffer] = []
-        self.rest_size: int = 0
         self.broken: bool = False
 
     def run(self, lent: LentConnection, update: Update) -> None:
@@ -47,18 +46,17 @@ class SendingBurst:
                 continue
             data = whole[:filled]
             self.rest = self._send(self._framed(data), lent)
-            self.rest_size = self._body_bytes(self.rest, filled)
-            self.sent += filled - self.rest_size
+            self.sent += filled - self._body_bytes(self.rest, filled)
             update(data)
             if lent.destination_wait == waited:
                 size = min(2 * size, BLOCK)
 
     def _framed(self, data: memoryview) -> list[Buffer]:
-        return [b"%x\r\n" % len(data), data, b"\r\n"] if self._chunked else [data]
+        return [b"%x\r\n" % len(data), data, b"\r\n"] if self.chunked else [data]
 
     def _body_bytes(self, rest: list[Buffer], whole: int) -> int:
         left = sum(map(len, rest))
-        return min(whole, max(0, left - 2)) if self._chunked else left
+        return min(whole, max(0, left - 2)) if self.chunked else left
 
     def _send(self, buffers: list[Buffer], lent: LentConnection) -> list[Buffer]:
         """Send what the peer takes in time. Returns the rest."""
