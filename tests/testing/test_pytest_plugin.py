@@ -32,6 +32,8 @@ def test_the_author_of_a_broken_store_sees_the_values(tmp_path: Path) -> None:
     """Not a bare AssertionError: what the store listed, and what it should have listed."""
     (tmp_path / "test_forgetful.py").write_text(BROKEN_STORE)
     options = ["-p", PLUGIN, "-p", "anyio", "-p", "no:cacheprovider", "-q"]
+    # A pytest without a folder of its own takes the rights of ours from the database server.
+    options += ["--basetemp", str(tmp_path / "temp")]
     only = ["-k", "test_a_draft_is_invisible_until_it_is_published", "test_forgetful.py"]
     run = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *only],
