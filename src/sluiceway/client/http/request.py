@@ -39,7 +39,7 @@ class EarlyResponse(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Rest:
+class _UnsentRest:
     """A burst that has ended, and the block that holds what the peer did not take of it."""
 
     burst: SendingBurst
@@ -86,7 +86,7 @@ class StreamingRequest:
         self._request: asyncio.Task[Response] | None = None
         self._blocked: asyncio.Task[object] | None = None  # the task that is inside `write`
         self._woken = False
-        self._rest: _Rest | None = None  # of the last burst
+        self._rest: _UnsentRest | None = None  # of the last burst
 
     async def open(self) -> None:
         """Connect and send the head; with `expect`, wait for the peer's 100 Continue.
@@ -154,7 +154,7 @@ class StreamingRequest:
                 if (block := budget.acquire_block()) is None:
                     return False
                 burst = SendingBurst(sock, block, chunked=self._body.length is None)
-                self._rest = _Rest(burst, block, budget)
+                self._rest = _UnsentRest(burst, block, budget)
                 await lent.in_thread(lambda: burst.run(lent, update))
         lent.destination_wait += waited
         self._body.sent_by_thread(burst.sent)
