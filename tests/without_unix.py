@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import runpy
 import sys
+import threading
 from typing import Any
 
 __all__ = ["fold_names", "take_away"]
@@ -56,9 +57,13 @@ def fold_names() -> None:
         found = [name for name in names if name.casefold() == tail.casefold()]
         return os.path.join(head, found[0]) if found else path
 
+    # A real disk looks for the name and takes it in one step; two calls at once are two steps here.
+    lock = threading.RLock()
+
     def one(function: Any) -> Any:
         def call(path: Any, *rest: Any, dir_fd: int | None = None, **more: Any) -> Any:
-            return function(there(path, dir_fd), *rest, dir_fd=dir_fd, **more)
+            with lock:
+                return function(there(path, dir_fd), *rest, dir_fd=dir_fd, **more)
 
         os.supports_dir_fd.add(call)
         return call
@@ -66,7 +71,8 @@ def fold_names() -> None:
     def two(function: Any) -> Any:
         def call(src: Any, dst: Any, **more: Any) -> Any:
             folders = more.get("src_dir_fd"), more.get("dst_dir_fd")
-            return function(there(src, folders[0]), there(dst, folders[1]), **more)
+            with lock:
+                return function(there(src, folders[0]), there(dst, folders[1]), **more)
 
         os.supports_dir_fd.add(call)
         return call
