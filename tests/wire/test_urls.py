@@ -133,6 +133,7 @@ PIECES += [
 ODD = st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map("".join)
 
 
+@pytest.mark.timeout(3600 if TORTURE else 120)
 @settings(max_examples=30_000 if TORTURE else 500, deadline=None, database=None, derandomize=True)
 @example("u[::1]@]/x")
 @example("℀/")

@@ -36,6 +36,11 @@ class BlockBuffer:
         return self.size >= self._wanted
 
     @property
+    def memory(self) -> int:
+        """Bytes of the budget, for all blocks."""
+        return self._memory
+
+    @property
     def age(self) -> float:
         """Seconds since this block began."""
         return time.monotonic() - self._began

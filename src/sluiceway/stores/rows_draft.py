@@ -1,5 +1,6 @@
 """What the drafts of all databases do alike: bytes gather into rows, and a few are in flight.
 
+The connection of a fast sender is lent to a thread, which fills blocks; a block becomes some rows.
 A row that fails makes every later call fail. Knows no driver: each kind sends its own rows.
 """
 
@@ -7,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from abc import ABC, abstractmethod
 
 from sluiceway.errors import SluiceError, StoreFailed
-from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.budget import Block, Budget
+from sluiceway.pipe.lending import LentConnection, Update
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.block_buffer import BlockBuffer
 from sluiceway.stores.contract import Draft, Entry, Metadata, Replace
+from sluiceway.stores.lent_block import LentBlock
 
 __all__ = ["RENEW_EVERY", "RowsDraft"]
 
@@ -29,7 +33,9 @@ class RowsDraft(ABC):
         self, budget: Budget, drafts: set[Draft], largest_row: int, rows_in_flight: int
     ) -> None:
         """`drafts` are those under way in this process; a draft leaves them when it ends."""
+        # What was written gathers in the one, what was drawn in the other: never in both at once.
         self._row = BlockBuffer(budget, largest_row, rows_in_flight + 1)
+        self._drawn = LentBlock(budget)
         self._drafts, self._rows_in_flight = drafts, rows_in_flight
         self._sent = 0  # bytes given to the database
         self._kept = 0
@@ -39,7 +45,7 @@ class RowsDraft(ABC):
 
     @property
     def written(self) -> int:
-        return self._sent + self._row.size
+        return self._sent + self._row.size + self._drawn.filled
 
     @property
     def kept(self) -> int:
@@ -65,9 +71,32 @@ class RowsDraft(ABC):
 
     async def write(self, data: Buffer) -> None:
         self._check()
+        if self._drawn.filled:
+            await self._flush_drawn()
         self._row.append(data)
         if self._row.is_full:
             await self._flush()
+
+    async def draw(self, lent: LentConnection, update: Update) -> bool:
+        """One burst of a lent connection, into the block that gathers."""
+        began = time.monotonic()
+        if self._row.size or self._row.memory:
+            await self._flush_all()
+            self._row.release()
+        if not await self._begin_block():
+            return False
+        waited = time.monotonic() - began
+        try:
+            await self._drawn.draw(lent, update)
+            began = time.monotonic()
+            if self._drawn.is_full or (lent.ended and self._drawn.filled):
+                await self._flush_drawn()
+            waited += time.monotonic() - began
+        finally:
+            lent.destination_wait += waited
+            if lent.ended:  # a sender that paused holds no memory
+                self._drawn.release()
+        return True
 
     async def read(self, start: int, size: int) -> bytes:
         await self._flush_all()
@@ -78,6 +107,7 @@ class RowsDraft(ABC):
         """Send what is held and give back the memory, while other files of the form arrive."""
         await self._flush_all()
         self._row.release()
+        self._drawn.release()
 
     async def discard(self) -> None:
         if self._ended:
@@ -105,6 +135,7 @@ class RowsDraft(ABC):
     async def _flush_all(self) -> None:
         """Wait until the database has everything that was written."""
         self._check()
+        await self._flush_drawn()
         await self._flush()
         await self._wait_for_rows()
 
@@ -113,15 +144,39 @@ class RowsDraft(ABC):
         if not self._row.size:
             return
         await self._wait_for_rows(self._rows_in_flight - 1)
-        data, at = self._row.take(), self._sent
-        self._sent += len(data)
-        self._in_flight.add(asyncio.get_running_loop().create_task(self._try_row(at, data)))
+        self._submit(self._row.take())
 
-    async def _try_row(self, at: int, data: memoryview) -> None:
+    async def _begin_block(self) -> bool:
+        """Have a block that a thread may fill. False when others hold all memory."""
+        self._check()
+        while not self._drawn.begin():
+            if not self._in_flight:
+                return False
+            await self._wait_for_rows(len(self._in_flight) - 1)
+        return True
+
+    async def _flush_drawn(self) -> None:
+        """Send the block that threads filled, as soon as few enough are in flight."""
+        if not self._drawn.filled:
+            return
+        await self._wait_for_rows(min(self._rows_in_flight, self._drawn.share) - 1)
+        block, data = self._drawn.take()
+        self._submit(data, block)
+
+    def _submit(self, data: memoryview, block: Block | None = None) -> None:
+        at, self._sent = self._sent, self._sent + len(data)
+        task = asyncio.get_running_loop().create_task(self._try_row(at, data, block))
+        self._in_flight.add(task)
+
+    async def _try_row(self, at: int, data: memoryview, block: Block | None) -> None:
         try:
             await self._send_row(at, data)
         except Exception as error:
             self._failure = self._failure or error
+        finally:
+            if block is not None:
+                data.release()
+                self._drawn.back(block)
 
     async def _wait_for_rows(self, still_in_flight: int = 0) -> None:
         """Wait until at most so many rows are in flight. Raises the failure of a row."""
@@ -134,6 +189,7 @@ class RowsDraft(ABC):
     def _end(self) -> None:
         self._ended = True
         self._row.clear()
+        self._drawn.release()
         self._drafts.discard(self)
 
     def _check(self) -> None:

@@ -116,7 +116,7 @@ class PostgresDraft(RowsDraft):
     async def _send_row(self, at: int, data: memoryview) -> None:
         async with (
             self._database.connection() as connection,
-            connection.pipeline(),
+            connection.pipeline() as pipeline,
             connection.transaction(),
         ):
             await connection.execute("SET LOCAL synchronous_commit TO off")
@@ -124,6 +124,8 @@ class PostgresDraft(RowsDraft):
             for cut in range(0, len(data), LARGEST_ROW):
                 row = data[cut : cut + LARGEST_ROW]
                 await connection.execute(insert, (self._id, at + cut, row))
+                # Else the driver would hold copies of all rows, which no budget counts.
+                await pipeline.sync()
             if time.monotonic() - self._renewed > RENEW_EVERY:
                 self._renewed = time.monotonic()
                 await connection.execute(self._database.query(RENEW), (self._id,))

@@ -63,6 +63,7 @@ class SqliteDraft(RowsDraft):
 
     async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
         self._check()
+        await self._flush_drawn()
         await self._wait_for_rows()
         last, at = self._row.take(), self._sent
         entry = Entry(key, at + len(last), self._id, time.time(), metadata)
@@ -105,7 +106,7 @@ class SqliteDraft(RowsDraft):
                 self._sign_of_life(db)
             self._insert(db, at, data)
 
-        await self._database.writer.write(work)
+        await self._database.writer.write(work, len(data))
         self._seen = now if is_due else self._seen
 
     async def _read_chunk(self, start: int, size: int) -> bytes:

@@ -21,14 +21,17 @@ __all__ = ["WriterThread"]
 
 T = TypeVar("T")
 
-MOST_TOGETHER = 32  # pieces of work in one transaction: at most 16 MiB of rows
+MOST_TOGETHER = 32  # pieces of work in one transaction
+MOST_BYTES = 16 << 20  # of rows in one transaction; the last piece of work may go beyond it
 
 
 class _Job:
     """A piece of work and its outcome. `durable`: it ends when the disk has it."""
 
-    def __init__(self, work: Callable[[sqlite3.Connection], Any], durable: bool) -> None:
-        self.work, self.durable = work, durable
+    def __init__(
+        self, work: Callable[[sqlite3.Connection], Any], durable: bool, size: int = 0
+    ) -> None:
+        self.work, self.durable, self.size = work, durable, size
         self.result: Any = None
         self.error: Exception | None = StoreFailed("The database's writer was stopped")
 
@@ -45,12 +48,13 @@ class WriterThread:
         self._waiting: deque[_Job] = deque()
         self._thread: ThreadPoolExecutor | None = None
 
-    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def write(self, work: Callable[[sqlite3.Connection], T], size: int = 0) -> T:
         """Commit `work`. It survives a kill of this process, and a power cut after a `commit`.
 
-        A caller that is cancelled waits for its end. Raises what `work` raises, or the database.
+        `size`: bytes of its rows. A caller that is cancelled waits for its end. Raises what `work`
+        raises, or the database.
         """
-        job = self._add(work, durable=False)
+        job = self._add(work, durable=False, size=size)
         await in_thread(self._drain, self._executor())
         return cast(T, _outcome(job))
 
@@ -75,8 +79,8 @@ class WriterThread:
             self._thread = ThreadPoolExecutor(1, "sluiceway-sqlite-writer")
         return self._thread
 
-    def _add(self, work: Callable[[sqlite3.Connection], T], durable: bool) -> _Job:
-        job = _Job(work, durable)
+    def _add(self, work: Callable[[sqlite3.Connection], T], durable: bool, size: int = 0) -> _Job:
+        job = _Job(work, durable, size)
         self._waiting.append(job)
         return job
 
@@ -85,8 +89,12 @@ class WriterThread:
     def _drain(self) -> None:
         """All that waits. Each caller asks for this, so its own job is done when it returns."""
         while self._waiting:
-            count = min(len(self._waiting), MOST_TOGETHER)
-            self._run([self._waiting.popleft() for _ in range(count)])
+            jobs: list[_Job] = []
+            room = MOST_BYTES
+            while self._waiting and len(jobs) < MOST_TOGETHER and room > 0:
+                jobs.append(self._waiting.popleft())
+                room -= jobs[-1].size
+            self._run(jobs)
 
     def _drain_for(self, job: _Job) -> Callable[[], None]:
         def drain() -> None:
