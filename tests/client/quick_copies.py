@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 
 from sluiceway.client.download import DownloadJob, download
 from sluiceway.client.file_request import form_request, put_request
+from sluiceway.client.http.exchange import Deadlines
 from sluiceway.client.http.transport import Transport
 from sluiceway.client.local.files import open_local
 from sluiceway.client.remote_source import RemoteSource
 from sluiceway.client.retry import RetryPolicy
 from sluiceway.client.upload import UploadJob, upload
+from sluiceway.pipe.hashes import SHA256
 from sluiceway.pipe.receipt import OnProgress, Receipt
 
 __all__ = ["QUICK", "fetch", "pass_on", "send"]
@@ -32,6 +34,8 @@ async def send(
     form: Sequence[tuple[str, str]] | None = None,
     retries: int | None = None,
     on_progress: OnProgress | None = None,
+    algorithms: Sequence[str] = (SHA256,),
+    idle: float = 60.0,
 ) -> Receipt:
     """Upload a file, in a form when one is given; `retries` None is the usual number."""
     path = os.fspath(path)
@@ -40,8 +44,10 @@ async def send(
     if form is not None:
         request = form_request(url, name, TYPE, form, None, b"0123456789abcdef")
     source = await asyncio.to_thread(open_local, path)
-    async with Transport() as transport:
-        job = UploadJob(source, request, path, {}, retry_policy=quick(retries))
+    async with Transport(Deadlines(idle=idle)) as transport:
+        job = UploadJob(
+            source, request, path, {}, retry_policy=quick(retries), algorithms=algorithms
+        )
         return await upload(transport, job, on_progress)
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from sluiceway.cli.copy_many import copy_many
 from sluiceway.cli.copy_options import MANY_FLAGS, many_options, network_options
 from sluiceway.cli.exits import EXITS
 from sluiceway.cli.output import Output
+from sluiceway.cli.quick_start import quick_imports
 from sluiceway.cli.signals import ended_by_signals
 from sluiceway.cli.suggestions import SuggestingCommand
 
@@ -177,6 +177,8 @@ def copy(
     many = {name: options.pop(name) for name in MANY_FLAGS}
     _refuse_contradictions(from_command, recursive, unpack, curl, options["pack"])
     if recursive or unpack:
+        from sluiceway.cli.copy_many import copy_many
+
         copy_many(source, destination, as_json, quiet, options, many | {"unpack": unpack})
     for name, flag in MANY_FLAGS.items():
         if many[name]:
@@ -196,10 +198,11 @@ def _copy_one(
     from sluiceway.errors import SluiceError  # late, with the HTTP client: --help needs neither
 
     try:
-        from sluiceway.client.local.command import Command
-        from sluiceway.copying.api import copy as run
-        from sluiceway.copying.api import curl_lines
-        from sluiceway.copying.options import CopyOptions
+        with quick_imports(source, destination):
+            from sluiceway.client.local.command import Command
+            from sluiceway.copying.api import copy as run
+            from sluiceway.copying.api import curl_lines
+            from sluiceway.copying.options import CopyOptions
 
         if curl:
             for line in curl_lines(CopyOptions.for_one(source, destination, **options)):

@@ -14,6 +14,7 @@ import click
 from sluiceway.cli.copy_options import NETWORK_NAMES, ONE_FLAGS
 from sluiceway.cli.exits import OK, SOME_FAILED
 from sluiceway.cli.overall_output import OverallOutput
+from sluiceway.cli.quick_start import quick_imports
 from sluiceway.cli.signals import ended_by_signals
 
 __all__ = ["copy_many"]
@@ -43,9 +44,10 @@ def copy_many(
     for name, flag in ONE_FLAGS.items():
         if options.get(name):
             raise click.UsageError(f"{flag} is for one file; each of many keeps its own name")
-    from sluiceway.copying.api import copy_all
-    from sluiceway.copying.options import JOBS, MANY_RETRIES
-    from sluiceway.errors import SluiceError
+    with quick_imports(source, destination):
+        from sluiceway.copying.api import copy_all
+        from sluiceway.copying.options import JOBS, MANY_RETRIES
+        from sluiceway.errors import SluiceError
 
     output = OverallOutput(as_json, quiet)
     keywords = {name: options[name] for name in SHARED}

@@ -124,7 +124,7 @@ class SourceBody:
             await pump(
                 source,
                 self,
-                taps=(digests,),
+                taps=(digests,) if self._algorithms else (),
                 limit=self.source.length,
                 stages=self._stages,
                 sender=SOURCE,

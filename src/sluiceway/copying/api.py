@@ -1,6 +1,7 @@
 """`copy` and `copy_all`, each also for programs with an event loop: the Python side of the command.
 
 Puts options, transport, sides, journal and engine together; knows no kind of source or target.
+What only a copy of many objects needs is loaded by one: start-up is much of a short copy.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from sluiceway.client.bodies.inputs import Content, body_input
 from sluiceway.client.download import DownloadJob, download
@@ -18,16 +19,9 @@ from sluiceway.client.local.command import Command
 from sluiceway.client.local.files import files_below
 from sluiceway.copying.arguments.keywords import CopyAllKeywords, CopyKeywords, check_names
 from sluiceway.copying.contract import CopySource, CopyTarget
-from sluiceway.copying.curl import CurlLine, curl_line
 from sluiceway.copying.endpoints.given import any_thread, moving_the_bar
-from sluiceway.copying.endpoints.preserved import copy_folders, with_attributes
-from sluiceway.copying.engine import CopyEngine
 from sluiceway.copying.in_order import copy_in_order
-from sluiceway.copying.journal import Journal
-from sluiceway.copying.object_copier import CopyRules
 from sluiceway.copying.options import CopyOptions
-from sluiceway.copying.overlap import journal_keys, refuse_overlap
-from sluiceway.copying.report import OnOverall, Report
 from sluiceway.copying.sides import (
     check_folder,
     identity,
@@ -43,6 +37,11 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.receipt import OnProgress, Receipt
 from sluiceway.pipe.wrapped import Throttle
 from sluiceway.wire.urls import is_place
+
+if TYPE_CHECKING:
+    from sluiceway.copying.curl import CurlLine
+    from sluiceway.copying.journal import Journal
+    from sluiceway.copying.report import OnOverall, Report
 
 __all__ = ["acopy", "acopy_all", "copy", "copy_all", "curl_lines"]
 
@@ -264,6 +263,11 @@ async def acopy_all(
     Example:
         `report = await sluiceway.acopy_all("s3://bucket/2026/", "restored", jobs=16)`
     """
+    from sluiceway.copying.endpoints.preserved import copy_folders, with_attributes
+    from sluiceway.copying.engine import CopyEngine
+    from sluiceway.copying.object_copier import CopyRules
+    from sluiceway.copying.overlap import journal_keys, refuse_overlap
+
     check_names("acopy_all", options, CopyAllKeywords)
     checked = CopyOptions.for_many(_text(src), _text(dst), **options)
     src, dst = checked.source or src, checked.target or dst  # places with their options
@@ -304,6 +308,8 @@ async def acopy_all(
 
 def curl_lines(options: CopyOptions) -> Iterator[CurlLine]:
     """Lines for curl that do the same: one, or one for each file of a folder. Asks no server."""
+    from sluiceway.copying.curl import curl_line
+
     if is_place(options.source) or is_place(options.target):
         raise BadRequest("curl reaches servers only, not databases or buckets; leave out --curl")
     if not is_local_folder(options):
@@ -338,6 +344,8 @@ def _text(side: object) -> str:
 
 def _open_journal(options: CopyOptions, source: str, target: str) -> Journal | None:
     """Blocking. A dry run creates none."""
+    from sluiceway.copying.journal import Journal
+
     path = options.journal
     if path is None or (options.dry_run and not os.path.exists(path)):
         return None

@@ -1,6 +1,7 @@
 """Which kind of source or target a path or URL means, for a copy of one object and of many.
 
-The only file that knows all endpoints. Opens stores, sends nothing.
+The only file that knows all endpoints; it loads those that a copy needs. Opens stores, sends
+nothing.
 """
 
 from __future__ import annotations
@@ -11,24 +12,16 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from sluiceway.client.file_request import FORM_END
 from sluiceway.client.http.transport import Transport
 from sluiceway.copying.contract import CopySource, CopyTarget
-from sluiceway.copying.endpoints.as_zip import ZipOfSource, zip_name
-from sluiceway.copying.endpoints.folder import FolderSource, FolderTarget
 from sluiceway.copying.endpoints.given import GivenObject, sized_content
 from sluiceway.copying.endpoints.http_source import HttpSource, RemoteObject
 from sluiceway.copying.endpoints.http_target import FormTarget, HttpTarget
 from sluiceway.copying.endpoints.local import LocalFiles, LocalObject, PathTarget
-from sluiceway.copying.endpoints.store import (
-    StoreObject,
-    StoreSource,
-    StoreTarget,
-    empty_or_missing,
-)
-from sluiceway.copying.endpoints.tar_source import TarSource
 from sluiceway.copying.options import CopyOptions
 from sluiceway.copying.servers import RemoteServer
 from sluiceway.errors import BadRequest, SourceFailed
@@ -37,6 +30,10 @@ from sluiceway.pipe.receipt import OnProgress
 from sluiceway.stores.registry import Place, open_place, place_identity, split_place
 from sluiceway.wire.names import clean_name, stays_inside
 from sluiceway.wire.urls import is_place, is_url, join_url, redact_url
+
+if TYPE_CHECKING:
+    from sluiceway.copying.endpoints.store import StoreTarget
+    from sluiceway.copying.endpoints.tar_source import TarSource
 
 __all__ = [
     "check_folder",
@@ -86,6 +83,8 @@ def one_source(
     """The source of `copy`. Blocking, for a moment. Raises BadRequest, SourceFailed."""
     path = options.source
     if options.pack is not None:
+        from sluiceway.copying.endpoints.as_zip import ZipOfSource, zip_name
+
         many = many_source(path, options, transport, Budget(MEMORY))
         name = options.name or zip_name(path)
         return ZipOfSource(many, path, name, options.type, on_progress)
@@ -95,6 +94,8 @@ def one_source(
             sized_content(options.content, options.size), name, options.type_of(name), own_thread
         )
     if is_place(path):
+        from sluiceway.copying.endpoints.store import StoreObject
+
         return StoreObject(open_place(path, Budget(MEMORY)), options.name, options.type)
     if options.reads is not None:
         return RemoteObject(
@@ -129,6 +130,8 @@ def one_target(options: CopyOptions, transport: Transport) -> CopyTarget:
 
 def _object_of(place: Place, options: CopyOptions) -> StoreTarget:
     """The key that the place names, or a key below it that follows from the object's name."""
+    from sluiceway.copying.endpoints.store import StoreTarget
+
     if place.key.rstrip("/") and not stays_inside(place.key.rstrip("/")):
         raise BadRequest(f"{place.key!r} is no key: no empty segments, no . and ..")
     if is_local_folder(options):
@@ -161,6 +164,8 @@ def many_source(
     if options.reads is not None:
         return HttpSource(transport, _below(options.reads), policy)
     if is_place(text):
+        from sluiceway.copying.endpoints.store import StoreSource, empty_or_missing
+
         place = open_place(text, budget)
         return StoreSource(
             place.store, _prefix(place), _display_name(text), policy, empty_or_missing(text)
@@ -169,6 +174,8 @@ def many_source(
         raise BadRequest(
             f"{text} is no folder; many objects come from a folder, a store or a server"
         )
+    from sluiceway.copying.endpoints.folder import FolderSource
+
     return FolderSource(text, journals)
 
 
@@ -188,16 +195,22 @@ def many_target(
             return FormTarget(transport, options.writes, options.retry_policy)
         return HttpTarget(transport, _below(options.writes))
     if is_place(text):
+        from sluiceway.copying.endpoints.store import StoreTarget
+
         place = open_place(text, budget)
         return StoreTarget(place.store, _prefix(place), _display_name(text), budget)
     if text == "-" or (os.path.lexists(text) and not os.path.isdir(text)):
         raise BadRequest(f"{text} is no folder; many objects go to a folder, a store or a server")
+    from sluiceway.copying.endpoints.folder import FolderTarget
+
     return FolderTarget(text, options.preserve, journals)
 
 
 @asynccontextmanager
 async def tar_source(options: CopyOptions, transport: Transport) -> AsyncIterator[TarSource]:
     """The members of the tar that `options.source` names. Raises what opening it raises."""
+    from sluiceway.copying.endpoints.tar_source import TarSource
+
     one = replace(options, writes=None)  # the archive's own name does not matter
     if await asyncio.to_thread(is_local_folder, one):
         raise SourceFailed(f"{one.source} is a folder, and a tar is one file")

@@ -23,12 +23,14 @@ from sluiceway.pipe.worker_thread import in_thread
 __all__ = [
     "SILENCE",
     "Borrower",
+    "FileSending",
     "Lender",
     "LentConnection",
     "LentSocket",
     "Receiver",
     "Update",
     "readiness",
+    "unseen",
 ]
 
 LEAST = 4 << 20  # bytes that must be missing: below them a thread gains nothing
@@ -43,6 +45,11 @@ THREADS = 16
 
 T = TypeVar("T")
 Update = Callable[[memoryview], None]  # shows bytes to the taps, in the thread that drew them
+
+
+def unseen(view: memoryview) -> None:
+    """The `Update` of bytes that no tap looks at: they need not come into this process."""
+
 
 _threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sluiceway-lent")
 
@@ -97,6 +104,17 @@ class LentConnection(Protocol):
 
         They are fewer when the burst is over. `ended` says that the sender paused or left, or has
         sent all that was lent.
+        """
+
+
+@runtime_checkable
+class FileSending(LentConnection, Protocol):
+    """A file as a lent connection: the kernel can send its bytes."""
+
+    def send_to(self, sock: socket.socket) -> int:
+        """In the thread, instead of `fill`: send what the socket takes now. Returns the bytes.
+
+        Raises OSError, of the socket or the file, and where the system cannot do it.
         """
 
 

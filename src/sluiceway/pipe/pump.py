@@ -15,7 +15,7 @@ from sluiceway.errors import BodyCut, TooLarge
 from sluiceway.pipe import lending
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.digests import Tap, ThreadTap
-from sluiceway.pipe.lending import Borrower, Lender, LentConnection
+from sluiceway.pipe.lending import Borrower, Lender, LentConnection, unseen
 from sluiceway.pipe.source import Buffer, Source
 from sluiceway.pipe.stages import CLIENT, DESTINATION, QUEUE, Stages
 
@@ -206,7 +206,7 @@ class _Borrowing:
                 return
             before = lent.taken
             try:
-                drawn = await self._borrower.draw(lent, self._update)
+                drawn = await self._borrower.draw(lent, self._update if self._taps else unseen)
             except BaseException:
                 self._count_waits(lent)
                 raise

@@ -27,6 +27,7 @@ __all__ = ["EXPECT_WAIT", "MOST_RESPONSE", "EarlyResponse", "StreamingRequest"]
 
 EXPECT_WAIT = 1.0  # seconds for the 100: servers that never send one must not cost more (as curl)
 MOST_RESPONSE = 1 << 20  # bytes of a response that are kept; an upload's has a few hundred
+ACKNOWLEDGED_EVERY = 0.002  # seconds between looks whether the peer has what a file gave
 LEAVE_TIMEOUT = 5.0  # seconds: a read from a dead network drive must not hold up the error
 
 
@@ -87,6 +88,7 @@ class StreamingRequest:
         self._blocked: asyncio.Task[object] | None = None  # the task that is inside `write`
         self._woken = False
         self._rest: _UnsentRest | None = None  # of the last burst
+        self._from_file = False  # the kernel sends a file itself; the peer may not have all of it
 
     async def open(self) -> None:
         """Connect and send the head; with `expect`, wait for the peer's 100 Continue.
@@ -162,7 +164,27 @@ class StreamingRequest:
             raise EarlyResponse(await self._outcome())
         if not burst.rest:
             await self._send_rest()  # which gives the block back
+        self._from_file = self._from_file or burst.by_kernel
+        if self._from_file and lent.ended:
+            began = time.monotonic()
+            await self._until_acknowledged()
+            lent.destination_wait += time.monotonic() - began
         return True
+
+    async def _until_acknowledged(self) -> None:
+        """Wait for the peer's kernel to have the bytes that ours sends from a file.
+
+        Until then, what a program writes into the file is sent instead: a look whether the file is
+        still the same would come too early. Raises PeerTimeout.
+        """
+        idle, before, since = self._transport.deadlines.idle, -1, time.monotonic()
+        while (acknowledged := self.acknowledged) < self.handed and not self._open_request.done():
+            if acknowledged != before:
+                before, since = acknowledged, time.monotonic()
+            elif time.monotonic() - since > idle:
+                raise PeerTimeout(f"{redact_url(self._url)} took nothing for {idle:.0f} seconds")
+            await asyncio.sleep(ACKNOWLEDGED_EVERY)
+        self._from_file = False
 
     async def _send_rest(self) -> None:
         """Send what the last burst left."""

@@ -1,17 +1,26 @@
 """One burst of a lent connection, sent on by the thread that receives it: bytes go round the loop.
 
 A thread receives into one block, sends it and shows it to the taps: hashed there, a block is still
-in its processor's cache. What the peer does not take within the burst is left in `rest`, for the
-event loop, which can wait. Blocking calls only; knows nothing of requests.
+in its processor's cache. A file that no tap looks at is sent by the kernel. What the peer does not
+take within the burst is left in `rest`, for the event loop, which can wait. Blocking calls only;
+knows nothing of requests.
 """
 
 from __future__ import annotations
 
 import socket
+import sys
 import time
 
 from sluiceway.pipe.budget import BLOCK, Block
-from sluiceway.pipe.lending import SILENCE, LentConnection, Update, readiness
+from sluiceway.pipe.lending import (
+    SILENCE,
+    FileSending,
+    LentConnection,
+    Update,
+    readiness,
+    unseen,
+)
 from sluiceway.pipe.source import Buffer
 
 __all__ = ["SendingBurst"]
@@ -19,6 +28,8 @@ __all__ = ["SendingBurst"]
 # Bytes received before the first of them is sent. While the peer takes all at once they double, up
 # to a block: a peer that stalls leaves little here.
 FIRST_FILL = 256 << 10
+# Elsewhere sendfile differs in what it does with a full socket and a file that became shorter.
+CAN_SENDFILE = sys.platform == "linux"
 
 
 class SendingBurst:
@@ -26,9 +37,10 @@ class SendingBurst:
 
     After `run`, `sent` is the number of bytes of the body that the kernel took, `rest` what it did
     not take, with what frames it. `broken`: it takes no more; the peer has left or answered.
+    `by_kernel`: bytes of a file are sent as they are in the file once they leave, not as now.
     """
 
-    __slots__ = ("_block", "_sock", "broken", "chunked", "rest", "sent")
+    __slots__ = ("_block", "_size", "_sock", "broken", "by_kernel", "chunked", "rest", "sent")
 
     def __init__(self, sock: socket.socket, block: Block, chunked: bool) -> None:
         self._sock, self._block = sock, block
@@ -36,20 +48,42 @@ class SendingBurst:
         self.sent: int = 0
         self.rest: list[Buffer] = []
         self.broken: bool = False
+        self.by_kernel: bool = False
+        self._size = FIRST_FILL
 
     def run(self, lent: LentConnection, update: Update) -> None:
         """In the thread."""
-        size, whole = FIRST_FILL, memoryview(self._block)
+        by_kernel = CAN_SENDFILE and update is unseen and not self.chunked
+        if by_kernel and isinstance(lent, FileSending):
+            self._send_file(lent)
         while lent.going and not self.rest:
-            filled, waited = lent.fill(self._block, 0, size), lent.destination_wait
-            if not filled:
-                continue
-            data = whole[:filled]
-            self.rest = self._send(self._framed(data), lent)
-            self.sent += filled - self._body_bytes(self.rest, filled)
-            update(data)
-            if lent.destination_wait == waited:
-                size = min(2 * size, BLOCK)
+            self._pass_on(lent, update)
+
+    def _send_file(self, lent: FileSending) -> None:
+        """A peer that stalls gets the next piece as from any other source."""
+        while lent.going:
+            try:
+                size = lent.send_to(self._sock)
+            except BlockingIOError:
+                if not self._wait(lent):
+                    self._pass_on(lent, unseen)
+                    return
+            except OSError:
+                return  # the ordinary way meets it, and knows whether file or socket is broken
+            else:
+                self.sent += size
+                self.by_kernel = True
+
+    def _pass_on(self, lent: LentConnection, update: Update) -> None:
+        filled, waited = lent.fill(self._block, 0, self._size), lent.destination_wait
+        if not filled:
+            return
+        data = memoryview(self._block)[:filled]
+        self.rest = self._send(self._framed(data), lent)
+        self.sent += filled - self._body_bytes(self.rest, filled)
+        update(data)
+        if lent.destination_wait == waited:
+            self._size = min(2 * self._size, BLOCK)
 
     def _framed(self, data: memoryview) -> list[Buffer]:
         return [b"%x\r\n" % len(data), data, b"\r\n"] if self.chunked else [data]

@@ -1,0 +1,46 @@
+"""What a copy loads before its first byte: no certificates that nobody uses, no side it has not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+LOADED = """
+import os, sys
+from sluiceway.cli.quick_start import quick_imports
+before = dict(os.environ)
+with quick_imports({sides}):
+    import sluiceway.copying.api
+    from aiohttp import connector
+assert dict(os.environ) == before
+print(connector._SSL_CONTEXT_VERIFIED.cert_store_stats()["x509"])
+print(" ".join(sys.modules))
+"""
+
+
+def loaded(*sides: str) -> tuple[int, set[str]]:
+    """Authorities that the HTTP library trusts by itself, and the modules."""
+    code = LOADED.format(sides=", ".join(map(repr, sides)))
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    count, modules = run.stdout.splitlines()
+    return int(count), set(modules.split())
+
+
+def test_a_copy_of_one_file_loads_what_it_needs() -> None:
+    """The client reads certificates of its own, when TLS is used first (test_copy_network)."""
+    count, modules = loaded("file", "https://host/files/")
+
+    assert count == 0
+    unneeded = ["sqlite3", "tarfile", "zipfile", "boto3", "obstore", "psycopg", "fsspec"]
+    unneeded += [f"sluiceway.copying.{name}" for name in ("engine", "journal", "curl")]
+    assert modules.isdisjoint(unneeded)
+
+
+def test_the_libraries_of_a_place_find_the_certificates() -> None:
+    import ssl
+
+    if not ssl.create_default_context().cert_store_stats()["x509"]:
+        pytest.skip("this machine has no certificates")
+    assert loaded("file", "fsspec+gcs://bucket/key")[0]
