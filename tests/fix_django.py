@@ -75,6 +75,7 @@ class Site:
     folder: Path
     store: Path
     temporary: Path
+    reads_all_first: bool  # Django's development server, before it answers
 
     @property
     def url(self) -> str:
@@ -139,7 +140,8 @@ def site(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterat
         )
         try:
             eventually(lambda: answers(port), "the server listens")
-            yield Site(port, [process.pid, *children(process.pid)], peer, folder, store, temporary)
+            pids, first = [process.pid, *children(process.pid)], "runserver" in command
+            yield Site(port, pids, peer, folder, store, temporary, first)
             assert not list(temporary.iterdir())
         finally:
             process.send_signal(signal.SIGINT if "runserver" in command else signal.SIGTERM)

@@ -1,10 +1,10 @@
-"""Starts the commands of the tests without the cost of starting Python: a fork server.
+"""Starts the commands of the tests without the cost of starting Python: fork servers.
 
-A process that has imported Sluiceway and its libraries forks for each `python -m sluiceway …`, and
-each program of PROGRAMS, that a test starts. The fork is a real process with its own id,
-environment, folder, standard streams, signals and exit code. Skipped are the import (0.8 s of
-processor time for a server) and, at the end, taking modules apart (0.1 s, because it copies the
-pages that a fork shares).
+A process that has imported Sluiceway and its libraries forks for each `python -m sluiceway …` that
+a test starts; another one forks for Flask, Django, gunicorn, uvicorn … (fork_programs.py has the
+lists). The fork is a real process with its own id, environment, folder, standard streams, signals
+and exit code. Skipped are the import (0.8 s of processor time for a server) and, at the end, taking
+modules apart (0.1 s, because it copies the pages that a fork shares).
 
 `install()` puts `ForkedPopen` in the place of `subprocess.Popen`, so tests are written as usual.
 A command that needs an interpreter of its own gets one: other modules, `-c`, scripts, other
@@ -25,62 +25,24 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from contextlib import suppress
 from importlib import import_module
-from threading import Lock
+from threading import Lock, RLock
 from typing import Any
+
+from fork_programs import OURS, PRELOADED, UNBUFFERED, added_paths, family
 
 __all__ = ["ForkedPopen", "PlainPopen", "install"]
 
-PRELOADED = [
-    "sluiceway.cli.main",
-    "sluiceway.cli.serve",
-    "sluiceway.cli.copy",
-    "sluiceway.cli.stores",
-    "sluiceway.cli.stored_files",
-    "sluiceway.server.run",
-    "sluiceway.server.handlers.imports",
-    "sluiceway.copying.api",
-    "sluiceway.copying.listing.walk",
-    "sluiceway.client.upload",
-    "sluiceway.client.http.transport",
-    "sluiceway.stores.disk.store",
-    "sluiceway.stores.relay.store",
-    "sluiceway.stores.objects.store",
-    "sluiceway.stores.postgres.store",
-    "sluiceway.stores.sqlite.store",
-    "sluiceway.stores.fsspec.store",
-    "boto3.session",
-    "obstore",
-    "paramiko",
-    "psycopg_pool",
-    "uvloop",
-    "uvicorn.loops.auto",
-    "uvicorn.lifespan.on",
-    "sluiceway.server.http1.protocol",
-    "asyncio.unix_events",
-    "click._textwrap",
-    "encodings.ascii",
-    "encodings.idna",
-    "grp",
-    "importlib.resources.readers",
-    "pwd",
-    "uvicorn.loops.uvloop",
-    "multiprocessing.popen_spawn_posix",
-]
-# Programs of the tests that start often and need Sluiceway's modules.
-PROGRAMS = ("/tests/browser/slow_destination.py", "/tests/quick_copy.py")
-# Python reads these when it starts: a command with other values gets an interpreter of its own.
-AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_", "GLIBC_")
-UNBUFFERED = "PYTHONUNBUFFERED"  # the one that is imitated
 LENGTH = struct.Struct("!I")
 PlainPopen = subprocess.Popen  # always an interpreter of its own
 
 
 class ForkedPopen(PlainPopen[Any]):
-    """`subprocess.Popen` whose `python -m sluiceway …` and PROGRAMS the fork server forks."""
+    """`subprocess.Popen` that has the commands of fork_programs.py forked."""
 
     _status: int | None = None  # a pipe that brings the exit status of a forked command
 
@@ -112,7 +74,10 @@ class ForkedPopen(PlainPopen[Any]):
             and not pass_fds
             and identity == (None, None, None, -1, False, -1)
         )
-        if not (ordinary and isinstance(args, list) and _forkable(args, env)):
+        variables = dict(os.environ if env is None else env)
+        words = [os.fspath(one) for one in args] if isinstance(args, list) else []
+        kind = family(words, variables) if ordinary and words else None
+        if kind is None:
             super()._execute_child(  # type: ignore[misc]
                 args,
                 executable,
@@ -131,9 +96,9 @@ class ForkedPopen(PlainPopen[Any]):
             return
         given = [p2cread, c2pwrite, errwrite]
         try:
-            self.pid, self._status = _server().fork(
-                [os.fspath(one) for one in args[1:]],
-                dict(os.environ if env is None else env),
+            self.pid, self._status = _server(kind).fork(
+                words[1:] if words[0] == sys.executable else words,
+                variables,
                 os.getcwd() if cwd is None else os.path.abspath(os.fspath(cwd)),
                 [number if fd == -1 else fd for number, fd in enumerate(given)],
             )
@@ -174,32 +139,20 @@ def install() -> None:
         subprocess.Popen = ForkedPopen  # type: ignore[misc]
 
 
-def _forkable(args: list[Any], env: Any) -> bool:
-    def at_start(variables: Any) -> dict[str, str]:
-        return {
-            name: value
-            for name, value in variables.items()
-            if name.startswith(AT_START) and name != UNBUFFERED
-        }
-
-    ours = args[:3] == [sys.executable, "-m", "sluiceway"] or (
-        args[0] == sys.executable and str(args[1]).endswith(PROGRAMS)
-    )
-    return ours and (env is None or at_start(env) == at_start(os.environ))
-
-
 class _Server:
-    """The fork server of this process, and the socket to it."""
+    """A fork server of this process, and the socket to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
         self.owner = os.getpid()
         self._lock = Lock()
         self._socket, theirs = socket.socketpair()
         with theirs:
-            self._process = PlainPopen(
-                [sys.executable, __file__, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
+            # That of APPS is a fork of that of OURS, and imports only what is missing.
+            command = [sys.executable, __file__, kind]
+            self._process: subprocess.Popen[Any] = (
+                PlainPopen(command, stdin=theirs.fileno())
+                if kind == OURS
+                else ForkedPopen(command, stdin=theirs.fileno())
             )
         atexit.register(self._close)
 
@@ -224,14 +177,15 @@ class _Server:
         return pid, status
 
 
-_SERVER: _Server | None = None
+_SERVERS: dict[str, _Server] = {}
+_STARTING = RLock()  # the start of one server asks for another one
 
 
-def _server() -> _Server:
-    global _SERVER
-    if _SERVER is None or _SERVER.owner != os.getpid():
-        _SERVER = _Server()
-    return _SERVER
+def _server(kind: str) -> _Server:
+    with _STARTING:
+        if kind not in _SERVERS or _SERVERS[kind].owner != os.getpid():
+            _SERVERS[kind] = _Server(kind)
+        return _SERVERS[kind]
 
 
 def _exactly(connection: socket.socket, size: int) -> bytes:
@@ -247,15 +201,18 @@ def _exactly(connection: socket.socket, size: int) -> bytes:
 # What follows runs in the fork server and in the processes that it forks.
 
 
-def _serve(fd: int) -> list[str]:
-    """Forks for each request until the tests end; in a fork, returns the arguments of Python."""
+def _serve() -> list[str]:
+    """Forks for each request that comes by the standard input, until the tests end.
+
+    In a fork it returns the arguments of Python.
+    """
+    requests = socket.socket(fileno=os.dup(0))
     wakeup, alarm = os.pipe()
     os.set_blocking(alarm, False)
     os.set_blocking(wakeup, False)
     signal.set_wakeup_fd(alarm, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the tests end this process by closing the socket
-    requests = socket.socket(fileno=fd)
     pipes: dict[int, int] = {}  # process id -> the pipe for its exit status
     gc.collect()
     gc.freeze()  # the forks share these pages
@@ -296,16 +253,18 @@ def _become(arguments: list[str], env: dict[str, str], cwd: str, fds: list[int])
     for number, fd in enumerate(fds):
         os.dup2(fd, number, inheritable=True)
     os.closerange(3, 1 << 16)
+    added = added_paths(env) or []
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
-    sys.path[0] = cwd  # as `python -m` does
+    sys.path[:1] = [cwd, *added]  # as `python -m` does
+    tempfile.tempdir = None  # TMPDIR may be another one
     unbuffered = bool(env.get(UNBUFFERED))
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         like = getattr(sys, name)
         mode, buffering = ("wb", 0 if unbuffered else -1) if number else ("rb", -1)
         text = io.TextIOWrapper(
-            open(number, mode, buffering),  # noqa: SIM115 - never closed
+            open(number, mode, buffering, closefd=False),  # noqa: SIM115 - never closed
             encoding=like.encoding,
             errors=like.errors,
             line_buffering=number == 2 or (number == 1 and os.isatty(1)),
@@ -317,18 +276,18 @@ def _become(arguments: list[str], env: dict[str, str], cwd: str, fds: list[int])
 
 
 def _main() -> None:
-    for name in PRELOADED:
+    for name in PRELOADED[sys.argv[1]]:
         try:
             import_module(name)
         except ImportError as error:  # a library that is not installed; our own modules are there
             if str(error.name).startswith("sluiceway"):
                 raise
-    first, *rest = _serve(int(sys.argv[1]))
+    first, *rest = _serve()
     time.tzset()
     try:
         if first == "-m":
             sys.argv = rest
-            runpy.run_module("sluiceway", run_name="__main__", alter_sys=True)
+            runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
         else:
             sys.argv, sys.path[0] = [first, *rest], os.path.dirname(os.path.abspath(first))
             runpy.run_path(first, run_name="__main__")

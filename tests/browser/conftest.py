@@ -1,10 +1,12 @@
 """Fixtures of the browser tests.
 
-One headless Chromium for each module and a fresh context for each test, with its errors recorded.
+One headless Chromium for each process of a run and a fresh context for each test, with its errors
+recorded.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -43,25 +45,53 @@ def pytest_report_header() -> list[str]:
     )
 
 
-@pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
-    """One driver for each module.
+class DriversLoop:
+    """Playwright's event loop, which calls itself running also between Playwright's calls.
 
-    Its event loop must have ended before an asynchronous test of another module begins.
+    No asynchronous test can start its own loop then: between the modules it must rest.
     """
+
+    def __init__(self) -> None:
+        self._resting: asyncio.AbstractEventLoop | None = None
+
+    def rest(self) -> None:
+        self._resting = asyncio._get_running_loop()
+        asyncio._set_running_loop(None)
+
+    def go_on(self) -> None:
+        if self._resting is not None:
+            asyncio._set_running_loop(self._resting)
+            self._resting = None
+
+
+DRIVERS_LOOP = DriversLoop()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loop_of_the_driver() -> Iterator[None]:
+    DRIVERS_LOOP.go_on()
+    yield
+    DRIVERS_LOOP.rest()
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    """One driver for all modules that a process runs."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
         yield driver
+        DRIVERS_LOOP.go_on()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def chromium(playwright: Playwright) -> Iterator[Browser]:
     # Each launch has a new user data folder. That a program is there has been checked
     # (tests/conftest.py).
     program = shutil.which("chromium-headless-shell") or shutil.which("chromium")
     browser = playwright.chromium.launch(executable_path=program, args=ARGS)
     yield browser
+    DRIVERS_LOOP.go_on()
     browser.close()
 
 
