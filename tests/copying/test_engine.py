@@ -15,11 +15,11 @@ import sluiceway
 from copying.engine_sides import ONCE, UnreliableSource, bytes_of, ran, stocked, target_of
 from sluiceway.client.http.transport import Transport
 from sluiceway.client.retry import RetryPolicy
-from sluiceway.copying.contract import CopyItem, Reading
+from sluiceway.copying.contract import SMALL, CopyItem, Reading
 from sluiceway.copying.endpoints.folder import FolderTarget
 from sluiceway.copying.endpoints.http_target import HttpTarget
 from sluiceway.copying.endpoints.store import PAGE, StoreSource, StoreTarget
-from sluiceway.copying.engine import AHEAD, CopyEngine
+from sluiceway.copying.engine import AHEAD, LARGE_AT_ONCE, SMALL_AT_ONCE, CopyEngine
 from sluiceway.copying.filters import KeyFilter
 from sluiceway.copying.object_copier import CopyRules
 from sluiceway.copying.servers import RemoteServer
@@ -302,3 +302,30 @@ async def test_cancelling_ends_the_objects_under_way() -> None:
     report = looks[-1].report
     assert report is not None
     assert (report.copied, report.complete) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("size", "jobs", "most"),
+    [(SMALL, None, SMALL_AT_ONCE), (SMALL + 1, None, LARGE_AT_ONCE), (SMALL, 3, 3), (0, 40, 40)],
+)
+async def test_more_small_objects_than_large_ones_are_under_way(
+    size: int, jobs: int | None, most: int
+) -> None:
+    """Beginning with few; a number that was asked for holds for all."""
+    store, now, highest = stocked({f"{n:03}": bytes(size) for n in range(200)}), 0, 0
+
+    class Counted(StoreSource):
+        @asynccontextmanager
+        async def open(self, item: CopyItem) -> AsyncIterator[Reading]:
+            nonlocal now, highest
+            now += 1
+            highest = max(highest, now)
+            await asyncio.sleep(0.001)
+            async with super().open(item) as reading:
+                yield reading
+            now -= 1
+
+    source, target = Counted(store, "", "o", ONCE), target_of(MemoryStore())
+    report = await CopyEngine(source, target, CopyRules(ONCE), jobs=jobs).run()
+
+    assert (report.copied, highest) == (200, most)

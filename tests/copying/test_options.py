@@ -11,7 +11,6 @@ import pytest
 import sluiceway
 from sluiceway.copying.arguments.keywords import CopyAllKeywords, CopyKeywords
 from sluiceway.copying.options import (
-    JOBS,
     MANY_RETRIES,
     RETRIES,
     CopyOptions,
@@ -26,7 +25,7 @@ def test_the_defaults_differ_in_the_retries_only() -> None:
 
     assert one.retry_policy.attempts == RETRIES + 1
     assert many.retry_policy.attempts == MANY_RETRIES + 1
-    assert (one.jobs, one.force, one.rate, many.jobs) == (JOBS, False, None, JOBS)
+    assert (one.jobs, one.force, one.rate, many.jobs) == (None, False, None, None)
 
 
 def test_amounts_are_numbers_or_texts() -> None:

@@ -23,6 +23,8 @@ REASONS = {
     "client.local.part_notes:MOST_NOTES": "of a file of this program's own",
     "copying.name_forms:MOST_LATE": "of the machine of the one who copies",
     "copying.engine:MOST_SIDE_FAILURES": "of attempts that this side makes",
+    "copying.endpoints.http_together:MOST_LINES": "of what this side asks for",
+    "wire.together:MOST_QUERY": "of what this side asks for",
     "copying.endpoints.http_source:MOST_EMPTY": "of what this side asks for",
     "copying.endpoints.http_source:MOST_OMITTED": "cuts what is shown to people",
     "copying.endpoints.folder_walk:MOST_OPEN": "of a folder on the machine of the one who copies",

@@ -174,7 +174,7 @@ def test_a_download_does_not_touch_foreign_files(taker: RunningServer, tmp_path:
 
 def test_leftovers_of_a_killed_copy_are_removed_by_the_next_run(tmp_path: Path) -> None:
     """A backup of the folder leaves them out by rule; the same copy uses and removes them."""
-    source = stock(tmp_path / "from", {"d/x": b"x" * 5000})
+    source = stock(tmp_path / "from", {"d/x": b"x" * 100_000})
     killed = (
         "import os, sys, asyncio, sluiceway\n"
         "from sluiceway.client.local.part_file import PartialFile\n"

@@ -232,17 +232,29 @@ run()
 """
 
 
-@pytest.mark.parametrize("calls", [["setxattr"], ["fsync", "fdatasync"], ["link"], ["unlink"]])
-def test_no_part_of_a_killed_folder_copy_stays(tmp_path: Path, calls: list[str]) -> None:
-    """Wherever it is killed, also twice: the next run takes its own parts up."""
+@pytest.mark.parametrize(
+    ("size", "calls"),
+    [
+        (100_000, ["setxattr"]),
+        (100_000, ["fsync", "fdatasync"]),
+        (100_000, ["link"]),
+        (100_000, ["unlink"]),
+        (5, ["fsync", "fdatasync"]),
+        (5, ["link"]),
+    ],
+)
+def test_no_part_of_a_killed_folder_copy_stays(tmp_path: Path, size: int, calls: list[str]) -> None:
+    """Wherever it is killed, also twice: the next run takes its own parts up. A small file has
+    none."""
     source, target = f"{tmp_path}/from/", f"{tmp_path}/to/"
     (tmp_path / "from").mkdir()
-    (tmp_path / "from" / "a").write_bytes(b"hello")
+    (tmp_path / "from" / "a").write_bytes(b"h" * size)
     code = KILLED.format(calls=calls, source=source, target=target)
     for _ in range(2):
         killed = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=DEADLINE)
         assert killed.returncode == -signal.SIGKILL, killed
+        assert size > 5 or not os.listdir(tmp_path / "to")
     status, error = finish(copying("-r", source, target))
     assert status == 0, error
     assert os.listdir(tmp_path / "to") == ["a"]
-    assert (tmp_path / "to" / "a").read_bytes() == b"hello"
+    assert (tmp_path / "to" / "a").read_bytes() == b"h" * size

@@ -79,7 +79,8 @@ def many_options(command: F) -> F:
             "--jobs",
             type=click.IntRange(1, 256),
             metavar="N",
-            help="With -r: how many objects are copied at once.  [default: 4]",
+            help="With -r: how many objects are copied at once.  "
+            "[default: 4; 32 of at most 64 KiB]",
         ),
         click.option(
             "--journal",

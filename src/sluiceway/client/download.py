@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sluiceway.client.download_plan import (
     Known,
@@ -22,7 +23,6 @@ from sluiceway.client.download_plan import (
 from sluiceway.client.http.error_responses import refusal
 from sluiceway.client.http.exchange import Head
 from sluiceway.client.http.redirects import follow_redirects
-from sluiceway.client.http.transport import OpenResponse, Transport
 from sluiceway.client.local.download_target import (
     Sink,
     open_in_folder,
@@ -56,6 +56,9 @@ from sluiceway.wire.headers.object_digests import (
     digests_to_text,
 )
 from sluiceway.wire.urls import redact_url
+
+if TYPE_CHECKING:  # the transport loads the HTTP library
+    from sluiceway.client.http.transport import OpenResponse, Transport
 
 __all__ = ["DownloadJob", "download"]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 from sluiceway.client.download_plan import (
     Known,
@@ -22,7 +23,6 @@ from sluiceway.client.download_plan import (
 from sluiceway.client.http.error_responses import FROM_TOKEN, refusal
 from sluiceway.client.http.exchange import Head
 from sluiceway.client.http.redirects import follow_redirects
-from sluiceway.client.http.transport import OpenResponse, Transport
 from sluiceway.client.local.download_target import served_name
 from sluiceway.client.retry import DEFAULT_POLICY, RetryPolicy, may_ask_again, reached
 from sluiceway.errors import (
@@ -39,6 +39,9 @@ from sluiceway.wire.headers.digests import Promise
 from sluiceway.wire.headers.object_digests import announced_digests
 from sluiceway.wire.names import clean_name
 from sluiceway.wire.urls import redact_url
+
+if TYPE_CHECKING:  # the transport loads the HTTP library
+    from sluiceway.client.http.transport import OpenResponse, Transport
 
 __all__ = ["RemoteSource"]
 
@@ -144,6 +147,19 @@ class RemoteSource:
                 if not isinstance(error, PeerFailed) and not may_ask_again(error):
                     raise
                 await self._recover(error, attempt)
+
+    async def read_small(self) -> Buffer:
+        """All bytes of a small file whose length is known. Raises as `open`."""
+        first, self._first = self._first, None
+        if first is not None and self.length is not None:
+            async with self._stack.pop_all():
+                try:
+                    data = await first.exactly(self.length)
+                    self._opened = True
+                    return data
+                except PeerFailed:
+                    pass  # it broke off: `open` asks once more
+        return b"".join([bytes(piece) async for piece in self.open()])
 
     async def aclose(self) -> None:
         self._first = None

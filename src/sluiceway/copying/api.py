@@ -211,7 +211,7 @@ def copy_all(
             in `/files` for forms.
         on_progress: gets an `Overall` for each object that ends, and about ten times a second, in
             the calling thread.
-        jobs: objects that are copied at once (4, at most 256).
+        jobs: objects that are copied at once, at most 256 (4; 32 of at most 64 KiB).
         journal: a file that remembers finished objects, so that a killed copy resumes: a SQLite
             database (docs/many.md).
         include, exclude: patterns on keys: `*` within a name, `**` across `/`.
@@ -264,7 +264,7 @@ async def acopy_all(
         `report = await sluiceway.acopy_all("s3://bucket/2026/", "restored", jobs=16)`
     """
     from sluiceway.copying.endpoints.preserved import copy_folders, with_attributes
-    from sluiceway.copying.engine import CopyEngine
+    from sluiceway.copying.engine import LARGE_AT_ONCE, CopyEngine
     from sluiceway.copying.object_copier import CopyRules
     from sluiceway.copying.overlap import journal_keys, refuse_overlap
 
@@ -275,11 +275,13 @@ async def acopy_all(
         await asyncio.to_thread(refuse_overlap, checked.source, checked.target)
     own = await asyncio.to_thread(journal_keys, checked.source, checked.journal)
     kept = await asyncio.to_thread(journal_keys, checked.target, checked.journal)
-    budget = Budget(MEMORY + checked.jobs * MEMORY_EACH)
+    budget = Budget(MEMORY + (checked.jobs or LARGE_AT_ONCE) * MEMORY_EACH)
     async with AsyncExitStack() as stack:
-        transport = await stack.enter_async_context(
-            checked.network.transport(checked.reads, checked.writes)
-        )
+        transport = None
+        if checked.reads is not None or checked.writes is not None:
+            transport = await stack.enter_async_context(
+                checked.network.transport(checked.reads, checked.writes)
+            )
         source: CopySource
         if checked.unpack is not None:
             source = await stack.enter_async_context(tar_source(checked, transport))

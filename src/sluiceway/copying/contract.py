@@ -14,13 +14,25 @@ from typing import Protocol
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.hashes import DEFAULT_CHOICE, DigestChoice, is_available
 from sluiceway.pipe.receipt import OnProgress, Receipt
-from sluiceway.pipe.source import Source
+from sluiceway.pipe.source import Buffer, Source
 from sluiceway.pipe.stages import Stages
 from sluiceway.stores.contract import FOLDER_MARKER, Metadata, Omitted, Pairs
 from sluiceway.wire.headers.digests import Promise
 
-__all__ = ["RULES", "CopyItem", "CopySource", "CopyTarget", "Reading", "by_rule", "name_is_taken"]
+__all__ = [
+    "RULES",
+    "SMALL",
+    "CopyItem",
+    "CopySource",
+    "CopyTarget",
+    "Reading",
+    "by_rule",
+    "name_is_taken",
+]
 
+# Bytes of an object that is read whole before it is stored. With thousands of small objects,
+# changes of threads are most of the cost: such an object needs one to be read and one to be stored.
+SMALL = 64 << 10
 # Documented rules that leave an object out: nothing that was meant is missing then. Every other
 # code is a failure.
 RULES: Mapping[str, str] = {
@@ -74,6 +86,8 @@ class Reading:
     stages: Stages = field(default_factory=Stages)  # where the time goes, since it was opened
     on_progress: OnProgress | None = None
     digests: DigestChoice = DEFAULT_CHOICE
+    # All bytes, where the object is small and was read when it was opened; `source` gives them too.
+    content: Buffer | None = None
 
     @property
     def label(self) -> str:

@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 
-from sluiceway.copying.contract import RULES, CopyItem, CopySource, CopyTarget, by_rule
+from sluiceway.copying.contract import RULES, SMALL, CopyItem, CopySource, CopyTarget, by_rule
 from sluiceway.copying.filters import KeyFilter
 from sluiceway.copying.journal import Journal
 from sluiceway.copying.name_forms import MOST_LATE, NameForms, same_name, share_one_key
@@ -20,13 +20,18 @@ from sluiceway.copying.report import ObjectResult, ObjectState, OnOverall, Overa
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.pump import close_stream
 
-__all__ = ["CopyEngine"]
+__all__ = ["LARGE_AT_ONCE", "CopyEngine"]
 
 # Objects listed and not begun. More than a page of a listing; 1 MB at the longest keys.
 AHEAD = 1000
 # Objects in a row that failed for a reason of their side, each after all its attempts. The next
 # thousand would end likewise.
 MOST_SIDE_FAILURES = 20
+LARGE_AT_ONCE = 4  # objects under way by default, and
+# those where all are small: one waits for its server or disk while others work. Each holds at most
+# `SMALL` bytes, and a connection on either side. Each one that ends well brings one more, so a side
+# that fails is asked by few.
+SMALL_AT_ONCE = 32
 PROGRESS_EVERY = 0.1  # seconds between two reports while no object ends
 
 
@@ -40,12 +45,14 @@ class CopyEngine:
         rules: CopyRules,
         key_filter: KeyFilter = KeyFilter(),
         journal: Journal | None = None,
-        jobs: int = 4,
+        jobs: int | None = None,
         on_overall: OnOverall | None = None,
     ) -> None:
+        """`jobs`: objects under way; None takes few large ones, and more small ones."""
         self._source, self._target, self._rules = source, target, rules
         self._key_filter, self._journal, self._on_overall = key_filter, journal, on_overall
-        self._jobs = jobs if source.rereadable else 1
+        self._workers, self._most_workers = jobs or LARGE_AT_ONCE, jobs or SMALL_AT_ONCE
+        self._large = asyncio.Semaphore(jobs or LARGE_AT_ONCE)
         self._began = time.monotonic()
         self._tally, self._forms, self._late = Tally(), NameForms(), list[CopyItem]()
         self._total_bytes, self._moving = 0, 0
@@ -108,8 +115,8 @@ class CopyEngine:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._fill(queue))
-                for _ in range(self._jobs):
-                    group.create_task(self._work(copier, queue))
+                for _ in range(self._workers):
+                    group.create_task(self._work(group, copier, queue))
         except BaseExceptionGroup as errors:
             # One is enough: most likely the journal's, and the same in each worker.
             raise _first(errors) from None
@@ -147,8 +154,7 @@ class CopyEngine:
                 await queue.put(item)
         finally:
             await close_stream(selected)
-        for _ in range(self._jobs):
-            await queue.put(None)
+        await queue.put(None)
 
     async def _selected(self) -> AsyncIterator[CopyItem]:
         """Objects to copy. A listing that breaks off ends them; what it gave is still copied."""
@@ -190,9 +196,22 @@ class CopyEngine:
             return ObjectResult(item.key, "skipped", item.size)
         return None
 
-    async def _work(self, copier: ObjectCopier, queue: asyncio.Queue[CopyItem | None]) -> None:
+    async def _work(
+        self,
+        group: asyncio.TaskGroup,
+        copier: ObjectCopier,
+        queue: asyncio.Queue[CopyItem | None],
+    ) -> None:
         while (item := await queue.get()) is not None:
+            if item.size is None or item.size > SMALL:
+                async with self._large:
+                    await self._copy(copier, item)
+                continue
             await self._copy(copier, item)
+            if not self._side_failures and self._workers < self._most_workers:
+                self._workers += 1
+                group.create_task(self._work(group, copier, queue))
+        queue.put_nowait(None)  # for the next one
 
     async def _copy(self, copier: ObjectCopier, item: CopyItem) -> None:
         copied = await copier.copy(item)

@@ -207,12 +207,14 @@ class ObjectCopier:
     async def _open(self, item: CopyItem, attempts: _Attempts) -> AsyncIterator[Reading]:
         async with self._source.open(item) as reading:
             attempts.opened = True
-            source, throttle = reading.source, self._rules.throttle
+            source, content, throttle = reading.source, reading.content, self._rules.throttle
             if throttle is not None:
-                source = ThrottledSource(source, throttle)
+                source, content = ThrottledSource(source, throttle), None
             counted = CountedSource(source, self._on_moved)
             try:
-                yield dataclasses.replace(reading, source=counted, digests=self._rules.digests)
+                yield dataclasses.replace(
+                    reading, source=counted, digests=self._rules.digests, content=content
+                )
             finally:
                 counted.take_back()
 

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from sluiceway.client.local.command import Command
 
 __all__ = [
-    "JOBS",
     "MANY_RETRIES",
     "MOST_JOBS",
     "MOST_RETRIES",
@@ -48,7 +47,6 @@ RETRIES = MOST_ATTEMPTS - 1
 # More than for one file: among thousands of objects, five failures in a row do happen.
 MANY_RETRIES = 8
 MOST_RETRIES = 100  # about an hour and a half
-JOBS = 4
 MOST_JOBS = 256  # each has a connection on both sides, and pieces in memory
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 token
@@ -112,7 +110,7 @@ class CopyOptions:
     field: str | None = None
     size: int | None = None
     pack: str | None = None
-    jobs: int = JOBS
+    jobs: int | None = None
     journal: str | None = None
     key_filter: KeyFilter = dataclass_field(default_factory=KeyFilter)
     dry_run: bool = False
@@ -173,8 +171,8 @@ class CopyOptions:
     @classmethod
     def for_many(cls, source: str, target: str, **given: Unpack[CopyAllKeywords]) -> CopyOptions:
         """The options of `copy_all`. A side that is an object is "". Raises BadRequest."""
-        jobs, journal, unpack = given.get("jobs", JOBS), given.get("journal"), given.get("unpack")
-        if not 1 <= jobs <= MOST_JOBS:
+        jobs, journal, unpack = given.get("jobs"), given.get("journal"), given.get("unpack")
+        if jobs is not None and not 1 <= jobs <= MOST_JOBS:
             raise BadRequest(f"The number of jobs is 1 to {MOST_JOBS}")
         if unpack is not None and (unpack != "tar" or not source):
             raise BadRequest("Only a tar can be unpacked, named by its path or URL")

@@ -16,11 +16,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from sluiceway.client.file_request import FORM_END
-from sluiceway.client.http.transport import Transport
 from sluiceway.copying.contract import CopySource, CopyTarget
 from sluiceway.copying.endpoints.given import GivenObject, sized_content
 from sluiceway.copying.endpoints.http_source import HttpSource, RemoteObject
-from sluiceway.copying.endpoints.http_target import FormTarget, HttpTarget
 from sluiceway.copying.endpoints.local import LocalFiles, LocalObject, PathTarget
 from sluiceway.copying.options import CopyOptions
 from sluiceway.copying.servers import RemoteServer
@@ -31,7 +29,8 @@ from sluiceway.stores.registry import Place, open_place, place_identity, split_p
 from sluiceway.wire.names import clean_name, stays_inside
 from sluiceway.wire.urls import is_place, is_url, join_url, redact_url
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the transport loads the HTTP library
+    from sluiceway.client.http.transport import Transport
     from sluiceway.copying.endpoints.store import StoreTarget
     from sluiceway.copying.endpoints.tar_source import TarSource
 
@@ -76,7 +75,7 @@ def check_folder(options: CopyOptions) -> None:
 
 def one_source(
     options: CopyOptions,
-    transport: Transport,
+    transport: Transport | None,
     on_progress: OnProgress | None,
     own_thread: bool = False,
 ) -> CopySource:
@@ -99,7 +98,7 @@ def one_source(
         return StoreObject(open_place(path, Budget(MEMORY)), options.name, options.type)
     if options.reads is not None:
         return RemoteObject(
-            transport,
+            _needed(transport),
             options.reads,
             options.retry_policy,
             options.name,
@@ -116,12 +115,15 @@ def one_source(
     return LocalObject(path, name, options.type_of(name), options.command, options.size)
 
 
-def one_target(options: CopyOptions, transport: Transport) -> CopyTarget:
+def one_target(options: CopyOptions, transport: Transport | None) -> CopyTarget:
     """The target of `copy`. Raises BadRequest."""
     if is_place(options.target):
         return _object_of(open_place(options.target, Budget(MEMORY)), options)
     if options.writes is None:
         return PathTarget(options.target, options.source)
+    from sluiceway.copying.endpoints.http_target import FormTarget, HttpTarget
+
+    transport = _needed(transport)
     if options.as_form:
         policy, fields = options.retry_policy, options.form
         return FormTarget(transport, options.writes, policy, fields, options.field)
@@ -153,7 +155,7 @@ def _object_of(place: Place, options: CopyOptions) -> StoreTarget:
 def many_source(
     side: str | os.PathLike[str] | CopySource,
     options: CopyOptions,
-    transport: Transport,
+    transport: Transport | None,
     budget: Budget,
     journals: frozenset[str] = frozenset(),
 ) -> CopySource:
@@ -162,7 +164,7 @@ def many_source(
         return side
     text, policy = os.fspath(side), options.retry_policy
     if options.reads is not None:
-        return HttpSource(transport, _below(options.reads), policy)
+        return HttpSource(_needed(transport), _below(options.reads), policy)
     if is_place(text):
         from sluiceway.copying.endpoints.store import StoreSource, empty_or_missing
 
@@ -182,7 +184,7 @@ def many_source(
 def many_target(
     side: str | os.PathLike[str] | CopyTarget,
     options: CopyOptions,
-    transport: Transport,
+    transport: Transport | None,
     budget: Budget,
     journals: frozenset[str],
 ) -> CopyTarget:
@@ -191,6 +193,9 @@ def many_target(
         return side
     text = os.fspath(side)
     if options.writes is not None:
+        from sluiceway.copying.endpoints.http_target import FormTarget, HttpTarget
+
+        transport = _needed(transport)
         if urlsplit(options.writes.url).path.endswith(FORM_END):
             return FormTarget(transport, options.writes, options.retry_policy)
         return HttpTarget(transport, _below(options.writes))
@@ -207,7 +212,7 @@ def many_target(
 
 
 @asynccontextmanager
-async def tar_source(options: CopyOptions, transport: Transport) -> AsyncIterator[TarSource]:
+async def tar_source(options: CopyOptions, transport: Transport | None) -> AsyncIterator[TarSource]:
     """The members of the tar that `options.source` names. Raises what opening it raises."""
     from sluiceway.copying.endpoints.tar_source import TarSource
 
@@ -245,6 +250,13 @@ def identity(side: object) -> str:
         query = hashlib.sha256(parts.query.encode()).hexdigest()[:16]
     host, path = parts.netloc.rpartition("@")[2], parts.path.rstrip("/")
     return join_url(parts._replace(netloc=host, path=path, query=query))
+
+
+def _needed(transport: Transport | None) -> Transport:
+    """It is None only in a copy without a server."""
+    if transport is None:
+        raise BadRequest("A server needs a transport")
+    return transport
 
 
 def _below(server: RemoteServer) -> RemoteServer:

@@ -42,6 +42,7 @@ from sluiceway.server.handlers.listing import (
 from sluiceway.server.handlers.progress import STOPPING, cancel_upload, show_upload
 from sluiceway.server.handlers.raw import post_raw, put_object
 from sluiceway.server.handlers.readiness import Readiness, show_liveness
+from sluiceway.server.handlers.together import objects_together
 from sluiceway.server.handlers.zip import list_as_zip, selection_as_zip
 from sluiceway.server.http1.head_limits import check_fields
 from sluiceway.server.mounted.hooks import HOOKS, AppHooks, RequestHooks
@@ -280,6 +281,8 @@ class Sluiceway:
 
     async def _list(self, request: Request) -> Response:
         store = (await self._service(request)).store
+        if request.query_params.get("as") == "objects":
+            return await objects_together(request, store, self.budget)
         if "as" in request.query_params:
             return await list_as_zip(request, store, self.budget, self._omissions)
         if is_view(request):

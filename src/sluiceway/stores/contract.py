@@ -389,8 +389,8 @@ class SignedUrls(Protocol):
 class SequentialOpen(Protocol):
     """A Store that opens an object more cheaply when it is read once, from beginning to end."""
 
-    async def open_sequential(self, key: str) -> ObjectReader:
-        """As `open`; in a bucket it sends one request instead of two.
+    async def open_sequential(self, key: str, at_once: int = 0) -> ObjectReader:
+        """As `open`, in one request. Its reader may have `content`: all bytes, at most `at_once`.
 
         Raises:
             NotFound: There is no such object.

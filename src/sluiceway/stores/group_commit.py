@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from sluiceway.pipe.cancellation import shield_until_done
 from sluiceway.pipe.worker_thread import commit_in_thread
 
-__all__ = ["GroupCommit"]
+__all__ = ["RUNNERS", "GroupCommit"]
 
 T = TypeVar("T")
 
@@ -41,10 +41,14 @@ class GroupCommit(Generic[T]):
 
         A caller that is cancelled waits too, and gets no cancellation: it may be done already.
         """
-        loop = asyncio.get_running_loop()
         if alone:
             await commit_in_thread(partial(self._commit, [item]), self._threads)
-            return
+        else:
+            await shield_until_done(self.submit(item))
+
+    def submit(self, item: T) -> asyncio.Future[None]:
+        """Begin it with those that wait; the future is done when it is."""
+        loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         with self._lock:
             self._waiting.append((item, done))
@@ -52,7 +56,7 @@ class GroupCommit(Generic[T]):
             self._running += starts
         if starts:
             self._threads.submit(self._work, loop)
-        await shield_until_done(done)
+        return done
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         """In a thread."""

@@ -81,6 +81,14 @@ class OpenResponse:
                     yield rest
                 raise
 
+    async def exactly(self, size: int) -> bytes:
+        """Return a small body, which has a known length, in one go. Raises as `chunks`."""
+        with map_error(self.head.url, "reading from", self._deadlines):
+            try:
+                return await self._response.content.readexactly(size) if size else b""
+            except asyncio.IncompleteReadError:
+                raise aiohttp.ClientPayloadError("the body ended early") from None
+
     def lend(self) -> LentConnection | None:
         """The connection behind the chunk that `chunks` yielded last (`pipe/lending.py`)."""
         if self._raw is None:
@@ -259,10 +267,12 @@ class Transport:
                 sock_read=deadlines.idle if body is None else deadlines.answer,
             ),
         )
-        doing = "asking" if body is None else "sending to"
-        with map_error(url, doing, deadlines, sends_body=body is not None):
-            response = await _watched(_started(sending), _StallWatch(url, body, deadlines.idle))
-        if body is not None:
+        if body is None:
+            with map_error(url, "asking", deadlines):
+                response = await sending  # the library's own deadlines bound it
+        else:
+            with map_error(url, "sending to", deadlines, sends_body=True):
+                response = await _watched(_started(sending), _StallWatch(url, body, deadlines.idle))
             body.answered = True
         try:
             if sum(len(name) + len(value) for name, value in response.raw_headers) > MOST_HEAD:

@@ -57,15 +57,25 @@ class LocalFile:
     reopenable = True
 
     def __init__(
-        self, path: str | int, start: int = 0, opener: Callable[[], int] | None = None
+        self,
+        path: str | int,
+        start: int = 0,
+        opener: Callable[[], int] | None = None,
+        at_once: int = 0,
     ) -> None:
-        """Blocking. Raises OSError; SourceChanged if it is no regular file."""
+        """Blocking. A file of at most `at_once` bytes is read, too: they are its `content` then.
+
+        Raises OSError; SourceChanged if it is no regular file, or changes while it is read.
+        """
         self._path, self._start, self._opener = path, start, opener
         fd = self._descriptor()
         try:
             self._seen, size = measured(fd)
             if not stat.S_ISREG(self._seen.st_mode):
                 raise SourceChanged(f"{self._name} is no plain file any more")
+            self.content: bytes | None = None
+            if size is not None and not start and size <= at_once:
+                self.content = self._read(fd, size)
         finally:
             if fd != path:
                 os.close(fd)
@@ -79,6 +89,10 @@ class LocalFile:
         if self.length is not None:
             end = self.length if stop is None else min(stop, self.length)
         try:
+            if self.content is not None:
+                if block := self.content[start:end]:
+                    yield block
+                return
             if self.length is not None and (end or 0) - start <= SMALL:
                 if block := await in_thread(partial(self._read_whole, start, end or 0)):
                     yield block
@@ -97,7 +111,7 @@ class LocalFile:
                 if self.length is not None:
                     if at < (end or 0):
                         raise self._shorter()
-                    await in_thread(partial(self._check, file))
+                    await in_thread(partial(self._check, file.fileno()))
             finally:
                 file.close()
         except OSError as error:
@@ -131,19 +145,23 @@ class LocalFile:
     def _read_whole(self, start: int, end: int) -> bytes:
         """Blocking. A small file, or a small range of one."""
         with self._open_at(self._start + start) as file:
-            block = b""
-            while len(block) < end - start and (more := file.read(end - start - len(block))):
-                block += more
-            if len(block) < end - start:
-                raise self._shorter()
-            self._check(file)
+            return self._read(file.fileno(), end - start)
+
+    def _read(self, fd: int, size: int) -> bytes:
+        """Blocking. All of a small file that stands at the place to read from."""
+        block = b""
+        while len(block) < size and (more := os.read(fd, size - len(block))):
+            block += more
+        if len(block) < size:
+            raise self._shorter()
+        self._check(fd)
         return block
 
     def _shorter(self) -> SourceChanged:
         return SourceChanged(f"{self._name} became shorter while it was read; nothing was stored")
 
-    def _check(self, file: BinaryIO) -> None:
-        now, seen = os.fstat(file.fileno()), self._seen
+    def _check(self, fd: int) -> None:
+        now, seen = os.fstat(fd), self._seen
         if (now.st_size, now.st_mtime_ns, now.st_ino) != (
             seen.st_size,
             seen.st_mtime_ns,

@@ -64,6 +64,10 @@ class Folder:
         """Return a name in this folder as a call with `dir_fd` takes it."""
         return name if _BY_DESCRIPTOR else os.path.join(self.path, name)
 
+    def again(self) -> Folder:
+        """Open the same folder once more."""
+        return Folder(self.path, os.dup(self._fd)) if _BY_DESCRIPTOR else Folder(self.path)
+
     def step(self, name: str, make: bool = False) -> Folder:
         """Open the folder below; `make` creates a missing one.
 
@@ -88,7 +92,7 @@ class Folder:
 
     def below(self, names: Sequence[str], make: bool = False) -> Folder:
         """Open the folder some steps below; this one stays open."""
-        folder = Folder(self.path, os.dup(self._fd)) if _BY_DESCRIPTOR else Folder(self.path)
+        folder = self.again()
         for name in names:
             try:
                 below = folder.step(name, make)

@@ -25,7 +25,7 @@ from sluiceway.pipe.lending import LentConnection, Update
 from sluiceway.pipe.source import Buffer
 from sluiceway.pipe.worker_thread import in_thread
 
-__all__ = ["PartialFile"]
+__all__ = ["HOLE", "PartialFile", "file_errors"]
 
 # fdatasync syncs the size with the data; only the times are left out.
 _fdatasync = getattr(os, "fdatasync", os.fsync)
@@ -60,10 +60,10 @@ class PartialFile:
         self._growing = threading.RLock()
         self._has_attributes = False
         parent, self._target_name = os.path.split(target)
-        with _map_error(target):
+        with file_errors(target):
             self._folder = Folder(parent) if folder is None else folder
         try:
-            with _map_error(target):
+            with file_errors(target):
                 self._fd, self._name = open_part(self._folder, part_name(self._target_name))
         except BaseException:
             self._folder.close()
@@ -74,7 +74,7 @@ class PartialFile:
         self.notes = notes if notes is not None and notes.fits(url) else None
         self.have: int = self._good_bytes() if self.notes else 0
         self.kept: int = self.have
-        with _map_error(target):
+        with file_errors(target):
             os.ftruncate(self._fd, self.have)
 
     async def write(self, data: Buffer) -> None:
@@ -122,7 +122,7 @@ class PartialFile:
 
     def restart(self, notes: Notes | None) -> None:
         """Blocking. Drop all bytes; `notes` describe the new ones, None that they are not kept."""
-        with _map_error(self.target):
+        with file_errors(self.target):
             os.ftruncate(self._fd, 0)
         self.have = self.kept = 0
         self.notes = notes
@@ -131,7 +131,7 @@ class PartialFile:
     def set_attributes(self, mode: int | None, modified: float | None) -> None:
         """Blocking, before `publish`. Set the target's permissions and time; None leaves them."""
         self._has_attributes = True
-        with _map_error(self.target):
+        with file_errors(self.target):
             if mode is not None and hasattr(os, "fchmod"):
                 os.fchmod(self._fd, mode & 0o777)  # a copy sets no setuid bits
             if modified is not None:
@@ -143,7 +143,7 @@ class PartialFile:
 
         Raises Exists when the name is taken and not `force`.
         """
-        with _map_error(self.target):
+        with file_errors(self.target):
             self._fill_up()
             (os.fsync if self._has_attributes else _fdatasync)(self._fd)
             if os.name == "nt":
@@ -188,7 +188,7 @@ class PartialFile:
     def _burst(self, lent: LentConnection, update: Update) -> None:
         if self._blocks is None:
             self._blocks = PartBlocks(self._fd, lambda: self.have, self._write, self._wrote)
-        with _map_error(self.target), self._growing:
+        with file_errors(self.target), self._growing:
             self._blocks.burst(lent, update)
 
     def _wrote(self, size: int) -> None:
@@ -196,7 +196,7 @@ class PartialFile:
 
     def _write(self, data: memoryview) -> None:
         """Zeros become holes: a sparse file stays sparse, and zeros cannot fill a disk."""
-        with _map_error(self.target), self._growing:
+        with file_errors(self.target), self._growing:
             while len(data):
                 block = data[:ZEROS_BLOCK]
                 if len(block) >= HOLE and block == _ZEROS[: len(block)]:
@@ -214,7 +214,7 @@ class PartialFile:
 
     def _sync(self) -> None:
         reached = self.have
-        with _map_error(self.target):
+        with file_errors(self.target):
             self._fill_up()
             _fdatasync(self._fd)
         self.kept = reached
@@ -229,7 +229,7 @@ class PartialFile:
         return size if same_boot else min(size, self.notes.kept)
 
     def _write_notes(self) -> None:
-        with _map_error(self.target):
+        with file_errors(self.target):
             if self.notes is None:
                 with suppress(FileNotFoundError):
                     self._folder.unlink(self._notes_name)
@@ -252,7 +252,7 @@ def _write_at(fd: int, data: memoryview, at: int) -> int:
 
 
 @contextmanager
-def _map_error(target: str) -> Iterator[None]:
+def file_errors(target: str) -> Iterator[None]:
     """Raise OS errors as ours, with the target's path instead of the part's."""
     try:
         yield

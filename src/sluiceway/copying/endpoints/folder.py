@@ -6,20 +6,22 @@ whole or not at all, and is replaced only if asked. No link is followed. Knows n
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import stat
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import islice
 
 from sluiceway.client.local.files import LocalFile
 from sluiceway.client.local.folders import Folder
 from sluiceway.client.local.part_file import PartialFile
 from sluiceway.client.local.part_notes import is_part_name
-from sluiceway.copying.contract import CopyItem, Reading
+from sluiceway.copying.contract import SMALL, CopyItem, Reading
+from sluiceway.copying.endpoints.folder_publishing import FolderPublisher, SmallFile
 from sluiceway.copying.endpoints.folder_walk import omitted_key, version_of, walk
 from sluiceway.copying.endpoints.verified_put import (
     ProgressTap,
@@ -34,14 +36,16 @@ from sluiceway.errors import (
     Exists,
     Forbidden,
     NotFound,
-    SluiceError,
     SourceChanged,
     SourceFailed,
     StoreFailed,
 )
+from sluiceway.pipe.cancellation import finish_then_cancel
 from sluiceway.pipe.receipt import Receipt
+from sluiceway.pipe.source import Buffer
 from sluiceway.pipe.worker_thread import in_thread, open_in_thread
 from sluiceway.stores.contract import Metadata, Pairs
+from sluiceway.stores.group_commit import RUNNERS, GroupCommit
 from sluiceway.wire.headers.media_types import guess_type
 from sluiceway.wire.names import check_key, stays_inside
 
@@ -77,11 +81,12 @@ class FolderSource:
         if (bad := omitted_key(item.key)) is not None:
             raise SourceFailed(f"{item.key!r} cannot be read: {bad.detail}")
         path = os.path.join(self.folder, *item.key.split("/"))
-        source = await asyncio.to_thread(_open_file, self.folder, item.key, path)
+        source = await in_thread(partial(_open_file, self.folder, item.key, path))
         if item.version and source.length is not None and source.version != item.version:
             raise SourceChanged(f"{path} changed since it was listed")
         found = CopyItem(item.key, source.length, source.version, item.modified, mode=item.mode)
-        yield Reading(found, source, Metadata(os.path.basename(path), guess_type(path)))
+        metadata = Metadata(os.path.basename(path), guess_type(path))
+        yield Reading(found, source, metadata, content=source.content)
 
     async def aclose(self) -> None:
         """Nothing is open between two objects."""
@@ -96,7 +101,7 @@ def _open_file(root: str, key: str, path: str) -> LocalFile:
             return folder.open(name, READ_FLAGS)
 
     try:
-        return LocalFile(path, opener=opener)
+        return LocalFile(path, opener=opener, at_once=SMALL)
     except (FileNotFoundError, Forbidden) as error:
         raise NotFound(f"{path} is gone") from error
     except OSError as error:
@@ -120,6 +125,16 @@ class FolderTarget:
         """
         self._folder, self._preserve, self._began = folder, preserve, time.time_ns()
         self._journals = journals
+        self._threads = ThreadPoolExecutor(RUNNERS, "sluiceway-publish")
+        self._group = GroupCommit(
+            FolderPublisher(
+                folder,
+                lambda open_folder, one: self._existing(
+                    open_folder, one.segments[-1], "/".join(one.segments)
+                ),
+            ).publish,
+            self._threads,
+        )
         self.display_name = os.path.abspath(folder)
 
     async def empty(self) -> bool:
@@ -155,7 +170,9 @@ class FolderTarget:
                 part.set_attributes(reading.item.mode, reading.item.modified)
 
         if is_small(reading.source):
-            return await put_small(reading, replace, new_part, progress, set_attributes)
+            return await put_small(
+                reading, lambda data: self._publish(key, data, reading, replace), progress
+            )
         part = await open_in_thread(new_part, PartialFile.close)
         try:
             return await put_into_file(
@@ -164,12 +181,21 @@ class FolderTarget:
         finally:
             await in_thread(part.close)
 
+    async def _publish(self, key: str, data: Buffer, reading: Reading, replace: bool) -> str:
+        small = SmallFile(self._path(key), _segments(key), data, replace)
+        if self._preserve:
+            small.mode, small.modified = reading.item.mode, reading.item.modified
+        await finish_then_cancel(self._group.submit(small))
+        if small.error is not None:
+            raise small.error
+        return small.path
+
     async def put_folder(self, item: CopyItem) -> None:
         """A folder with its time and permissions; call it after everything in it is stored."""
         await in_thread(lambda: self._make_folder(item))
 
     async def aclose(self) -> None:
-        """Nothing is open between two objects."""
+        self._threads.shutdown(wait=False)
 
     def _path(self, key: str) -> str:
         """For people."""
@@ -202,9 +228,6 @@ class FolderTarget:
             return self._stat_in(folder, name, key)
         except FileNotFoundError:
             return None
-        except (OSError, SluiceError):
-            folder.close()
-            raise
 
     def _open(self, key: str) -> int:
         *folders, name = _segments(key)
@@ -219,12 +242,15 @@ class FolderTarget:
             os.makedirs(self._folder, exist_ok=True)
             with Folder(self._folder) as root:
                 folder = root.below(folders, make=True)
-            existing = self._existing(folder, name, key)
+            try:
+                existing = self._existing(folder, name, key)
+                if existing is not None and (not replace or stat.S_ISDIR(existing.st_mode)):
+                    raise Exists(f"{path} exists already; it was not touched")
+            except BaseException:
+                folder.close()
+                raise
         except OSError as error:
             raise StoreFailed(f"{path} cannot be created: {error.strerror or error}") from error
-        if existing is not None and (not replace or stat.S_ISDIR(existing.st_mode)):
-            folder.close()
-            raise Exists(f"{path} exists already; it was not touched")
         return PartialFile(path, "", folder)
 
     def _make_folder(self, item: CopyItem) -> None:

@@ -5,33 +5,39 @@ Knows no store and no target.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from sluiceway.client.file_request import FORM_END
 from sluiceway.client.http.error_responses import FROM_TOKEN, refusal
 from sluiceway.client.http.redirects import follow_redirects
-from sluiceway.client.http.transport import Transport
 from sluiceway.client.remote_source import RemoteSource
 from sluiceway.client.retry import RetryPolicy
 from sluiceway.copying.contract import CopyItem, Reading
 from sluiceway.copying.endpoints.folder_walk import omitted_key
+from sluiceway.copying.endpoints.http_together import FilesTogether
 from sluiceway.copying.endpoints.store import nothing_below
+from sluiceway.copying.endpoints.verified_put import is_small
 from sluiceway.copying.servers import RemoteServer
 from sluiceway.errors import BadRequest, PeerFailed, PreconditionFailed, SourceChanged
-from sluiceway.pipe.hashes import digest_pairs
+from sluiceway.pipe.hashes import digest_pairs, is_digest
 from sluiceway.pipe.receipt import OnProgress, Progress
+from sluiceway.pipe.source import BytesSource
 from sluiceway.pipe.stages import QUEUE, SOURCE, Stages
 from sluiceway.stores.contract import Metadata, Omitted
 from sluiceway.wire.headers.media_types import OCTET_STREAM, guess_type
-from sluiceway.wire.names import unseen_in
+from sluiceway.wire.names import clean_name, unseen_in
 from sluiceway.wire.urls import below, redact_url
+
+if TYPE_CHECKING:  # the transport loads the HTTP library
+    from sluiceway.client.http.transport import Transport
 
 __all__ = ["HttpSource", "Listing", "RemoteObject", "iso_seconds"]
 
@@ -189,6 +195,7 @@ class HttpSource:
     ) -> None:
         self._transport, self._server, self._retry_policy = transport, server, retry_policy
         self._listing = Listing(transport, server)
+        self._together = FilesTogether(transport, server, self._listing.base)
         self.display_name = redact_url(server.url)
 
     async def items(self) -> AsyncIterator[CopyItem]:
@@ -215,6 +222,10 @@ class HttpSource:
 
     @asynccontextmanager
     async def open(self, item: CopyItem) -> AsyncIterator[Reading]:
+        together = await self._together.get(self._listing.prefix + item.key, item)
+        if together is not None:
+            yield _reading(item, *together)
+            return
         url = below(f"{self._listing.base}/", self._listing.prefix + item.key)
         headers = {**self._server.headers, **WANT_DIGEST}
         if item.version:
@@ -231,12 +242,17 @@ class HttpSource:
             digests = digest_pairs({one.algorithm: one.value for one in source.promises})
             metadata = Metadata(source.name, _readable_type(source) or OCTET_STREAM, digests)
             found = CopyItem(item.key, source.length, tag, item.modified)
-            yield Reading(found, source, metadata)
+            if is_small(source):
+                content = await source.read_small()
+                yield Reading(found, BytesSource(content), metadata, content=content)
+            else:
+                yield Reading(found, source, metadata)
         finally:
             await source.aclose()
 
     async def aclose(self) -> None:
         """The transport is its owner's."""
+        await self._together.aclose()
 
     def _item(self, entry: Mapping[str, object]) -> CopyItem:
         key, size, tag = entry.get("key"), entry.get("size"), entry.get("etag")
@@ -264,6 +280,21 @@ class HttpSource:
         key = name.removeprefix(self._listing.prefix)
         detail = detail or f"{self.display_name} could not list it"
         return CopyItem(key, None, omitted=Omitted(key, code or "peer-failed", detail))
+
+
+def _reading(item: CopyItem, described: Mapping[str, object], content: bytes) -> Reading:
+    """Of a file that came together with others."""
+    digests = tuple(
+        (str(name), str(digits)) for name, digits in described.items() if is_digest(name, digits)
+    )
+    name, kind = described.get("filename"), described.get("type")
+    metadata = Metadata(
+        clean_name(name if isinstance(name, str) and name else item.key.rpartition("/")[2]),
+        kind if isinstance(kind, str) and _TYPE.fullmatch(kind) else OCTET_STREAM,
+        digests,
+    )
+    found = dataclasses.replace(item, size=len(content))
+    return Reading(found, BytesSource(content), metadata, content=content)
 
 
 def _unseen(key: str) -> Omitted | None:

@@ -13,7 +13,7 @@ from dataclasses import replace as replaced
 from functools import partial
 
 from sluiceway.client.retry import RetryPolicy
-from sluiceway.copying.contract import CopyItem, Reading, name_is_taken
+from sluiceway.copying.contract import SMALL, CopyItem, Reading, name_is_taken
 from sluiceway.copying.endpoints.folder_walk import omitted_key
 from sluiceway.copying.endpoints.verified_put import (
     ProgressTap,
@@ -144,7 +144,9 @@ class StoreSource:
     async def open(self, item: CopyItem) -> AsyncIterator[Reading]:
         store, key = self._store, self._prefix + item.key
         reader = await (
-            store.open_sequential(key) if isinstance(store, SequentialOpen) else store.open(key)
+            store.open_sequential(key, SMALL)
+            if isinstance(store, SequentialOpen)
+            else store.open(key)
         )
         try:
             entry, metadata = reader.entry, reader.entry.metadata
@@ -155,7 +157,9 @@ class StoreSource:
             found = CopyItem(item.key, entry.size, entry.etag, entry.modified)
             if not metadata.filename:
                 metadata = replaced(metadata, filename=_last(item.key))
-            yield Reading(found, _ReplaceableObject(store, key, reader), metadata)
+            content: Buffer | None = getattr(reader, "content", None)
+            source = _ReplaceableObject(store, key, reader)
+            yield Reading(found, source, metadata, content=content)
         finally:
             await reader.aclose()
 

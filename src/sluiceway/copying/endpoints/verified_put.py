@@ -7,13 +7,13 @@ no kind of target.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
-from sluiceway.copying.contract import Reading
+from sluiceway.copying.contract import SMALL, Reading
 from sluiceway.errors import DigestMismatch, SourceFailed
 from sluiceway.pipe.digests import Digests, Tap
-from sluiceway.pipe.hashes import digest_pairs
+from sluiceway.pipe.hashes import digest_of, digest_pairs
 from sluiceway.pipe.pump import close_stream, pump
 from sluiceway.pipe.receipt import Progress, Receipt, Stage
 from sluiceway.pipe.source import Buffer, Source
@@ -24,7 +24,6 @@ from sluiceway.stores.contract import Pairs
 
 if TYPE_CHECKING:
     from sluiceway.client.local.download_target import Sink
-    from sluiceway.client.local.part_file import PartialFile
 
 __all__ = [
     "ProgressTap",
@@ -36,9 +35,6 @@ __all__ = [
     "receipt_for",
 ]
 
-# Bytes of an object that is read whole before its file is made, written and published in one change
-# of threads: with thousands of small objects, changes of threads are most of the cost.
-SMALL = 64 << 10
 PROGRESS_EVERY = 0.1  # seconds between two reports
 
 
@@ -110,40 +106,25 @@ def is_small(source: Source) -> bool:
 
 async def put_small(
     reading: Reading,
-    replace: bool,
-    new_part: Callable[[], PartialFile],
+    publish: Callable[[Buffer], Awaitable[str]],
     progress: ProgressTap,
-    set_attributes: Callable[[PartialFile], object] | None = None,
 ) -> Receipt:
-    """As `put_into_file` for a small object, which is checked before its file is made.
+    """A small object into a file, which is made when its bytes were checked.
 
-    `new_part` and `set_attributes` are blocking.
+    `publish` makes it of all its bytes, durably, and returns its location.
     """
-    digests, stages = Digests(reading.to_count()), reading.stages
-    whole = _Gathered(reading.source.length)
-    try:
-        source = TimedSource(reading.source, stages)
-        size = await pump(source, whole, taps=progress.beside(digests), stages=stages)
-        progress.report("checking")
-        found = await digests.finish()
-    finally:
-        await digests.aclose()
+    stages, data = reading.stages, reading.content
+    if data is None:
+        whole, source = _Gathered(reading.source.length), TimedSource(reading.source, stages)
+        await pump(source, whole, stages=stages)
+        data = whole.data
+    await progress.take(data)
+    progress.report("checking")
+    found = {name: digest_of(name, data) for name in reading.to_count()}
     check_announced(found, reading)
-
-    def store() -> str:
-        part = new_part()
-        try:
-            part.restart(None)
-            part.append(whole.data)
-            if set_attributes is not None:
-                set_attributes(part)
-            part.publish(replace)
-            return part.target
-        finally:
-            part.close()
-
     stages.enter(DESTINATION)
-    receipt = receipt_for(reading, size, digest_pairs(found), await in_thread(store))
+    location = await publish(data)
+    receipt = receipt_for(reading, len(data), digest_pairs(found), location)
     progress.report("done", receipt)
     return receipt
 

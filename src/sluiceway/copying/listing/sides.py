@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from sluiceway.client.download_plan import length_of
 from sluiceway.client.file_request import FORM_END
 from sluiceway.client.http.error_responses import TOKEN, refusal
 from sluiceway.client.http.redirects import follow_redirects
-from sluiceway.client.http.transport import Transport
 from sluiceway.copying.endpoints.http_source import Listing, iso_seconds
 from sluiceway.copying.endpoints.store import empty_or_missing
 from sluiceway.copying.options import CopyOptions
@@ -28,6 +27,9 @@ from sluiceway.stores.registry import open_place
 from sluiceway.wire.headers.http_dates import parse_http_date
 from sluiceway.wire.headers.object_digests import named_in_headers
 from sluiceway.wire.urls import below, is_place, is_url, join_url, redact_url
+
+if TYPE_CHECKING:  # the transport loads the HTTP library
+    from sluiceway.client.http.transport import Transport
 
 __all__ = ["ListedFile", "ListedPage", "ListedSide", "open_listed"]
 

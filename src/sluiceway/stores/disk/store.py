@@ -11,15 +11,15 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-from sluiceway.errors import NotFound, PreconditionFailed
+from sluiceway.errors import NotFound, PreconditionFailed, SluiceError
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.file_lock import HAS_LOCKS, lock_file
-from sluiceway.pipe.worker_thread import open_in_thread
+from sluiceway.pipe.worker_thread import in_thread, open_in_thread
 from sluiceway.stores.contract import (
     Draft,
     Entry,
@@ -115,6 +115,11 @@ class DiskStore:
             raise map_error(error, "the object") from None
         return DiskReader(entry, fd, self._budget, self._readers)
 
+    async def read_small(
+        self, keys: Sequence[str], most: int, room: int
+    ) -> Sequence[tuple[Entry, bytes]]:
+        return await in_thread(lambda: self._read_small(keys, most, room), self._readers)
+
     async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
         return await self._in_thread(lambda: self._list(prefix, after, limit), self._listers)
 
@@ -175,6 +180,28 @@ class DiskStore:
         except BaseException:
             os.close(fd)
             raise
+
+    def _read_small(
+        self, keys: Sequence[str], most: int, room: int
+    ) -> Sequence[tuple[Entry, bytes]]:
+        found = []
+        for key in keys:
+            try:
+                fd, entry = self._open(key)
+            except (SluiceError, OSError):
+                continue
+            try:
+                if entry.size > min(most, room):
+                    continue
+                data = os.read(fd, entry.size + 1)
+            except OSError:
+                continue
+            finally:
+                os.close(fd)
+            if len(data) == entry.size:
+                found.append((entry, data))
+                room -= entry.size
+        return found
 
     def _list(self, prefix: str, after: str, limit: int) -> Page:
         return page(self._tree, prefix, after, limit)

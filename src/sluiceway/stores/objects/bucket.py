@@ -68,6 +68,7 @@ class BucketResponse:
     draft: str  # the id of the draft that the object was
     blocks: Iterator[bytes]
     close: Callable[[], object]  # ends the connection where bytes are left on it
+    content: bytes | None = None  # all of it, where it was read at once
 
 
 class UnlistableKey(StoreFailed):
@@ -119,9 +120,16 @@ class Bucket(ABC):
 
     @abstractmethod
     async def get(
-        self, key: str, span: tuple[int, int] | None = None, etag: str | None = None
+        self,
+        key: str,
+        span: tuple[int, int] | None = None,
+        etag: str | None = None,
+        at_once: int = 0,
     ) -> BucketResponse:
-        """The bytes of a span, or all. Raises NotFound, and PreconditionFailed for another tag."""
+        """The bytes of a span, or all. Raises NotFound, and PreconditionFailed for another tag.
+
+        Where `at_once` bytes or fewer come, they may be read before this returns.
+        """
 
     @abstractmethod
     async def put(

@@ -104,12 +104,19 @@ class CloudBucket(Bucket):
         return _entry(key, await self._get(key, {"head": True}))
 
     async def get(
-        self, key: str, span: tuple[int, int] | None = None, etag: str | None = None
+        self,
+        key: str,
+        span: tuple[int, int] | None = None,
+        etag: str | None = None,
+        at_once: int = 0,
     ) -> BucketResponse:
         options: GetOptions = {} if span is None else {"range": span}
         if etag is not None:
             options["if_match"] = f'"{etag}"'
         result = await self._get(key, options)
+        if span is None and result.meta["size"] <= at_once:
+            content = bytes(await self.run(result.bytes))
+            return BucketResponse(*_entry(key, result), iter((content,)), lambda: None, content)
         least = READ_BLOCK if span is None else min(READ_BLOCK, span[1] - span[0])
         blocks = iter(result.stream(min_chunk_size=least))
         # obstore ends the connection when its stream is collected.

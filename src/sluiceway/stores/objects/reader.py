@@ -41,10 +41,15 @@ class BucketReader:
         self._first = first
         self.entry: Entry = entry
         self.length: int | None = entry.size
+        self.content: bytes | None = None if first is None else first.content
 
     async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
         end = self.entry.size if stop is None else min(stop, self.entry.size)
         at, failures = start, 0
+        if self.content is not None:
+            if start < end:
+                yield self.content[start:end]
+            return
         while at < end:
             try:
                 async with aclosing(self._blocks(at, end)) as blocks:

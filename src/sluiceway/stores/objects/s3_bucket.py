@@ -44,7 +44,7 @@ from sluiceway.stores.objects.full_checksum import (
     decoded,
 )
 from sluiceway.stores.objects.metadata import Described
-from sluiceway.stores.objects.s3_calls import ConditionUnknown, S3Calls
+from sluiceway.stores.objects.s3_calls import CONTENT, ConditionUnknown, S3Calls
 from sluiceway.stores.objects.s3_values import (
     condition_params,
     entry_from,
@@ -107,15 +107,19 @@ class S3Bucket(Bucket):
         return None
 
     async def head(self, key: str) -> tuple[Entry, str]:
-        return entry_from(key, await self._read("head_object", key, ChecksumMode="ENABLED"))
+        return entry_from(key, await self._call("head_object", _named(key), ChecksumMode="ENABLED"))
 
     async def get(
-        self, key: str, span: tuple[int, int] | None = None, etag: str | None = None
+        self,
+        key: str,
+        span: tuple[int, int] | None = None,
+        etag: str | None = None,
+        at_once: int = 0,
     ) -> BucketResponse:
         params: dict[str, Any] = {} if etag is None else {"IfMatch": f'"{etag}"'}
         if span is not None:
             params["Range"] = f"bytes={span[0]}-{span[1] - 1}"
-        response = await self._read("get_object", key, **params)
+        response = await self._calls.get(_named(key), at_once, **params)
         body, content_range = response["Body"], str(response.get("ContentRange", ""))
         if span is not None and not content_range.startswith(f"bytes {span[0]}-"):
             body.close()
@@ -125,7 +129,8 @@ class S3Bucket(Bucket):
         if etag is not None and etag_of(response) != etag:
             body.close()
             raise PreconditionFailed(f"{key!r} is another version now")
-        return BucketResponse(*entry_from(key, response), _blocks(body), body.close)
+        content = response.get(CONTENT)
+        return BucketResponse(*entry_from(key, response), _blocks(body), body.close, content)
 
     async def put(
         self, key: str, body: Buffer, metadata: Described, draft: str, replace: Replace
@@ -260,11 +265,6 @@ class S3Bucket(Bucket):
     def close(self) -> None:
         self._calls.close()
 
-    async def _read(self, name: str, key: str, **params: Any) -> Any:
-        if not key:
-            raise NotFound("There is no object without a key")
-        return await self._call(name, key, **params)
-
     def _listed(self, one: Mapping[str, Any], encoded: bool) -> Listed:
         raw = unquote_to_bytes(one["Key"]) if encoded else one["Key"].encode()
         try:
@@ -349,6 +349,12 @@ class S3Bucket(Bucket):
             not replace.allowed and there is not None
         ):
             raise _refused(key, replace)
+
+
+def _named(key: str) -> str:
+    if not key:
+        raise NotFound("There is no object without a key")
+    return key
 
 
 def _refused(key: str, replace: Replace) -> SluiceError:

@@ -21,7 +21,7 @@ from sluiceway.pipe.hashes import CRC64NVME, is_available
 from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.objects.errors import map_error
 
-__all__ = ["READERS", "WRITERS", "ConditionUnknown", "S3Calls"]
+__all__ = ["CONTENT", "READERS", "WRITERS", "ConditionUnknown", "S3Calls"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
@@ -43,6 +43,7 @@ CRC64NVME_MEMBERS = frozenset(["ChecksumCRC64NVME", "ChecksumAlgorithm", "Checks
 # The bytes that arrived have another checksum: the server knows it.
 DAMAGED = frozenset(["BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch"])
 CHANGES = WRITES | {"delete_object"}
+CONTENT = "sluiceway"  # in a response of boto3: the body, where it was read at once
 CHECKSUM_HEADERS = ("x-amz-checksum", "x-amz-sdk-checksum", "x-amz-trailer")  # their beginnings
 
 
@@ -79,6 +80,18 @@ class S3Calls:
         self._writers = ThreadPoolExecutor(WRITERS, "sluiceway-s3")
         self.readers: Executor = ThreadPoolExecutor(READERS, "sluiceway-s3-read")
         self._unknown_conditions: set[str] = set()  # as the server has answered
+
+    async def get(self, key: str, at_once: int, **params: Any) -> Any:
+        """GET an object.
+
+        The response has a body of at most `at_once` bytes as `CONTENT`: the thread that asked has
+        read it. Another one would cost as much as the request.
+        """
+        try:
+            then = partial(_read_small, at_once) if at_once else None
+            return await self._once(self.client, "get_object", key, params, then)
+        except ClientError as error:
+            raise self._map_error(error, "get_object", key, params) from error
 
     async def call(self, name: str, key: str | None, **params: Any) -> Any:
         """Make one request; a caller that is cancelled waits for its end.
@@ -162,10 +175,24 @@ class S3Calls:
             raise self._map_error(failure, name, key, params) from failure
         return response
 
-    async def _once(self, client: Any, name: str, key: str | None, params: dict[str, Any]) -> Any:
+    async def _once(
+        self,
+        client: Any,
+        name: str,
+        key: str | None,
+        params: dict[str, Any],
+        then: Callable[[dict[str, Any]], None] | None = None,
+    ) -> Any:
         if key is not None:
             params = {**params, "Key": self.root + key}
-        call = partial(getattr(client, name), Bucket=self.bucket, **params)
+        method = getattr(client, name)
+
+        def call() -> Any:
+            response = method(Bucket=self.bucket, **params)
+            if then is not None:
+                then(response)
+            return response
+
         try:
             return await in_thread(call, self._writers if name in WRITES else self.readers)
         except (ClientError, SluiceError):
@@ -183,6 +210,14 @@ class S3Calls:
         if asked and _status(error) == 409:  # AWS: another write of the key was under way and won
             return PreconditionFailed(f"{key!r} was written by another client at the same time")
         return map_error(error, self.display_name)
+
+
+def _read_small(most: int, response: dict[str, Any]) -> None:
+    """Blocking. A body that breaks off is left to others."""
+    if response["ContentLength"] <= most:
+        data = response["Body"].read(most + 1)
+        if len(data) == response["ContentLength"]:
+            response[CONTENT] = data
 
 
 def _leave_unsigned(request: Any, **_: object) -> None:

@@ -87,9 +87,9 @@ class ObjectStore:
     async def open(self, key: str) -> ObjectReader:
         return BucketReader(self.bucket, await self.stat(key))
 
-    async def open_sequential(self, key: str) -> ObjectReader:
+    async def open_sequential(self, key: str, at_once: int = 0) -> ObjectReader:
         self.bucket.refuse_own(key)
-        response = await self.bucket.get(key)
+        response = await self.bucket.get(key, at_once=at_once)
         try:
             entry = await self.bucket.with_noted_digests(response.entry, response.draft)
         except BaseException:

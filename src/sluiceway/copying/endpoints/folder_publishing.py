@@ -1,0 +1,191 @@
+"""Small files on their way into a folder: those that come at the same time become durable together.
+
+Only this order survives a power cut on every file system: the bytes of each file, fsync of each
+file, all names, fsync of each folder once. A file that fails fails alone. On Linux a file has no
+name at all before its own, so a copy that is killed leaves nothing. Blocking calls, for a thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from sluiceway.client.local.folders import Folder
+from sluiceway.client.local.part_file import HOLE, PartialFile, file_errors
+from sluiceway.errors import Exists, StoreFailed
+from sluiceway.pipe.source import Buffer
+
+__all__ = ["FolderPublisher", "SmallFile"]
+
+UNNAMED = getattr(os, "O_TMPFILE", 0)
+# Where a file system has no files without a name, or /proc is not mounted: a part file instead.
+CANNOT = frozenset(
+    {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.EPERM, errno.EXDEV}
+)
+
+
+@dataclass(slots=True, eq=False)
+class SmallFile:
+    """All bytes of a file that is to be at `segments` below the folder. In the end `published` is
+    true, or it has an error."""
+
+    path: str  # for people
+    segments: Sequence[str]
+    data: Buffer
+    replace: bool
+    mode: int | None = None  # permissions and time to set; None leaves them
+    modified: float | None = None
+    fd: int = -1
+    published: bool = False
+    error: Exception | None = None
+
+    @property
+    def waits(self) -> bool:
+        return self.error is None and not self.published
+
+
+class FolderPublisher:
+    """`existing` describes the file of a name in an open folder, None for none."""
+
+    def __init__(
+        self, root: str, existing: Callable[[Folder, SmallFile], os.stat_result | None]
+    ) -> None:
+        self._root, self._existing = root, existing
+        self._unnamed = bool(UNNAMED)
+
+    def publish(self, group: Sequence[SmallFile]) -> None:
+        """Publish all of them. Raises nothing: each has its own outcome."""
+        with ExitStack() as stack:
+            folders = _Folders(self._root, stack)
+            try:
+                _each(group, lambda one: self._write(one, folders))
+                _each(group, _fsync)
+                _each(group, lambda one: self._name(one, folders))
+            finally:
+                for one in group:
+                    if one.fd >= 0:
+                        os.close(one.fd)
+            folders.fsync(group)
+
+    def _write(self, one: SmallFile, folders: _Folders) -> None:
+        with file_errors(one.path):
+            folder = folders.of(one)
+            if self._unnamed:
+                one.fd = _new_unnamed(folder)
+                self._unnamed = one.fd >= 0
+            if one.fd < 0:
+                self._publish_part(one, folder)
+                return
+            _write_all(one.fd, one.data)
+            if one.mode is not None:
+                os.fchmod(one.fd, one.mode & 0o777)
+            if one.modified is not None:
+                os.utime(one.fd, (one.modified, one.modified))
+
+    def _name(self, one: SmallFile, folders: _Folders) -> None:
+        folder, name = folders.of(one), one.segments[-1]
+        try:
+            # The only way to name it without the right to read every file (AT_EMPTY_PATH).
+            os.link(f"/proc/self/fd/{one.fd}", name, dst_dir_fd=folder.fd, follow_symlinks=True)
+        except FileExistsError:
+            self._publish_part(one, folder)  # which replaces it, or says why not
+        except OSError as error:
+            if error.errno not in CANNOT:
+                with file_errors(one.path):
+                    raise
+            self._unnamed = False
+            self._publish_part(one, folder)
+
+    def _publish_part(self, one: SmallFile, folder: Folder) -> None:
+        """By a part file, which is named and synchronised alone."""
+        there = self._existing(folder, one)
+        if there is not None and (not one.replace or stat.S_ISDIR(there.st_mode)):
+            raise Exists(f"{one.path} exists already; it was not touched")
+        part = PartialFile(one.path, "", folder.again())
+        try:
+            part.restart(None)
+            part.append(one.data)
+            if one.mode is not None or one.modified is not None:
+                part.set_attributes(one.mode, one.modified)
+            part.publish(one.replace)
+        finally:
+            part.close()
+        one.published = True
+
+
+class _Folders:
+    """The folders of a group, each opened once; missing ones are created."""
+
+    def __init__(self, root: str, stack: ExitStack) -> None:
+        self._root, self._stack = root, stack
+        self._open: dict[tuple[str, ...], Folder] = {}
+
+    def of(self, one: SmallFile) -> Folder:
+        """Raises OSError, Forbidden."""
+        names = tuple(one.segments[:-1])
+        if (found := self._open.get(names)) is not None:
+            return found
+        if not self._open:
+            os.makedirs(self._root, exist_ok=True)
+        with Folder(self._root) as root:
+            folder = self._open[names] = root.below(names, make=True)
+        self._stack.callback(folder.close)
+        return folder
+
+    def fsync(self, group: Iterable[SmallFile]) -> None:
+        """Make the new names survive a power cut: then their files are published."""
+        failed: dict[Folder, OSError | None] = {}
+        for one in group:
+            if not one.waits:
+                continue
+            folder = self._open[tuple(one.segments[:-1])]
+            if folder not in failed:
+                failed[folder] = None
+                try:
+                    folder.sync()
+                except OSError as error:
+                    failed[folder] = error
+            if (why := failed[folder]) is None:
+                one.published = True
+            else:
+                one.error = StoreFailed(f"{one.path} cannot be written: {why.strerror or why}")
+
+
+def _each(group: Iterable[SmallFile], step: Callable[[SmallFile], object]) -> None:
+    """Take a step with each one that waits."""
+    for one in group:
+        if one.waits:
+            try:
+                step(one)
+            except Exception as error:  # of one file only
+                one.error = error
+
+
+def _new_unnamed(folder: Folder) -> int:
+    """A file without a name in the folder; -1 where there is none to be had."""
+    flags = UNNAMED | os.O_WRONLY | os.O_CLOEXEC
+    try:
+        return os.open(".", flags, 0o666, dir_fd=folder.fd)
+    except OSError as error:
+        if error.errno not in CANNOT:
+            raise
+        return -1
+
+
+def _write_all(fd: int, data: Buffer) -> None:
+    """Zeros become a hole, as in every part file."""
+    view = memoryview(data)
+    if len(view) >= HOLE and not any(view[:HOLE]) and not any(view):
+        os.ftruncate(fd, len(view))
+        return
+    while len(view):
+        view = view[os.write(fd, view) :]
+
+
+def _fsync(one: SmallFile) -> None:
+    with file_errors(one.path):
+        (os.fdatasync if one.mode is None and one.modified is None else os.fsync)(one.fd)
