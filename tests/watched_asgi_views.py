@@ -71,6 +71,11 @@ async def save(file: LiveUpload) -> str:
     return "saved"
 
 
+@app.post("/copy")
+async def copy(file: LiveUpload, to: str) -> str:
+    return str((await sluiceway.acopy(file, to)).size)
+
+
 @app.post("/kept")
 async def kept(file: LiveUpload) -> str:
     count = 0

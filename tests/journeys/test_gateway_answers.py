@@ -129,6 +129,7 @@ PLACES: dict[str, object] = {
     "/to-ftp": moved(307, "ftp://evil.example/"),
     "/nowhere": moved(307, ""),
     "/taken": take,
+    "/secret": lambda exchange: exchange.reply(401, body=b""),
 }
 
 
@@ -246,6 +247,17 @@ def test_references_are_made_absolute(server: RunningServer, peer: Peer) -> None
     assert response.headers["Location"] == f"{peer.url}/books/7?x=1"
     assert response.headers["Content-Location"] == "http://other.example/b"
     assert "Location" not in put(server, "/elsewhere").headers
+
+
+def test_the_log_says_how_the_backend_gets_a_credential(server: RunningServer) -> None:
+    """`--token` is the gateway's own, so it does not help against the backend's 401."""
+    response = put(server, "/secret")
+
+    assert response.status_code == 401
+    eventually(lambda: "answered 401" in server.log(), "the log has it")
+    text = next(line for line in server.log().splitlines() if "answered 401" in line)
+    assert "--relay-header 'Authorization: …'" in text
+    assert "--token" not in text
 
 
 @pytest.mark.parametrize("status", ["101", "304", "600", "999"])

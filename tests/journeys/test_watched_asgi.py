@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import requests
@@ -68,6 +69,17 @@ def test_the_bar_of_a_view_follows_its_backend(app: AsgiApp, backend: Backend, p
         assert wire.answer().status == 201
     assert ended(app, upload) == ("complete", None)
     assert seen(app, upload)["kept"] == whole
+
+
+def test_a_file_with_a_field_behind_it_is_copied_to_a_place(app: AsgiApp, tmp_path: Path) -> None:
+    """Forms end with a button often. A place takes a file of any length, so none is relied on."""
+    answer = requests.post(
+        f"{app.url}/copy?to={tmp_path / 'copied.bin'}",
+        files=[("file", ("a.bin", b"0123456789" * 100_000)), ("button", (None, "send"))],
+        timeout=60,
+    )
+    assert (answer.status_code, answer.json()) == (200, "1000000")
+    assert (tmp_path / "copied.bin").read_bytes() == b"0123456789" * 100_000
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,17 @@ def test_a_copy_to_a_file_moves_the_bar(app: WsgiApp, tmp_path: Path) -> None:
     assert (tmp_path / "copied.bin").stat().st_size == 8 * MB
 
 
+def test_a_file_with_a_field_behind_it_is_copied_to_a_place(app: WsgiApp, tmp_path: Path) -> None:
+    """Forms end with a button often. A place takes a file of any length, so none is relied on."""
+    answer = requests.post(
+        f"{app.url}/copy?to={tmp_path / 'copied.bin'}",
+        files=[("file", ("a.bin", b"0123456789" * 100_000)), ("button", (None, "send"))],
+        timeout=60,
+    )
+    assert (answer.status_code, answer.text) == (200, "1000000")
+    assert (tmp_path / "copied.bin").read_bytes() == b"0123456789" * 100_000
+
+
 def test_the_bar_of_a_spooled_file_counts_what_is_sent_on(app: WsgiApp, backend: Backend) -> None:
     """The view asked for the whole file, so all of it was received; it is kept as the backend
     takes it."""

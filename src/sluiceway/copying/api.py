@@ -36,7 +36,7 @@ from sluiceway.errors import BadRequest
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.receipt import OnProgress, Receipt
 from sluiceway.pipe.wrapped import Throttle
-from sluiceway.wire.urls import is_place
+from sluiceway.wire.urls import is_place, is_url
 
 if TYPE_CHECKING:
     from sluiceway.copying.curl import CurlLine
@@ -155,7 +155,8 @@ async def _acopy(
     if isinstance(src, str | os.PathLike):
         text = os.fspath(src)
     elif not isinstance(src, Command):
-        content = body_input(src)
+        # Stores take a file of any length; other servers often ask for a Content-Length.
+        content = body_input(src, expect_length=is_url(os.fspath(dst)))
     checked = CopyOptions.for_one(text, os.fspath(dst), command, content, **options)
     if content is not None:
         on_progress = moving_the_bar(content, on_progress, checked.writes is not None)

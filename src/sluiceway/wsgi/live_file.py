@@ -51,6 +51,7 @@ class LiveFile:
     content_type: str
     size: int | None
     taken: int
+    forward_only = True  # code that only needs its bytes should not ask for its length
 
     def __init__(self, form: ArrivingForm, began: FileBegan) -> None:
         self._form = form

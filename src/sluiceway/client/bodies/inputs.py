@@ -61,8 +61,13 @@ class BodyInput(Protocol):
         ...
 
 
-def body_input(content: Content, size: int | None = None) -> BodyInput:
+def body_input(
+    content: Content, size: int | None = None, *, expect_length: bool = True
+) -> BodyInput:
     """Return the content as something to send. `size` is its length, where it does not know it.
+
+    A file of a form that still arrives knows its length only if nothing follows it there; with
+    `expect_length` it fails where something does.
 
     Text is a URL or a path, never the bytes themselves. Content that is read with `await` can be
     sent by asynchronous clients only. Raises BadRequest, SourceFailed, PeerFailed.
@@ -79,12 +84,14 @@ def body_input(content: Content, size: int | None = None) -> BodyInput:
         arrives = isinstance(content, AsyncIterable)
         inner = None if arrives else getattr(content, "file", None)
         made = (
-            OpenFile(inner, content) if _reads(inner) else AsyncFile(cast("AsyncReadable", content))
+            OpenFile(inner, content, expect_length=expect_length)
+            if _reads(inner)
+            else AsyncFile(cast("AsyncReadable", content), expect_length=expect_length)
         )
     elif isinstance(content, Readable):
-        made = OpenFile(content)
+        made = OpenFile(content, expect_length=expect_length)
     elif isinstance(content, AsyncIterable):
-        made = AsyncFile(content)
+        made = AsyncFile(content, expect_length=expect_length)
     elif isinstance(content, Iterable):
         made = _Stream(content)
     else:

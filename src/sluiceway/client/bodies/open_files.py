@@ -66,10 +66,13 @@ class AsyncReadable(Protocol):
 class OpenFile:
     """An open file, from its current position. One that can seek is read again from there.
 
-    `metadata` is the object with its name and type, where that is another one.
+    `metadata` is the object with its name and type, where that is another one. `expect_length`:
+    whether the length that a file of a form has, if nothing follows it there, is relied on.
     """
 
-    def __init__(self, file: Readable, metadata: object = None) -> None:
+    def __init__(
+        self, file: Readable, metadata: object = None, *, expect_length: bool = True
+    ) -> None:
         self._file: Any = file
         self._spent = False
         self.progress: SentBytes | None = _progress_of(file)
@@ -77,14 +80,16 @@ class OpenFile:
             raise BadRequest(TEXT)
         self.name: str
         self.type: str | None
-        self.name, self.type, length = _described(file if metadata is None else metadata)
+        self.name, self.type, length = _described(
+            file if metadata is None else metadata, expect_length
+        )
         self._start = _position(file)
         self.length: int | None = length
         if self._start is not None:
             self.length = self._measured(self._start)
         elif length is not None and _forward_only(file):
-            position: int = file.tell()  # type: ignore[attr-defined]
-            self.length = length - position  # its `len` is of the whole file
+            tell = getattr(file, "tell", None)  # its `len` is of the whole file, where it has one
+            self.length = length - (tell() if tell is not None else 0)
         self.repeatable: bool = self._start is not None
 
     def pieces(self) -> Iterator[Buffer]:
@@ -118,7 +123,9 @@ class OpenFile:
 class AsyncFile:
     """A file that is read with `await file.read(size)` or `async for`, by asynchronous clients."""
 
-    def __init__(self, file: AsyncReadable | AsyncIterable[Buffer]) -> None:
+    def __init__(
+        self, file: AsyncReadable | AsyncIterable[Buffer], *, expect_length: bool = True
+    ) -> None:
         self._file: Any = file
         self._spent = False
         self.progress: SentBytes | None = _progress_of(file)
@@ -126,7 +133,7 @@ class AsyncFile:
         self.name: str
         self.type: str | None
         self.length: int | None
-        self.name, self.type, self.length = _described(file)
+        self.name, self.type, self.length = _described(file, expect_length)
         self.repeatable: bool = all(
             callable(getattr(file, can, None)) for can in ("read", "seek", "tell")
         )
@@ -193,7 +200,7 @@ def _progress_of(file: object) -> SentBytes | None:
     return progress if callable(getattr(progress, "sent", None)) else None
 
 
-def _described(file: object) -> tuple[str, str | None, int | None]:
+def _described(file: object, expect_length: bool) -> tuple[str, str | None, int | None]:
     """Name, type and bytes, as far as the file knows them.
 
     `filename` comes first: the `name` of a form's part is that of its field.
@@ -202,7 +209,8 @@ def _described(file: object) -> tuple[str, str | None, int | None]:
     attribute = "name" if isinstance(file, io.IOBase) else "filename"
     name = getattr(file, attribute, getattr(file, "name", None))
     kind = getattr(file, "content_type", None)
-    size = getattr(file, "len", getattr(file, "size", None))
+    expected = expect_length or not _forward_only(file)  # to ask for `len` is to rely on it
+    size = getattr(file, "len", getattr(file, "size", None)) if expected else None
     return (
         os.path.basename(name) if isinstance(name, str) else "",
         kind if isinstance(kind, str) and kind else None,

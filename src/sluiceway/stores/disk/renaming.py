@@ -15,12 +15,10 @@ from dataclasses import replace as replaced
 from sluiceway.errors import Exists, PreconditionFailed, SluiceError
 from sluiceway.stores.contract import Entry, Metadata
 from sluiceway.stores.disk.metadata import drop_note, entry_of, read_entry, sidecar, write_note
+from sluiceway.stores.disk.publishing import ATTEMPTS
 from sluiceway.stores.disk.tree import Tree
 
 __all__ = ["rename"]
-
-# How often another process may remove the new folder, as it is empty, before the name is in it.
-ATTEMPTS = 20
 
 
 def rename(

@@ -19,6 +19,9 @@ from sluiceway.wire.urls import redact_url
 
 __all__ = ["addresses_hidden", "keeps_none", "map_response", "more_follows"]
 
+# What gives the backend a credential: --token would be the gateway's own.
+CREDENTIAL = "--relay-header 'Authorization: …' or USER:PASSWORD@ before the host in --to"
+
 
 def map_response(response: Response, backend: Backend) -> SluiceError:
     """The error for a response that is no success."""
@@ -39,7 +42,7 @@ def map_response(response: Response, backend: Backend) -> SluiceError:
         return PeerFailed(f"{place} answered {head.status}, which is no answer to an upload")
     # A status counts without its body: an early refusal is often followed by a reset.
     body = b"" if response.cut or response.error is not None else response.body
-    text = refusal(head, body.decode("utf-8", "replace")).detail
+    text = refusal(head, body.decode("utf-8", "replace"), CREDENTIAL).detail
     reply = passable(head, body, backend.answer_headers, backend.hidden(head.url))
     return Refused(text, head.status, reply.headers, reply.body, answered=head.status)
 
