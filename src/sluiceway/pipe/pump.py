@@ -174,7 +174,11 @@ class _Borrowing:
         stages: Stages,
         sender: str,
     ) -> _Borrowing | None:
-        """None where the source does not lend, or sink or taps work on the event loop only."""
+        """None where the source does not lend or has one chunk only, or sink or taps work on the
+        event loop only."""
+        length = source.length
+        if not hasattr(source, "lend") or (length is not None and length <= lending.FAST_CHUNK):
+            return None  # the checks below take a tenth of a small body's time
         thread_taps = [tap for tap in taps if isinstance(tap, ThreadTap)]
         if (
             isinstance(source, Lender)

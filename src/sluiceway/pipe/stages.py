@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from operator import itemgetter
 
 __all__ = [
     "ANSWER",
@@ -28,6 +27,9 @@ DECODE = "decode"  # a form was decoded
 QUEUE = "queue"  # our own work: checks, hashing, waiting for memory
 DESTINATION = "destination"  # connecting to it, and sending it bytes
 ANSWER = "wait-for-answer"  # it had all bytes and had not answered yet
+
+# All other stages are the destination's.
+_SIDES = {CLIENT: "client", SOURCE: "source", DECODE: "sluiceway", QUEUE: "sluiceway"}
 
 
 class Stages:
@@ -73,13 +75,9 @@ def verdict(spent: Mapping[str, float], destination: str) -> str:
 
     `destination` is the word for that side in the text.
     """
-    get = spent.get
-    shares = (
-        (get(CLIENT, 0.0), "client"),
-        (get(SOURCE, 0.0), "source"),
-        (get(DECODE, 0.0) + get(QUEUE, 0.0), "sluiceway"),
-        (get(DESTINATION, 0.0) + get(ANSWER, 0.0), destination),
-    )
-    most, who = max(shares, key=itemgetter(0))
-    whole = sum(spent.values())
+    shares = dict.fromkeys(("client", "source", "sluiceway", destination), 0.0)
+    for stage, seconds in spent.items():
+        shares[_SIDES.get(stage, destination)] += seconds
+    who = max(shares, key=shares.__getitem__)
+    most, whole = shares[who], sum(shares.values())
     return f"{round(100 * most / whole) if whole else 100} % {who}"

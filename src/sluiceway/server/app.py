@@ -14,7 +14,6 @@ from typing import Unpack, cast
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from sluiceway.errors import NotFound, SluiceError, Unavailable
@@ -24,7 +23,7 @@ from sluiceway.server.door.auth import STAGES, check_token, check_use, log_acces
 from sluiceway.server.door.counted_send import CountedSend
 from sluiceway.server.door.indexed_request import IndexedRequest
 from sluiceway.server.door.sites import Sites
-from sluiceway.server.door.urls import decode_url, with_headers
+from sluiceway.server.door.urls import decode_url
 from sluiceway.server.handlers.download import get_object
 from sluiceway.server.handlers.fetch import pass_remote
 from sluiceway.server.handlers.forms import is_form, post_form, put_form
@@ -54,10 +53,11 @@ from sluiceway.server.remote import Remote
 from sluiceway.server.request_body import MIN_RATE
 from sluiceway.server.request_headers import is_view
 from sluiceway.server.responses import problem_response
-from sluiceway.server.routing import ByMethod, no_such_path, raise_no_such_path
+from sluiceway.server.routing import ByMethod, Routes, no_such_path
 from sluiceway.server.settings.arguments import Places, SettingArguments, as_places
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
+from sluiceway.server.streaming import send_response
 from sluiceway.stores.contract import Store
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.progress import ProgressTable
@@ -140,23 +140,23 @@ class Sluiceway:
         self._upload_service: UploadService | None = None
         self._places = OpenPlaces(self._open_place)
         page = StartPage(self.settings.branding)
-        self._router = Router(
-            [
-                # The most frequent first: each is tried in turn.
-                Route(
-                    "/files/{key:key}",
+        self._routes = Routes(
+            {
+                "/files": ByMethod(GET=self._list, POST=self._post),
+                "/": ByMethod(GET=page.show),
+                "/fetch": ByMethod(GET=self._fetch),
+                "/healthz": ByMethod(GET=show_liveness),
+                "/readyz": ByMethod(GET=self._show_readiness),
+            },
+            {
+                "/files": (
+                    "key",
+                    True,
                     ByMethod(GET=self._get, PUT=self._put, DELETE=self._delete, MOVE=self._rename),
                 ),
-                Route("/files", ByMethod(GET=self._list, POST=self._post)),
-                Route("/", ByMethod(GET=page.show)),
-                Route("/page/{name:path}", ByMethod(GET=page.show_asset)),
-                Route("/fetch", ByMethod(GET=self._fetch)),
-                Route("/uploads/{id}", ByMethod(GET=self._show, DELETE=self._cancel)),
-                Route("/healthz", ByMethod(GET=show_liveness)),
-                Route("/readyz", ByMethod(GET=self._show_readiness)),
-            ],
-            redirect_slashes=False,
-            default=raise_no_such_path,
+                "/page": ("name", True, ByMethod(GET=page.show_asset)),
+                "/uploads": ("id", False, ByMethod(GET=self._show, DELETE=self._cancel)),
+            },
         )
 
     @property
@@ -212,36 +212,33 @@ class Sluiceway:
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.monotonic()
-        counted = CountedSend(scope, send)
         scope[MIN_RATE] = self._min_rate
         request = IndexedRequest(scope, receive)
         if self._hooks is not None:
             scope[HOOKS] = RequestHooks(self._hooks, request)
-        send = with_headers(counted, self._sites.headers(request))
+        counted = CountedSend(scope, send, self._sites.headers(request))
         try:
-            if (preflight := self._check(request)) is not None:
-                await preflight(scope, receive, send)
-                return
-            await self._router(scope, receive, send)
+            response = self._check(request) or await self._routes.respond(request)
+            await send_response(response, scope, receive, counted)
         except SluiceError as error:
             if self._hooks is not None and not counted.status:
                 scope[HOOKS].check_ours(error)
             if not counted.status:
                 stages, _ = scope.get(STAGES, (None, ""))
-                await problem_response(error, stages)(scope, receive, send)
+                await send_response(problem_response(error, stages), scope, receive, counted)
             log_error(error, scope["method"])
         except asyncio.CancelledError:
             # The server stops and has waited long enough. Raised further, it would become a
             # traceback and a bare 500.
             if not counted.status:
                 stopping = Unavailable("The server is stopping; nothing was stored. Send it again")
-                await problem_response(stopping)(scope, receive, send)
+                await send_response(problem_response(stopping), scope, receive, counted)
         except Exception:
             if counted.status:
                 raise  # the response has begun: only a broken connection can tell its reader
             log.exception("unexpected error")
             failed = SluiceError("The server made a mistake; its log says more")
-            await problem_response(failed)(scope, receive, send)
+            await send_response(problem_response(failed), scope, receive, counted)
         finally:
             if PLACE in scope:
                 await self._places.release(scope[PLACE][0])
@@ -303,7 +300,9 @@ class Sluiceway:
         self, request: Request, take: Callable[[Request, UploadService], Awaitable[Response]]
     ) -> Response:
         """An upload, and the app's `on_end` at its ending."""
-        hooks: RequestHooks | None = request.scope.get(HOOKS)
+        if self._hooks is None:
+            return await take(request, self.upload_service)
+        hooks: RequestHooks = request.scope[HOOKS]
         error: BaseException | None = None
         try:
             return await take(request, await self._service(request))
@@ -311,8 +310,7 @@ class Sluiceway:
             error = caught
             raise
         finally:
-            if hooks is not None:
-                await hooks.end(error)
+            await hooks.end(error)
 
     async def _take_post(self, request: Request, upload_service: UploadService) -> Response:
         if may_be_import_request(request):

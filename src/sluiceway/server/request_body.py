@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Self
+from weakref import WeakKeyDictionary
 
 from starlette.requests import Request
 
 from sluiceway.errors import BadRequest, BodyCut, ExpectationFailed, TooSlow, Unsupported
 from sluiceway.pipe.lending import LentConnection
-from sluiceway.pipe.source import PassingSource
+from sluiceway.pipe.source import SourceSpent
 from sluiceway.pipe.stages import CLIENT, Stages
 from sluiceway.server.http1.peer_gone import PROTOCOL, WHY
 from sluiceway.wire.numbers import ascii_uint
@@ -34,6 +35,7 @@ IDLE = 60.0  # seconds without a byte from the client; tusd and nginx wait as lo
 PACE = 60.0
 # In an ASGI scope: bytes a second that a body must bring at least, from --min-rate
 MIN_RATE = "sluiceway.min_rate"
+LENGTH = "sluiceway.length"  # in an ASGI scope: what `content_length` found
 
 
 def check_body(request: Request) -> None:
@@ -72,6 +74,13 @@ def check_whole(request: Request) -> None:
 
 def content_length(request: Request) -> int | None:
     """Bytes of the body, None if it is chunked. Raises BadRequest for anything but plain digits."""
+    if LENGTH not in request.scope:
+        request.scope[LENGTH] = _read_length(request)
+    length: int | None = request.scope[LENGTH]
+    return length
+
+
+def _read_length(request: Request) -> int | None:
     values = request.headers.getlist("content-length")
     if not values:
         chunked = "transfer-encoding" in request.headers
@@ -81,13 +90,22 @@ def content_length(request: Request) -> int | None:
     return ascii_uint(values[0], "Content-Length")
 
 
-class BodySource(PassingSource):
+class BodySource:
     """The raw body, of known or unknown length. Between two chunks its connection may be lent."""
+
+    reopenable = False
 
     def __init__(self, request: Request, stages: Stages) -> None:
         self._request = request
         self._watch = _idle_watch(request)
-        super().__init__(_chunks(request, stages, self._watch), content_length(request))
+        self._chunks: AsyncIterator[bytes] | None = _chunks(request, stages, self._watch)
+        self.length: int | None = content_length(request)
+
+    def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+        chunks, self._chunks = self._chunks, None
+        if chunks is None or start or stop is not None:
+            raise SourceSpent("A request's body can be read once, from its beginning")
+        return chunks
 
     def lend(self) -> LentConnection | None:
         """Only where the server itself is asked for bytes: a middleware that wraps `receive` sees
@@ -141,28 +159,29 @@ async def _chunks(request: Request, stages: Stages, watch: _IdleWatch) -> AsyncI
 
 
 class _IdleWatch:
-    """A deadline on each of many waits, and a minimum rate over all of them, with one timer.
+    """A deadline on each of many waits, and a minimum rate over all of them.
 
-    A timer for each wait took a seventh of the event loop's time. This one looks four times within
-    the limit, so a wait ends at most a quarter of the limit late.
+    A timer for each wait took a seventh of the event loop's time. A common one looks four times
+    within the limit, so a wait ends at most a quarter of the limit late.
     """
 
     def __init__(self, idle: float, pace: float, min_rate: int) -> None:
         self._idle, self._pace, self._min_rate = idle, pace, min_rate
         self._interval = min(idle, pace) / 4
         self._loop = asyncio.get_running_loop()
+        self._watches = _watches_of(self._loop, self._interval)
         self._since: float | None = None  # when the running wait began
+        self._task: asyncio.Task[object] | None = None
         self._waited, self._received = 0.0, 0  # seconds and bytes since the last check of the rate
         self._expired = False
         self.reason: str = ""
 
     def __enter__(self) -> Self:
-        self._task = asyncio.current_task()
-        self._timer = self._loop.call_later(self._interval, self._look)
+        self._watches.add(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
+        self._watches.discard(self)
 
     def begin(self) -> None:
         # a view may read its body in several tasks, one after the other
@@ -184,7 +203,8 @@ class _IdleWatch:
             return self._task.uncancel() == 0  # above 0: it was cancelled elsewhere as well
         return False
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """End a wait that is too long."""
         if self._since is not None and self._task is not None:
             wait = self._loop.time() - self._since
             if wait >= self._idle:
@@ -199,5 +219,39 @@ class _IdleWatch:
             if self.reason:
                 self._expired = True
                 self._task.cancel()
-                return
-        self._timer = self._loop.call_later(self._interval, self._look)
+                self._watches.discard(self)
+
+
+class _Watches(set[_IdleWatch]):
+    """All watches with one interval: one timer looks at them while there are any.
+
+    To start and stop a timer for each body took a hundredth of a small one's time.
+    """
+
+    def __init__(self, interval: float) -> None:
+        super().__init__()
+        self._interval, self._runs = interval, False
+
+    def add(self, watch: _IdleWatch) -> None:
+        super().add(watch)
+        if not self._runs:
+            self._runs = True
+            asyncio.get_running_loop().call_later(self._interval, self._look)
+
+    def _look(self) -> None:
+        for watch in list(self):
+            watch.look()
+        self._runs = bool(self)
+        if self._runs:
+            asyncio.get_running_loop().call_later(self._interval, self._look)
+
+
+_all_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[float, _Watches]]
+_all_watches = WeakKeyDictionary()
+
+
+def _watches_of(loop: asyncio.AbstractEventLoop, interval: float) -> _Watches:
+    of_loop = _all_watches.setdefault(loop, {})
+    if interval not in of_loop:
+        of_loop[interval] = _Watches(interval)
+    return of_loop[interval]

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from sluiceway.errors import BadRequest, PreconditionFailed
 from sluiceway.stores.browsing import ORDERS, View
 from sluiceway.stores.contract import Entry, Replace
-from sluiceway.wire.headers.checksums import expected_of
+from sluiceway.wire.headers.checksums import expected_of, promises_digest
 from sluiceway.wire.headers.conditions import PutTerms, Verdict, evaluate, join_fields, put_replace
 from sluiceway.wire.headers.disposition import parse_disposition
 from sluiceway.wire.names import clean_name
@@ -46,7 +46,8 @@ def query_values(request: Request) -> dict[str, str]:
 
 def expected_digests(request: Request) -> dict[str, bytes]:
     """The digests that the whole body must have, by algorithm. Raises BadDigest, BadRequest."""
-    return expected_of(joined_headers(request))
+    lines = request.headers.raw
+    return expected_of(join_fields(lines)) if promises_digest(lines) else {}
 
 
 def clean_file_name(request: Request) -> str | None:

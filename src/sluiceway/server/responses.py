@@ -16,6 +16,7 @@ from starlette.responses import Response
 from sluiceway.errors import Refused, SluiceError
 from sluiceway.pipe.hashes import named_digests
 from sluiceway.pipe.stages import Stages, server_timing, verdict
+from sluiceway.server.streaming import raw_headers
 from sluiceway.stores.contract import DestinationResult, Entry
 from sluiceway.uploads.service import UploadService
 from sluiceway.uploads.session import UploadSession
@@ -43,6 +44,14 @@ RELAYED_HEADERS = {
     "content-security-policy": "sandbox; default-src 'none'",
 }
 
+_JSON_HEADERS = raw_headers(
+    {
+        "content-type": "application/json",
+        "cache-control": "no-store",
+        "x-content-type-options": "nosniff",
+    }
+)
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _SAFE = "/!$&'()*+,;=:@-._~"  # RFC 3986 pchar and the slash between segments
 
 
@@ -102,13 +111,15 @@ def json_response(
     content: object, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """`content` as JSON that no cache keeps."""
-    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-    ours = {
-        "Content-Type": "application/json",
-        "Cache-Control": "no-store",
-        "X-Content-Type-Options": "nosniff",
-    }
-    return Response(body, status, {**ours, **(headers or {})})
+    body = _to_json(content).encode("utf-8", "replace")
+    response = Response(status_code=status)
+    response.body = body
+    response.raw_headers = [
+        *_JSON_HEADERS,
+        *raw_headers(headers or {}),
+        (b"content-length", b"%d" % len(body)),
+    ]
+    return response
 
 
 def upload_response(
@@ -128,8 +139,9 @@ def upload_response(
     headers = {"Upload-Id": session.id, "Server-Timing": server_timing(spent)}
     if len(entries) == 1 and (reply := entries[0].reply) is not None:
         return relayed_response(reply.status, reply.headers, reply.body, headers)
+    files = [entry_json(request, entry, readable=store.traits.readable) for entry in entries]
     if len(entries) == 1 and store.traits.readable:
-        headers["Location"] = object_url(request, entries[0].key)
+        headers["Location"] = str(files[0]["url"])
         headers["ETag"] = f'"{entries[0].etag}"'
     elif len(entries) == 1 and (location := _location(entries[0])) is not None:
         headers["Location"] = location
@@ -137,7 +149,7 @@ def upload_response(
     for field, value in fields:
         values.setdefault(field, []).append(value)
     content = {
-        "files": [entry_json(request, entry, readable=store.traits.readable) for entry in entries],
+        "files": files,
         "fields": values,
         "seconds": round(sum(spent.values()), 6),
         "stages": {stage: round(seconds, 6) for stage, seconds in spent.items()},

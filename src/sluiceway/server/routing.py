@@ -6,32 +6,20 @@ so a refusal says what would have worked.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
-from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope
 
 from sluiceway.errors import MethodNotAllowed, NotFound
-from sluiceway.server.door.indexed_request import IndexedRequest
 
-__all__ = ["ByMethod", "KeyConvertor", "no_such_path", "raise_no_such_path"]
+__all__ = ["ByMethod", "Routes", "no_such_path"]
 
 MOST_METHOD = 20  # characters of a method that an error repeats; any token is a method
 _SENDING = ("PUT", "POST", "PATCH")
 
 Handler = Callable[[Request], Awaitable[Response]]
-
-
-class KeyConvertor(PathConvertor):
-    """Matches the whole rest of a path. Starlette's own `path` stops at a line feed, which a key in
-    a bucket may hold."""
-
-    regex = "(?s:.*)"
-
-
-register_url_convertor("key", KeyConvertor())
 
 
 class ByMethod:
@@ -43,23 +31,53 @@ class ByMethod:
         self._handlers = handlers
         self._allow = ", ".join(sorted([*handlers, "OPTIONS"]))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        method = scope["method"]
+    async def respond(self, request: Request) -> Response:
+        """Raises MethodNotAllowed."""
+        method = request.method
         if method in self._handlers:
-            response = await self._handlers[method](IndexedRequest(scope, receive))
-        elif method == "OPTIONS":
-            response = Response(status_code=204, headers={"Allow": self._allow})
-        else:
-            shown = str(method)[:MOST_METHOD]
-            raise MethodNotAllowed(
-                f"This path takes {self._allow}, not {shown}. {_instead(scope)}", allow=self._allow
-            )
-        await response(scope, receive, send)
+            return await self._handlers[method](request)
+        if method == "OPTIONS":
+            return Response(status_code=204, headers={"Allow": self._allow})
+        raise MethodNotAllowed(
+            f"This path takes {self._allow}, not {method[:MOST_METHOD]}. {_instead(request.scope)}",
+            allow=self._allow,
+        )
 
 
-async def raise_no_such_path(scope: Scope, receive: Receive, send: Send) -> None:
-    """The ASGI app of all paths that have no route."""
-    raise no_such_path(scope)
+class Routes:
+    """`exact` paths, and paths `below` a folder, whose rest is a parameter of the request.
+
+    Two look-ups find a route. Each of `below` names its parameter, and whether a `/` may be in it.
+    """
+
+    def __init__(
+        self, exact: Mapping[str, ByMethod], below: Mapping[str, tuple[str, bool, ByMethod]]
+    ) -> None:
+        self._exact, self._below = exact, below
+
+    async def respond(self, request: Request) -> Response:
+        """Raises NotFound, MethodNotAllowed, and what the handlers raise."""
+        path = _path_below_mount(request.scope)
+        route = self._exact.get(path)
+        if route is None:
+            folder, slash, rest = path[1:].partition("/")
+            found = self._below.get(f"/{folder}") if slash and path[:1] == "/" else None
+            if found is None:
+                raise no_such_path(request.scope)
+            name, may_have_slash, route = found
+            if not may_have_slash and (not rest or "/" in rest):
+                raise no_such_path(request.scope)
+            request.scope["path_params"] = {**request.scope.get("path_params", {}), name: rest}
+        return await route.respond(request)
+
+
+def _path_below_mount(scope: Scope) -> str:
+    """The path without the one that the app is mounted at."""
+    path, mounted = str(scope["path"]), str(scope.get("root_path", ""))
+    if not mounted or not path.startswith(mounted):
+        return path
+    rest = path[len(mounted) :]
+    return rest if rest.startswith("/") or not rest else path
 
 
 def no_such_path(scope: Scope) -> NotFound:

@@ -12,9 +12,10 @@ import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 try:
     import resource
@@ -203,8 +204,31 @@ def _listen(settings: Settings) -> socket.socket:
     return sock
 
 
+class _LogHandler(logging.StreamHandler[TextIO]):
+    """Writes each line once: standard error is flushed at the end of a line by itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self.stream.write(self.format(record) + self.terminator)
+        except Exception:  # as logging does: a log that fails stops nothing
+            self.handleError(record)
+
+
 class _LogFormatter(logging.Formatter):
     """Escapes control characters: messages may quote what clients and backends sent."""
+
+    _second, _time = -1, ""  # the last one that was written: each has many lines
+
+    def format(self, record: logging.LogRecord) -> str:
+        if record.exc_info or record.exc_text or record.stack_info:
+            return super().format(record)
+        if int(record.created) != self._second:
+            self._second = int(record.created)
+            self._time = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._second))
+        return readable_line(
+            f"{self._time},{int(record.msecs):03d} {record.levelname} {record.name} "
+            f"{record.getMessage()}"
+        )
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's own name
         return readable_line(super().formatMessage(record))
@@ -214,7 +238,7 @@ class _LogFormatter(logging.Formatter):
 
 
 def _log_to_stderr() -> None:
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _LogHandler(sys.stderr)
     handler.setFormatter(_LogFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     root = logging.getLogger()
     root.handlers[:] = [handler]

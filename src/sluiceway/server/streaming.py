@@ -17,9 +17,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer
+from sluiceway.server.http1.response_head import WHOLE
 from sluiceway.server.http1.sendfile import ZEROCOPY, reader_deadline
 
-__all__ = ["StreamedResponse", "on_client_leaving", "raw_headers", "start_message"]
+__all__ = ["StreamedResponse", "on_client_leaving", "raw_headers", "send_response", "start_message"]
 
 SEND_CHUNK = 64 << 10  # bytes of one send, for which a slow client has READER_TIMEOUT seconds
 
@@ -89,6 +90,15 @@ class StreamedResponse(Response):
                 yield _body_message(chunk[at : at + self._split])
 
 
+async def send_response(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send any response. One that is whole goes out in one write where the server can."""
+    if isinstance(response, StreamedResponse) or response.background is not None:
+        await response(scope, receive, send)
+        return
+    await send({**start_message(response.status_code, response.raw_headers), WHOLE: True})
+    await send({"type": "http.response.body", "body": response.body})
+
+
 def start_message(status: int, headers: list[tuple[bytes, bytes]]) -> Message:
     """The ASGI message that begins a response."""
     return {"type": "http.response.start", "status": status, "headers": headers}
@@ -102,7 +112,7 @@ def _body_message(data: Buffer) -> Message:
 def raw_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     """Headers as ASGI takes them."""
     return [
-        (name.encode("latin-1"), value.encode("latin-1", "replace"))
+        (name.lower().encode("latin-1"), value.encode("latin-1", "replace"))
         for name, value in headers.items()
     ]
 

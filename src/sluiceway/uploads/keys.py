@@ -35,7 +35,7 @@ def new_id() -> str:
     """Return a fresh id. It has no leading dash, so no command line takes it for an option."""
     symbols = b""
     while len(symbols) < ID_LENGTH:
-        symbols += os.urandom(2 * ID_LENGTH).translate(_SYMBOL_OF_BYTE, _LEFT_OUT)
+        symbols += os.urandom(ID_LENGTH + 7).translate(_SYMBOL_OF_BYTE, _LEFT_OUT)
     return symbols[:ID_LENGTH].decode()
 
 

@@ -20,6 +20,9 @@ CODE_BYTES = 22  # the longest error code fits
 # Seconds a look counts. Watchers look ten times a second, so a slow moment changes nothing.
 WATCH = 2.0
 
+_Name = ctypes.c_ubyte * NAME_BYTES
+_STATES = {state.value: state for state in State}  # an enum's call takes twice as long
+
 
 class ProgressRecord(ctypes.Structure):
     """One upload. Counters are bytes; `length` is None while it is unknown.
@@ -43,7 +46,7 @@ class ProgressRecord(ctypes.Structure):
     ended_at: float  # by the monotonic clock, 0 until then
 
     _fields_ = (
-        ("name", ctypes.c_ubyte * NAME_BYTES),
+        ("name", _Name),
         ("received", ctypes.c_int64),
         ("forwarded", ctypes.c_int64),
         ("kept", ctypes.c_int64),
@@ -68,7 +71,7 @@ class ProgressRecord(ctypes.Structure):
         `next` is the index's.
         """
         self.id = upload
-        self.name[:] = list(hash_id(upload))
+        self.name = _Name.from_buffer_copy(hash_id(upload))
         self.received = self.forwarded = self.kept = 0
         self.length = length
         self._watched_at, self.ended_at, self._code = 0.0, 0.0, b""
@@ -85,7 +88,7 @@ class ProgressRecord(ctypes.Structure):
 
     @property
     def state(self) -> State:
-        return State(self._state)
+        return _STATES[self._state]
 
     @state.setter
     def state(self, value: State) -> None:

@@ -1,4 +1,4 @@
-"""A `send` that counts what it sends, for the access log, and gives the client a deadline.
+"""A `send` that adds headers, counts what it sends, and gives the client a deadline.
 
 Knows ASGI messages; it must not know what they carry.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from starlette.types import Message, Scope, Send
 
+from sluiceway.server.door.urls import SAFE_HEADERS
 from sluiceway.server.http1.peer_gone import PROTOCOL
 from sluiceway.server.http1.sendfile import ZEROCOPY, reader_deadline
 
@@ -14,18 +15,25 @@ __all__ = ["CountedSend"]
 
 
 class CountedSend:
-    """A `send` that knows the status and the bytes sent so far, with a deadline for the client."""
+    """A `send` that knows the status and the bytes sent so far, with a deadline for the client.
 
-    def __init__(self, scope: Scope, send: Send) -> None:
+    It adds `more` to each response, and the safe headers that the response has not set itself.
+    """
+
+    def __init__(self, scope: Scope, send: Send, more: list[tuple[bytes, bytes]]) -> None:
         self.status: int = 0
         self.sent: int = 0
-        self._send = send
+        self._send, self._more = send, more
         # Our own protocol drops clients that take nothing.
         self._has_deadline = PROTOCOL in scope
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            own = list(message.get("headers", ()))
+            names = {bytes(name).lower() for name, _ in own}
+            safe = (field for field in SAFE_HEADERS if field[0] not in names)
+            message = {**message, "headers": [*own, *safe, *self._more]}
         else:  # `count`: bytes of a file that the server sends by itself
             self.sent += message.get("count") or len(message.get("body", b""))
         if self._has_deadline or message["type"] == ZEROCOPY:

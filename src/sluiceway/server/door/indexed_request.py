@@ -6,18 +6,16 @@ walk through all fields for each question: that was a tenth of the upload's time
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TypeVar, overload
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, QueryParams
 from starlette.requests import Request
 from starlette.types import Scope
 
 __all__ = ["IndexedRequest"]
 
 T = TypeVar("T")
-
-HEADERS = "sluiceway.headers"  # in a request's scope: its _IndexedHeaders, for all its requests
 
 
 class _IndexedHeaders(Headers):
@@ -37,7 +35,9 @@ class _IndexedHeaders(Headers):
         return default if value is None else value.decode("latin-1")
 
     def getlist(self, key: str) -> list[str]:
-        return super().getlist(key) if key in self else []
+        if (first := self.get(key)) is None:
+            return []
+        return [first] if len(self._first) == len(self._list) else super().getlist(key)
 
     def __getitem__(self, key: str) -> str:
         return self._first[_field_name(key)].decode("latin-1")
@@ -51,12 +51,28 @@ def _field_name(key: str) -> bytes:
     return key.lower().encode("latin-1")
 
 
-class IndexedRequest(Request):
-    """A request with such headers."""
+class _Query(QueryParams):
+    """As Starlette's, whose `get` raises and catches an error for each parameter that is absent."""
 
-    @property
+    @overload
+    def get(self, key: str, /) -> str | None: ...
+    @overload
+    def get(self, key: str, /, default: str | T) -> str | T: ...
+    def get(self, key: str, /, default: object = None) -> object:
+        return self._dict.get(key, default)
+
+
+_NO_QUERY = _Query()
+
+
+class IndexedRequest(Request):
+    """A request with such headers and such a query."""
+
+    @cached_property
     def headers(self) -> Headers:
-        found: _IndexedHeaders | None = self.scope.get(HEADERS)
-        if found is None:
-            found = self.scope[HEADERS] = _IndexedHeaders(self.scope)
-        return found
+        return _IndexedHeaders(self.scope)
+
+    @cached_property
+    def query_params(self) -> QueryParams:
+        query = self.scope["query_string"]
+        return _Query(query) if query else _NO_QUERY

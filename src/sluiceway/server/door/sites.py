@@ -73,7 +73,7 @@ class Sites:
         if not self._checks_host:
             return
         # A request without Host is accepted: old programs send such, browsers never do.
-        for text in [*request.headers.getlist("host"), *_absolute_target(request)]:
+        for text in request.headers.getlist("host") + _absolute_target(request):
             if text != self._last_ours and not self._is_ours(text):
                 self._log_hint()
                 raise Forbidden(
@@ -188,6 +188,8 @@ def _absolute_target(request: Request) -> list[str]:
     if TARGET in request.scope:
         return [request.scope[TARGET].decode("latin-1")]
     url: bytes = getattr(request.scope.get(PROTOCOL), "url", b"")
+    if url.startswith(b"/"):
+        return []
     scheme, absolute, rest = url.partition(b"://")
     return (
         [rest.partition(b"/")[0].partition(b"?")[0].decode("latin-1")]

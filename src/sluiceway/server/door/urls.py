@@ -1,4 +1,4 @@
-"""Decodes the URL of each request strictly, once, before routing; adds headers to responses.
+"""Decodes the URL of each request strictly, once, before routing; the headers of every response.
 
 Knows nothing of paths, methods and handlers: its rules hold for all of them.
 """
@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 
-from starlette.types import Message, Scope, Send
+from starlette.types import Scope
 
 from sluiceway.errors import BadName
 from sluiceway.wire.request_targets import check_path, decode_path, decode_query, encode_query
 
-__all__ = ["SAFE_HEADERS", "decode_url", "with_headers"]
+__all__ = ["SAFE_HEADERS", "decode_url"]
 
 # Defaults for every response. Without the opener policy a page that opened /healthz in a window
 # could reach into that window; without the resource policy an <img> would show which files exist.
@@ -49,23 +49,10 @@ def decode_url(scope: Scope) -> None:
     # The handlers check the path of a key: other programs may have put a line feed into one.
     if "\0" in path or not path.removeprefix(scope.get("root_path", "")).startswith(_FILES):
         check_path(path)
-    pairs = decode_query(scope.get("query_string", b""))
+    if not scope.get("query_string"):
+        scope["query_string"] = b""
+        return
+    pairs = decode_query(scope["query_string"])
     if any(name in _KEY_PARAMETERS and "\0" in value for name, value in pairs):
         raise BadName("A key cannot have a NUL; leave %00 out of prefix and after")
     scope["query_string"] = encode_query(pairs)
-
-
-def with_headers(send: Send, more: list[tuple[bytes, bytes]]) -> Send:
-    """A `send` that adds `more` to each response, and the safe headers it has not set itself."""
-
-    async def send_with_headers(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            own = list(message.get("headers", ()))
-            names = {bytes(name).lower() for name, _ in own}
-            message = {
-                **message,
-                "headers": [*own, *(item for item in SAFE_HEADERS if item[0] not in names), *more],
-            }
-        await send(message)
-
-    return send_with_headers

@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from sluiceway.errors import SluiceError
 from sluiceway.server.http1.flow import FlowControl, SmallEvent
 from sluiceway.server.http1.peer_gone import PROTOCOL, WHY, reset
+from sluiceway.server.http1.response_head import WHOLE, ResponseHead
 from sluiceway.server.http1.sendfile import ZEROCOPY
 
 __all__ = ["SluiceCycle"]
@@ -33,6 +34,7 @@ class SluiceCycle(RequestResponseCycle):
     why_ended: SluiceError | None  # what was wrong with the body, if that ended it
     body_delivered: bool  # the app has the last message of the body
     cut_delivered: bool  # the app knows that the body ended too early
+    head: bytes  # of a whole response: it is written with its body
 
     ahead: ClassVar[set[object]] = set()  # cycles that read although the app does not wait
 
@@ -41,6 +43,7 @@ class SluiceCycle(RequestResponseCycle):
         self.message_event: Any = SmallEvent()
         self.queue, self.input_ended, self.why_ended = [], False, None
         self.body_delivered = self.cut_delivered = False
+        self.head = b""
         if self.scope["http_version"] == "1.0":
             # RFC 9110 10.1.1: an older client would take the 100 for the response
             self.waiting_for_100_continue: bool = False
@@ -114,6 +117,8 @@ class SluiceCycle(RequestResponseCycle):
         return body
 
     async def send(self, message: Any) -> None:
+        """As uvicorn's, with less work and fewer writes: a small upload spent an eighth of its time
+        there."""
         if self.transport.is_closing():
             self._leave()
             return
@@ -121,21 +126,57 @@ class SluiceCycle(RequestResponseCycle):
             await self._send_file(message)
             more_body = message.get("more_body", False)
             message = {"type": "http.response.body", "body": b"", "more_body": more_body}
-        if message["type"] == "http.response.start":
-            if self.more_body:
-                # Otherwise a client would send the rest of a terabyte to keep its connection.
-                headers = [
-                    item for item in message.get("headers", []) if item[0].lower() != b"connection"
-                ]
-                message = {**message, "headers": [*headers, (b"connection", b"close")]}
-        elif (
-            message["type"] == "http.response.body"
-            and not message.get("more_body", False)
-            and self.more_body
-        ):
-            # uvicorn would close here; the protocol drains first and closes then
-            self.keep_alive = True
-        await super().send(message)
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        if self.response_complete:
+            raise SluiceError("A response goes on behind its end")
+        if message["type"] != self._next_message:
+            raise SluiceError(f"{message['type']} was sent instead of {self._next_message}")
+        if self.response_started:
+            self._write_body(message.get("body", b""), message.get("more_body", False))
+        else:
+            self._begin_response(message)
+
+    @property
+    def _next_message(self) -> str:
+        return "http.response.body" if self.response_started else "http.response.start"
+
+    def _begin_response(self, message: Any) -> None:
+        self.response_started, self.waiting_for_100_continue = True, False
+        headers = [*self.default_headers, *message.get("headers", ())]
+        if self.more_body:
+            # Otherwise a client would send the rest of a terabyte to keep its connection.
+            headers = [item for item in headers if item[0].lower() != b"connection"]
+            self.keep_alive = False
+        head = ResponseHead(message["status"], headers, self.keep_alive, self.scope)
+        self.keep_alive = head.keep_alive
+        self.chunked_encoding, self.expected_content_length = head.chunked, head.length
+        if message.get(WHOLE):
+            self.head = head.written
+        else:
+            self.transport.write(head.written)
+
+    def _write_body(self, body: bytes, more: bool) -> None:
+        head, self.head = self.head, b""
+        if self.scope["method"] == "HEAD":
+            body, self.expected_content_length = b"", 0
+        elif self.chunked_encoding:
+            body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            body += b"" if more else b"0\r\n\r\n"
+        else:
+            self.expected_content_length -= len(body)
+            if self.expected_content_length < 0 or (self.expected_content_length and not more):
+                raise SluiceError("A response has not as many bytes as its Content-Length says")
+        if head or body:
+            self.transport.write(head + body if head else body)
+        if not more:
+            self.response_complete = True
+            self.message_event.set()
+            if not self.keep_alive and not self.more_body:  # else the protocol drains first
+                self.transport.close()
+            self.on_response()
 
     async def _send_file(self, message: Any) -> None:
         """ASGI's Zero Copy Send, for responses of a known length."""

@@ -26,9 +26,12 @@ from sluiceway.stores.disk.permissions import usual_mode
 from sluiceway.stores.disk.process_lock import DRAFTS
 from sluiceway.stores.disk.tree import Tree
 
-__all__ = ["ALIGN", "DraftFile", "Reserve"]
+__all__ = ["ALIGN", "AS_USUAL", "DraftFile", "Reserve"]
 
 ALIGN = 4096  # bytes; O_DIRECT wants offsets and lengths in logical blocks, 512 or 4096
+# Permissions of a draft. One that is published at once gets those of every file made here: the
+# system narrows them by umask or ACL, which would take two more calls afterwards.
+OWNER_ALONE, AS_USUAL = 0o600, 0o666
 # A file gets its place on the disk ahead of its bytes, so that writes run side by side. How far
 # ahead follows from the bytes received and never from the announced length: a few idle clients
 # could reserve the disk. Each step waits for the writes under way; doubling took 4 more of them a
@@ -78,7 +81,9 @@ class DraftFile:
         "_direct",
         "_drafts",
         "_fd",
+        "_mode",
         "_reserve",
+        "_sealed",
         "_size",
         "_tree",
         "name",
@@ -97,9 +102,11 @@ class DraftFile:
         self._tree, self._drafts, self._size, self._reserve = tree, drafts, size, reserve
         self.name: str = name  # in the drafts folder
         self._fd = -1  # through the page cache
+        self._mode = OWNER_ALONE  # which it was made with
         self._direct = -1  # around it
         # device, inode and size of a file that is closed and will be opened again
         self._closed: tuple[int, int, int] | None = None
+        self._sealed: tuple[int, int, int] | None = None  # the same of one that was sealed
         self._allocated = 0  # bytes that have their place on the disk
         self._allocates = _libc is not None and hasattr(_libc, "fallocate")
         self.position: int = 0  # offset of the next byte that goes to the file
@@ -126,14 +133,15 @@ class DraftFile:
         status = os.fstatvfs(self._drafts)
         return status.f_bavail * status.f_frsize if status.f_blocks else None
 
-    def make(self) -> None:
+    def make(self, mode: int = OWNER_ALONE) -> None:
         """Make the file, or open it again. Raises StoreFailed where another file took its place."""
         if self._fd >= 0:
             return
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
         if self._closed is None:
             flags |= os.O_CREAT | os.O_EXCL
-            self._fd = os.open(self.name, flags, 0o600, dir_fd=self._drafts)
+            self._fd = os.open(self.name, flags, mode, dir_fd=self._drafts)
+            self._mode = mode
             return
         fd = os.open(self.name, flags, dir_fd=self._drafts)
         if _identity(fd) != self._closed:
@@ -252,13 +260,15 @@ class DraftFile:
             os.ftruncate(self._fd, size)
         status = os.fstat(self._fd)
         note = write_note(self._fd, metadata, status)
-        self._open_to_others()
+        if self._mode != AS_USUAL:
+            self._open_to_others()
+        self._sealed = (status.st_dev, status.st_ino, status.st_size)
         return status, note
 
     def fsync_and_close(self) -> None:
         """Make a sealed file durable. It can be opened again, as long as it has its name here."""
         os.fsync(self._fd)  # not fdatasync: the note is an attribute and has to be there as well
-        self._closed = _identity(self._fd)
+        self._closed = self._sealed
         self._close()
 
     def _open_to_others(self) -> None:

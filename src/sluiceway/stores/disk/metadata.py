@@ -28,6 +28,7 @@ SIDECARS = [PRIVATE, "about"]
 # have at most 255 bytes, and types are cut.
 LARGEST_NOTE = 2048 + 2 * MOST_METADATA
 
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
 # no attribute there, or none on this file system
 _NO_NOTE = {errno.ENODATA, errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.EACCES}
 _UNSUPPORTED = {errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.ENOSPC, errno.E2BIG}
@@ -39,7 +40,7 @@ def write_note(fd: int, metadata: Metadata, status: os.stat_result) -> bytes | N
     Returns the note where the file system has no attributes: `sidecar` puts it beside the file.
     """
     fields = {**metadata_to_json(metadata), "size": status.st_size, "mtime": status.st_mtime_ns}
-    note = json.dumps(fields, ensure_ascii=False).encode(errors="replace")
+    note = _to_json(fields).encode(errors="replace")
     try:
         os.setxattr(fd, ATTRIBUTE, note)
     except AttributeError:

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, suppress
 
 from sluiceway.errors import Exists, Forbidden, SluiceError
 from sluiceway.stores.contract import Entry, Metadata, Replace
-from sluiceway.stores.disk.file import DraftFile
+from sluiceway.stores.disk.file import AS_USUAL, DraftFile
 from sluiceway.stores.disk.metadata import entry_of, sidecar
 from sluiceway.stores.disk.tree import OpenFolders, Tree, UndurableFolders
 
@@ -104,6 +104,7 @@ class Publisher:
                     each.error = each.error or failed(each.key)
 
     def _seal(self, each: Publication) -> None:
+        each.file.make(AS_USUAL)
         each.write()
         status, each.note = each.file.seal(each.size, each.metadata)
         each.entry = entry_of(each.metadata, status, each.key)

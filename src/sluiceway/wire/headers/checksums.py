@@ -11,13 +11,14 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 
 from sluiceway.errors import BadDigest, BadRequest
 from sluiceway.pipe.hashes import ALGORITHMS, is_available
 from sluiceway.wire.headers.digests import MOST_DIGEST_HEADER, Promise, parse_digests
 
-__all__ = ["CHECKSUM_FIELDS", "expected_of", "is_checksum_field"]
+__all__ = ["CHECKSUM_FIELDS", "expected_of", "is_checksum_field", "promises_digest"]
 
 # Header -> its algorithm; None: the value names the algorithm.
 _FIELDS: Mapping[str, str | None] = {
@@ -34,6 +35,7 @@ _FIELDS: Mapping[str, str | None] = {
     "x-ms-blob-content-md5": "md5",
     "x-ms-content-crc64": "crc64",
 }
+MOST_NAME = 64  # characters of a field's name that is remembered
 _PREFIXES = ("x-checksum-", "x-amz-checksum-")  # the algorithm follows
 _NO_VALUES = frozenset(
     ["x-checksum-algorithm", "x-checksum-type", "x-amz-checksum-algorithm", "x-amz-checksum-type"]
@@ -63,6 +65,17 @@ _MEMBER = re.compile(r"([A-Za-z0-9-]+)\s*[=:\s]\s*(\S+)")
 def is_checksum_field(name: str) -> bool:
     """Whether a header's name, in lower case, is one that this file reads."""
     return (name in CHECKSUM_FIELDS or name.startswith(_PREFIXES)) and name not in _NO_VALUES
+
+
+def promises_digest(lines: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether `expected_of` finds anything in these field lines: most requests promise nothing."""
+    return any(len(name) > MOST_NAME or _is_read(name) for name, _ in lines)
+
+
+@lru_cache(512)
+def _is_read(name: bytes) -> bool:
+    text = name.decode("latin-1").lower()
+    return text == "trailer" or is_checksum_field(text)
 
 
 def expected_of(fields: Mapping[str, str]) -> dict[str, bytes]:

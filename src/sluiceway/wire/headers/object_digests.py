@@ -85,7 +85,9 @@ def wanted_digest(headers: Mapping[str, str]) -> str:
     """
     weights: dict[str, int] = {}
     for header in ("want-repr-digest", "want-content-digest"):
-        for name, weight in _weights(headers.get(header, "")).items():
+        if not (value := headers.get(header, "")):
+            continue
+        for name, weight in _weights(value).items():
             weights[name] = max(weight, weights.get(name, 0))
     accepted = [name for name in STANDARD if weights.get(name)]
     return max(accepted, key=weights.__getitem__, default="")
