@@ -114,6 +114,9 @@ class Budget:
     def _acquire(self, size: int, claim: Claim | None) -> bool:
         if self.used + size > self.limit:
             return False
+        if claim is None and not self._claims and not self._free:
+            self.used += size
+            return True
         # What all holders but the claims leave.
         room = self.limit - self.used + self._returning + sum(each.held for each in self._claims)
         self.used += size

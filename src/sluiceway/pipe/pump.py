@@ -140,8 +140,8 @@ class _Counters:
         self._meter.forwarded = self._before[1] + self.copied
         # Not at the last byte: publishing syncs anyway, and the bar would show 100 % before the
         # destination confirmed it.
-        if self._loop.time() >= self._next_look and self.copied != self._length:
-            self._next_look = self._loop.time() + LOOK_EVERY
+        if self.copied != self._length and (now := self._loop.time()) >= self._next_look:
+            self._next_look = now + LOOK_EVERY
             if self._meter.watched:
                 self._meter.kept = max(self._meter.kept, self._before[2] + await sink.sync())
                 self._next_look = self._loop.time() + SYNC_EVERY

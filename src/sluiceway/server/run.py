@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import logging
+import math
 import os
 import socket
 import sys
@@ -222,13 +223,11 @@ class _LogFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         if record.exc_info or record.exc_text or record.stack_info:
             return super().format(record)
-        if int(record.created) != self._second:
-            self._second = int(record.created)
+        if (second := math.floor(record.created)) != self._second:
+            self._second = second
             self._time = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._second))
-        return readable_line(
-            f"{self._time},{int(record.msecs):03d} {record.levelname} {record.name} "
-            f"{record.getMessage()}"
-        )
+        head = f"{self._time},{math.floor(record.msecs):03d} {record.levelname} {record.name}"
+        return readable_line(f"{head} {record.getMessage()}")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's own name
         return readable_line(super().formatMessage(record))

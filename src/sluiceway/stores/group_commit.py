@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from sluiceway.pipe.cancellation import shield_until_done
 from sluiceway.pipe.worker_thread import commit_in_thread
 
-__all__ = ["RUNNERS", "GroupCommit"]
+__all__ = ["MOST_TOGETHER", "RUNNERS", "GroupCommit"]
 
 T = TypeVar("T")
 

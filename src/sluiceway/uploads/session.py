@@ -136,12 +136,11 @@ class UploadSession:
         """Return the error that a destination gave before it had everything."""
         if self.record.state is not State.RECEIVING:
             return None  # publishing raises it
-        for each in self._drafts():
-            # Not isinstance of EarlyFailure: it takes ten times as long, and many are asked often.
-            error: SluiceError | None = getattr(each, "failure", None)
-            if error is not None:
-                return error
-        return None
+        # Not isinstance of EarlyFailure: it takes ten times as long, and many are asked often.
+        error: SluiceError | None = getattr(self._filling, "failure", None)
+        for file in self._drafted:
+            error = error or getattr(file.draft, "failure", None)
+        return error
 
     def count_kept(self) -> None:
         """Count what another machine has acknowledged: at most all bytes but one.

@@ -12,7 +12,6 @@ __all__ = ["MOST_INTEGER", "ascii_uint", "clipped_uint"]
 
 MOST_INTEGER = 2**63 - 1  # the most that a file offset, SQLite and PostgreSQL can hold
 
-_DIGITS = frozenset("0123456789")
 _SURELY_FITS = 18  # digits
 
 
@@ -30,7 +29,7 @@ def clipped_uint(text: str | bytes, most: int = MOST_INTEGER) -> int | None:
     """Return the value of 1*DIGIT, `most` + 1 for every larger one, None for any other text."""
     if isinstance(text, bytes):
         text = text.decode("latin-1")
-    if not text or not _DIGITS.issuperset(text):
+    if not text or text.strip("0123456789"):  # which leaves all from the first other one on
         return None
     if len(text) <= _SURELY_FITS:
         return min(int(text), most + 1)

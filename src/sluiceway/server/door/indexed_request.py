@@ -6,7 +6,7 @@ walk through all fields for each question: that was a tenth of the upload's time
 
 from __future__ import annotations
 
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import TypeVar, overload
 
 from starlette.datastructures import Headers, QueryParams
@@ -68,11 +68,18 @@ _NO_QUERY = _Query()
 class IndexedRequest(Request):
     """A request with such headers and such a query."""
 
-    @cached_property
-    def headers(self) -> Headers:
-        return _IndexedHeaders(self.scope)
+    _found_headers: _IndexedHeaders | None = None
+    _found_query: _Query | None = None
 
-    @cached_property
+    @property
+    def headers(self) -> Headers:
+        if self._found_headers is None:
+            self._found_headers = _IndexedHeaders(self.scope)
+        return self._found_headers
+
+    @property
     def query_params(self) -> QueryParams:
-        query = self.scope["query_string"]
-        return _Query(query) if query else _NO_QUERY
+        if self._found_query is None:
+            query = self.scope["query_string"]
+            self._found_query = _Query(query) if query else _NO_QUERY
+        return self._found_query

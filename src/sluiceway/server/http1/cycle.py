@@ -22,6 +22,8 @@ __all__ = ["SluiceCycle"]
 # Uploads of which 256 KiB are read while the app has as much in hand. For all uploads it would be
 # memory that no budget counts.
 MOST_AHEAD = 16
+# Of a body: they may wait for the app while its connection is read on.
+WAITING_BYTES, WAITING_PIECES = 8 << 10, 8
 # Bytes of a chunk that is given to the app by itself; to join it would copy it once more.
 LARGE_CHUNK = 64 << 10
 
@@ -107,6 +109,12 @@ class SluiceCycle(RequestResponseCycle):
             self.message_event.clear()
             await self.message_event.wait()
         return {"type": "http.disconnect"}
+
+    @property
+    def has_enough(self) -> bool:
+        """Whether the app has to take of the body before more is read. To pause costs as much as
+        to read the next piece of a slow sender, so a little may wait."""
+        return len(self.queue) > WAITING_PIECES or sum(map(len, self.queue)) > WAITING_BYTES
 
     def _next_chunk(self) -> bytes:
         """A large chunk as it came; small ones joined, because each costs the app a round."""

@@ -45,8 +45,6 @@ __all__ = ["SluiceProtocol"]
 
 DRAIN_TIMEOUT = 2.0  # seconds to read and drop what comes behind the last response
 HEAD_TIMEOUT = 20.0  # seconds for a whole head to arrive (Slowloris)
-# Bytes of a body, and pieces of it, that may wait for the app while its connection is read on.
-READ_ON, MOST_PIECES = 8 << 10, 8
 # One dictionary for all requests: a thousand slow uploads have a scope each.
 EXTENSIONS: dict[str, dict[str, object]] = {ZEROCOPY: {}}
 
@@ -60,15 +58,7 @@ class SluiceProtocol(HttpToolsProtocol):
 
     # 30 attributes fit into what objects of a class share, and uvicorn has 28: with ours each
     # connection would get 1.5 KiB of its own.
-    __slots__ = (
-        "_drain_timer",
-        "_head_timer",
-        "_idle_since",
-        "_lent",
-        "_limits",
-        "_sending",
-        "unread",
-    )
+    __slots__ = ("_drain_timer", "_head_timer", "_lent", "_limits", "_sending", "unread")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)
@@ -77,7 +67,6 @@ class SluiceProtocol(HttpToolsProtocol):
         self._limits = ConnectionLimits()
         self._sending: Sending | None = None  # what the kernel sends by itself
         self._lent: LentSocket | None = None  # what threads read by themselves
-        self._idle_since = 0.0  # when the last response ended; 0 while a request is under way
         self._head_timer: asyncio.TimerHandle | None = None
         self._drain_timer: asyncio.TimerHandle | None = None
         self.unread: tuple[int, float] | None = None
@@ -137,10 +126,7 @@ class SluiceProtocol(HttpToolsProtocol):
 
     def look_for_leaving(self) -> None:
         """While more is held than may be, nothing is read, and the end of the connection stands
-        behind it. A client that sends no further request has left, too."""
-        if self._idle_since and self.loop.time() - self._idle_since >= self.timeout_keep_alive:
-            self._idle_since = 0.0
-            self.timeout_keep_alive_handler()
+        behind it."""
         if self.flow.full:
             reads = self.cycle is None or self._reads(cast("SluiceCycle", self.cycle))
             if hung_up(self.transport.get_extra_info("socket"), half=reads):
@@ -191,10 +177,6 @@ class SluiceProtocol(HttpToolsProtocol):
         self._limits.message_ended()
         super().on_message_complete()
 
-    def _unset_keepalive_if_required(self) -> None:
-        """Instead of a timer for each response: the watch over all connections looks."""
-        self._idle_since = 0.0
-
     # What uvicorn's cycle calls
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
@@ -210,10 +192,10 @@ class SluiceProtocol(HttpToolsProtocol):
             super().on_response_complete()
             return
         action = self._limits.answered()
-        self.server_state.total_requests += 1
         if self._limits.state is IDLE:
-            self.flow.resume_reading()
-            self._idle_since = self.loop.time()
+            super().on_response_complete()
+        else:
+            self.server_state.total_requests += 1
         self._perform(action)
 
     # What the app may ask, by the scope
@@ -287,14 +269,8 @@ class SluiceProtocol(HttpToolsProtocol):
         state = self._limits.state
         if state is HEAD:  # most heads come whole, and need no timer
             self._time_head()
-        elif state is BODY and self._has_enough():
+        elif state is BODY and cast("SluiceCycle", self.cycle).has_enough:
             self.flow.pause_reading()  # until the app has taken it
-
-    def _has_enough(self) -> bool:
-        """Whether the app has to take of the body first. A pause costs a slow sender's piece as
-        much as reading it."""
-        queue = cast("SluiceCycle", self.cycle).queue
-        return len(queue) > MOST_PIECES or sum(map(len, queue)) > READ_ON
 
     def _parse(self, data: bytes) -> None:
         try:

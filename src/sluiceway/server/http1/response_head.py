@@ -8,9 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Any
-
-from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE
 
 from sluiceway.errors import SluiceError
 from sluiceway.wire.numbers import ascii_uint
@@ -21,6 +20,10 @@ __all__ = ["WHOLE", "ResponseHead"]
 # servers ignore it.
 WHOLE = "sluiceway.whole"
 
+_STATUS_LINES = {
+    status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus
+}
+_NOT_IN_NAMES = re.compile(b'[\x00-\x1f\x7f()<>@,;:\\[\\]={} \t\\\\"]')
 _NOT_IN_VALUES = re.compile(b"[\x00-\x08\x0a-\x1f\x7f]")
 _FRAMING = frozenset([b"content-length", b"transfer-encoding", b"connection"])
 
@@ -40,7 +43,8 @@ class ResponseHead:
         self.keep_alive: bool = keep_alive
         self.chunked: bool | None = None  # None: the response has no body
         self.length: int = 0  # bytes of the body that are expected
-        lines, says_close = [STATUS_LINE[status]], False
+        line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+        lines, says_close = [line], False
         for name, value in headers:
             name = _checked(name)
             if name in _FRAMING:
@@ -73,6 +77,6 @@ class ResponseHead:
 @lru_cache(512)
 def _checked(name: bytes) -> bytes:
     """The name in lower case. Programs use few, so each is checked once."""
-    if HEADER_RE.search(name):
+    if _NOT_IN_NAMES.search(name):
         raise SluiceError("A header of a response has a forbidden byte in its name")
     return name.lower()

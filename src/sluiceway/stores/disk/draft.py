@@ -63,6 +63,8 @@ class _Observer(Protocol):
 
     def ended(self, draft: DiskDraft) -> None: ...
 
+    async def write_together(self, work: Callable[[], None]) -> None: ...
+
 
 class DiskDraft:
     """An object on its way to disk. `size` is what the client announced, in bytes, or None."""
@@ -118,6 +120,12 @@ class DiskDraft:
         if self._has_ended:
             return None
         return self._failed or (None if self._blocks is None else self._blocks.failure)
+
+    @property
+    def holds_much(self) -> bool:
+        """Whether it has something to write or to give back when it becomes idle."""
+        holds_block = self._blocks is not None and self._blocks.filling
+        return holds_block or self._buffered > IDLE_BYTES or self._file.reserved > 0
 
     # Writing
 
@@ -183,12 +191,13 @@ class DiskDraft:
             if self._has_ended or self.failure is not None:
                 return
             self._enter(_Mode.IDLE)
-            holds_block = self._blocks is not None and self._blocks.filling
-            if holds_block or self._buffered > IDLE_BYTES or self._file.reserved:
+            if self.holds_much:
                 try:
+                    if self._blocks is None and self._pieces:
+                        await self._observer.write_together(self._write_pieces)
                     await self._give_back()
-                except SluiceError:
-                    return  # the next write reports it
+                except (OSError, SluiceError) as error:
+                    self._map_error(error)  # the next write reports it
 
     async def pause(self) -> None:
         """The object is complete and waits for others: it holds no memory.

@@ -76,7 +76,7 @@ class DiskStore:
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="sluiceway-disk")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sluiceway-read")
         self._listers = ThreadPoolExecutor(LISTERS, thread_name_prefix="sluiceway-list")
-        self._live = LiveDrafts()
+        self._live = LiveDrafts(self._writers)
         self._reserve = Reserve()
         self._process_lock = ProcessLock(self._tree)
         self._drafts = self._process_lock.drafts

@@ -35,7 +35,7 @@ _FIELDS: Mapping[str, str | None] = {
     "x-ms-blob-content-md5": "md5",
     "x-ms-content-crc64": "crc64",
 }
-MOST_NAME = 64  # characters of a field's name that is remembered
+REMEMBERED = 64  # characters of a field's name that is remembered
 _PREFIXES = ("x-checksum-", "x-amz-checksum-")  # the algorithm follows
 _NO_VALUES = frozenset(
     ["x-checksum-algorithm", "x-checksum-type", "x-amz-checksum-algorithm", "x-amz-checksum-type"]
@@ -69,7 +69,7 @@ def is_checksum_field(name: str) -> bool:
 
 def promises_digest(lines: Iterable[tuple[bytes, bytes]]) -> bool:
     """Whether `expected_of` finds anything in these field lines: most requests promise nothing."""
-    return any(len(name) > MOST_NAME or _is_read(name) for name, _ in lines)
+    return any(len(name) > REMEMBERED or _is_read(name) for name, _ in lines)
 
 
 @lru_cache(512)
