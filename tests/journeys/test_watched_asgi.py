@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import requests
 
 from fix_taking import eventually
-from raw_http import Wire
+from raw_http import Wire, form_body, form_head
 from sluiceway.uploads.keys import new_id
 from watched_uploads import (
     BEGUN,
@@ -69,6 +71,30 @@ def test_the_bar_of_a_view_follows_its_backend(app: AsgiApp, backend: Backend, p
         assert wire.answer().status == 201
     assert ended(app, upload) == ("complete", None)
     assert seen(app, upload)["kept"] == whole
+
+
+def test_a_client_that_closes_reads_the_answer_to_a_file_that_no_view_read(app: AsgiApp) -> None:
+    """It sends the whole form first. The server reads that before it closes the connection."""
+    form = form_body(("file", "a.bin", bytes(30_000_000)))
+    request = form_head(len(form), "Connection: close", target="/copy")
+    with socket.create_connection(("127.0.0.1", app.port), timeout=60) as sock:
+        sock.sendall(request + form)
+        answer = b"".join(iter(lambda: sock.recv(65536), b""))
+
+    assert answer.startswith(b"HTTP/1.1 422 ")
+    assert answer.endswith(b"}")
+
+
+def test_an_answered_client_that_sends_no_end_is_let_go(app: AsgiApp) -> None:
+    """After DRAIN_TIMEOUT. It has the answer at once."""
+    form = form_body(("file", "a.bin", bytes(3_000_000)))
+    request = form_head(len(form), "Connection: close", target="/copy")
+    with socket.create_connection(("127.0.0.1", app.port), timeout=60) as sock:
+        sock.sendall(request + form[:2_000_000])
+        assert sock.recv(9) == b"HTTP/1.1 "
+        with suppress(ConnectionResetError):
+            while sock.recv(65536):
+                pass
 
 
 def test_a_file_with_a_field_behind_it_is_copied_to_a_place(app: AsgiApp, tmp_path: Path) -> None:

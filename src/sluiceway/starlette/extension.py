@@ -98,7 +98,8 @@ class _Start:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._error is None:
             if scope["type"] == "http":
-                receive = SharedReceive(receive).receive
+                shared = SharedReceive(receive)
+                receive, send = shared.receive, shared.before_the_end(scope, send)
             await self._app(scope, receive, send)
         elif scope["type"] == "lifespan":
             await receive()

@@ -128,11 +128,6 @@ class LiveUpload(UploadFile):
         return self._place
 
     @property
-    def forward_only(self) -> bool:
-        """Whether it is read live: code that only needs its bytes should not rely on `size`."""
-        return self._spool is None and not self._ended
-
-    @property
     def left(self) -> int | None:
         """Bytes that are left to read, as far as `size` is right."""
         return None if self.size is None else self.size - self.position
@@ -141,6 +136,8 @@ class LiveUpload(UploadFile):
     def live(self) -> bool:
         """Whether reading still reads the connection."""
         return self._spool is None and not self._ended
+
+    forward_only = live  # code that only needs its bytes should not rely on `size`
 
     @property
     def file(self) -> BinaryIO:  # type: ignore[override]
