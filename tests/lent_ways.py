@@ -7,12 +7,18 @@ wait until `lent_bytes(server)` …     # what each lending took, from the serve
 from __future__ import annotations
 
 import os
+import random
 import re
+from collections.abc import Callable
 from pathlib import Path
 
-from fix_server import RunningServer
+import pytest
 
-__all__ = ["AS_SERVED", "OFF", "ON", "RANDOM", "WAYS", "lent_bytes", "lent_env"]
+from fix_server import RunningServer
+from sluiceway.pipe import lending
+from sluiceway.pipe.lending import LentSocket, Receiver
+
+__all__ = ["AS_SERVED", "OFF", "ON", "RANDOM", "WAYS", "lend_here", "lent_bytes", "lent_env"]
 
 OFF, ON, RANDOM = "off", "on", "random"
 AS_SERVED = "as served"  # with the numbers that users get
@@ -59,6 +65,27 @@ def lent_env(folder: Path, way: str, more: str = "", seed: int = 1) -> dict[str,
     return {
         "PYTHONPATH": os.pathsep.join([str(place), *filter(None, [os.environ.get("PYTHONPATH")])])
     }
+
+
+def lend_here(patch: pytest.MonkeyPatch, way: str, seed: int = 1) -> list[int]:
+    """Lend in this way in this process. Returns a list that gets the bytes of each lending."""
+    chance, took = random.Random(seed), list[int]()
+    made, hand_back = lending.LentSocket.__init__, lending.LentSocket.hand_back
+    patch.setattr(lending, "LEAST", 1 << 60 if way == OFF else 1)
+    patch.setattr(lending, "FAST_CHUNK", 1)
+    patch.setattr(lending, "APART", 0)
+
+    def some(self: LentSocket, sock: Receiver, most: int, back: Callable[[int], None]) -> None:
+        made(self, sock, min(most, chance.randint(1, 3 << 20)) if way == RANDOM else most, back)
+
+    def noted(self: LentSocket) -> None:
+        if self._sock.fileno() >= 0:
+            took.append(self.taken)
+        hand_back(self)
+
+    patch.setattr(LentSocket, "__init__", some)
+    patch.setattr(LentSocket, "hand_back", noted)
+    return took
 
 
 def lent_bytes(server: RunningServer) -> list[int]:

@@ -32,7 +32,9 @@ from sluiceway.errors import (
     SourceChanged,
     SourceFailed,
 )
+from sluiceway.pipe import lending
 from sluiceway.pipe.hashes import digest_of
+from sluiceway.pipe.lending import LentConnection
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer, SourceSpent
 from sluiceway.wire.headers.digests import Promise
@@ -44,6 +46,10 @@ if TYPE_CHECKING:  # the transport loads the HTTP library
     from sluiceway.client.http.transport import OpenResponse, Transport
 
 __all__ = ["RemoteSource"]
+
+# Bytes at the end that come the ordinary way: a request withholds the last piece until all is
+# right, and a lent connection leaves none.
+LAST = 1 << 20
 
 
 class RemoteSource:
@@ -71,6 +77,9 @@ class RemoteSource:
         self._stack = AsyncExitStack()  # keeps that response open
         self._validator: str | None = None
         self._opened = False
+        self._reading: OpenResponse | None = None  # whose bytes are yielded just as they come
+        self._lent: LentConnection | None = None  # it, behind the piece that was yielded last
+        self._left: int | None = None  # bytes that are wanted behind that piece
         self.length: int | None = None
         self.name: str = ""  # the server's name for it, made harmless
         self.type: str | None = None
@@ -129,6 +138,7 @@ class RemoteSource:
                     response, skip = await self._response_at(stack, at)
                     if response is None:
                         return
+                    self._reading = response
                     chunks = response.chunks()
                     stack.push_async_callback(close_stream, chunks)
                     async for chunk in chunks:
@@ -137,7 +147,10 @@ class RemoteSource:
                         if len(piece):
                             # Progress: a bad connection gets as many attempts as it needs.
                             at, attempt = at + len(piece), 1
+                            end = self.length if stop is None else stop
+                            self._left = None if skip or end is None else end - at
                             yield piece
+                            at += self._taken()
                         if at == stop:
                             return
                 if self.length is None or at >= self.length:
@@ -160,6 +173,21 @@ class RemoteSource:
                 except PeerFailed:
                     pass  # it broke off: `open` asks once more
         return b"".join([bytes(piece) async for piece in self.open()])
+
+    def lend(self) -> LentConnection | None:
+        """The connection behind the piece that was yielded last, but for the last bytes."""
+        most = 0 if self._left is None else self._left - LAST
+        if self._reading is None or most < max(1, lending.LEAST):
+            return None
+        self._lent = self._reading.lend()
+        if self._lent is not None:
+            self._lent.limit(most)
+        return self._lent
+
+    def _taken(self) -> int:
+        """Bytes that were taken beside `open` since the last piece."""
+        lent, self._lent = self._lent, None
+        return 0 if lent is None else lent.taken
 
     async def aclose(self) -> None:
         self._first = None

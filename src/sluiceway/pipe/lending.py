@@ -86,6 +86,9 @@ class LentConnection(Protocol):
     def limit(self, most: int) -> None:
         """Take at most `most` bytes more."""
 
+    def watch(self, count: Callable[[int], None]) -> None:
+        """Have `count` called after each burst, with the bytes that it took."""
+
     def hand_back(self) -> None:
         """The owner reads on behind what was taken. May be called twice, never during a burst."""
 
@@ -145,6 +148,7 @@ class LentSocket:
         "_poll",
         "_sock",
         "_turns",
+        "_watch",
         "busy",
         "destination_wait",
         "ended",
@@ -157,6 +161,7 @@ class LentSocket:
         self._turns = _turns_of_loop()
         self._begun, self._before, self._over = 0.0, 0, False  # of the last burst
         self._poll: Callable[[float], object] | None = None
+        self._watch: Callable[[int], None] | None = None
         self.taken: int = 0
         self.busy: bool = False  # a thread draws from it now
         self.ended: bool = False
@@ -180,6 +185,8 @@ class LentSocket:
         finally:
             self.busy = False
             brought = self.taken - self._before
+            if self._watch is not None:
+                self._watch(brought)
             slow = brought < SLOW_BYTES and self.sender_wait > SILENCE
             if slow or not (brought or self.destination_wait):
                 self.ended = True
@@ -187,6 +194,9 @@ class LentSocket:
     def limit(self, most: int) -> None:
         self._left = min(self._left, most)
         self.ended = self.ended or self._left <= 0
+
+    def watch(self, count: Callable[[int], None]) -> None:
+        self._watch = count
 
     def stop(self) -> None:
         """The owner has lost the connection: end the burst under way. From the event loop."""

@@ -97,6 +97,7 @@ class CountedSource(WrappedSource):
     def __init__(self, source: Source, moved: Callable[[int], None]) -> None:
         super().__init__(source)
         self._moved, self._reported = moved, 0
+        self._lends = source if isinstance(source, Lender) else None
 
     def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
         self.take_back()
@@ -107,11 +108,21 @@ class CountedSource(WrappedSource):
         self._moved(-self._reported)
         self._reported = 0
 
+    def lend(self) -> LentConnection | None:
+        """What the source lends, counted after each burst."""
+        lent = None if self._lends is None else self._lends.lend()
+        if lent is not None:
+            lent.watch(self._count)
+        return lent
+
+    def _count(self, size: int) -> None:
+        self._reported += size
+        self._moved(size)
+
     async def _pass_on(self, chunks: AsyncIterator[Buffer]) -> AsyncIterator[Buffer]:
         try:
             async for chunk in chunks:
-                self._reported += len(chunk)
-                self._moved(len(chunk))
+                self._count(len(chunk))
                 yield chunk
         finally:
             await close_stream(chunks)

@@ -34,6 +34,7 @@ class LentFile:
         "_left",
         "_lent",
         "_received",
+        "_watch",
         "taken",
     )
 
@@ -50,6 +51,7 @@ class LentFile:
         self._held = b""  # received and not given: less than two delimiters while none is found
         self._found = False  # all bytes of the file were given
         self._left: int | None = None
+        self._watch: Callable[[int], None] | None = None
         self.taken: int = 0
 
     @property
@@ -72,14 +74,19 @@ class LentFile:
         return self._lent.turn()
 
     async def in_thread(self, work: Callable[[], T]) -> T:
-        before = self._lent.taken
+        before, of_file = self._lent.taken, self.taken
         try:
             return await self._lent.in_thread(work)
         finally:
             self._received(self._lent.taken - before)
+            if self._watch is not None:
+                self._watch(self.taken - of_file)
 
     def limit(self, most: int) -> None:
         self._left = most if self._left is None else min(self._left, most)
+
+    def watch(self, count: Callable[[int], None]) -> None:
+        self._watch = count
 
     def hand_back(self) -> None:
         self._lent.hand_back()
