@@ -269,7 +269,7 @@ def test_few_threads_serve_many_senders_fairly_and_name_the_disk(slow_disk: Runn
 
 @pytest.mark.torture
 def test_a_hundred_senders_over_sixteen_threads(serve: Serve, tmp_path: Path) -> None:
-    """All but the first take about the same time, within the memory of a few."""
+    """The slowest takes at most twice as long as the fastest, within the memory of a few."""
     server = serve("--digest", "none")
     size, count = 48 * MIB, 100
     began = time.monotonic()
@@ -288,8 +288,7 @@ def test_a_hundred_senders_over_sixteen_threads(serve: Serve, tmp_path: Path) ->
     for thread in waiting:
         thread.join(300)
     assert [each.answer.status for each in senders if each.answer is not None] == [201] * count
-    order = sorted(took.values())
-    assert order[count * 9 // 10] <= 3 * order[count // 10]
+    assert max(took.values()) <= 2 * min(took.values())
     peak = next(
         line
         for line in Path(f"/proc/{server.pid}/status").read_text().splitlines()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -16,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from sluiceway.errors import SluiceError
-from sluiceway.pipe.budget import BLOCK, DEPTH, MINIMUM, Block, Budget
+from sluiceway.pipe.budget import BLOCK, BLOCK_PAUSE, DEPTH, MINIMUM, Block, Budget
 
 
 class BudgetMachine(RuleBasedStateMachine):
@@ -128,3 +131,58 @@ def test_a_budget_too_small_to_stream_is_refused(limit: int) -> None:
     with pytest.raises(SluiceError, match="MiB"):
         Budget(limit)
     assert Budget(MINIMUM).acquire_block() is not None
+
+
+def test_blocks_are_given_first_come_first_served() -> None:
+    async def wait() -> list[str]:
+        budget, order = Budget(MINIMUM), list[str]()
+        held = [await budget.wait_for_block(), await budget.wait_for_block()]
+
+        async def one(name: str) -> None:
+            block = await budget.wait_for_block()
+            order.append(name)
+            assert block is not None
+            budget.release_block(block)
+
+        tasks = [asyncio.create_task(one(name)) for name in ("first", "gone", "second")]
+        await asyncio.sleep(0)
+        assert budget.waiting == 3
+        tasks[1].cancel()
+        await asyncio.sleep(0)
+        for block in filter(None, held):
+            budget.release_block(block)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert (budget.waiting, budget.used) == (0, 0)
+        return order
+
+    assert asyncio.run(wait()) == ["first", "second"]
+
+
+def test_a_block_that_was_given_to_a_cancelled_waiter_comes_back() -> None:
+    async def wait() -> int:
+        budget = Budget(MINIMUM)
+        held = [await budget.wait_for_block(), await budget.wait_for_block()]
+        waiter = asyncio.create_task(budget.wait_for_block())
+        await asyncio.sleep(0)
+        for block in filter(None, held):
+            budget.release_block(block)
+        waiter.cancel()  # it was granted a block, and has not run since
+        await asyncio.gather(waiter, return_exceptions=True)
+        return budget.used
+
+    assert asyncio.run(wait()) == 0
+
+
+def test_nobody_waits_for_blocks_that_do_not_come_back() -> None:
+    """A stalled destination holds them all: the ordinary way goes on, soon and then at once."""
+
+    async def wait() -> float:
+        budget = Budget(MINIMUM)
+        assert None not in [await budget.wait_for_block(), await budget.wait_for_block()]
+        assert await budget.wait_for_block() is None
+        began = time.monotonic()
+        for _ in range(20):
+            assert await budget.wait_for_block() is None
+        return time.monotonic() - began
+
+    assert asyncio.run(wait()) < 20 * BLOCK_PAUSE / 2

@@ -226,6 +226,39 @@ def test_turns_come_in_order_and_a_cancelled_one_is_passed_on() -> None:
     assert asyncio.run(take_turns()) == expected
 
 
+def test_where_others_wait_for_a_thread_a_paused_sender_holds_none() -> None:
+    """Its burst ends at once; it is waited for without a thread, and not sent back meanwhile."""
+
+    async def take_turns(pairs: list[Pair]) -> tuple[int, bool, int, bool]:
+        for _, receiver in pairs:
+            receiver.setblocking(False)
+        paused, *others = (LentSocket(pair[1], 100, lambda taken: None) for pair in pairs)
+        free, got = asyncio.Event(), bytearray(4)
+
+        async def hold(lent: LentSocket) -> None:
+            async with lent.turn():
+                await free.wait()
+
+        async with paused.turn():
+            holding = [asyncio.create_task(hold(lent)) for lent in others]
+            await asyncio.sleep(0)
+            nothing = await paused.in_thread(lambda: paused.fill(got, 0, 4))
+        lent_on = not paused.ended
+        free.set()
+        await asyncio.gather(*holding)
+        later = asyncio.get_running_loop().call_later(0.1, pairs[0][0].sendall, b"late")
+        async with paused.turn():
+            some = await paused.in_thread(lambda: paused.fill(got, 0, 4))
+        later.cancel()
+        return nothing, lent_on, some, paused.sender_wait > 0.05
+
+    pairs = [socket.socketpair() for _ in range(lending.THREADS + 1)]
+    assert asyncio.run(take_turns(pairs)) == (0, True, 4, True)
+    for pair in pairs:
+        pair[0].close()
+        pair[1].close()
+
+
 def test_time_moves_between_stages_and_the_sum_stays() -> None:
     stages = Stages()
     time.sleep(0.01)

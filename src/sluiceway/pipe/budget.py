@@ -1,8 +1,9 @@
 """The byte budget: one number bounds what all transfers of a process hold together.
 
-`acquire` never waits: without a block a transfer writes smaller pieces, with its share in use it
-waits for its own writes. So nothing can deadlock, and slow senders cannot starve fast ones. A
-`Claim` or a `Reservation` waits, with a deadline. Knows nothing of what the memory is used for.
+`acquire` never waits. Blocks are given first come, first served, for as long as some come back;
+without one a transfer writes smaller pieces, with its share in use it waits for its own writes. So
+nothing can deadlock, and slow senders cannot starve fast ones. A `Claim` and a `Reservation` wait,
+with a deadline. Knows nothing of what the memory is used for.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ MINIMUM = 2 * BLOCK  # a smaller budget could not keep even one transfer streami
 # Seconds to wait for memory that others hold, before the client is asked to come again.
 MEMORY_TIMEOUT = 30.0
 RETRY_EVERY = 0.02  # seconds between two tries
+# Seconds without a block given or come back after which nobody waits for one: what holds them is
+# stuck, and the ordinary way needs none.
+BLOCK_PAUSE = 0.25
 # One reservation counts up to this part of the limit: a small budget must serve what it has to.
 RESERVABLE_PART = 4
 
@@ -55,6 +59,8 @@ class Budget:
         self._direct = 0  # transfers that write blocks
         self._claims: set[Claim] = set()
         self._returning = 0  # bytes of `used` that come back whatever the clients do
+        self._queue: dict[asyncio.Future[Block], None] = {}  # those who wait for a block
+        self._moved = 0.0  # when a block was given or came back
 
     @property
     def share(self) -> int:
@@ -86,19 +92,57 @@ class Budget:
     def release(self, size: int) -> None:
         """Give back what was acquired."""
         self.used -= size
+        if self._queue:
+            self._grant()
 
     def acquire_block(self) -> Block | None:
         """Return a block, or None when the budget is used up."""
         warm = self._free.pop() if self._free else None
         if self.acquire(BLOCK):
+            self._moved = time.monotonic()
             return warm or mmap.mmap(-1, BLOCK)
         if warm is not None:
             self._free.append(warm)
         return None
 
     def release_block(self, block: Block) -> None:
-        self.release(BLOCK)
         self._free.append(block)
+        self._moved = time.monotonic()
+        self.release(BLOCK)
+
+    @property
+    def waiting(self) -> int:
+        """Transfers that wait for a block. May be read from any thread."""
+        return len(self._queue)
+
+    async def wait_for_block(self) -> Block | None:
+        """Return a block: first come, first served. None when blocks stopped coming back.
+
+        Call it before anything else that others wait for is held, such as a thread.
+        """
+        if not self._queue and (block := self.acquire_block()) is not None:
+            return block
+        granted: asyncio.Future[Block] = asyncio.get_running_loop().create_future()
+        self._queue[granted] = None
+        try:
+            while not granted.done():
+                left = self._moved + BLOCK_PAUSE - time.monotonic()
+                if left <= 0:
+                    return None
+                await asyncio.wait({granted}, timeout=left)
+            return granted.result()
+        except asyncio.CancelledError:
+            if granted.done():
+                self.release_block(granted.result())
+            raise
+        finally:
+            self._queue.pop(granted, None)
+
+    def _grant(self) -> None:
+        while self._queue and (block := self.acquire_block()) is not None:
+            granted = next(iter(self._queue))
+            del self._queue[granted]
+            granted.set_result(block)
 
     async def _wait_for(self, size: int, claim: Claim | None = None) -> None:
         """Acquire, and wait for others to release. Raises Unavailable after MEMORY_TIMEOUT."""

@@ -2,7 +2,8 @@
 
 A source that can lends it (`Lender`), a sink that can draws from it (`Borrower`), in bursts of at
 most `BURST` seconds. Between bursts the event loop counts, cancels and lets others have the thread.
-A sender that falls silent goes back to the event loop. Knows nothing of HTTP, or of who owns it.
+Where others wait for a thread, no thread waits. A sender that falls silent goes back to the event
+loop. Knows nothing of HTTP, or of who owns it.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ BURST = 0.1  # seconds until a burst has ended, whatever the sender does
 LAST_START = 0.06  # seconds after which `going` is false: a block that has begun becomes full
 SHARE = 4 << 20  # bytes of a burst while others wait for the thread: turns are fair by bytes
 SILENCE = 0.05  # seconds without a byte after which the connection goes back
-SLOW_BYTES = 256 << 10  # bytes of a burst; a sender that brings fewer needs no thread
+SLOW_RATE = 2.5e6  # bytes a second while the thread waits; a slower sender needs no thread
+PAUSE = 0.5  # seconds of silence where no thread waits for it: a sender may lack a processor, too
 THREADS = 16
 
 T = TypeVar("T")
@@ -78,7 +80,10 @@ class LentConnection(Protocol):
     # The event loop's side
 
     def turn(self) -> AbstractAsyncContextManager[None]:
-        """Wait until a thread is free; it is kept free until the end. First come, first served."""
+        """Wait until a thread is free; it is kept free until the end. First come, first served.
+
+        Whatever else the burst needs is acquired before: who has a turn waits for nobody.
+        """
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run one burst, within a turn. A caller that is cancelled waits for its end."""
@@ -93,6 +98,10 @@ class LentConnection(Protocol):
         """The owner reads on behind what was taken. May be called twice, never during a burst."""
 
     # The thread's side
+
+    @property
+    def crowded(self) -> bool:
+        """Whether others wait for the thread: then it waits for no destination, either."""
 
     @property
     def going(self) -> bool:
@@ -142,12 +151,15 @@ class LentSocket:
     __slots__ = (
         "_before",
         "_begun",
+        "_brought",
+        "_dry",
         "_handed_back",
         "_left",
         "_over",
         "_poll",
         "_sock",
         "_turns",
+        "_waited",
         "_watch",
         "busy",
         "destination_wait",
@@ -162,6 +174,8 @@ class LentSocket:
         self._begun, self._before, self._over = 0.0, 0, False  # of the last burst
         self._poll: Callable[[float], object] | None = None
         self._watch: Callable[[int], None] | None = None
+        self._dry = False  # the thread left, because others waited and no byte was there
+        self._waited, self._brought = 0.0, 0  # for the sender, and meanwhile; of some bursts
         self.taken: int = 0
         self.busy: bool = False  # a thread draws from it now
         self.ended: bool = False
@@ -170,6 +184,9 @@ class LentSocket:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
+        self.sender_wait = 0.0
+        if self._dry:
+            await self._wait_without_thread()
         await self._turns.acquire()
         try:
             yield
@@ -177,19 +194,37 @@ class LentSocket:
             self._turns.release()
 
     async def in_thread(self, work: Callable[[], T]) -> T:
+        def burst() -> T:
+            self._begun = time.monotonic()  # now: on a busy machine the thread starts late
+            return work()
+
         self.busy, self._over = True, False
-        self._begun, self.sender_wait, self.destination_wait = time.monotonic(), 0.0, 0.0
-        self._before = self.taken
+        self._before, self.destination_wait = self.taken, 0.0
         try:
-            return await in_thread(work, _threads)
+            return await in_thread(burst, _threads)
         finally:
             self.busy = False
             brought = self.taken - self._before
             if self._watch is not None:
                 self._watch(brought)
-            slow = brought < SLOW_BYTES and self.sender_wait > SILENCE
-            if slow or not (brought or self.destination_wait):
-                self.ended = True
+            self._judge(brought)
+
+    def _judge(self, brought: int) -> None:
+        """After a burst: end the lending where the sender is too slow for a thread."""
+        self._waited += self.sender_wait
+        self._brought += brought
+        if self._waited > SILENCE:
+            self.ended = self.ended or self._brought < SLOW_RATE * self._waited
+            self._waited, self._brought = 0.0, 0
+        if not (brought or self._dry or self.destination_wait):
+            self.ended = True
+
+    async def _wait_without_thread(self) -> None:
+        """The sender had nothing when others waited for the thread: wait for it here."""
+        began, self._dry = time.monotonic(), False
+        if not await _readable(self._sock, PAUSE):
+            self.ended = True
+        self._waited_since(began)
 
     def limit(self, most: int) -> None:
         self._left = min(self._left, most)
@@ -211,10 +246,14 @@ class LentSocket:
             self._handed_back(self.taken)
 
     @property
+    def crowded(self) -> bool:
+        return bool(self._turns.waiting)
+
+    @property
     def going(self) -> bool:
         if self.ended or self._over:
             return False
-        if self._turns.waiting and self.taken - self._before >= SHARE:
+        if self.crowded and self.taken - self._before >= SHARE:
             return False
         return time.monotonic() - self._begun < LAST_START
 
@@ -254,9 +293,8 @@ class LentSocket:
         if self._poll is None:
             self._poll = readiness(self._sock)
         bound = min(SILENCE, self.seconds_left)
-        # Where others wait for the thread, it does not wait for a sender.
-        if not bound or self._turns.waiting:
-            self._over = True
+        if not bound or self.crowded:
+            self._over, self._dry = True, self.crowded
             return False
         began = time.monotonic()
         ready = self._poll(bound)
@@ -328,6 +366,23 @@ _all_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictio
 
 def _turns_of_loop() -> _Turns:
     return _all_turns.setdefault(asyncio.get_running_loop(), _Turns())
+
+
+async def _readable(sock: Receiver, seconds: float) -> bool:
+    """Wait in the event loop until bytes are there. False: none came."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    try:
+        loop.add_reader(sock.fileno(), ready.set)
+    except NotImplementedError:  # Windows' own event loop: the thread waits
+        return True
+    try:
+        async with asyncio.timeout(seconds):
+            return await ready.wait()
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_reader(sock.fileno())
 
 
 def readiness(sock: Receiver, *, to_send: bool = False) -> Callable[[float], object]:

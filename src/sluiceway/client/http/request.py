@@ -149,14 +149,15 @@ class StreamingRequest:
             await self._send_rest()
         finally:
             lent.destination_wait = waited = time.monotonic() - began
+        if (block := await budget.wait_for_block()) is None:
+            return False
         if (sock := self._body.plain_socket()) is None:
+            budget.release_block(block)
             return False
         with closing(sock):
+            burst = SendingBurst(sock, block, chunked=self._body.length is None)
+            self._rest = _UnsentRest(burst, block, budget)
             async with lent.turn():
-                if (block := budget.acquire_block()) is None:
-                    return False
-                burst = SendingBurst(sock, block, chunked=self._body.length is None)
-                self._rest = _UnsentRest(burst, block, budget)
                 await lent.in_thread(lambda: burst.run(lent, update))
         lent.destination_wait += waited
         self._body.sent_by_thread(burst.sent)

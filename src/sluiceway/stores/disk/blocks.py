@@ -45,20 +45,19 @@ class BlockWriter:
         return self._filled == BLOCK
 
     async def acquire(self) -> bool:
-        """Get a block to fill; False when the budget is used up.
+        """Get a block to fill, first come, first served; False when the budget is used up.
 
         Raises the failure of an earlier write.
-
-        A transfer that holds its share waits for a write of its own, never for another transfer.
         """
-        while len(self._in_flight) >= self._budget.share:
+        while self._block is None:
+            if len(self._in_flight) < self._budget.share:
+                self._block, self._filled = await self._budget.wait_for_block(), 0
+                if self._block is not None:
+                    break
+            if not self._in_flight:
+                return False
             await self._wait_for_one()
-        self._block = self._budget.acquire_block()
-        if self._block is None and self._in_flight:
-            await self._wait_for_one()
-            self._block = self._budget.acquire_block()
-        self._filled = 0
-        return self._block is not None
+        return True
 
     def fill(self, data: memoryview) -> int:
         """Copy what fits into the block; returns the number of bytes."""
@@ -80,6 +79,15 @@ class BlockWriter:
         self._block, self._filled = None, 0
         self._file.position += BLOCK
 
+    async def reserve(self, lent: LentConnection) -> bool:
+        """Have a block for the next burst, before it takes a thread: first come, first served.
+
+        A thread may wait for a write of its own, unless others wait for the thread or for a block.
+        False when the budget is used up. Raises the failure of an earlier write.
+        """
+        thread_may_wait = not lent.crowded and not self._budget.waiting
+        return bool(self._in_flight and thread_may_wait) or await self.acquire()
+
     async def draw(self, lent: LentConnection, update: Update) -> bool:
         """Let a thread fill and submit blocks for one burst. False when the budget is used up."""
         held = len(self._in_flight) + self.filling
@@ -97,6 +105,7 @@ class BlockWriter:
             self._filled,
             spare,
             self._in_flight.values(),
+            lambda: bool(self._budget.waiting),
         )
         # The thread's until the end of the burst.
         self._block, self._filled = None, 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, wait
 
 from sluiceway.pipe.budget import BLOCK, Block
@@ -22,10 +22,19 @@ __all__ = ["Burst"]
 class Burst:
     """`block` holds `filled` bytes already, `spare` are empty, `in_flight` are being written.
 
-    After `run` they say what is left of each.
+    After `run` they say what is left of each. `crowded` says whether others wait for a block.
     """
 
-    __slots__ = ("_file", "_writers", "block", "filled", "in_flight", "spare")
+    __slots__ = (
+        "_crowded",
+        "_file",
+        "_filled_one",
+        "_writers",
+        "block",
+        "filled",
+        "in_flight",
+        "spare",
+    )
 
     def __init__(
         self,
@@ -35,8 +44,10 @@ class Burst:
         filled: int,
         spare: list[Block],
         in_flight: Iterable[tuple[Future[None], Block]],
+        crowded: Callable[[], bool],
     ) -> None:
-        self._file, self._writers = file, writers
+        self._file, self._writers, self._crowded = file, writers, crowded
+        self._filled_one = False
         self.block: Block | None = block
         self.filled: int = filled
         self.spare: list[Block] = spare
@@ -65,7 +76,12 @@ class Burst:
         return True
 
     def _next_block(self, lent: LentConnection) -> Block | None:
-        """Begin a block; wait for a write where none is free. None: the burst is over."""
+        """Begin a block; wait for a write where none is free. None: the burst is over.
+
+        Where others wait for a thread or a block, the next block is theirs.
+        """
+        if self._filled_one and not self.spare and (lent.crowded or self._crowded()):
+            return None
         while self.in_flight and self.in_flight[0][0].done():
             self._take_back()
         if not self.spare and self.in_flight:
@@ -102,3 +118,4 @@ class Burst:
         writing = self._writers.submit(self._file.write_direct, block, self._file.position)
         self.in_flight.append((writing, block))
         self.block, self.filled, self._file.position = None, 0, end
+        self._filled_one = True

@@ -160,21 +160,30 @@ class DiskDraft:
 
     async def draw(self, lent: LentConnection, update: Update) -> bool:
         """One burst of a lent connection, into blocks."""
-        async with lent.turn(), self._lock:
-            self._check()
-            if self._mode in (_Mode.PAUSED, _Mode.IDLE):
-                self._observer.receiving(self)
-            self._enter(_Mode.DIRECT)
-            blocks, before = await self._direct_blocks(), lent.taken
+        began = time.monotonic()
+        async with self._lock:
+            if not await (await self._drawing_blocks()).reserve(lent):
+                return False
+        waited = time.monotonic() - began  # for the disk: memory comes back once it is written
+        async with lent.turn(), self._lock:  # before which `become_idle` may have come
+            blocks, before = await self._drawing_blocks(), lent.taken
             try:
                 drawn = await blocks.draw(lent, update)
             except (OSError, SluiceError) as error:
                 raise self._map_error(error) from None
             finally:
+                lent.destination_wait += waited
                 self.recent += lent.taken - before
                 self.written += lent.taken - before
             self._check()
             return drawn
+
+    async def _drawing_blocks(self) -> BlockWriter:
+        self._check()
+        if self._mode in (_Mode.PAUSED, _Mode.IDLE):
+            self._observer.receiving(self)
+        self._enter(_Mode.DIRECT)
+        return await self._direct_blocks()
 
     async def sync(self) -> int:
         async with self._lock:

@@ -95,6 +95,10 @@ class LentFile:
             handed_back(self.taken, self._held)
 
     @property
+    def crowded(self) -> bool:
+        return self._lent.crowded
+
+    @property
     def going(self) -> bool:
         return not self.ended and self._lent.going
 
