@@ -1,8 +1,9 @@
 """The rows of the client: whole commands of `copy` against curl and rclone, over HTTP.
 
-One large file and many small ones, to a server and back. Everyone talks to our server, but rclone
-to its own: it reads listings of no other kind and sends by WebDAV. What arrived is counted or
-compared. Processor time of sender and receiver apart.
+One large file and many small ones, to a server and back, and from folder to folder. Everyone talks
+to our server, but rclone to its own: it reads listings of no other kind and sends by WebDAV. Each
+has as many files under way as it takes by itself. What arrived is counted or compared. Processor
+time of sender and receiver apart.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ __all__ = ["copy_rows"]
 
 FILES, QUICK_FILES = 10_000, 100
 MANY_ROUNDS = 3  # rclone takes minutes for ten thousand files by WebDAV
-JOBS = 4
 LIMIT = 900.0  # seconds for one command
 GOAL = 1.0
 PER_SECOND = Unit(" files/s", 1, 0)
@@ -47,6 +47,7 @@ OURS = _contender("sluiceway copy", "fsync of file and folder before the name", 
 CURL = _contender("curl", "no fsync, no digest")
 CURL_PARALLEL = _contender("curl --parallel", "no fsync, no digest")
 RCLONE = _contender("rclone copy, its own server", "no fsync, no digest over HTTP")
+RCLONE_FOLDERS = _contender("rclone copy", "no fsync; compares digests by reading both sides")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class _Run:
 
 
 def copy_rows(bench: Bench, wanted: Wanted) -> Result:
-    """Four pairs of rows: one file up and down, many files up and down."""
+    """Pairs of rows: one file up and down, many files up, down and between folders."""
     result, place = Result(), bench.place()
     files = QUICK_FILES if bench.quick else FILES
     try:
@@ -125,7 +126,7 @@ def _many_rows(
     stack: ExitStack,
 ) -> None:
     url = f"http://127.0.0.1:{server.port}/files"
-    ours = [str(bench.binaries / "sluiceway"), "copy", "-r", "-q", "--jobs", str(JOBS)]
+    ours = [str(bench.binaries / "sluiceway"), "copy", "-r", "-q"]
     names = [str(path.relative_to(many)) for path in sorted(many.rglob("*")) if path.is_file()]
     root = server.tmp.parent / "root"
     up = {
@@ -156,7 +157,7 @@ def _many_rows(
         dav = stack.enter_context(_rclone(rclone, "webdav", many.parent / "dav"))
         http = stack.enter_context(_rclone(rclone, "http", many.parent / "http", many))
         dav_root = dav.tmp.parent / "root"
-        copying = [str(rclone), "copy", "--config", "", f"--transfers={JOBS}", f"--checkers={JOBS}"]
+        copying = [str(rclone), "copy", "--config", ""]
         up[RCLONE.name] = _Run(RCLONE,
             lambda to: [
                 *copying, str(many), f":webdav,url='http://127.0.0.1:{dav.port}':{to.name}"
@@ -172,12 +173,20 @@ def _many_rows(
         )
     else:
         bench.say("  rclone is not installed: not measured")
-    title = f"copy -r of {files:,} small files, {JOBS} at once,"
+    title = f"copy -r of {files:,} small files"
     _rows(bench, wanted, result, f"{title} to a server", up, files, PER_SECOND)
     subprocess.run(
         [*ours, str(many), f"{url}/kept/"], check=True, capture_output=True, timeout=LIMIT
     )
     _rows(bench, wanted, result, f"{title} from a server", down, files, PER_SECOND)
+    if rclone.exists():
+        between = {
+            OURS.name: _Run(OURS, lambda to: [*ours, str(many), str(to)], server, _count),
+            RCLONE_FOLDERS.name: _Run(
+                RCLONE_FOLDERS, lambda to: [*copying, str(many), str(to)], server, _count
+            ),
+        }
+        _rows(bench, wanted, result, f"{title} between folders", between, files, PER_SECOND)
 
 
 def _rows(
@@ -258,8 +267,7 @@ def _curl(to: Path, pairs: list[tuple[str, str]]) -> list[str]:
     config = to.parent / "curl.conf"
     config.write_text("\n".join([*lines, ""]))
     return [
-        "curl", "-sSf", "--create-dirs", "--parallel", "--parallel-max", str(JOBS),
-        "-K", str(config),
+        "curl", "-sSf", "--create-dirs", "--parallel", "-K", str(config),
     ]  # fmt: skip
 
 

@@ -29,5 +29,6 @@ def test_copies_are_paired_with_curl(tmp_path: Path) -> None:
     result = copy_rows(bench, lambda peers: peers)
 
     assert result.failed == [], said
-    assert len(result.data) == 4
+    # Copies between folders are measured against rclone alone.
+    assert len(result.data) == (5 if (bench.binaries / "rclone").exists() else 4)
     assert all(row.goal == ">= 1x" and "sender" in row.cost for row in result.rows)

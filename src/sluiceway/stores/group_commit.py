@@ -30,8 +30,13 @@ class GroupCommit(Generic[T]):
     Used from one event loop only.
     """
 
-    def __init__(self, commit: Callable[[Sequence[T]], None], threads: Executor) -> None:
-        self._commit, self._threads = commit, threads
+    def __init__(
+        self,
+        commit: Callable[[Sequence[T]], None],
+        threads: Executor,
+        runners: int = RUNNERS,
+    ) -> None:
+        self._commit, self._threads, self._runners = commit, threads, runners
         self._lock = threading.Lock()  # for what follows, which both sides use
         self._waiting: list[tuple[T, asyncio.Future[None]]] = []
         self._running = 0
@@ -52,7 +57,7 @@ class GroupCommit(Generic[T]):
         done: asyncio.Future[None] = loop.create_future()
         with self._lock:
             self._waiting.append((item, done))
-            starts = self._running < RUNNERS
+            starts = self._running < self._runners
             self._running += starts
         if starts:
             self._threads.submit(self._work, loop)

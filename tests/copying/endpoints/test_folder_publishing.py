@@ -32,13 +32,16 @@ def found(folder: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("unnamed", [True, False], ids=["without a name", "as parts"])
+@pytest.mark.parametrize("way", ["without a name", "as parts", "slow disk"])
 async def test_all_are_stored_with_their_attributes(
-    folder: Path, tmp_path: Path, unnamed: bool, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the file system has no files without a name; nothing else is left."""
-    if not unnamed:
+    """Also where the file system has no files without a name, and where each fsync gets a
+    thread. Nothing else is left."""
+    if way == "as parts":
         monkeypatch.setattr(folder_publishing, "UNNAMED", 0)
+    elif way == "slow disk":
+        monkeypatch.setattr(folder_publishing, "SLOW_FSYNC", -1.0)
     os.chmod(folder / "d1/e/001", 0o640)
     os.utime(folder / "d1/e/001", (1_000_000_000, 1_000_000_000))
     report = await sluiceway.acopy_all(folder, tmp_path / "to", preserve=True)
@@ -99,11 +102,9 @@ async def test_each_file_is_synchronised_before_any_name_and_each_folder_behind(
             plain(*given, **named)  # type: ignore[operator]
 
         monkeypatch.setattr(os, name, noted)
-    # With one runner no two groups are mixed.
-    monkeypatch.setattr("sluiceway.stores.group_commit.RUNNERS", 1)
     target = FolderTarget(str(tmp_path / "to"))
-    await target.aclose()
-    report = await sluiceway.acopy_all(folder, tmp_path / "to")
+    target._group._runners = 1  # with one, no two groups are mixed
+    report = await sluiceway.acopy_all(folder, target)
 
     assert report.copied == COUNT
     groups = " ".join(calls).replace("fsync fdatasync", "fsync|fdatasync").split("|")

@@ -16,7 +16,7 @@ from typing import Self
 
 from sluiceway.errors import Forbidden
 
-__all__ = ["Folder"]
+__all__ = ["Folder", "FoldersBelow"]
 
 _BY_DESCRIPTOR = (
     os.open in os.supports_dir_fd
@@ -142,3 +142,29 @@ class Folder:
         """Make its names survive a power cut."""
         if _BY_DESCRIPTOR:
             os.fsync(self._fd)
+
+
+class FoldersBelow:
+    """Folders at any depth below one, each opened once. Use with `with`, which closes them."""
+
+    def __init__(self, root: str, make: bool = False) -> None:
+        """`make` creates missing ones, with `root` itself."""
+        self._root, self._make = root, make
+        self._open: dict[tuple[str, ...], Folder] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for folder in self._open.values():
+            folder.close()
+
+    def open(self, names: Sequence[str]) -> Folder:
+        """Raises OSError, Forbidden. The folder is closed with the others."""
+        key = tuple(names)
+        if (found := self._open.get(key)) is None:
+            if self._make and not self._open:
+                os.makedirs(self._root, exist_ok=True)
+            with Folder(self._root) as root:
+                found = self._open[key] = root.below(key, self._make)
+        return found

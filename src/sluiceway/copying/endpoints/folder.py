@@ -10,18 +10,19 @@ import errno
 import os
 import stat
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
 from sluiceway.client.local.files import LocalFile
-from sluiceway.client.local.folders import Folder
+from sluiceway.client.local.folders import Folder, FoldersBelow
 from sluiceway.client.local.part_file import PartialFile
 from sluiceway.client.local.part_notes import is_part_name
 from sluiceway.copying.contract import SMALL, CopyItem, Reading
-from sluiceway.copying.endpoints.folder_publishing import FolderPublisher, SmallFile
+from sluiceway.copying.endpoints.folder_publishing import FSYNCS, FolderPublisher, SmallFile
 from sluiceway.copying.endpoints.folder_walk import omitted_key, version_of, walk
 from sluiceway.copying.endpoints.verified_put import (
     ProgressTap,
@@ -52,6 +53,7 @@ from sluiceway.wire.names import check_key, stays_inside
 __all__ = ["FolderSource", "FolderTarget"]
 
 WALK_BATCH = 256  # files that one call in a thread lists
+READERS = 4  # threads that open files: a network drive answers each after a while
 READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -65,6 +67,8 @@ class FolderSource:
         """`journals`: keys below the folder that are this copy's own journal."""
         self.folder: str = folder
         self._journals = journals
+        self._threads = ThreadPoolExecutor(READERS, "sluiceway-open")
+        self._group = GroupCommit(partial(_open_files, folder), self._threads, READERS)
         self.display_name = os.path.abspath(folder)
 
     async def items(self) -> AsyncIterator[CopyItem]:
@@ -81,7 +85,10 @@ class FolderSource:
         if (bad := omitted_key(item.key)) is not None:
             raise SourceFailed(f"{item.key!r} cannot be read: {bad.detail}")
         path = os.path.join(self.folder, *item.key.split("/"))
-        source = await in_thread(partial(_open_file, self.folder, item.key, path))
+        opening = _Opening(item.key, path)
+        await finish_then_cancel(self._group.submit(opening))
+        if (source := opening.source) is None:
+            raise opening.error or NotFound(f"{path} is gone")
         if item.version and source.length is not None and source.version != item.version:
             raise SourceChanged(f"{path} changed since it was listed")
         found = CopyItem(item.key, source.length, source.version, item.modified, mode=item.mode)
@@ -89,15 +96,40 @@ class FolderSource:
         yield Reading(found, source, metadata, content=source.content)
 
     async def aclose(self) -> None:
-        """Nothing is open between two objects."""
+        self._threads.shutdown(wait=False)
 
 
-def _open_file(root: str, key: str, path: str) -> LocalFile:
+@dataclass(slots=True, eq=False)
+class _Opening:
+    """A file to open; in the end it has a source or an error."""
+
+    key: str
+    path: str  # for people
+    source: LocalFile | None = None
+    error: Exception | None = None
+
+
+def _open_files(root: str, group: Sequence[_Opening]) -> None:
+    """Blocking. Those that are asked for at the same time share a thread and open folders."""
+    with FoldersBelow(root) as folders:
+        for one in group:
+            try:
+                one.source = _open_file(folders, root, one.key, one.path)
+            except Exception as error:  # of one file only
+                one.error = error
+
+
+def _open_file(folders: FoldersBelow, root: str, key: str, path: str) -> LocalFile:
     """Blocking. A path that has become a link is something else than what was listed."""
-    *folders, name = key.split("/")
+    *names, name = key.split("/")
+    first = True
 
     def opener() -> int:
-        with Folder(root) as top, top.below(folders) as folder:
+        nonlocal first
+        if first:
+            first = False
+            return folders.open(names).open(name, READ_FLAGS)
+        with Folder(root) as top, top.below(names) as folder:  # later, to be read
             return folder.open(name, READ_FLAGS)
 
     try:
@@ -125,16 +157,9 @@ class FolderTarget:
         """
         self._folder, self._preserve, self._began = folder, preserve, time.time_ns()
         self._journals = journals
-        self._threads = ThreadPoolExecutor(RUNNERS, "sluiceway-publish")
-        self._group = GroupCommit(
-            FolderPublisher(
-                folder,
-                lambda open_folder, one: self._existing(
-                    open_folder, one.segments[-1], "/".join(one.segments)
-                ),
-            ).publish,
-            self._threads,
-        )
+        self._threads = ThreadPoolExecutor(RUNNERS + FSYNCS, "sluiceway-publish")
+        publisher = FolderPublisher(folder, self._existing_small, self._threads)
+        self._group = GroupCommit(publisher.publish, self._threads)
         self.display_name = os.path.abspath(folder)
 
     async def empty(self) -> bool:
@@ -228,6 +253,9 @@ class FolderTarget:
             return self._stat_in(folder, name, key)
         except FileNotFoundError:
             return None
+
+    def _existing_small(self, folder: Folder, one: SmallFile) -> os.stat_result | None:
+        return self._existing(folder, one.segments[-1], "/".join(one.segments))
 
     def _open(self, key: str) -> int:
         *folders, name = _segments(key)

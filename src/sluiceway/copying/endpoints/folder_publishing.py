@@ -10,17 +10,21 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from sluiceway.client.local.folders import Folder
+from sluiceway.client.local.folders import Folder, FoldersBelow
 from sluiceway.client.local.part_file import HOLE, PartialFile, file_errors
 from sluiceway.errors import Exists, StoreFailed
 from sluiceway.pipe.source import Buffer
 
-__all__ = ["FolderPublisher", "SmallFile"]
+__all__ = ["FSYNCS", "FolderPublisher", "SmallFile"]
 
+FSYNCS = 8  # threads for the fsyncs of a slow disk
+SLOW_FSYNC = 0.002  # seconds; on a faster disk, a thread for each costs more than it saves
+FORGETS = 1.25  # how fast the shortest fsync so far is forgotten, for each one since
 UNNAMED = getattr(os, "O_TMPFILE", 0)
 # Where a file system has no files without a name, or /proc is not mounted: a part file instead.
 CANNOT = frozenset(
@@ -52,28 +56,32 @@ class FolderPublisher:
     """`existing` describes the file of a name in an open folder, None for none."""
 
     def __init__(
-        self, root: str, existing: Callable[[Folder, SmallFile], os.stat_result | None]
+        self,
+        root: str,
+        existing: Callable[[Folder, SmallFile], os.stat_result | None],
+        threads: Executor,
     ) -> None:
-        self._root, self._existing = root, existing
+        """`threads` do the fsyncs of a slow disk, beside the one that publishes."""
+        self._root, self._existing, self._threads = root, existing, threads
         self._unnamed = bool(UNNAMED)
+        self._shortest_fsync = 0.0  # seconds, of late
 
     def publish(self, group: Sequence[SmallFile]) -> None:
         """Publish all of them. Raises nothing: each has its own outcome."""
-        with ExitStack() as stack:
-            folders = _Folders(self._root, stack)
+        with FoldersBelow(self._root, make=True) as folders:
             try:
                 _each(group, lambda one: self._write(one, folders))
-                _each(group, _fsync)
+                self._synchronise(group)
                 _each(group, lambda one: self._name(one, folders))
             finally:
                 for one in group:
                     if one.fd >= 0:
                         os.close(one.fd)
-            folders.fsync(group)
+            _fsync_folders(group, folders)
 
-    def _write(self, one: SmallFile, folders: _Folders) -> None:
+    def _write(self, one: SmallFile, folders: FoldersBelow) -> None:
         with file_errors(one.path):
-            folder = folders.of(one)
+            folder = folders.open(one.segments[:-1])
             if self._unnamed:
                 one.fd = _new_unnamed(folder)
                 self._unnamed = one.fd >= 0
@@ -86,8 +94,23 @@ class FolderPublisher:
             if one.modified is not None:
                 os.utime(one.fd, (one.modified, one.modified))
 
-    def _name(self, one: SmallFile, folders: _Folders) -> None:
-        folder, name = folders.of(one), one.segments[-1]
+    def _synchronise(self, group: Sequence[SmallFile]) -> None:
+        """The fsync of each file, side by side where the disk is slow: it serves them together."""
+        if self._shortest_fsync > SLOW_FSYNC and len(group) > 1:
+            for _ in self._threads.map(lambda one: _each([one], self._fsync), group):
+                pass
+        else:
+            _each(group, self._fsync)
+
+    def _fsync(self, one: SmallFile) -> None:
+        began = time.monotonic()
+        with file_errors(one.path):
+            (os.fdatasync if one.mode is None and one.modified is None else os.fsync)(one.fd)
+        # The shortest: any other may have waited for the interpreter's lock.
+        self._shortest_fsync = min(time.monotonic() - began, self._shortest_fsync * FORGETS + 1e-6)
+
+    def _name(self, one: SmallFile, folders: FoldersBelow) -> None:
+        folder, name = folders.open(one.segments[:-1]), one.segments[-1]
         try:
             # The only way to name it without the right to read every file (AT_EMPTY_PATH).
             os.link(f"/proc/self/fd/{one.fd}", name, dst_dir_fd=folder.fd, follow_symlinks=True)
@@ -117,42 +140,23 @@ class FolderPublisher:
         one.published = True
 
 
-class _Folders:
-    """The folders of a group, each opened once; missing ones are created."""
-
-    def __init__(self, root: str, stack: ExitStack) -> None:
-        self._root, self._stack = root, stack
-        self._open: dict[tuple[str, ...], Folder] = {}
-
-    def of(self, one: SmallFile) -> Folder:
-        """Raises OSError, Forbidden."""
-        names = tuple(one.segments[:-1])
-        if (found := self._open.get(names)) is not None:
-            return found
-        if not self._open:
-            os.makedirs(self._root, exist_ok=True)
-        with Folder(self._root) as root:
-            folder = self._open[names] = root.below(names, make=True)
-        self._stack.callback(folder.close)
-        return folder
-
-    def fsync(self, group: Iterable[SmallFile]) -> None:
-        """Make the new names survive a power cut: then their files are published."""
-        failed: dict[Folder, OSError | None] = {}
-        for one in group:
-            if not one.waits:
-                continue
-            folder = self._open[tuple(one.segments[:-1])]
-            if folder not in failed:
-                failed[folder] = None
-                try:
-                    folder.sync()
-                except OSError as error:
-                    failed[folder] = error
-            if (why := failed[folder]) is None:
-                one.published = True
-            else:
-                one.error = StoreFailed(f"{one.path} cannot be written: {why.strerror or why}")
+def _fsync_folders(group: Iterable[SmallFile], folders: FoldersBelow) -> None:
+    """Make the new names survive a power cut: then their files are published."""
+    failed: dict[Folder, OSError | None] = {}
+    for one in group:
+        if not one.waits:
+            continue
+        folder = folders.open(one.segments[:-1])
+        if folder not in failed:
+            failed[folder] = None
+            try:
+                folder.sync()
+            except OSError as error:
+                failed[folder] = error
+        if (why := failed[folder]) is None:
+            one.published = True
+        else:
+            one.error = StoreFailed(f"{one.path} cannot be written: {why.strerror or why}")
 
 
 def _each(group: Iterable[SmallFile], step: Callable[[SmallFile], object]) -> None:
@@ -184,8 +188,3 @@ def _write_all(fd: int, data: Buffer) -> None:
         return
     while len(view):
         view = view[os.write(fd, view) :]
-
-
-def _fsync(one: SmallFile) -> None:
-    with file_errors(one.path):
-        (os.fdatasync if one.mode is None and one.modified is None else os.fsync)(one.fd)
