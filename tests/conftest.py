@@ -6,10 +6,12 @@ fails in CI.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from zlib import crc32
 
@@ -89,6 +91,20 @@ def pytest_configure(config: pytest.Config) -> None:
     number, count = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
     at = len(folders) * number // count
     config.args = [str(HERE / name) for name in (*folders[at:], *folders[:at])]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Collects thousands of tests, which stay, without looking for garbage among them.
+
+    Nor is it looked for among them later, when a test or the interpreter collects garbage.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 VARIANT_SIZES = (0, 1, 64 << 10, BLOCK + 1)  # bytes, of all sizes that the store suite tries

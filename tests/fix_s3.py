@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ __all__ = ["Objects", "s3"]
 
 PROGRAM = Path(__file__).parent.parent / "bench" / "peers" / "swift.py"
 PART = 5 << 20  # the server's smallest part
+SETTINGS = ("AWS_", "HOME")  # environment variables that a session reads when it is made
 
 
 @dataclass
@@ -81,14 +83,24 @@ class Objects:
 
 @pytest.fixture(scope="session", autouse=True)
 def _parsed_once() -> Iterator[None]:
-    """botocore looks through 900 folders and parses the same 2 MB of JSON for each new session:
-    here once for all stores.
+    """botocore looks through 900 folders, parses the same 2 MB of JSON and registers hundreds of
+    handlers for each new session: here once for all stores with the same settings.
     """
     load, loader = JSONFileLoader.load_file, JSONFileLoader()
     look, finder = Loader.list_available_services, Loader()
     load_once = cache(lambda path: load(loader, path))
     look_once = cache(lambda kind: look(finder, kind))
+    make, made = boto3.Session, {}  # type: ignore[var-annotated]
+
+    def session(**arguments: str | None) -> boto3.Session:
+        env = {name: value for name, value in os.environ.items() if name.startswith(SETTINGS)}
+        key = repr((sorted(arguments.items()), sorted(env.items())))
+        if key not in made:
+            made[key] = make(**arguments)
+        return made[key]
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boto3, "Session", session)
         patch.setattr(JSONFileLoader, "load_file", lambda self, path: load_once(path))
         patch.setattr(
             Loader, "list_available_services", lambda self, type_name: look_once(type_name)

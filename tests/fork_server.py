@@ -9,6 +9,10 @@ modules apart (0.1 s, because it copies the pages that a fork shares).
 `install()` puts `ForkedPopen` in the place of `subprocess.Popen`, so tests are written as usual.
 A command that needs an interpreter of its own gets one: other modules, `-c`, scripts, other
 environment variables that Python reads when it starts, `preexec_fn`, `pass_fds`, `user` …
+
+A `sitecustomize.py` in a folder that PYTHONPATH adds is imported before the command, as Python does
+it. Tests set constants of the real program there, each in the module that reads it: modules that
+copied its value are loaded already.
 """
 
 from __future__ import annotations
@@ -37,6 +41,7 @@ from fork_programs import OURS, PRELOADED, UNBUFFERED, added_paths, family
 
 __all__ = ["ForkedPopen", "PlainPopen", "install"]
 
+SETUP = "sitecustomize.py"
 LENGTH = struct.Struct("!I")
 PlainPopen = subprocess.Popen  # always an interpreter of its own
 
@@ -272,6 +277,9 @@ def _become(arguments: list[str], env: dict[str, str], cwd: str, fds: list[int])
         )
         setattr(sys, name, text)
         setattr(sys, f"__{name}__", text)
+    if any(os.path.isfile(os.path.join(folder, SETUP)) for folder in added):
+        sys.modules.pop("sitecustomize", None)
+        import_module("sitecustomize")
     return arguments
 
 

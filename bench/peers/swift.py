@@ -10,6 +10,7 @@ The folder's file system needs extended attributes.
 
 from __future__ import annotations
 
+import gc
 import getpass
 import os
 import signal
@@ -97,6 +98,7 @@ def main() -> None:
         import_module(f"swift.{name}")
     for name in ("s3api.s3api", "tempauth", "slo", "dlo", "bulk", "catch_errors", "gatekeeper"):
         import_module(f"swift.common.middleware.{name}")
+    gc.freeze()  # the forks share these pages, and look for garbage among their own objects only
     for _ in range(TRIES):  # another process may take a free port first
         if _serve(root, smallest):
             return

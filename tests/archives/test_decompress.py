@@ -58,8 +58,8 @@ async def test_other_formats_are_refused(magic: bytes) -> None:
     "pack", [gzip.compress, bz2.compress, lzma.compress], ids=["gzip", "bzip2", "xz"]
 )
 async def test_a_bomb_is_refused_and_takes_no_memory(pack: Callable[[bytes], bytes]) -> None:
-    """A few hundred KiB that would expand to gigabytes."""
-    data = tar(member("zeros", bytes(256 * MIB)))
+    """A few KiB that would expand to more than the 64 MiB that are free."""
+    data = tar(member("zeros", bytes(96 * MIB)))
     bomb = pack(data)
     del data
     meter = MemoryMeter() if sys.platform == "linux" else None

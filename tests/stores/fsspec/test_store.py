@@ -25,7 +25,7 @@ _places = itertools.count()
 
 
 class TestOverSftp(StoreSuite):
-    large, many = 48 * MIB, 120  # more in the long proofs
+    large, many = 36 * MIB, 120  # more in the long proofs
     budget: Budget
     place: str
 

@@ -19,7 +19,7 @@ from sluiceway.testing.store_suite import StoreSuite, pattern
 class TestPostgresStore(StoreSuite):
     """Directly to the server."""
 
-    large = 128 << 20
+    large, many = 64 << 20, 250  # more in the long proofs
     place: str
     budget: Budget
 
@@ -82,7 +82,6 @@ class TestPostgresThroughPgBouncer(TestPostgresStore):
     """In transaction mode: two statements may belong to different sessions."""
 
     variant = True
-    large = 64 << 20
 
     @pytest.fixture(autouse=True)
     def _through(self, _fresh_tables: None, bouncer: str) -> None:
