@@ -10,6 +10,7 @@ import os
 import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 __all__ = ["OURS", "PRELOADED", "UNBUFFERED", "added_paths", "family"]
@@ -108,6 +109,8 @@ ALONE = ("gevent", "--reload", "--debug")
 AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_", "GLIBC_")
 UNBUFFERED = "PYTHONUNBUFFERED"  # imitated, as are more folders in front of PYTHONPATH
 PATH = "PYTHONPATH"
+HERE = Path(__file__).parent
+OTHERS = {"sitecustomize", "__init__", "__main__"}  # modules that hide no library
 
 
 def family(args: Sequence[str], env: Mapping[str, str]) -> str | None:
@@ -131,7 +134,19 @@ def _starts_alike(env: Mapping[str, str]) -> bool:
             if name.startswith(AT_START) and name not in (UNBUFFERED, PATH)
         }
 
-    return at_start(env) == at_start(os.environ) and added_paths(env) is not None
+    if at_start(env) != at_start(os.environ):
+        return False
+    added = added_paths(env)
+    return added is not None and not any(map(_hides_a_library, added))
+
+
+def _hides_a_library(folder: str) -> bool:
+    """Whether it has a module with the name of a library, which may be imported already."""
+    names = [path.stem for path in Path(folder).glob("*.py") if Path(folder) != HERE]
+    return any(
+        name.isidentifier() and name not in OTHERS and find_spec(name) is not None
+        for name in names
+    )
 
 
 def added_paths(env: Mapping[str, str]) -> list[str] | None:
