@@ -144,8 +144,7 @@ def _hides_a_library(folder: str) -> bool:
     """Whether it has a module with the name of a library, which may be imported already."""
     names = [path.stem for path in Path(folder).glob("*.py") if Path(folder) != HERE]
     return any(
-        name.isidentifier() and name not in OTHERS and find_spec(name) is not None
-        for name in names
+        name.isidentifier() and name not in OTHERS and find_spec(name) is not None for name in names
     )
 
 
