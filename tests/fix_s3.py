@@ -90,7 +90,8 @@ def _parsed_once() -> Iterator[None]:
     look, finder = Loader.list_available_services, Loader()
     load_once = cache(lambda path: load(loader, path))
     look_once = cache(lambda kind: look(finder, kind))
-    make, made = boto3.Session, {}  # type: ignore[var-annotated]
+    make = boto3.Session
+    made: dict[str, boto3.Session] = {}
 
     def session(**arguments: str | None) -> boto3.Session:
         env = {name: value for name, value in os.environ.items() if name.startswith(SETTINGS)}
