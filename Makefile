@@ -49,8 +49,12 @@ torture: $(VENV)/.test ## the long proofs: many kills, cuts and random cases, la
 	SLUICEWAY_TORTURE=1 $(PYTEST) --timeout 3600 tests/reliability tests/wire tests/stores tests/memory \
 		tests/browser tests/bench tests/journeys/test_copy_many.py tests/journeys/test_copy_memory.py \
 		tests/journeys/test_untar.py tests/journeys/test_names.py tests/journeys/test_refusals.py \
-		tests/journeys/test_image.py tests/journeys/test_zip.py \
-		tests/journeys/test_wsgi_servers.py tests/interop/test_flask_apps.py $(ARGS)
+		tests/journeys/test_image.py tests/journeys/test_zip.py tests/journeys/test_copy_lent.py \
+		tests/journeys/test_lent_traps.py tests/journeys/test_sorted_lists.py \
+		tests/journeys/test_watched_servers.py tests/journeys/test_wsgi_servers.py \
+		tests/client/test_lent_files.py tests/interop/test_flask_apps.py \
+		tests/interop/test_fastapi_apps.py tests/interop/test_fastapi_tools.py \
+		tests/interop/test_django_shop.py tests/interop/test_django_table.py $(ARGS)
 
 COVERED ?= tests/pipe tests/wire tests/client tests/stores tests/uploads tests/copying tests/server tests/cli
 coverage: $(VENV)/.test ## branch coverage of the parts in COVERED, commands and servers included
