@@ -20,6 +20,7 @@ __all__ = [
     "OURS_SHA",
     "RAWS",
     "Contender",
+    "ours_raw",
     "start",
     "with_folder_fsync",
     "with_fsync",
@@ -77,6 +78,11 @@ def _ours(how: str, digest: str) -> Contender:
         digest=digest,
         ours=True,
     )
+
+
+def ours_raw(digest: str) -> Contender:
+    """Our server for raw uploads, with this digest."""
+    return _ours("raw", digest)
 
 
 UVICORN = (

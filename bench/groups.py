@@ -8,6 +8,7 @@ from pathlib import Path
 from bench.copies import copy_rows
 from bench.crowd import crowd_rows
 from bench.database import database_rows
+from bench.digests import digest_rows
 from bench.django_forms import django_rows
 from bench.earlier import earlier_rows
 from bench.live import live_rows
@@ -39,6 +40,7 @@ def groups_of(stall: float, earlier: Path | None = None) -> dict[str, Group]:
     return {
         **ROWS,
         **relay_groups(stall),
+        "digests": digest_rows,
         "crowd": crowd_rows,
         "live": live_rows,
         "sending": sending_rows,

@@ -18,6 +18,7 @@ __all__ = [
     "by_label",
     "cost_row",
     "cost_versus",
+    "costs_of",
     "mib",
     "noted",
     "values",
@@ -95,7 +96,7 @@ def versus(
 def cost_row(title: str, series: Sequence[Series], ours: Contender, goal: float) -> Row:
     """The server's own processor seconds a GB, held to a goal."""
     mine = _found(series, ours)
-    each = [one.server_cpu / one.bytes for one in mine.sent] if mine else None
+    each = costs_of(series, ours)
     marked = _marked([mine] if mine else [])
     return at_most(f"{title}: processor time of the server", each, goal / 1e9, PER_GB, marked)
 
@@ -105,7 +106,7 @@ def cost_versus(
 ) -> Row:
     """The server's processor seconds a GB against one peer's, in pairs."""
     both = [_found(series, ours), _found(series, peer)]
-    mine, theirs = ([s.server_cpu / s.bytes for s in one.sent] if one else None for one in both)
+    mine, theirs = (costs_of(series, one) for one in (ours, peer))
     return compare(
         f"{title}: processor time of the server",
         mine,
@@ -115,6 +116,12 @@ def cost_versus(
         less=True,
         marked=_marked([one for one in both if one]),
     )
+
+
+def costs_of(series: Sequence[Series], contender: Contender) -> list[float] | None:
+    """The server's processor seconds a byte in each round; None where it was not measured."""
+    found = _found(series, contender)
+    return [one.server_cpu / one.bytes for one in found.sent] if found else None
 
 
 def _found(series: Sequence[Series], contender: Contender) -> Series | None:

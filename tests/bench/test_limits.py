@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,18 @@ def test_a_crowd_is_held_to_memory_processor_time_and_life(
     assert (row.row, row.met) == ("10,000 idle connections, 2 processes", met)
     assert row.goal == "<= 24 KiB each, <= 1%"
     assert SCENES[3].fitting(20_000, quick=False).count < 5_000
+
+
+def test_each_digest_has_a_row_of_processor_seconds(bench: Bench) -> None:
+    """Every stored file is checked; no goal, and each is held against none in the same round."""
+    result = groups_of(0)["digests"](replace(bench, size=MIB, quick=True), lambda peers: ())
+
+    assert not result.failed
+    assert [row.row.split(":")[0].rpartition(" ")[2] for row in result.rows] == [
+        "none", "crc64nvme", "blake3", "sha-256"
+    ]  # fmt: skip
+    assert all("s/GB" in row.ours and row.goal == "reported" for row in result.rows)
+    assert [row.ratio == "-" for row in result.rows] == [True, False, False, False]
 
 
 GROUPS = ("upload", "form", "download", "small", "at-once", "relay-at-once", "crowd", "relay")
