@@ -30,6 +30,7 @@ pytest_plugins = [
     "fix_services",
     "fix_filesystems",
     "fix_server",
+    "fix_extras",
     "fix_taking",
     "fix_nginx",
     "fix_gateway",

@@ -60,6 +60,10 @@ class Exchange:
             return data
         return self.sock.recv(most)
 
+    def put_back(self, data: bytes) -> None:
+        """Bytes that were received come again by `recv`."""
+        self._ahead = data + self._ahead
+
     def wait(self) -> None:
         """Wait for the first byte of the body."""
         if not self._ahead:

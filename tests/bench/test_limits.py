@@ -147,6 +147,16 @@ def test_each_digest_has_a_row_of_processor_seconds(bench: Bench) -> None:
     assert [row.ratio == "-" for row in result.rows] == [True, False, False, False]
 
 
+# The goals of each group; the torture test looks whether every one has its row.
+SHOWN = {
+    "upload": {"<= 0.45 s/GB", "<= 1.15 s/GB", ">= 0.95x", ">= 0.85x", ">= 3x"},
+    "form": {">= 0.95x", ">= 3x"},
+    "relay": {">= 1x", ">= 0.6x", ">= 0.9x"},
+    "at-once": {">= 3x", "<= 0.50 s/GB"},
+    "download": {">= 1x"},
+    "small": {">= 0.8x", ">= 1x", ">= 0.9x"},
+    "crowd": {"<= 24 KiB each, <= 1%", "<= 2x"},
+}
 GROUPS = ("upload", "form", "download", "small", "at-once", "relay-at-once", "crowd", "relay")
 
 
@@ -164,4 +174,5 @@ def test_each_group_runs_with_little(tmp_path: Path, group: str) -> None:
 
     assert not result.failed, said
     assert all(row.ours != "not measured" for row in result.rows), result.rows
+    assert {row.goal for row in result.rows} >= SHOWN.get(group, set())
     assert sha256_of(bench.source(MIB))

@@ -16,6 +16,7 @@ from playwright.sync_api import BrowserContext, FilePayload, expect
 from browser.conftest import OpenPage
 from browser.slow_destination import SlowServer
 from fix_server import Serve
+from sluiceway.pipe.hashes import digest_of
 
 pytestmark = pytest.mark.chromium
 
@@ -68,6 +69,28 @@ def test_the_whole_digest_goes_to_the_clipboard(
         page.page.evaluate("() => navigator.clipboard.readText()")
         == hashlib.sha256(file.read_bytes()).hexdigest()
     )
+
+
+def test_the_row_names_the_algorithm_that_the_server_counted(
+    serve: Serve, visit: OpenPage, make_file: MakeFile, nothing_extra: dict[str, str]
+) -> None:
+    """CRC64NVME, BLAKE3, and no digest at all where `auto` finds no library for it."""
+    file = make_file("a.bin", 5000)
+    for digest, env, algorithm in (
+        ("crc64nvme", None, "crc64nvme"),
+        ("blake3", None, "blake3"),
+        ("auto", None, "crc64nvme"),
+        ("auto", nothing_extra, ""),
+    ):
+        page = visit(serve("--digest", digest, env=env).url)
+        page.choose(file)
+        row = page.wait_for("a.bin", "done")
+        if not algorithm:
+            expect(row.locator(".digest")).to_be_hidden()
+            continue
+        expect(row.locator(".algorithm")).to_have_text(algorithm, ignore_case=True)
+        digits = digest_of(algorithm, file.read_bytes()).hex()
+        expect(row.locator(".digest code")).to_have_attribute("title", digits)
 
 
 def test_dropped_files_and_folders_are_stored_with_everything_inside(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -193,11 +194,12 @@ async def test_every_place_keeps_the_algorithm(place: str, tmp_path: Path) -> No
         "fsspec": [f"fsspec+memory://{tmp_path}"],
         "fan-out": [str(tmp_path / "one"), f"sqlite:///{tmp_path}/two.db?table=files"],
     }
-    for algorithm in ("blake3", "crc64nvme"):
-        app = Sluiceway(to=tuple(to.get(place, [place])), digest=algorithm)
-        expected = {algorithm: digits(algorithm)}
+    for digest, wants in (("blake3", ""), ("crc64nvme", ""), ("auto", ""), ("auto", "sha-256=1")):
+        app = Sluiceway(to=tuple(to.get(place, [place])), digest=digest)
+        expected = chosen(digest, wants)
+        headers = {"Want-Repr-Digest": wants} if wants else {}
         async with asking(app) as client:
-            put = await client.put("/files/a", content=DATA)
+            put = await client.put("/files/a", content=DATA, headers=headers)
             assert named(put.json()["files"][0]) == expected, put.text
             listed = (await client.get("/files")).json()["files"][0]
             assert named(listed) == ({} if place == "fsspec" else expected)
@@ -225,27 +227,94 @@ async def test_a_relay_names_the_algorithm_and_refuses_a_wrong_promise(
     assert not (backend.root / "refused").exists()
 
 
-async def test_apps_that_mount_the_service_choose_the_algorithm(tmp_path: Path) -> None:
-    """Flask on WSGI, FastAPI on ASGI; an unknown algorithm is refused in words."""
+MOUNTED = ("auto", "crc64nvme", "blake3")
+DJANGO = """
+import json, sys
+from pathlib import Path
+from django.conf import settings
+settings.configure(ROOT_URLCONF="urls", ALLOWED_HOSTS=["*"], SECRET_KEY="x")
+import django
+django.setup()
+import types
+from django.test import Client
+import sluiceway.django
+root, data = Path(sys.argv[1]), Path(sys.argv[2]).read_bytes()
+urls = types.ModuleType("urls")
+urls.urlpatterns = [
+    sluiceway.django.mount(f"{name}/", to=str(root / name), digest=name) for name in sys.argv[3:]
+]
+sys.modules["urls"] = urls
+client, answers = Client(), {}
+for name in sys.argv[3:]:
+    for wants in ("", "sha-256=1"):
+        headers = {"Want-Repr-Digest": wants} if wants else {}
+        put = client.put(
+            f"/{name}/files/a{len(wants)}", data, "application/octet-stream", headers=headers
+        )
+        answers[f"{name} {wants}"] = json.loads(b"".join(put))
+print(json.dumps(answers))
+"""
+
+
+def chosen(digest: str, wants: str) -> dict[str, str]:
+    """What an upload is described by: `auto` heeds what the client wants."""
+    auto = "sha-256" if wants else "crc64nvme"
+    algorithm = auto if digest == "auto" else digest
+    return {algorithm: digits(algorithm)}
+
+
+@pytest.mark.parametrize("digest", MOUNTED)
+async def test_apps_that_mount_the_service_choose_the_algorithm(
+    tmp_path: Path, digest: str
+) -> None:
+    """Flask on WSGI, FastAPI on ASGI: `auto` heeds the client there, too."""
     app = flask.Flask("digests")
-    sluiceway.flask.mount(app, "/drop", to=str(tmp_path / "flask"), digest="blake3")
-    put = Client(app).put("/drop/files/a", data=DATA, base_url="http://localhost")
-    assert named((put.json or {})["files"][0]) == {"blake3": digits("blake3")}
+    sluiceway.flask.mount(app, "/drop", to=str(tmp_path / "flask"), digest=digest)
     api = FastAPI()
-    mount(api, "/drop", to=str(tmp_path / "fastapi"), digest="crc64nvme")
-    async with asking(api) as client:
-        answer = (await client.put("/drop/files/a", content=DATA)).json()
-    assert named(answer["files"][0]) == {"crc64nvme": digits("crc64nvme")}
+    mount(api, "/drop", to=str(tmp_path / "fastapi"), digest=digest)
+    for wants in ("", "sha-256=1"):
+        headers, key = {"Want-Repr-Digest": wants} if wants else {}, f"a{len(wants)}"
+        put = Client(app).put(
+            f"/drop/files/{key}", data=DATA, headers=headers, base_url="http://localhost"
+        )
+        assert named((put.json or {})["files"][0]) == chosen(digest, wants)
+        async with asking(api) as client:
+            answer = await client.put(f"/drop/files/{key}", content=DATA, headers=headers)
+        assert named(answer.json()["files"][0]) == chosen(digest, wants)
+
+
+def test_a_django_site_that_mounts_the_service_chooses_the_algorithm(tmp_path: Path) -> None:
+    """In a process of its own: Django is configured once."""
+    (tmp_path / "data").write_bytes(DATA)
+    words = [sys.executable, "-c", DJANGO, str(tmp_path), str(tmp_path / "data"), *MOUNTED]
+    run = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+    for case, answer in json.loads(run.stdout).items():
+        digest, _, wants = case.partition(" ")
+        assert named(answer["files"][0]) == chosen(digest, wants), case
+
+
+def test_an_unknown_algorithm_is_refused_in_words() -> None:
     with pytest.raises(SluiceError, match=r"--digest must be sha-256, .* auto or none, not 'md4'"):
         Sluiceway(to="memory:", digest="md4")
 
 
-@pytest.fixture
-def nothing_extra(tmp_path: Path) -> dict[str, str]:
-    """The environment of a process in which neither extra is installed."""
-    for library in ("awscrt", "blake3"):
-        (tmp_path / f"{library}.py").write_text(f"raise ModuleNotFoundError({library!r})")
-    return {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+@pytest.mark.parametrize("digest", ["auto", "crc64nvme", "blake3"])
+def test_repr_digest_alone_with_a_checksum_names_the_header_that_works(
+    servers: dict[str, RunningServer], digest: str
+) -> None:
+    """RFC 9530 has no CRC64NVME and no BLAKE3: what the refusal names is then accepted."""
+    url = f"{servers[digest].url}/files/named-{digest}"
+    for algorithm in ("crc64nvme", "blake3"):
+        value = base64.b64encode(digest_of(algorithm, DATA)).decode()
+        headers = {"Repr-Digest": f"{algorithm}=:{value}:"}
+        refused = requests.put(url, data=DATA, headers=headers, timeout=10)
+        assert (refused.status_code, refused.json()["code"]) == (400, "bad-digest")
+        header = f"X-Checksum-{algorithm.capitalize()}"
+        assert f"send {header}: HEXADECIMAL or Repr-Digest: sha-256=" in refused.json()["detail"]
+        retried = requests.put(url, data=DATA, headers={header: digits(algorithm)}, timeout=10)
+        assert retried.status_code in (200, 201, 409), retried.text
+        assert retried.status_code != 409 or algorithm == "blake3"
 
 
 def test_a_missing_library_is_named_with_its_extra(

@@ -186,3 +186,65 @@ def test_a_form_that_breaks_off_never_completes_a_request(lender: Lender) -> Non
         assert wire.answer().status == 400
     eventually(lambda: lender.peer.seen[-1].done.is_set(), "it ends")
     assert lender.peer.seen[-1].cut
+
+
+def test_a_backend_that_reads_slowly_and_stalls_slows_its_sender_only(lender: Lender) -> None:
+    """A KiB at a time, then nothing for a while, then all: the bytes are the same, few of them wait
+    here, and another upload is not held up."""
+    went_on, began = threading.Event(), threading.Event()
+
+    def reads_slowly(exchange: Exchange) -> None:
+        if exchange.target.endswith("fast"):
+            takes(exchange)
+            return
+        slow = [exchange.recv(1024) for _ in range(3)]
+        began.set()
+        while not went_on.wait(0.2):
+            slow.append(exchange.recv(1024))
+        exchange.put_back(b"".join(slow))
+        takes(exchange)
+
+    lender.peer.act, upload, body = reads_slowly, fresh(), noise(LARGE)
+    with Wire(lender.server.port) as wire:
+        wire.send(head("PUT", f"/files/slow?upload={upload}", f"Content-Length: {LARGE}"))
+        sender = threading.Thread(target=wire.send, args=(body,))
+        sender.start()
+        try:
+            assert began.wait(30)
+            fast = requests.put(f"{lender.server.url}/files/fast", data=noise(3 * MIB), timeout=30)
+            assert fast.status_code == 201
+            now = snapshot(lender.server, upload)
+            assert isinstance(now["received"], int)
+            assert isinstance(now["forwarded"], int)
+            assert now["received"] < LARGE
+            assert now["received"] - now["forwarded"] <= 4 * MIB
+        finally:
+            went_on.set()
+            sender.join()
+        assert wire.answer().status == 201
+    assert max(lender.peer.seen, key=lambda exchange: len(exchange.body)).body == body
+
+
+def test_no_byte_beyond_the_largest_size_is_passed_on(tmp_path: Path) -> None:
+    """The limit is crossed within a block: the backend gets no more than the limit, and no end."""
+    limit = 6 * MIB + 1000
+    with Peer(takes) as peer:
+        server = start_server(
+            tmp_path / "none",
+            "--relay-chunked",
+            "--max-size",
+            str(limit),
+            to=peer.url,
+            env=lent_env(tmp_path, ON),
+        )
+        body = form_body(("file", "a.bin", noise(limit + MIB)))
+        with Wire(server.port) as wire:
+            wire.send(form_head(len(body)) + body)
+            response = wire.answer()
+        assert (response.status, response.code) == (413, "too-large")
+        assert sum(lent_bytes(server)) > 4 * MIB
+        for exchange in peer.seen:
+            assert exchange.done.wait(30)
+            assert exchange.cut
+            assert len(exchange.body) <= limit
+        server.stop()

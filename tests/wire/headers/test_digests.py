@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sluiceway.errors import BadDigest, SluiceError
+from sluiceway.pipe.hashes import digest_of
+from sluiceway.wire.headers.checksums import expected_of
 from sluiceway.wire.headers.digests import (
     MOST_DIGEST_HEADER,
     Promise,
@@ -110,6 +113,29 @@ def test_a_field_that_is_no_dictionary_is_refused(value: str) -> None:
     assert ("invalid_digests" in refused.value.members) or (
         "unsupported_algorithms" in refused.value.members
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "instead"),
+    [
+        ("crc64nvme=:AAAAAAAAAAA=:", "send X-Checksum-Crc64nvme: HEXADECIMAL or "),
+        (MD5, "send X-Checksum-Md5: HEXADECIMAL or "),
+        ("blake3=:AA==:, sha=:AAA=:", "send X-Checksum-Blake3: HEXADECIMAL or X-Checksum-Sha: "),
+        ("crc32c=:Q3lHIA==:", "send "),
+    ],
+)
+def test_an_algorithm_of_another_header_is_refused_with_the_one_that_works(
+    value: str, instead: str
+) -> None:
+    """That header is read, and a digest of this one works as well."""
+    with pytest.raises(BadDigest) as refused:
+        parse_digests(None, value)
+    assert instead in refused.value.detail
+    assert refused.value.detail.endswith("Repr-Digest: sha-256=:BASE64:")
+    for header in re.findall(r"X-Checksum-\w+", refused.value.detail):
+        algorithm = header.lower().removeprefix("x-checksum-")
+        digits = digest_of(algorithm, BODY).hex()
+        assert expected_of({header.lower(): digits}) == {algorithm: bytes.fromhex(digits)}
 
 
 def test_the_length_of_a_field_is_at_its_edge() -> None:

@@ -125,7 +125,7 @@ def _promises(header: str, text: str) -> Iterator[Promise]:
         names = ", ".join(dict.fromkeys(unknown))
         raise BadDigest(
             f"{header} asks for a check by {names or 'nothing'}, which is not supported here;"
-            " send sha-256, sha-512 or md5",
+            " send Content-Digest: sha-256=:BASE64:, or X-Checksum-Sha256 with hexadecimal digits",
             unsupported_algorithms=[{"algorithm": name, "header": header} for name in unknown],
         )
 

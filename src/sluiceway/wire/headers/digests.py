@@ -7,13 +7,13 @@ hashes.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import http_sf
 
 from sluiceway.errors import BadDigest
-from sluiceway.pipe.hashes import ALGORITHMS, SHA256
+from sluiceway.pipe.hashes import ALGORITHMS, SHA256, is_available
 
 __all__ = ["MOST_DIGEST_HEADER", "STANDARD", "WANTED", "Promise", "format_digest", "parse_digests"]
 
@@ -80,12 +80,19 @@ def _promises(header: str, value: str) -> list[Promise]:
         promises.append(Promise(algorithm, digest))
     if not promises:
         raise BadDigest(
-            f"{header} names only algorithms that are not supported; send sha-256 or sha-512",
+            f"{header} has no digest that can be checked; send {_instead(header, members)}",
             unsupported_algorithms=[
                 {"algorithm": algorithm, "header": header} for algorithm in members
             ],
         )
     return promises
+
+
+def _instead(header: str, algorithms: Iterable[str]) -> str:
+    """What works: an algorithm that RFC 9530 does not have, or calls unsafe, has another header."""
+    known = [name for name in algorithms if name in ALGORITHMS and is_available(name)]
+    fields = [f"X-Checksum-{name.capitalize()}: HEXADECIMAL" for name in known]
+    return " or ".join([*fields, f"{header}: sha-256=:BASE64:"])
 
 
 def _dictionary(value: str) -> Mapping[str, object] | None:
