@@ -137,16 +137,27 @@ class Exchange:
 
 
 class Peer:
-    """A listener: every connection is one exchange, each in a thread of its own."""
+    """A listener: every connection is one exchange, each in a thread of its own.
+
+    Its kernel holds `window` bytes of each, which it doubles; 0 for as many as it likes. Set on a
+    connection that sends already, it would drop what is under way, and the sender would wait for
+    its own timers.
+    """
 
     def __init__(
-        self, act: Callable[[Exchange], object], host: str = "127.0.0.1", port: int = 0
+        self,
+        act: Callable[[Exchange], object],
+        host: str = "127.0.0.1",
+        port: int = 0,
+        window: int = 0,
     ) -> None:
         self.act = act
         self.seen: list[Exchange] = []
         self.met = threading.Event()  # set when the first request's head is here
         self.ended = threading.Event()  # set when the test is over: for acts that wait for nothing
         self._listener = socket.create_server((host, port))
+        if window:
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
         self.url = f"http://{host}:{self._listener.getsockname()[1]}"
         self._threads: list[threading.Thread] = []
         self._socks: list[socket.socket] = []

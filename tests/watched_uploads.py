@@ -29,6 +29,7 @@ __all__ = [
     "NEAR",
     "SIZE",
     "STOP",
+    "WINDOW",
     "AsgiApp",
     "Backend",
     "Sending",
@@ -69,7 +70,6 @@ class Stopping:
         self.goes_on, self.answers = threading.Event(), threading.Event()
 
     def __call__(self, exchange: Exchange) -> None:
-        exchange.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WINDOW)
         length = int(exchange.headers.get("content-length", "-1"))
         tail = b""
         while self.taken != length and not tail.endswith(LAST_CHUNK):
@@ -175,7 +175,7 @@ def running_asgi(views: str, folder: Path, backend: Backend, *options: str) -> I
     """uvicorn with these views, in front of the backend; it saves in the folder."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with Peer(backend) as peer, (folder / "printed").open("wb") as printed:
+    with Peer(backend, window=WINDOW) as peer, (folder / "printed").open("wb") as printed:
         env = {**os.environ, "FOLDER": str(folder), "BACKEND": f"{peer.url}/book"}
         path = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
         env["PYTHONPATH"] = os.pathsep.join(path)

@@ -32,7 +32,7 @@ from sluiceway.uploads.progress_record import ProgressRecord
 from sluiceway.uploads.view_progress import ViewProgress
 from sluiceway.wire.forms.decoder import FormLimits
 from sluiceway.wsgi.streaming_form import LiveFile, LiveForm
-from watched_uploads import NEAR, SIZE, STOP, Stopping
+from watched_uploads import NEAR, SIZE, STOP, WINDOW, Stopping
 
 TYPE = form_head(1).decode().partition("Content-Type: ")[2].partition("\r\n")[0]
 BODY = form_body(("file", "book.pdf", bytes(SIZE)))
@@ -163,7 +163,7 @@ def test_the_bar_follows_the_other_servers_kernel(send: Callable[[str, LiveFile]
     answer, and lacks a byte until the view has answered."""
     act = Stopping()
     file, progress, record = watched_file()
-    with Peer(act) as peer:
+    with Peer(act, window=WINDOW) as peer:
         sending = threading.Thread(target=send, args=(peer.url, file))
         sending.start()
         try:
