@@ -46,7 +46,8 @@ test-deps:            ## install the programs that the tests drive (Chromium, ng
 # (tests marked `torture`; for variants of a store, the parts of its suite on reading and size).
 torture: $(VENV)/.test ## the long proofs: many kills, cuts and random cases, large files in flat memory
 	@sh tests/install_needs.sh torture
-	SLUICEWAY_TORTURE=1 $(PYTEST) --timeout 3600 tests/reliability tests/wire tests/stores tests/memory \
+	SLUICEWAY_TORTURE=1 $(PYTEST) --timeout 3600 tests/reliability tests/wire tests/archives \
+		tests/stores tests/memory \
 		tests/browser tests/bench tests/journeys/test_copy_many.py tests/journeys/test_copy_memory.py \
 		tests/journeys/test_untar.py tests/journeys/test_names.py tests/journeys/test_refusals.py \
 		tests/journeys/test_image.py tests/journeys/test_zip.py tests/journeys/test_copy_lent.py \
