@@ -117,7 +117,7 @@ def noise(size: int, seed: int = 1) -> bytes:
 
     Fewer of a seed are the beginning of more: half of all test files ask for them when they load.
     """
-    if len(_NOISE.get(seed, b"")) < size:
+    if seed not in _NOISE or len(_NOISE[seed]) < size:
         _NOISE[seed] = hashlib.shake_128(b"%d" % seed).digest(size)
     return _NOISE[seed][:size]
 

@@ -56,6 +56,7 @@ STORAGE = """[pipeline:main]
 pipeline = {name}-server
 [app:{name}-server]
 use = egg:swift#{name}
+log_requests = false
 """
 PROXY = """[pipeline:main]
 pipeline = catch_errors gatekeeper healthcheck cache listing_formats bulk s3api tempauth slo dlo
