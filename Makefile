@@ -33,7 +33,12 @@ $(VENV)/.test: $(VENV)/.made pyproject.toml constraints.txt $(SRC)
 serve: $(VENV)/.serve ## install and start the server on 127.0.0.1:8000, storing into ./uploads
 	@$(BIN)/sluiceway serve --to ./uploads $(ARGS)
 
-test: $(VENV)/.test test-deps ## install all that the tests need and run them
+# Both wait for the network for most of their time: side by side.
+.PHONY: prepared
+prepared: $(VENV)/.test test-deps
+
+test:                 ## install all that the tests need and run them
+	@$(MAKE) --no-print-directory --jobs 2 prepared
 	$(PYTEST) $(MANY) $(ARGS)
 
 test-portable: $(VENV)/.test ## a journey on a system without what only some systems have

@@ -143,11 +143,14 @@ def _sort(items: list[pytest.Item]) -> None:
     So not all workers compute, or wait, at the same time.
     """
 
+    places: dict[Path, tuple[int, int]] = {}
+
     def place(item: pytest.Item) -> tuple[int, int]:
-        path = item.path.relative_to(HERE).as_posix()
-        return next(
-            (at for at, name in enumerate(LONGEST) if path.startswith(name)), len(LONGEST)
-        ), crc32(path.encode())
+        if item.path not in places:
+            path = item.path.relative_to(HERE).as_posix()
+            rank = (at for at, name in enumerate(LONGEST) if path.startswith(name))
+            places[item.path] = next(rank, len(LONGEST)), crc32(path.encode())
+        return places[item.path]
 
     items.sort(key=place)
 
