@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -18,6 +21,26 @@ def test_ids_are_fresh_and_have_one_form() -> None:
 
     assert len(ids) == 2000
     assert all(re.fullmatch(r"[a-z0-9]{25}", one) for one in ids)
+
+
+FORKED = """
+import os
+from sluiceway.uploads.keys import new_id
+new_id()
+if child := os.fork():
+    os.waitpid(child, 0)
+print(*(new_id() for _ in range(100)), flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_gives_out_other_ids() -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=60, check=True
+    )
+    ids = found.stdout.split()
+    assert len(ids) == len(set(ids)) == 200
 
 
 @pytest.mark.parametrize("good", ["x" * 22, "x" * 64, "AZaz09-_AZaz09-_AZaz09-_"])
