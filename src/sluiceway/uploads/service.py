@@ -100,16 +100,16 @@ class UploadService:
         self.progress_table.end(session.record)
 
     async def _look(self) -> None:
-        at = 0
+        at, remote = 0, self.store.traits.remote
         while self._live:
             await asyncio.sleep(LOOK_EVERY)
             looked_at = list(self._live.values())
-            if not self.store.traits.remote:  # else all: what is acknowledged moves all the time
+            if not remote:  # else all: what is acknowledged moves all the time
                 at = at if at < len(looked_at) else 0
                 looked_at = looked_at[at : at + LOOKED_AT]
                 at += LOOKED_AT
             for session in looked_at:
-                if self.store.traits.remote:
+                if remote:
                     session.count_kept()
                     if session.client_left():
                         session.stop(

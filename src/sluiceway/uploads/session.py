@@ -134,12 +134,12 @@ class UploadSession:
 
     def failure(self) -> SluiceError | None:
         """Return the error that a destination gave before it had everything."""
-        if self.record.state is not State.RECEIVING:
-            return None  # publishing raises it
         # Not isinstance of EarlyFailure: it takes ten times as long, and many are asked often.
         error: SluiceError | None = getattr(self._filling, "failure", None)
         for file in self._drafted:
             error = error or getattr(file.draft, "failure", None)
+        if error is None or self.record.state is not State.RECEIVING:
+            return None  # publishing raises it
         return error
 
     def count_kept(self) -> None:

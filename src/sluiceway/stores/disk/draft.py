@@ -117,9 +117,8 @@ class DiskDraft:
     @property
     def failure(self) -> SluiceError | None:
         """Why a block written in the background failed: a sender that pauses learns it too."""
-        if self._has_ended:
-            return None
-        return self._failed or (None if self._blocks is None else self._blocks.failure)
+        failed = self._failed or (None if self._blocks is None else self._blocks.failure)
+        return None if failed is None or self._has_ended else failed
 
     @property
     def holds_much(self) -> bool:
