@@ -119,7 +119,7 @@ def noise(size: int, seed: int = 1) -> bytes:
     """
     if seed not in _NOISE or len(_NOISE[seed]) < size:
         _NOISE[seed] = hashlib.shake_128(b"%d" % seed).digest(size)
-    return _NOISE[seed][:size]
+    return _NOISE.get(seed, b"")[:size]  # none of none, where nobody asked before
 
 
 def tree(folder: Path) -> dict[str, tuple[int, int, int]]:

@@ -62,6 +62,8 @@ def test_the_query_wins_over_the_header(taker: RunningServer) -> None:
 PIECES = {
     "Content-Range": "bytes 0-3/10",  # jQuery File Upload's chunks, as forms
     "Upload-Complete": "?0",  # resumable uploads, the HTTP working group's draft
+    "Upload-Incomplete": "?1",  # the same in its first drafts, which phones still send
+    "Upload-Length": "10",  # FilePond asks with an empty body where its pieces go
     "Upload-Offset": "4",
     "Tus-Resumable": "1.0.0",
 }
@@ -86,9 +88,23 @@ def test_a_partial_file_is_never_stored_as_a_file(taker: RunningServer, name: st
     assert taker.stored() == before
 
 
+@pytest.mark.parametrize("mark", ["?0;x=1", "no"])
+def test_a_file_whose_mark_may_mean_a_piece_is_refused(taker: RunningServer, mark: str) -> None:
+    """A structured field may have parameters; one that cannot be read may mean anything."""
+    assert post(taker, "?name=piece", Upload_Complete=mark).status_code == 400
+
+
 def test_a_whole_file_may_be_marked_as_whole(taker: RunningServer) -> None:
     """A client that could resume sends everything at once where the server does not offer it."""
-    assert post(taker, "?name=whole", Upload_Complete="?1", Upload_Offset="0").status_code == 201
+    response = post(
+        taker,
+        "?name=whole",
+        Upload_Complete="?1",
+        Upload_Incomplete="?0",
+        Upload_Offset="0",
+        Upload_Length="4",
+    )
+    assert response.status_code == 201
 
 
 def test_without_a_name_a_file_is_unnamed(taker: RunningServer) -> None:

@@ -61,8 +61,14 @@ def check_whole(request: Request) -> None:
     that for the whole. Raises BadRequest."""
     headers = request.headers
     partial = [name for name in ("Content-Range", "Tus-Resumable") if name in headers]
-    if headers.get("upload-complete", "?1").strip() == "?0":
-        partial.append("Upload-Complete: ?0")
+    # Of the HTTP working group's drafts; phones still send the second one. One that cannot be read
+    # is refused as well: it may mean a piece.
+    for name, whole in (("Upload-Complete", "?1"), ("Upload-Incomplete", "?0")):
+        if headers.get(name, whole).partition(";")[0].strip() != whole:
+            partial.append(f"{name}: {'?0' if whole == '?1' else '?1'}")
+    here = str(content_length(request))
+    if headers.get("upload-length", here).strip() != here:
+        partial.append("Upload-Length")  # of more than this body: pieces will follow
     if headers.get("upload-offset", "0").strip() != "0":
         partial.append("Upload-Offset")
     if partial:
