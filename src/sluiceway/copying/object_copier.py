@@ -207,13 +207,17 @@ class ObjectCopier:
     async def _open(self, item: CopyItem, attempts: _Attempts) -> AsyncIterator[Reading]:
         async with self._source.open(item) as reading:
             attempts.opened = True
-            source, content, throttle = reading.source, reading.content, self._rules.throttle
+            source, throttle = reading.source, self._rules.throttle
+            if reading.content is not None and throttle is None:
+                # Too few bytes for the bar to show them under way; a wrapper costs more than they.
+                yield dataclasses.replace(reading, digests=self._rules.digests)
+                return
             if throttle is not None:
-                source, content = ThrottledSource(source, throttle), None
+                source = ThrottledSource(source, throttle)
             counted = CountedSource(source, self._on_moved)
             try:
                 yield dataclasses.replace(
-                    reading, source=counted, digests=self._rules.digests, content=content
+                    reading, source=counted, digests=self._rules.digests, content=None
                 )
             finally:
                 counted.take_back()

@@ -207,7 +207,8 @@ class FolderTarget:
             await in_thread(part.close)
 
     async def _publish(self, key: str, data: Buffer, reading: Reading, replace: bool) -> str:
-        small = SmallFile(self._path(key), _segments(key), data, replace)
+        segments = _segments(key)
+        small = SmallFile(os.path.join(self._folder, *segments), segments, data, replace)
         if self._preserve:
             small.mode, small.modified = reading.item.mode, reading.item.modified
         await finish_then_cancel(self._group.submit(small))
