@@ -29,7 +29,7 @@ def clipped_uint(text: str | bytes, most: int = MOST_INTEGER) -> int | None:
     """Return the value of 1*DIGIT, `most` + 1 for every larger one, None for any other text."""
     if isinstance(text, bytes):
         text = text.decode("latin-1")
-    if not text or text.strip("0123456789"):  # which leaves all from the first other one on
+    if not text or text.strip("0123456789"):  # what is left is no digit
         return None
     if len(text) <= _SURELY_FITS:
         return min(int(text), most + 1)
