@@ -13,6 +13,8 @@ __all__ = ["nothing_extra"]
 @pytest.fixture
 def nothing_extra(tmp_path: Path) -> dict[str, str]:
     """The environment of a process in which neither extra is installed."""
+    folder = tmp_path / "without-extras"  # servers of other environments run in tmp_path
+    folder.mkdir()
     for library in ("awscrt", "blake3"):
-        (tmp_path / f"{library}.py").write_text(f"raise ModuleNotFoundError({library!r})")
-    return {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+        (folder / f"{library}.py").write_text(f"raise ModuleNotFoundError({library!r})")
+    return {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
