@@ -6,6 +6,7 @@ bytes.
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -124,6 +125,22 @@ def test_an_early_answer_reaches_the_client(lender: Lender) -> None:
     assert (response.status_code, response.text) == (413, "no: 413")
 
 
+@pytest.mark.parametrize("hangs_up", [False, True])
+def test_no_early_answer_is_lost(lender: Lender, hangs_up: bool) -> None:
+    """Wherever the thread or the event loop is, also where the connection breaks behind it."""
+
+    def refuses(exchange: Exchange) -> None:
+        exchange.sock.recv(MIB + 4096 * len(lender.peer.seen))
+        exchange.reply(413, {"Content-Type": "text/plain"}, b"no: 413")
+        if hangs_up:
+            exchange.sock.shutdown(socket.SHUT_RDWR)
+
+    lender.peer.act, body = refuses, bytes(12 * MIB)
+    for _ in range(5):
+        response = requests.put(f"{lender.server.url}/files/a", data=body, timeout=20)
+        assert (response.status_code, response.text) == (413, "no: 413")
+
+
 def test_no_client_learns_where_the_backend_is(lender: Lender) -> None:
     """It answers in mid-body with a redirect that no longer can be followed."""
 
@@ -135,6 +152,7 @@ def test_no_client_learns_where_the_backend_is(lender: Lender) -> None:
     for _ in range(4):  # the thread or the event loop may be the first to see the answer
         response = requests.put(f"{lender.server.url}/files/a", data=bytes(LARGE), timeout=20)
         assert response.status_code == 502
+        assert response.json()["answered"] == 307
         assert "10.9.8.7" not in response.text
         assert lender.peer.url not in response.text
 

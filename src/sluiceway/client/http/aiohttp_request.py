@@ -20,11 +20,13 @@ from aiohttp.connector import Connection
 from aiohttp.http_writer import StreamWriter
 
 from sluiceway.client.http.socket_progress import SocketProgress
+from sluiceway.pipe.lending import readiness
 from sluiceway.pipe.source import Buffer
 
 __all__ = ["ExpectingRequest", "PushedBody"]
 
 SEND_CHUNK = 256 << 10  # bytes of a block that are handed to the transport at once
+LOOKS = 5  # turns of the event loop from bytes in the kernel to the response that they are
 
 
 class PushedBody(aiohttp.Payload):
@@ -55,6 +57,7 @@ class PushedBody(aiohttp.Payload):
         self._by_thread = 0  # those of them that a thread sent beside the library
         self._waits_beside = False  # the last of these are still in the transport's buffer
         self._transport: asyncio.Transport | None = None
+        self._came: Callable[[float], object] | None = None  # whether the peer sent anything
         self.answered: bool = False  # the response began: nothing more is written
         loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[StreamWriter] = loop.create_future()
@@ -63,6 +66,7 @@ class PushedBody(aiohttp.Payload):
 
     async def push(self, data: Buffer) -> None:
         """Write the next bytes; returns when the kernel has them. Only after `ready`."""
+        await self._read_what_came()
         self.handed += len(data)
         await self.ready.result().write(data)
 
@@ -90,6 +94,7 @@ class PushedBody(aiohttp.Payload):
         writer = self.ready.result()
         with memoryview(data) as view:
             for at in range(0, len(view), SEND_CHUNK):
+                await self._read_what_came()
                 if writer.transport is None or writer.transport.is_closing():
                     raise ConnectionResetError
                 piece = bytes(view[at : at + SEND_CHUNK])
@@ -99,6 +104,19 @@ class PushedBody(aiohttp.Payload):
                     self.sent_by_thread(len(piece))
                 await writer.drain()
                 self._waits_beside = False
+
+    async def _read_what_came(self) -> None:
+        """Let the library read a response before the next write.
+
+        The peer may have hung up behind it: a write that fails closes the connection at once, and
+        the response in the kernel's buffer would be lost. Raises ConnectionResetError.
+        """
+        if self._came is None or not self._came(0):
+            return
+        for _ in range(LOOKS):
+            await asyncio.sleep(0)
+            if self.answered:
+                raise ConnectionResetError
 
     def sent_by_thread(self, count: int) -> None:
         self.handed += count
@@ -120,8 +138,10 @@ class PushedBody(aiohttp.Payload):
         # A write returns when the kernel has all of it: a stalled peer leaves one piece here, not
         # two. Not 0: at that, asyncio's TLS pauses at an empty buffer and may never resume.
         transport.set_write_buffer_limits(high=1, low=0)
+        if (sock := transport.get_extra_info("socket")) is not None:
+            self._came = readiness(sock)
         if self.progress is not None:
-            self.progress.socket = transport.get_extra_info("socket")
+            self.progress.socket = sock
 
     # What the library asks for
 
