@@ -13,8 +13,8 @@ from sluiceway.cli.quick_start import quick_imports
 before = dict(os.environ)
 with quick_imports({sides}):
     import sluiceway.copying.api
-    from aiohttp import connector
 assert dict(os.environ) == before
+from aiohttp import connector
 print(connector._SSL_CONTEXT_VERIFIED.cert_store_stats()["x509"])
 print(" ".join(sys.modules))
 """
@@ -33,6 +33,7 @@ def test_a_copy_of_one_file_loads_what_it_needs() -> None:
     count, modules = loaded("file", "https://host/files/")
 
     assert count == 0
+    assert "sluiceway.client.http.transport" in modules
     unneeded = ["sqlite3", "tarfile", "zipfile", "boto3", "obstore", "psycopg", "fsspec"]
     unneeded += [f"sluiceway.copying.{name}" for name in ("engine", "journal", "curl")]
     assert modules.isdisjoint(unneeded)
@@ -43,4 +44,4 @@ def test_the_libraries_of_a_place_find_the_certificates() -> None:
 
     if not ssl.create_default_context().cert_store_stats()["x509"]:
         pytest.skip("this machine has no certificates")
-    assert loaded("file", "fsspec+gcs://bucket/key")[0]
+    assert loaded("https://host/file", "fsspec+gcs://bucket/key")[0]

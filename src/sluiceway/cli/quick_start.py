@@ -11,8 +11,9 @@ import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 
-from sluiceway.wire.urls import is_place
+from sluiceway.wire.urls import is_place, is_url
 
 __all__ = ["quick_imports"]
 
@@ -21,13 +22,18 @@ CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")  # where OpenSSL looks before i
 
 @contextmanager
 def quick_imports(*sides: str) -> Iterator[None]:
-    """Import within it. `sides`: of the copy; the libraries of a place need the certificates."""
+    """Import within it; the HTTP client is loaded where one of `sides` is a server.
+
+    The libraries of a place need the certificates.
+    """
     before = {name: os.environ.get(name) for name in CERTIFICATES}
     if not any(map(is_place, sides)):
         os.environ.update(dict.fromkeys(CERTIFICATES, os.devnull))
     collects = gc.isenabled()
     gc.disable()  # what is imported stays
     try:
+        if any(map(is_url, sides)):
+            import_module("sluiceway.client.http.transport")
         yield
     finally:
         if collects:
