@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from urllib.parse import unquote, urlsplit
 
 from sluiceway.client.http.exchange import Head
+from sluiceway.client.local.folders import Folder
 from sluiceway.client.local.output_stream import OutputStream
+from sluiceway.client.local.part_claim import remove_published
 from sluiceway.client.local.part_file import PartialFile
 from sluiceway.errors import BadRequest, Exists, StoreFailed
 from sluiceway.wire.headers.disposition import parse_disposition
@@ -51,6 +54,9 @@ def served_name(head: Head, url: str) -> str:
 
 def _open_part(target: str, force: bool, url: str) -> PartialFile:
     if os.path.lexists(target) and not force:
+        folder, name = os.path.split(target)
+        with suppress(OSError), Folder(folder) as opened:
+            remove_published(opened, name)
         raise Exists(f"{target} is there already; use --force to replace it").for_operator()
     return PartialFile(target, url)
 

@@ -12,10 +12,10 @@ import stat
 from contextlib import suppress
 
 from sluiceway.client.local.folders import Folder
-from sluiceway.client.local.part_notes import notes_in
+from sluiceway.client.local.part_notes import notes_in, part_name
 from sluiceway.errors import StoreFailed
 
-__all__ = ["is_same", "open_part", "rename_to_free", "unmark"]
+__all__ = ["is_same", "open_part", "remove_published", "rename_to_free", "unmark"]
 
 NO_LINKS = frozenset(
     {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
@@ -42,6 +42,24 @@ def open_part(folder: Folder, name: str) -> tuple[int, str]:
                 return fd, name
         name = f".sluiceway-{secrets.token_hex(8)}.part"
     return _create(folder, name), name
+
+
+def remove_published(folder: Folder, target: str) -> None:
+    """Remove what a copy left that was killed right after its part became the target.
+
+    That is the part's name, where both name one file, and notes without a part.
+    """
+    part = part_name(target)
+    with suppress(OSError):
+        found = folder.lstat(target)
+        try:
+            if not os.path.samestat(found, folder.lstat(part)):
+                return
+            folder.unlink(part)
+        except FileNotFoundError:
+            pass
+        if notes_in(folder, part + ".json") is not None:
+            folder.unlink(part + ".json")
 
 
 def _create(folder: Folder, name: str) -> int:
@@ -140,4 +158,5 @@ def rename_to_free(folder: Folder, name: str, target: str) -> None:
             raise
         folder.rename(name, target)
     else:
-        folder.unlink(name)
+        with suppress(FileNotFoundError):  # another copy took it for one that was killed here
+            folder.unlink(name)

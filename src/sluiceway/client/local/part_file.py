@@ -18,7 +18,13 @@ from dataclasses import asdict, replace
 
 from sluiceway.client.local.folders import Folder
 from sluiceway.client.local.part_blocks import ZEROS_BLOCK, PartBlocks
-from sluiceway.client.local.part_claim import is_same, open_part, rename_to_free, unmark
+from sluiceway.client.local.part_claim import (
+    is_same,
+    open_part,
+    remove_published,
+    rename_to_free,
+    unmark,
+)
 from sluiceway.client.local.part_notes import Notes, boot_id, notes_in, part_name
 from sluiceway.errors import Exists, NoSpace, StoreFailed
 from sluiceway.pipe.lending import LentConnection, Update
@@ -64,6 +70,7 @@ class PartialFile:
             self._folder = Folder(parent) if folder is None else folder
         try:
             with file_errors(target):
+                remove_published(self._folder, self._target_name)
                 self._fd, self._name = open_part(self._folder, part_name(self._target_name))
         except BaseException:
             self._folder.close()

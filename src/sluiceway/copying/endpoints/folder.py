@@ -19,6 +19,7 @@ from itertools import islice
 
 from sluiceway.client.local.files import LocalFile
 from sluiceway.client.local.folders import Folder, FoldersBelow
+from sluiceway.client.local.part_claim import remove_published
 from sluiceway.client.local.part_file import PartialFile
 from sluiceway.client.local.part_notes import is_part_name
 from sluiceway.copying.contract import SMALL, CopyItem, Reading
@@ -245,6 +246,7 @@ class FolderTarget:
         The folder does not tell two such names apart.
         """
         found = folder.lstat(name)
+        remove_published(folder, name)
         if found.st_ctime_ns >= self._began and name not in {entry for entry, _ in folder.scan()}:
             raise same_name(key, self.display_name)
         return found
