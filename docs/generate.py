@@ -160,13 +160,15 @@ The middle of a large file goes round the program's event loop. That takes plain
 length and 4 MiB or more. With TLS, with `--limit-rate`, from a pipe, in chunks and on Windows the bytes go
 the ordinary way, which takes more processor time.
 
-| copy | how its bytes go |
-|---|---|
-| file to a server, `--digest none` | on Linux the kernel sends the file (sendfile) |
-| file to a server, with a digest | a thread reads, hashes and sends blocks of 256 KiB to 2 MiB |
-| server to file | a thread receives, hashes and writes blocks of 2 MiB, on Linux around the page cache; each is written while it is hashed |
-| server to server | a thread receives, hashes and sends |
-| `-r` between folders and servers | the same for each large object; small ones share requests and threads ([many.md](many.md)) |
+- From a file to a server with `--digest none`, on Linux the kernel sends the file (sendfile).
+- With a digest, a thread reads, hashes and sends blocks of 256 KiB to 2 MiB.
+- From a server to a file, a thread receives, hashes and writes blocks of 2 MiB, on Linux around the
+  page cache. Each is written while it is hashed.
+- From server to server, a thread receives, hashes and sends.
+- With `-r` the same holds for each large object; small ones share requests and threads
+  ([many.md](many.md)).
+
+What it costs, and why:
 
 - `--digest none` leaves out SHA-256, which takes 0.6 seconds a gigabyte and is most of an upload's
   processor time. Digests that the source names are checked all the same. A server of this kind
