@@ -157,8 +157,8 @@ server was reached, it is waited for, as `--retries` says.
 ## What is fast when
 
 The middle of a large file goes round the program's event loop. That takes plain HTTP, a known
-length and 4 MiB or more. With TLS, with `--limit-rate`, from a pipe, in chunks and on Windows the bytes go
-the ordinary way, which takes more processor time.
+length and 4 MiB or more. With TLS, with `--limit-rate`, from a pipe, in chunks and on Windows the
+bytes go the ordinary way, which takes more processor time.
 
 - From a file to a server with `--digest none`, on Linux the kernel sends the file (sendfile).
 - With a digest, a thread reads, hashes and sends blocks of 256 KiB to 2 MiB.
