@@ -29,14 +29,12 @@ from sluiceway.stores.group_commit import GroupCommit
 
 __all__ = ["DiskDraft"]
 
-# Bytes that are gathered before a thread writes them through the page cache. A chunk of this size
-# marks a fast sender.
+# Bytes gathered before a thread writes them; a chunk of this size marks a fast sender.
 BUFFER = 64 << 10
 MOST_PIECES = 64  # then they are joined: each object costs sixty bytes, and a piece may be one byte
 FAST_BYTES = BLOCK // 4  # within FAST_WINDOW they mark a fast sender: it fills a block in a second
 FAST_WINDOW = 0.25  # seconds
-# Bytes. A file that is announced as small as this is written in one go, which is faster than
-# opening a second descriptor.
+# Bytes. So small a file is written in one go: a second descriptor would cost more.
 SMALL_FILE = 512 << 10
 # Bytes an idle draft may still hold: a thread for every byte would cost more than the memory.
 IDLE_BYTES = 2 << 10
@@ -208,10 +206,7 @@ class DiskDraft:
                     self._map_error(error)  # the next write reports it
 
     async def pause(self) -> None:
-        """The object is complete and waits for others: it holds no memory.
-
-        Its file stays open only while few of them wait.
-        """
+        """The object is complete and waits for others, without memory; few keep their file open."""
         if self._mode is _Mode.PAUSED:
             return
         await self.become_idle()
@@ -251,8 +246,6 @@ class DiskDraft:
             self.written = offset
             self.kept = min(self.kept, offset)
 
-    # The two endings
-
     async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
         async with self._lock:
             self._check()
@@ -275,8 +268,7 @@ class DiskDraft:
             finally:
                 if not self._has_ended:
                     self._end()
-                    # In a thread, because freeing a terabyte takes a while; shielded, because a
-                    # cancelled caller must not leave the file behind.
+                    # to free a terabyte takes a while; a cancelled caller must leave no file
                     await asyncio.shield(
                         asyncio.get_running_loop().run_in_executor(self._writers, self._file.remove)
                     )
