@@ -178,8 +178,8 @@ What it costs, and why:
   changed; the last MiB is withheld until then, as ever.
 - curl does not `fsync` what it downloads. This program does, file and folder, before the file gets
   its name: what it calls done survives a power cut.
-- Starting takes about a quarter of a second of a processor, more than sending 500 MiB: for many
-  small files use `-r`, not one command for each.
+- Starting took 0.4 seconds of a processor on a busy machine, and sending 1 GiB by the kernel 0.13:
+  for many small files use `-r`, not one command for each.
 
 ## Look and delete
 
