@@ -14,7 +14,7 @@ from typing import Any
 from sluiceway.errors import Exists, NotFound, PreconditionFailed, StoreFailed, Unavailable
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.background_sweep import BackgroundSweep
-from sluiceway.stores.chunk_reader import ChunkReader
+from sluiceway.stores.rows.chunk_reader import ChunkReader
 from sluiceway.stores.contract import (
     Draft,
     Entry,
@@ -24,7 +24,7 @@ from sluiceway.stores.contract import (
     Traits,
     UploadRequest,
 )
-from sluiceway.stores.object_rows import end_of_prefix, entry_from_row
+from sluiceway.stores.rows.object_rows import end_of_prefix, entry_from_row
 from sluiceway.stores.postgres.database import LARGEST_ROW, LEASE, SCHEMA, Database
 from sluiceway.stores.postgres.draft import PostgresDraft
 from sluiceway.stores.postgres.errors import ReadOnlyDatabase

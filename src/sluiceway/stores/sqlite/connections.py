@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from sluiceway.errors import NoSpace, StoreFailed
-from sluiceway.stores.object_rows import COLUMNS
+from sluiceway.stores.rows.object_rows import COLUMNS
 from sluiceway.stores.sqlite.errors import MissingTable
 
 __all__ = ["BUSY_TIMEOUT", "SqliteFile"]

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Draft
-from sluiceway.stores.object_rows import COLUMNS
+from sluiceway.stores.rows.object_rows import COLUMNS
 from sluiceway.stores.sqlite.connections import SqliteFile
 from sluiceway.stores.sqlite.place import SqlitePlace
 from sluiceway.stores.sqlite.readers import ReaderThreads

@@ -18,7 +18,7 @@ from typing import Any
 from sluiceway.errors import Exists, NoSpace, NotFound, PreconditionFailed, StoreFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.background_sweep import BackgroundSweep
-from sluiceway.stores.chunk_reader import ChunkReader
+from sluiceway.stores.rows.chunk_reader import ChunkReader
 from sluiceway.stores.contract import (
     Draft,
     Entry,
@@ -28,7 +28,7 @@ from sluiceway.stores.contract import (
     Traits,
     UploadRequest,
 )
-from sluiceway.stores.object_rows import end_of_prefix, entry_from_row
+from sluiceway.stores.rows.object_rows import end_of_prefix, entry_from_row
 from sluiceway.stores.sqlite.database import END_LEASE, LARGEST_ROW, LEASE, SqliteDatabase
 from sluiceway.stores.sqlite.draft import SqliteDraft
 from sluiceway.stores.sqlite.errors import MissingTable, ReadOnlyFile, map_error

@@ -24,7 +24,7 @@ from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Draft, Metadata
 from sluiceway.stores.postgres.store import PostgresStore
-from sluiceway.stores.rows_draft import RowsDraft
+from sluiceway.stores.rows.draft import RowsDraft
 from sluiceway.stores.sqlite import connections
 from sluiceway.stores.sqlite.store import SqliteStore
 from sluiceway.testing.store_suite import pattern, read

@@ -6,6 +6,8 @@ block is the event loop's; within one it is the thread's. Knows no database.
 
 from __future__ import annotations
 
+from typing import cast
+
 from sluiceway.pipe.budget import BLOCK, Block, Budget
 from sluiceway.pipe.lending import LentConnection, Update
 
@@ -53,9 +55,8 @@ class LentBlock:
                 update(view)
 
     def take(self) -> tuple[Block, memoryview]:
-        """The block and the bytes that it holds. It is the caller's, who gives it `back`."""
-        block, filled = self._block, self.filled
-        assert block is not None  # noqa: S101 - `filled` is above 0
+        """The block and the bytes that it holds: some. It is the caller's, who gives it `back`."""
+        block, filled = cast("Block", self._block), self.filled
         self._block, self.filled = None, 0
         return block, memoryview(block)[:filled]
 
