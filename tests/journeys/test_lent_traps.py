@@ -244,7 +244,7 @@ def slow_disk(serve: Serve, tmp_path: Path) -> RunningServer:
     """Each block takes 150 ms to be written; and two threads serve all senders."""
     more = """
 import time
-import sluiceway.stores.disk.file as file
+import sluiceway.stores.disk.drafts.file as file
 import sluiceway.server.request_body as body
 lending.THREADS, body.PACE = 2, 0.4
 write = file.DraftFile.write_direct

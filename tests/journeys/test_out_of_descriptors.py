@@ -14,7 +14,7 @@ import requests
 
 from fix_server import RunningServer, Serve, start_server
 from fix_taking import eventually
-from sluiceway.stores.disk.live_drafts import MOST_WAITING_OPEN
+from sluiceway.stores.disk.drafts.live_drafts import MOST_WAITING_OPEN
 from sluiceway.stores.disk.store import WRITERS
 
 KEY = "a/file.bin"

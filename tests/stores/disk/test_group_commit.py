@@ -14,7 +14,7 @@ import pytest
 from sluiceway.errors import BadName, Exists, PreconditionFailed, SluiceError
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Draft, Entry, Metadata, Replace
-from sluiceway.stores.disk.publishing import MOST_FOLDERS
+from sluiceway.stores.disk.drafts.publishing import MOST_FOLDERS
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.stores.group_commit import MOST_TOGETHER
 from sluiceway.testing.store_suite import pattern, read
@@ -60,7 +60,7 @@ async def test_many_at_once_are_all_stored(
 ) -> None:
     """In one folder or each in its own; also where each fsync gets a thread."""
     if slow:
-        monkeypatch.setattr("sluiceway.stores.disk.publishing.SLOW_FSYNC", -1.0)
+        monkeypatch.setattr("sluiceway.stores.disk.drafts.publishing.SLOW_FSYNC", -1.0)
     keys = [f"{folders.format(number)}{number}" for number in range(MANY)]
     assert MANY > MOST_FOLDERS  # one group after the other closes its folders
     open_before = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0

@@ -13,7 +13,7 @@ import pytest
 
 from sluiceway.pipe.budget import BLOCK, Budget
 from sluiceway.stores.contract import Metadata
-from sluiceway.stores.disk.file import AHEAD_TIMES, MOST_AHEAD, MOST_RESERVED, Reserve
+from sluiceway.stores.disk.drafts.file import AHEAD_TIMES, MOST_AHEAD, MOST_RESERVED, Reserve
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.testing.store_suite import pattern, read
 

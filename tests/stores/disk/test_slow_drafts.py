@@ -13,8 +13,8 @@ import pytest
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Metadata
 from sluiceway.stores.disk import live_drafts
-from sluiceway.stores.disk.draft import IDLE_BYTES, DiskDraft
-from sluiceway.stores.disk.live_drafts import LiveDrafts
+from sluiceway.stores.disk.drafts.draft import IDLE_BYTES, DiskDraft
+from sluiceway.stores.disk.drafts.live_drafts import LiveDrafts
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.testing.store_suite import pattern, read
 

@@ -13,8 +13,8 @@ import pytest
 from sluiceway.errors import Forbidden, StoreFailed
 from sluiceway.pipe.budget import BLOCK, Budget
 from sluiceway.stores.contract import Metadata, Pausable
-from sluiceway.stores.disk.draft import DiskDraft
-from sluiceway.stores.disk.live_drafts import MOST_WAITING_OPEN
+from sluiceway.stores.disk.drafts.draft import DiskDraft
+from sluiceway.stores.disk.drafts.live_drafts import MOST_WAITING_OPEN
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.testing.store_suite import pattern, read
 

@@ -21,10 +21,10 @@ from sluiceway.pipe.lending import LentConnection, Update
 from sluiceway.pipe.source import Buffer
 from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.contract import Entry, Metadata, Replace
-from sluiceway.stores.disk.blocks import BlockWriter
+from sluiceway.stores.disk.drafts.blocks import BlockWriter
 from sluiceway.stores.disk.errors import map_error
-from sluiceway.stores.disk.file import ALIGN, DraftFile
-from sluiceway.stores.disk.publishing import Publication
+from sluiceway.stores.disk.drafts.file import ALIGN, DraftFile
+from sluiceway.stores.disk.drafts.publishing import Publication
 from sluiceway.stores.group_commit import GroupCommit
 
 __all__ = ["DiskDraft"]

@@ -14,7 +14,7 @@ from concurrent.futures import Executor, Future, wait
 
 from sluiceway.pipe.budget import BLOCK, Block
 from sluiceway.pipe.lending import LentConnection, Update
-from sluiceway.stores.disk.file import ALIGN, DraftFile
+from sluiceway.stores.disk.drafts.file import ALIGN, DraftFile
 
 __all__ = ["Burst"]
 

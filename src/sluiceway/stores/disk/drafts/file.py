@@ -23,7 +23,7 @@ from sluiceway.stores.contract import Metadata
 from sluiceway.stores.disk.errors import NO_ROOM
 from sluiceway.stores.disk.metadata import write_note
 from sluiceway.stores.disk.permissions import usual_mode
-from sluiceway.stores.disk.process_lock import DRAFTS
+from sluiceway.stores.disk.drafts.process_lock import DRAFTS
 from sluiceway.stores.disk.tree import Tree
 
 __all__ = ["ALIGN", "AS_USUAL", "DraftFile", "Reserve"]

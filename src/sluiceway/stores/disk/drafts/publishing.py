@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, suppress
 
 from sluiceway.errors import Exists, Forbidden, SluiceError
 from sluiceway.stores.contract import Entry, Metadata, Replace
-from sluiceway.stores.disk.file import AS_USUAL, DraftFile
+from sluiceway.stores.disk.drafts.file import AS_USUAL, DraftFile
 from sluiceway.stores.disk.metadata import entry_of, sidecar
 from sluiceway.stores.disk.tree import OpenFolders, Tree, UndurableFolders
 

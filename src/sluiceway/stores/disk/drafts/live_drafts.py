@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.cancellation import finish_then_cancel
-from sluiceway.stores.disk.draft import DiskDraft
+from sluiceway.stores.disk.drafts.draft import DiskDraft
 from sluiceway.stores.group_commit import MOST_TOGETHER, GroupCommit
 
 __all__ = ["LiveDrafts"]
