@@ -12,7 +12,7 @@ import pytest
 
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Metadata
-from sluiceway.stores.disk import live_drafts
+from sluiceway.stores.disk.drafts import live_drafts
 from sluiceway.stores.disk.drafts.draft import IDLE_BYTES, DiskDraft
 from sluiceway.stores.disk.drafts.live_drafts import LiveDrafts
 from sluiceway.stores.disk.store import DiskStore

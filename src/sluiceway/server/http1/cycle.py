@@ -37,6 +37,11 @@ class SluiceCycle(RequestResponseCycle):
     body_delivered: bool  # the app has the last message of the body
     cut_delivered: bool  # the app knows that the body ended too early
     head: bytes  # of a whole response: it is written with its body
+    # uvicorn's, which names no types
+    response_started: bool
+    keep_alive: bool
+    chunked_encoding: bool | None
+    expected_content_length: int
 
     ahead: ClassVar[set[object]] = set()  # cycles that read although the app does not wait
 

@@ -14,8 +14,8 @@ from dataclasses import replace as replaced
 
 from sluiceway.errors import Exists, PreconditionFailed, SluiceError
 from sluiceway.stores.contract import Entry, Metadata
-from sluiceway.stores.disk.metadata import drop_note, entry_of, read_entry, sidecar, write_note
 from sluiceway.stores.disk.drafts.publishing import ATTEMPTS
+from sluiceway.stores.disk.metadata import drop_note, entry_of, read_entry, sidecar, write_note
 from sluiceway.stores.disk.tree import Tree
 
 __all__ = ["rename"]

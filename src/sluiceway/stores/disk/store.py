@@ -30,13 +30,13 @@ from sluiceway.stores.contract import (
     UploadRequest,
 )
 from sluiceway.stores.disk.drafts.draft import DiskDraft
-from sluiceway.stores.disk.errors import map_error
 from sluiceway.stores.disk.drafts.file import DraftFile, Reserve
-from sluiceway.stores.disk.listing import page
 from sluiceway.stores.disk.drafts.live_drafts import LiveDrafts
-from sluiceway.stores.disk.metadata import drop_note, read_entry
 from sluiceway.stores.disk.drafts.process_lock import ProcessLock
 from sluiceway.stores.disk.drafts.publishing import Publisher
+from sluiceway.stores.disk.errors import map_error
+from sluiceway.stores.disk.listing import page
+from sluiceway.stores.disk.metadata import drop_note, read_entry
 from sluiceway.stores.disk.reader import DiskReader
 from sluiceway.stores.disk.renaming import rename
 from sluiceway.stores.disk.tree import PRIVATE, Tree

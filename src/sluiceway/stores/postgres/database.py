@@ -26,8 +26,8 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from sluiceway.errors import BadRequest, SluiceError
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Draft
-from sluiceway.stores.rows.object_rows import COLUMNS
 from sluiceway.stores.postgres.errors import map_error
+from sluiceway.stores.rows.object_rows import COLUMNS
 from sluiceway.wire.urls import join_url
 
 __all__ = [

@@ -15,9 +15,9 @@ import psycopg
 from sluiceway.errors import Exists, PreconditionFailed
 from sluiceway.pipe.cancellation import shield_until_done
 from sluiceway.stores.contract import Entry, Metadata, Replace
-from sluiceway.stores.rows.object_rows import row_from_entry
 from sluiceway.stores.postgres.database import LARGEST_ROW, Database
 from sluiceway.stores.rows.draft import RENEW_EVERY, RowsDraft
+from sluiceway.stores.rows.object_rows import row_from_entry
 
 __all__ = ["PostgresDraft"]
 

@@ -14,7 +14,6 @@ from typing import Any
 from sluiceway.errors import Exists, NotFound, PreconditionFailed, StoreFailed, Unavailable
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.background_sweep import BackgroundSweep
-from sluiceway.stores.rows.chunk_reader import ChunkReader
 from sluiceway.stores.contract import (
     Draft,
     Entry,
@@ -24,10 +23,11 @@ from sluiceway.stores.contract import (
     Traits,
     UploadRequest,
 )
-from sluiceway.stores.rows.object_rows import end_of_prefix, entry_from_row
 from sluiceway.stores.postgres.database import LARGEST_ROW, LEASE, SCHEMA, Database
 from sluiceway.stores.postgres.draft import PostgresDraft
 from sluiceway.stores.postgres.errors import ReadOnlyDatabase
+from sluiceway.stores.rows.chunk_reader import ChunkReader
+from sluiceway.stores.rows.object_rows import end_of_prefix, entry_from_row
 
 __all__ = ["PostgresStore"]
 

@@ -12,8 +12,8 @@ import uuid
 
 from sluiceway.errors import Exists, PreconditionFailed, StoreFailed
 from sluiceway.stores.contract import Entry, Metadata, Replace
-from sluiceway.stores.rows.object_rows import row_from_entry
 from sluiceway.stores.rows.draft import RENEW_EVERY, RowsDraft
+from sluiceway.stores.rows.object_rows import row_from_entry
 from sluiceway.stores.sqlite.database import LARGEST_ROW, SqliteDatabase
 
 __all__ = ["SqliteDraft"]

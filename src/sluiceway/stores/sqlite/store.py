@@ -18,7 +18,6 @@ from typing import Any
 from sluiceway.errors import Exists, NoSpace, NotFound, PreconditionFailed, StoreFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.background_sweep import BackgroundSweep
-from sluiceway.stores.rows.chunk_reader import ChunkReader
 from sluiceway.stores.contract import (
     Draft,
     Entry,
@@ -28,6 +27,7 @@ from sluiceway.stores.contract import (
     Traits,
     UploadRequest,
 )
+from sluiceway.stores.rows.chunk_reader import ChunkReader
 from sluiceway.stores.rows.object_rows import end_of_prefix, entry_from_row
 from sluiceway.stores.sqlite.database import END_LEASE, LARGEST_ROW, LEASE, SqliteDatabase
 from sluiceway.stores.sqlite.draft import SqliteDraft

@@ -14,8 +14,8 @@ from sluiceway.pipe.budget import BLOCK, Block, Budget
 from sluiceway.pipe.cancellation import finish_all
 from sluiceway.pipe.lending import LentConnection, Update
 from sluiceway.stores.disk.drafts.bursts import Burst
-from sluiceway.stores.disk.errors import map_error
 from sluiceway.stores.disk.drafts.file import ALIGN, DraftFile
+from sluiceway.stores.disk.errors import map_error
 
 __all__ = ["BlockWriter"]
 

@@ -22,19 +22,18 @@ from sluiceway.pipe.source import Buffer
 from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.contract import Entry, Metadata, Replace
 from sluiceway.stores.disk.drafts.blocks import BlockWriter
-from sluiceway.stores.disk.errors import map_error
 from sluiceway.stores.disk.drafts.file import ALIGN, DraftFile
+from sluiceway.stores.disk.drafts.pace import SenderPace
 from sluiceway.stores.disk.drafts.publishing import Publication
+from sluiceway.stores.disk.errors import map_error
 from sluiceway.stores.group_commit import GroupCommit
 
 __all__ = ["DiskDraft"]
 
-# Bytes gathered before a thread writes them; a chunk of this size marks a fast sender.
-BUFFER = 64 << 10
+BUFFER = 64 << 10  # bytes that are gathered before a thread writes them through the page cache
 MOST_PIECES = 64  # then they are joined: each object costs sixty bytes, and a piece may be one byte
-FAST_BYTES = BLOCK // 4  # within FAST_WINDOW they mark a fast sender: it fills a block in a second
-FAST_WINDOW = 0.25  # seconds
-# Bytes. So small a file is written in one go: a second descriptor would cost more.
+# Bytes. A file that is announced as small as this is written in one go, which is faster than
+# opening a second descriptor.
 SMALL_FILE = 512 << 10
 # Bytes an idle draft may still hold: a thread for every byte would cost more than the memory.
 IDLE_BYTES = 2 << 10
@@ -76,11 +75,10 @@ class DiskDraft:
         "_lock",
         "_mode",
         "_observer",
+        "_pace",
         "_pieces",
         "_publisher",
         "_size",
-        "_window",
-        "_window_bytes",
         "_writers",
         "kept",
         "recent",
@@ -104,7 +102,7 @@ class DiskDraft:
         self._pieces: list[Buffer] = []
         self._buffered = 0  # bytes of the pieces
         self._blocks: BlockWriter | None = None  # made when the sender turns out to be fast
-        self._window, self._window_bytes = 0.0, 0
+        self._pace = SenderPace()
         self._failed: SluiceError | None = None
         self.written: int = 0
         self.kept: int = 0
@@ -356,15 +354,9 @@ class DiskDraft:
         return self._mode is _Mode.ENDED
 
     def _is_fast(self, size: int) -> bool:
-        now = time.monotonic()
-        if now - self._window > FAST_WINDOW:
-            self._window, self._window_bytes = now, 0
-        self._window_bytes += size
-        if self._blocks is not None and self._blocks.filling:
-            return True  # what comes belongs behind the block's bytes
-        if self._size is not None and self._size <= SMALL_FILE:
-            return False
-        return size >= BUFFER or self._window_bytes >= FAST_BYTES
+        fast = self._pace.is_fast(size) and (self._size is None or self._size > SMALL_FILE)
+        # With a block that fills, what comes belongs behind the block's bytes.
+        return fast or (self._blocks is not None and self._blocks.filling)
 
     def _enter(self, mode: _Mode) -> None:
         """Change the mode, here only: the budget divides its blocks among DIRECT drafts."""

@@ -20,10 +20,10 @@ from sluiceway.errors import NoSpace, StoreFailed
 from sluiceway.pipe.budget import Block
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Metadata
+from sluiceway.stores.disk.drafts.process_lock import DRAFTS
 from sluiceway.stores.disk.errors import NO_ROOM
 from sluiceway.stores.disk.metadata import write_note
 from sluiceway.stores.disk.permissions import usual_mode
-from sluiceway.stores.disk.drafts.process_lock import DRAFTS
 from sluiceway.stores.disk.tree import Tree
 
 __all__ = ["ALIGN", "AS_USUAL", "DraftFile", "Reserve"]
