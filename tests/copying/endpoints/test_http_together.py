@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import threading
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote
 
 import pytest
 import requests
@@ -13,13 +15,19 @@ import requests
 import sluiceway
 from fix_server import RunningServer
 from fix_taking import noise
+from rude_peer import Exchange, Peer
+from sluiceway.client.http.transport import Transport
+from sluiceway.copying.contract import CopyItem
 from sluiceway.copying.endpoints import http_together
+from sluiceway.copying.endpoints.http_together import FilesTogether, TogetherFile
+from sluiceway.copying.servers import RemoteServer
 from sluiceway.errors import PeerFailed
 from sluiceway.wire.together import MOST_EACH, MOST_FILES, TOGETHER_TYPE, parse_together
 
 COUNT = 120
 FILES = {f"many/{n % 5}/{n:03} ü&=+.bin": noise(n * 97, n) for n in range(COUNT)}
 LARGE = "many/large"
+LIMIT = 30.0  # seconds
 LISTED = '"GET /files"'  # in the log: a listing, or a question for many
 
 
@@ -136,3 +144,57 @@ def test_lines_hold_what_a_listing_says(stocked: RunningServer) -> None:
     ][0]
     body = requests.get(f"{stocked.url}/files", {"as": "objects", "key": key}, timeout=30).content
     assert json.loads(body.partition(b"\n")[0]) == listed
+
+
+async def test_no_question_is_forgotten_when_two_responses_end_at_once() -> None:
+    """What asks for a file at that very moment gets it: nobody else may ask later and help."""
+    went = threading.Semaphore(0)
+
+    def act(exchange: Exchange) -> None:
+        if len(peer.seen) <= http_together.AT_ONCE:
+            assert exchange.go.wait(LIMIT)
+        [key] = parse_qs(exchange.target.partition("?")[2])["key"]
+        body = b'{"key": "%b", "size": 1, "etag": "v"}\n.' % key.encode()
+        exchange.reply(200, {"Content-Type": TOGETHER_TYPE}, body)
+        went.release()
+
+    def item(key: str) -> CopyItem:
+        return CopyItem(key, 1, "v")
+
+    async def two(first: str, second: str) -> TogetherFile | None:
+        await together.get(first, item(first))
+        return await together.get(second, item(second))
+
+    with Peer(act) as peer:
+        server = RemoteServer(f"{peer.url}/files/", {})
+        async with Transport() as transport, asyncio.timeout(LIMIT):
+            together = FilesTogether(transport, server, f"{peer.url}/files")
+            asking = [asyncio.create_task(two("a", "c"))]
+            while len(peer.seen) < 1:
+                await asyncio.sleep(0.01)
+            asking.append(asyncio.create_task(together.get("b", item("b"))))
+            while len(peer.seen) < http_together.AT_ONCE:
+                await asyncio.sleep(0.01)
+            for exchange in peer.seen:
+                exchange.go.set()
+            for _ in range(http_together.AT_ONCE):
+                assert went.acquire(timeout=LIMIT)  # the event loop stands still: it sees both
+            found = await asyncio.gather(*asking)
+            await together.aclose()
+
+    assert [one and one[1] for one in found] == [b".", b"."]
+
+
+async def test_a_failure_of_a_library_leaves_no_question_open(
+    stocked: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file is asked for alone then."""
+
+    def fails(_: bytes) -> dict[str, tuple[dict[str, object], bytes]]:
+        raise RuntimeError("unexpected")
+
+    monkeypatch.setattr(http_together, "parse_together", fails)
+    async with asyncio.timeout(LIMIT):
+        report = await sluiceway.acopy_all(f"{stocked.url}/files/many/3/", tmp_path / "to")
+
+    assert (report.copied, report.failed) == (COUNT // 5, 0)

@@ -7,6 +7,7 @@ is retried by itself. Knows no target.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -14,7 +15,6 @@ from urllib.parse import quote
 from sluiceway.client.http.redirects import follow_redirects
 from sluiceway.copying.contract import SMALL, CopyItem
 from sluiceway.copying.servers import RemoteServer
-from sluiceway.errors import SluiceError
 from sluiceway.wire.together import (
     MOST_EACH,
     MOST_FILES,
@@ -51,6 +51,7 @@ class FilesTogether:
         self._transport, self._server, self._base = transport, server, base
         self._waiting = list[_Wanted]()
         self._requests = set[asyncio.Task[None]]()
+        self._working = 0  # of them: a task that has ended is in the set for a moment more
         self._known = True  # the server has not shown that it knows no such request
 
     async def get(self, key: str, item: CopyItem) -> TogetherFile | None:
@@ -62,7 +63,8 @@ class FilesTogether:
             return None
         wanted = _Wanted(key, item.size, query, asyncio.get_running_loop().create_future())
         self._waiting.append(wanted)
-        if len(self._requests) < AT_ONCE:
+        if self._working < AT_ONCE:
+            self._working += 1
             request = asyncio.create_task(self._work())
             self._requests.add(request)
             request.add_done_callback(self._requests.discard)
@@ -70,23 +72,26 @@ class FilesTogether:
         return found if found is not None and found[0].get("etag") == item.version else None
 
     async def aclose(self) -> None:
+        self._known = False
         requests = list(self._requests)
         for request in requests:
             request.cancel()
         if requests:
             await asyncio.wait(requests)
+        _give(self._waiting, {})  # one that was cancelled before its first step took none
 
     async def _work(self) -> None:
         """Ask for those that wait, again and again until there are none."""
-        while group := self._next():
-            found: dict[str, TogetherFile] = {}
-            try:
-                if self._known:
-                    found = await self._ask(group)
-            finally:
-                for one in group:
-                    if not one.file.done():
-                        one.file.set_result(found.get(one.key))
+        try:
+            while group := self._next():
+                found: dict[str, TogetherFile] = {}
+                try:
+                    if self._known:
+                        found = await self._ask(group)
+                finally:
+                    _give(group, found)
+        finally:
+            self._working -= 1  # in the step that found none waiting
 
     def _next(self) -> list[_Wanted]:
         count, size, query = 0, 0, 0
@@ -111,5 +116,11 @@ class FilesTogether:
                     return {}
                 body = await response.whole(MOST_TOGETHER + MOST_LINES)
             return {} if body is None else parse_together(body)
-        except SluiceError:
+        except Exception:  # also a library's own
             return {}  # asked for alone, each of them says why
+
+
+def _give(group: Iterable[_Wanted], found: Mapping[str, TogetherFile]) -> None:
+    for one in group:
+        if not one.file.done():
+            one.file.set_result(found.get(one.key))
