@@ -25,7 +25,8 @@ RUNNERS = 2  # threads: while one waits for the disk, the other one writes
 
 
 class GroupCommit(Generic[T]):
-    """`commit` does a group in a thread: it raises nothing, each item has its own outcome.
+    """`commit` does a group in a thread: each item has its own outcome. What it raises all the same
+    is raised for each item of the group.
 
     Used from one event loop only.
     """
@@ -66,10 +67,12 @@ class GroupCommit(Generic[T]):
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         """In a thread."""
         while group := self._next():
+            failure: Exception | None = None
             try:
                 self._commit([item for item, _ in group])
-            finally:
-                loop.call_soon_threadsafe(_finish, [done for _, done in group])
+            except Exception as error:  # of these only: the next group must not wait for ever
+                failure = error
+            loop.call_soon_threadsafe(_finish, [done for _, done in group], failure)
 
     def _next(self) -> list[tuple[T, asyncio.Future[None]]]:
         with self._lock:
@@ -80,7 +83,11 @@ class GroupCommit(Generic[T]):
             return group
 
 
-def _finish(group: Sequence[asyncio.Future[None]]) -> None:
+def _finish(group: Sequence[asyncio.Future[None]], failure: Exception | None) -> None:
     for done in group:
-        if not done.done():
+        if done.done():
+            continue
+        if failure is None:
             done.set_result(None)
+        else:
+            done.set_exception(failure)
