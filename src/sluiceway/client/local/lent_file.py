@@ -25,8 +25,12 @@ class LentLocalFile(LentSocket):
 
     __slots__ = ("_file",)
 
+    # Of LentSocket; for the type checkers of projects that use this one.
+    ended: bool
+    taken: int
+
     def __init__(self, fd: int, offset: int, most: int, handed_back: Callable[[int], None]) -> None:
-        self._file = _FileBytes(fd, offset)
+        self._file: _FileBytes = _FileBytes(fd, offset)
         super().__init__(self._file, most, handed_back)
 
     def fill(self, buffer: Block | bytearray, start: int, stop: int) -> int:
