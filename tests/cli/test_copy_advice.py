@@ -37,12 +37,29 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert not heavy & modules_after("import sluiceway")
 
 
-def test_copy_loads_no_server() -> None:
-    """Only the client is loaded, and the bar only on a terminal."""
-    loaded = modules_after("import sluiceway.cli.copy, sluiceway; sluiceway.copy")
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from sluiceway.cli.main import main\nmain(['copy', {0!r}, {1!r}], standalone_mode=False)",
+        "import sluiceway\nsluiceway.copy({0!r}, {1!r})",
+    ],
+    ids=["command", "function"],
+)
+def test_copy_loads_no_server(source: Path, code: str) -> None:
+    """A copy to a server loads only the client, and the bar only on a terminal."""
+    with Peer(taking) as peer:
+        loaded = modules_after(code.format(str(source), f"{peer.url}/a"))
 
+    assert peer.seen[0].body == DATA
     assert "aiohttp" in loaded
     assert not {"httptools", "rich", "starlette", "uvicorn", "uvloop"} & loaded
+
+
+def test_the_http_library_is_loaded_by_the_first_copy() -> None:
+    """To name the function costs a program nothing."""
+    loaded = modules_after("import sluiceway.cli.copy, sluiceway; sluiceway.copy")
+
+    assert not {"aiohttp", "httptools", "rich", "starlette", "uvicorn", "uvloop"} & loaded
 
 
 def test_help_loads_no_http_library() -> None:
