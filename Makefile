@@ -56,7 +56,8 @@ torture: $(VENV)/.test ## the long proofs: many kills, cuts and random cases, la
 		tests/browser tests/bench tests/journeys/test_copy_many.py tests/journeys/test_copy_memory.py \
 		tests/journeys/test_untar.py tests/journeys/test_names.py tests/journeys/test_refusals.py \
 		tests/journeys/test_image.py tests/journeys/test_zip.py tests/journeys/test_copy_lent.py \
-		tests/journeys/test_lent_traps.py tests/journeys/test_sorted_lists.py \
+		tests/journeys/test_lent_traps.py tests/journeys/test_lent_relays.py \
+		tests/journeys/test_sorted_lists.py \
 		tests/journeys/test_watched_servers.py tests/journeys/test_wsgi_servers.py \
 		tests/client/test_lent_files.py tests/interop/test_flask_apps.py \
 		tests/interop/test_fastapi_apps.py tests/interop/test_fastapi_tools.py \

@@ -103,6 +103,7 @@ class TlsPeer(Peer):
 
     def _serve(self, sock: socket.socket) -> None:
         spoken = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        self._socks.append(spoken)  # `sock` is empty now
         try:
             spoken.do_handshake()
         except OSError:  # one of the two does not trust the other
