@@ -123,11 +123,13 @@ def running(
     base: Path,
     act: Callable[[Exchange], object],
     views: str = "flask_views:app",
+    window: int = 0,
     **more: str,
 ) -> Iterator[WsgiApp]:
     """The server `name` with these views, in front of a backend that does `act`.
 
-    `more` goes into its environment.
+    The backend's kernel holds `window` bytes, as `Peer` says. `more` goes into the server's
+    environment.
     """
     folder, temporary = base / "saved", base / "temporary"
     folder.mkdir()
@@ -135,7 +137,7 @@ def running(
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     program, *options = SERVERS[name].format(port=port, views=views).split()
-    with Peer(act) as peer, (base / "printed").open("wb") as printed:
+    with Peer(act, window=window) as peer, (base / "printed").open("wb") as printed:
         env = {
             **os.environ,
             "BACKEND": f"{peer.url}/book",

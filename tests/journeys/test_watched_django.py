@@ -17,6 +17,7 @@ from watched_uploads import (
     NEAR,
     SIZE,
     STOP,
+    WINDOW,
     AsgiApp,
     Backend,
     Sending,
@@ -38,7 +39,7 @@ def backend() -> Backend:
 def site(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WsgiApp]:
     folder = tmp_path_factory.mktemp("watched")
     views = "--workers 2 watched_django_site:application"
-    with running("gunicorn gthread", folder, backend, views) as site:
+    with running("gunicorn gthread", folder, backend, views, WINDOW) as site:
         yield site
 
 

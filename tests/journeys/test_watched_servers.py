@@ -11,7 +11,19 @@ from fix_taking import eventually
 from fix_wsgi import SERVERS, running
 from raw_http import Wire
 from sluiceway.uploads.keys import new_id
-from watched_uploads import MB, NEAR, SIZE, STOP, Backend, Sending, Stopping, ended, events, seen
+from watched_uploads import (
+    MB,
+    NEAR,
+    SIZE,
+    STOP,
+    WINDOW,
+    Backend,
+    Sending,
+    Stopping,
+    ended,
+    events,
+    seen,
+)
 
 pytestmark = pytest.mark.torture
 
@@ -31,7 +43,7 @@ def test_the_bar_of_a_view_on_each_server(
     """It follows the backend, ends with the view's success, and with the client's cut."""
     monkeypatch.setattr(fix_wsgi, "SERVERS", COMMANDS)
     backend = Backend()
-    with running(name, tmp_path, backend, "watched_views:app") as app:
+    with running(name, tmp_path, backend, "watched_views:app", WINDOW) as app:
         act, upload = Stopping(), new_id()
         with backend.does(act), Wire(app.port) as wire:
             sending = Sending(wire, "/relay", upload, SIZE)

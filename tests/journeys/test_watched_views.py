@@ -27,6 +27,7 @@ from watched_uploads import (
     NEAR,
     SIZE,
     STOP,
+    WINDOW,
     Backend,
     Sending,
     Stopping,
@@ -46,7 +47,7 @@ def backend() -> Backend:
 def app(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WsgiApp]:
     folder = tmp_path_factory.mktemp("watched")
     views = "--workers 3 watched_views:app"
-    with running("gunicorn gthread", folder, backend, views) as app:
+    with running("gunicorn gthread", folder, backend, views, WINDOW) as app:
         yield app
 
 
