@@ -124,6 +124,7 @@ def running(
     act: Callable[[Exchange], object],
     views: str = "flask_views:app",
     window: int = 0,
+    /,
     **more: str,
 ) -> Iterator[WsgiApp]:
     """The server `name` with these views, in front of a backend that does `act`.

@@ -186,3 +186,15 @@ def test_nobody_waits_for_blocks_that_do_not_come_back() -> None:
         return time.monotonic() - began
 
     assert asyncio.run(wait()) < 20 * BLOCK_PAUSE / 2
+
+
+def test_memory_is_plentiful_while_a_block_is_alone_or_others_hold_little() -> None:
+    """Up to a quarter of a larger budget."""
+    small, large = Budget(MINIMUM), Budget(8 * BLOCK)
+    answers = []
+    for budget in (small, large):
+        blocks = []
+        while (block := budget.acquire_block()) is not None:
+            blocks.append(block)
+            answers.append(budget.plentiful)
+    assert answers == [True, False, True, True, *[False] * 6]

@@ -134,7 +134,7 @@ def test_a_gateway(tmp_path: Path) -> None:
 @pytest.mark.timeout(400)
 def test_an_app_on_a_wsgi_server(tmp_path: Path) -> None:
     """The service in a Flask app: the same checks, where the WSGI server passes the request."""
-    with running("waitress", tmp_path, Backend(), views="mount_views:app") as app:
+    with running("waitress", tmp_path, Backend(), "mount_views:app") as app:
         attack = Attack(app.port, f"{SEED}/wsgi", prefix="/drop")
         attack.run(SECONDS)
         printed = app.printed.read_text(errors="replace")

@@ -38,6 +38,8 @@ RETRY_EVERY = 0.02  # seconds between two tries
 # Seconds without a block given or come back after which nobody waits for one: what holds them is
 # stuck, and the ordinary way needs none.
 BLOCK_PAUSE = 0.25
+# Up to this part of the limit in use, memory is plentiful.
+PLENTIFUL_PART = 4
 # One reservation counts up to this part of the limit: a small budget must serve what it has to.
 RESERVABLE_PART = 4
 
@@ -109,6 +111,11 @@ class Budget:
         self._free.append(block)
         self._moved = time.monotonic()
         self.release(BLOCK)
+
+    @property
+    def plentiful(self) -> bool:
+        """Whether the holder of a block may fill it all: it is alone, or others hold little."""
+        return self.used <= max(BLOCK, self.limit // PLENTIFUL_PART)
 
     @property
     def waiting(self) -> int:

@@ -25,7 +25,8 @@ from sluiceway.pipe.source import Buffer
 
 __all__ = ["ExpectingRequest", "PushedBody"]
 
-SEND_CHUNK = 256 << 10  # bytes of a block that are handed to the transport at once
+# Bytes of a block that are handed to the transport at once: a peer that stalls leaves a copy there.
+SEND_CHUNK = 64 << 10
 LOOKS = 5  # turns of the event loop from bytes in the kernel to the response that they are
 
 
@@ -102,6 +103,7 @@ class PushedBody(aiohttp.Payload):
                 writer.transport.write(piece)
                 if counts:
                     self.sent_by_thread(len(piece))
+                del piece  # the transport has a copy of its own
                 await writer.drain()
                 self._waits_beside = False
 

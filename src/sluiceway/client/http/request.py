@@ -155,7 +155,8 @@ class StreamingRequest:
             budget.release_block(block)
             return False
         with closing(sock):
-            burst = SendingBurst(sock, block, chunked=self._body.length is None)
+            chunked, plentiful = self._body.length is None, budget.plentiful
+            burst = SendingBurst(sock, block, chunked, plentiful)
             self._rest = _UnsentRest(burst, block, budget)
             async with lent.turn():
                 await lent.in_thread(lambda: burst.run(lent, update))
