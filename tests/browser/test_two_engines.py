@@ -1,5 +1,5 @@
 """The main journeys in Chromium and in Firefox: choose, drop, progress, refusal, list, delete,
-<sluice-drop>, languages.
+<sluice-drop>, languages. Chromium only in the long proofs: the other files use it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ DROP = """([selector, name, text]) => {
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param("chromium", marks=pytest.mark.chromium),
+        pytest.param("chromium", marks=[pytest.mark.chromium, pytest.mark.torture]),
         pytest.param("firefox", marks=pytest.mark.firefox),
     ],
 )
