@@ -5,14 +5,18 @@ The kernel releases a lock with its descriptor, also that of a process that dies
 
 from __future__ import annotations
 
+import os
+import secrets
+
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["HAS_LOCKS", "lock_file", "try_lock_file", "try_lock_part", "unlock_part"]
+__all__ = ["HAS_LOCKS", "ProcessName", "lock_file", "try_lock_file", "try_lock_part", "unlock_part"]
 
 HAS_LOCKS: bool = fcntl is not None
+_OPEN = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 def lock_file(fd: int) -> None:
@@ -47,3 +51,49 @@ def unlock_part(fd: int, part: int) -> None:
     """Give up the lock of one byte."""
     if fcntl is not None:
         fcntl.lockf(fd, fcntl.LOCK_UN, 1, part)
+
+
+class ProcessName:
+    """A name in a folder, by which other processes learn whether this one lives.
+
+    It is a file that is locked as long as the process lives. Blocking calls.
+    """
+
+    name: str
+
+    def __init__(self, folder: int) -> None:
+        """`folder` is the descriptor of the folder of names, which stays the caller's."""
+        self._folder = folder
+        self.name, self._lock = self._take()
+
+    def is_alive(self, name: str) -> bool:
+        """Whether the process with this name lives; that of an ended one is forgotten."""
+        if name == self.name:
+            return True
+        try:
+            lock = os.open(name, _OPEN, dir_fd=self._folder)
+        except FileNotFoundError:
+            return False
+        try:
+            if not try_lock_file(lock):
+                return True
+            os.unlink(name, dir_fd=self._folder)
+            return False
+        finally:
+            os.close(lock)
+
+    def close(self) -> None:
+        """Give up the name."""
+        try:
+            os.unlink(self.name, dir_fd=self._folder)
+        finally:
+            os.close(self._lock)
+
+    def _take(self) -> tuple[str, int]:
+        while True:
+            name = secrets.token_hex(8)
+            lock = os.open(name, _OPEN | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._folder)
+            lock_file(lock)
+            if os.fstat(lock).st_nlink:
+                return name, lock
+            os.close(lock)  # another process looked before the lock was there

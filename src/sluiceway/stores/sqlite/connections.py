@@ -1,4 +1,4 @@
-"""Connections to one SQLite file: how it is opened, and the tables in it.
+"""Connections to one SQLite file: how it is opened, and the tables of a store in it.
 
     TABLE           key, id, size, etag …: the finished objects
     TABLE_chunks    their bytes, and those of drafts, in rows of up to 512 KiB
@@ -14,13 +14,14 @@ import os
 import shutil
 import sqlite3
 import time
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from sluiceway.errors import NoSpace, StoreFailed
 from sluiceway.stores.rows.object_rows import COLUMNS
 from sluiceway.stores.sqlite.errors import MissingTable
 
-__all__ = ["BUSY_TIMEOUT", "SqliteFile"]
+__all__ = ["BUSY_TIMEOUT", "ObjectsFile", "SqliteFile"]
 
 BUSY_TIMEOUT = 30.0  # seconds to wait for another program that writes to the file
 MODE_RETRY = 0.02  # seconds; SQLite waits for no lock when the journal's mode changes
@@ -33,6 +34,7 @@ CHECKPOINT = 16 << 20
 RESERVE = 2 * CHECKPOINT
 CACHE = 1 << 20  # bytes of pages that a connection holds
 
+OTHERS = ("chunks", "drafts", "readers")  # tables beside the one of the objects
 SCHEMA = (
     """CREATE TABLE IF NOT EXISTS "{t}" (
         key TEXT NOT NULL PRIMARY KEY,
@@ -55,11 +57,15 @@ SCHEMA = (
 
 
 class SqliteFile:
-    """The file at `path` with the objects of `table`."""
+    """A file with the given tables, each with columns it must have. `schema` makes them."""
 
-    def __init__(self, path: str, table: str) -> None:
-        self.path: str = path
-        self.table: str = table
+    path: str
+
+    def __init__(
+        self, path: str, schema: Sequence[str], columns: Mapping[str, Collection[str]]
+    ) -> None:
+        self.path = path
+        self._schema, self._columns = schema, columns
 
     def number(self) -> tuple[int, int] | None:
         """Which file stands at the path; None for none. One that was replaced is another file."""
@@ -68,18 +74,6 @@ class SqliteFile:
         except OSError:
             return None
         return found.st_dev, found.st_ino
-
-    def check_room(self, size: int, db: sqlite3.Connection) -> None:
-        """Whether `size` bytes fit on the disk, or where deleted objects were. Raises NoSpace."""
-        folder = os.path.dirname(os.path.abspath(self.path))
-        if size + RESERVE <= shutil.disk_usage(folder).free:
-            return
-        pages, page = (
-            int(db.execute(f"PRAGMA {name}").fetchone()[0])
-            for name in ("freelist_count", "page_size")
-        )
-        if size > pages * page:
-            raise NoSpace("The database's disk has no room for this file")
 
     def open_writer(self, timeout: float = BUSY_TIMEOUT) -> sqlite3.Connection:
         """A connection that writes; makes the file and the tables. Raises sqlite3.Error."""
@@ -99,8 +93,8 @@ class SqliteFile:
             db.execute("PRAGMA secure_delete = OFF")
             if not self._has_tables(db):
                 db.execute("BEGIN IMMEDIATE")
-                for text in SCHEMA:
-                    db.execute(text.format(t=self.table))
+                for text in self._schema:
+                    db.execute(text)
                 db.execute("COMMIT")
             self._check_columns(db)
         except BaseException:
@@ -126,9 +120,8 @@ class SqliteFile:
         db = self._open(mode, BUSY_TIMEOUT)
         try:
             if not self._has_tables(db):
-                raise MissingTable(
-                    f"There is no table {self.table!r} in {self.path}"
-                ).for_operator()
+                table = next(iter(self._columns))
+                raise MissingTable(f"There is no table {table!r} in {self.path}").for_operator()
             self._check_columns(db)
         except BaseException:
             db.close()
@@ -159,18 +152,36 @@ class SqliteFile:
                 time.sleep(MODE_RETRY)
 
     def _has_tables(self, db: sqlite3.Connection) -> bool:
-        names = [f"{self.table}{suffix}" for suffix in ("", "_chunks", "_drafts", "_readers")]
-        count = db.execute(
-            "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN (?, ?, ?, ?)",
-            names,
-        ).fetchone()
-        return int(count[0]) == len(names)
+        found = db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        return {name for (name,) in found}.issuperset(self._columns)
 
     def _check_columns(self, db: sqlite3.Connection) -> None:
         """An app may have a table of this name itself. Raises StoreFailed."""
-        there = {row[1] for row in db.execute(f'PRAGMA table_info("{self.table}")')}
-        if not there.issuperset(COLUMNS):
-            raise StoreFailed(
-                f"The table {self.table!r} in {self.path} is another program's; "
-                "choose a name with ?table="
-            ).for_operator()
+        for table, columns in self._columns.items():
+            there = {row[1] for row in db.execute(f'PRAGMA table_info("{table}")')}
+            if not there.issuperset(columns):
+                raise StoreFailed(
+                    f"The table {table!r} in {self.path} is another program's; "
+                    "choose a name with ?table="
+                ).for_operator()
+
+
+class ObjectsFile(SqliteFile):
+    """The file at `path` with the objects of `table`."""
+
+    def __init__(self, path: str, table: str) -> None:
+        self.table: str = table
+        columns = {table: COLUMNS, **{f"{table}_{name}": () for name in OTHERS}}
+        super().__init__(path, [text.format(t=table) for text in SCHEMA], columns)
+
+    def check_room(self, size: int, db: sqlite3.Connection) -> None:
+        """Whether `size` bytes fit on the disk, or where deleted objects were. Raises NoSpace."""
+        folder = os.path.dirname(os.path.abspath(self.path))
+        if size + RESERVE <= shutil.disk_usage(folder).free:
+            return
+        pages, page = (
+            int(db.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in ("freelist_count", "page_size")
+        )
+        if size > pages * page:
+            raise NoSpace("The database's disk has no room for this file")

@@ -15,7 +15,7 @@ from sluiceway.errors import SluiceError
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Draft
 from sluiceway.stores.rows.object_rows import COLUMNS
-from sluiceway.stores.sqlite.connections import SqliteFile
+from sluiceway.stores.sqlite.connections import ObjectsFile
 from sluiceway.stores.sqlite.place import SqlitePlace
 from sluiceway.stores.sqlite.readers import ReaderThreads
 from sluiceway.stores.sqlite.writer import WriterThread
@@ -46,7 +46,7 @@ class SqliteDatabase:
     """One table of one file. Opens nothing by itself."""
 
     def __init__(self, place: SqlitePlace, budget: Budget) -> None:
-        self.file: SqliteFile = SqliteFile(place.path, place.table)
+        self.file: ObjectsFile = ObjectsFile(place.path, place.table)
         self.budget: Budget = budget
         self.drafts: set[Draft] = set()  # under way in this process
         self.writer: WriterThread = WriterThread(self.file)

@@ -1,0 +1,135 @@
+"""An upload as the ledger knows it, and its form in a row.
+
+A row outlives requests, processes and power cuts. `offset` covers only bytes that the destination
+keeps. Each new holder raises the epoch; what an earlier one still writes is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sluiceway.stores.contract import Replace, UploadRequest
+from sluiceway.uploads.ledger.states import LedgerState
+
+__all__ = ["COLUMNS", "FinalResponse", "UploadRecord", "from_row", "to_row"]
+
+
+@dataclass(frozen=True, slots=True)
+class FinalResponse:
+    """What the client's last request got, or would have got: a repeated one gets it again.
+
+    Args:
+        status: The HTTP status.
+        headers: Pairs of name and value.
+        body: At most a few KiB: a receipt or a problem.
+    """
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRecord:
+    """One upload.
+
+    Args:
+        id: The upload's id, a secret of its client.
+        dialect: The protocol that made it; only this one may go on with it.
+        request: What the client asked for at its creation.
+        created: Seconds since the epoch.
+        state: See `states`.
+        epoch: How often the upload got a new holder.
+        holder: The name of the process that may write, "" for none.
+        offset: Bytes that the destination keeps.
+        length: Bytes of the whole upload, None while it is unknown.
+        draft: What the store needs to take up its draft again; "" before the first byte.
+        details: What only the dialect reads, such as the metadata as it was sent.
+        expires: Seconds since the epoch after which it is removed; None for never.
+        key: Where it is being published, or was.
+        response: The final response of its last request.
+        code: The error code of an upload that is gone.
+    """
+
+    id: str
+    dialect: str
+    request: UploadRequest
+    created: float
+    state: LedgerState = LedgerState.OPEN
+    epoch: int = 0
+    holder: str = ""
+    offset: int = 0
+    length: int | None = None
+    draft: str = ""
+    details: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    expires: float | None = None
+    key: str = ""
+    response: FinalResponse | None = None
+    code: str = ""
+
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(UploadRecord))
+
+
+def to_row(record: UploadRecord) -> tuple[Any, ...]:
+    """The values of the columns, in order."""
+    values = {name: getattr(record, name) for name in COLUMNS}
+    values["request"] = _request_text(record.request)
+    values["details"] = json.dumps(dict(record.details))
+    values["state"] = str(record.state)
+    if record.response is not None:
+        values["response"] = json.dumps(dataclasses.astuple(record.response))
+    return tuple(values.values())
+
+
+def from_row(row: tuple[Any, ...]) -> UploadRecord:
+    """The record of a row. Raises ValueError, TypeError, KeyError for one that is not ours."""
+    values = dict(zip(COLUMNS, row, strict=True))
+    values["request"] = _request_of(values["request"])
+    values["details"] = json.loads(values["details"])
+    values["state"] = LedgerState(values["state"])
+    if values["response"] is not None:
+        status, headers, body = json.loads(values["response"])
+        pairs = tuple((name, value) for name, value in headers)
+        values["response"] = FinalResponse(status, pairs, body)
+    return UploadRecord(**values)
+
+
+def _request_text(request: UploadRequest) -> str:
+    fields = {
+        field.name: getattr(request, field.name)
+        for field in dataclasses.fields(request)
+        if getattr(request, field.name) != _default(field)
+    }
+    if "expected" in fields:
+        fields["expected"] = {name: value.hex() for name, value in request.expected.items()}
+    if "values" in fields:
+        fields["values"] = dict(request.values)
+    if "fields" in fields:
+        fields["fields"] = list(request.fields)
+    if "replace" in fields:
+        fields["replace"] = dataclasses.astuple(request.replace)
+    return json.dumps(fields)
+
+
+def _request_of(text: str) -> UploadRequest:
+    fields = json.loads(text)
+    for name in ("headers", "user", "fields"):
+        if name in fields:
+            fields[name] = tuple((key, value) for key, value in fields[name])
+    if "expected" in fields:
+        expected = fields["expected"]
+        fields["expected"] = {name: bytes.fromhex(value) for name, value in expected.items()}
+    if "replace" in fields:
+        fields["replace"] = Replace(*fields["replace"])
+    return UploadRequest(**fields)
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default

@@ -1,0 +1,267 @@
+"""The ledger of one machine: a SQLite file, beside the drafts it describes.
+
+    uploads.sqlite     uploads, the parts of their drafts, events that wait to be sent
+    processes/NAME     locked while its process lives: the holders of uploads
+
+What a client will be told is on the disk before it is told (WAL, `synchronous=FULL`, one commit for
+all that wait). Who holds an upload need not survive a power cut: no process does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+
+from sluiceway.errors import Exists, SluiceError, StoreFailed
+from sluiceway.pipe.file_lock import HAS_LOCKS, ProcessName
+from sluiceway.pipe.worker_thread import in_thread
+from sluiceway.stores.sqlite.connections import SqliteFile
+from sluiceway.stores.sqlite.readers import ReaderThreads
+from sluiceway.stores.sqlite.writer import WriterThread
+from sluiceway.uploads.ledger.contract import OutboxEvent, Superseded
+from sluiceway.uploads.ledger.record import COLUMNS, UploadRecord, from_row, to_row
+from sluiceway.uploads.ledger.states import LedgerState
+
+__all__ = ["SqliteLedger"]
+
+log: logging.Logger = logging.getLogger("sluiceway")
+
+LOOK_EVERY = 0.05  # seconds between looks whether another process asks for an upload
+
+_NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
+_MARKS = ", ".join("?" * len(COLUMNS))
+_SCHEMA = (
+    """CREATE TABLE uploads (
+        id TEXT NOT NULL PRIMARY KEY, dialect TEXT NOT NULL, request TEXT NOT NULL,
+        created REAL NOT NULL, state TEXT NOT NULL, epoch INTEGER NOT NULL, holder TEXT NOT NULL,
+        "offset" INTEGER NOT NULL, length INTEGER, draft TEXT NOT NULL, details TEXT NOT NULL,
+        expires REAL, key TEXT NOT NULL, response TEXT, code TEXT NOT NULL,
+        asked INTEGER NOT NULL DEFAULT -1) WITHOUT ROWID""",
+    "CREATE INDEX uploads_expire ON uploads (expires) WHERE expires IS NOT NULL",
+    "CREATE INDEX uploads_asked ON uploads (holder) WHERE asked = epoch",
+    """CREATE TABLE parts (
+        upload TEXT NOT NULL, number INTEGER NOT NULL, note TEXT NOT NULL,
+        PRIMARY KEY (upload, number)) WITHOUT ROWID""",
+    """CREATE TABLE events (
+        id TEXT NOT NULL PRIMARY KEY, upload TEXT NOT NULL, body TEXT NOT NULL,
+        tries INTEGER NOT NULL, due REAL NOT NULL) WITHOUT ROWID""",
+    "CREATE INDEX events_due ON events (due)",
+)
+_TABLES = {"uploads": (*COLUMNS, "asked"), "parts": (), "events": ()}
+_SELECT = f"SELECT {_NAMES} FROM uploads"  # noqa: S608  # names of this module
+_INSERT = f"INSERT OR IGNORE INTO uploads ({_NAMES}) VALUES ({_MARKS})"  # noqa: S608  # as above
+_SET = ", ".join(f'"{name}" = ?' for name in COLUMNS)
+
+
+class SqliteLedger:
+    """The ledger in `folder`, for one event loop. See `Ledger`."""
+
+    def __init__(self, folder: str) -> None:
+        """Blocking. Makes the ledger where there is none. Raises StoreFailed, OSError."""
+        if not HAS_LOCKS:
+            raise StoreFailed(
+                "This system has no file locks; uploads cannot outlive a request here"
+            )
+        os.makedirs(os.path.join(folder, "processes"), mode=0o700, exist_ok=True)
+        self._processes = os.open(os.path.join(folder, "processes"), os.O_RDONLY | os.O_DIRECTORY)
+        self._name = ProcessName(self._processes)
+        self._file = SqliteFile(os.path.join(folder, "uploads.sqlite"), _SCHEMA, _TABLES)
+        self._writer, self._readers = WriterThread(self._file), ReaderThreads(self._file)
+        self._let_go: Callable[[str], None] | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._held: set[str] = set()  # uploads of this process; without any nothing is looked for
+
+    @property
+    def process(self) -> str:
+        return self._name.name
+
+    async def create(self, record: UploadRecord) -> None:
+        row = to_row(dataclasses.replace(record, holder=self.process))
+
+        def work(db: sqlite3.Connection) -> bool:
+            return db.execute(_INSERT, row).rowcount > 0
+
+        if not await self._writer.commit(work):
+            raise Exists(f"The upload id {record.id!r} is taken; choose a fresh one")
+        self._hold(record.id)
+
+    async def find(self, upload: str) -> UploadRecord | None:
+        if self._file.number() is None:
+            return None
+        return await self._readers.read(partial(_find, upload))
+
+    async def claim(self, upload: str) -> UploadRecord | None:
+        def work(db: sqlite3.Connection) -> UploadRecord | None:
+            found = _find(upload, db)
+            if found is None or (found.holder and self._name.is_alive(found.holder)):
+                return found
+            claimed = dataclasses.replace(found, holder=self.process, epoch=found.epoch + 1)
+            db.execute(
+                "UPDATE uploads SET holder = ?, epoch = ? WHERE id = ?",
+                (claimed.holder, claimed.epoch, upload),
+            )
+            return claimed
+
+        if self._file.number() is None:
+            return None
+        record = await self._writer.write(work)
+        if record is not None and record.holder == self.process:
+            self._hold(upload)
+        return record
+
+    async def ask(self, record: UploadRecord) -> None:
+        await self._write(
+            "UPDATE uploads SET asked = epoch WHERE id = ? AND epoch = ?", record.id, record.epoch
+        )
+
+    def on_asked(self, let_go: Callable[[str], None]) -> None:
+        self._let_go = let_go
+
+    async def save(
+        self,
+        record: UploadRecord,
+        parts: Sequence[str] = (),
+        events: Sequence[OutboxEvent] = (),
+    ) -> None:
+        row = to_row(record)
+
+        def work(db: sqlite3.Connection) -> None:
+            done = db.execute(
+                f"UPDATE uploads SET {_SET} WHERE id = ? AND epoch = ?",  # noqa: S608  # our names
+                (*row, record.id, record.epoch),
+            )
+            if not done.rowcount:
+                raise Superseded
+            if parts:
+                (count,) = db.execute(
+                    "SELECT count(*) FROM parts WHERE upload = ?", (record.id,)
+                ).fetchone()
+                rows = [(record.id, number, note) for number, note in enumerate(parts, count)]
+                db.executemany("INSERT INTO parts VALUES (?, ?, ?)", rows)
+            db.executemany(
+                "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, 0)",
+                [(event.id, event.upload, event.body, event.tries) for event in events],
+            )
+
+        await self._writer.commit(work)
+        if record.holder != self.process or record.state is LedgerState.GONE:
+            self._held.discard(record.id)
+
+    async def parts(self, upload: str) -> list[str]:
+        def work(db: sqlite3.Connection) -> list[str]:
+            rows = db.execute("SELECT note FROM parts WHERE upload = ? ORDER BY number", (upload,))
+            return [note for (note,) in rows]
+
+        return await self._readers.read(work)
+
+    async def drop_parts(self, record: UploadRecord, count: int) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            found = _find(record.id, db)
+            if found is None or found.epoch != record.epoch:
+                raise Superseded
+            db.execute("DELETE FROM parts WHERE upload = ? AND number >= ?", (record.id, count))
+
+        await self._writer.commit(work)
+
+    async def expired(self, now: float, most: int) -> list[UploadRecord]:
+        def work(db: sqlite3.Connection) -> list[UploadRecord]:
+            rows = db.execute(f"{_SELECT} WHERE expires <= ? ORDER BY expires LIMIT ?", (now, most))
+            return [from_row(row) for row in rows]
+
+        return [] if self._file.number() is None else await self._readers.read(work)
+
+    async def remove(self, upload: str) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM parts WHERE upload = ?", (upload,))
+            db.execute("DELETE FROM uploads WHERE id = ?", (upload,))
+
+        await self._writer.write(work)
+        self._held.discard(upload)
+
+    async def due_events(self, now: float, most: int) -> list[OutboxEvent]:
+        def work(db: sqlite3.Connection) -> list[OutboxEvent]:
+            rows = db.execute(
+                "SELECT id, upload, body, tries FROM events WHERE due <= ? ORDER BY due LIMIT ?",
+                (now, most),
+            )
+            return [OutboxEvent(*row) for row in rows]
+
+        return [] if self._file.number() is None else await self._readers.read(work)
+
+    async def postpone(self, event: OutboxEvent, until: float) -> None:
+        await self._write(
+            "UPDATE events SET tries = tries + 1, due = ? WHERE id = ?", until, event.id
+        )
+
+    async def delivered(self, event: OutboxEvent) -> None:
+        await self._write("DELETE FROM events WHERE id = ?", event.id)
+
+    async def aclose(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._looking
+        if self._held:
+            await self._write("UPDATE uploads SET holder = '' WHERE holder = ?", self.process)
+        await self._writer.aclose()
+        await self._readers.aclose()
+        if self._processes >= 0:
+            self._name.close()
+            os.close(self._processes)
+            self._processes = -1
+
+    async def _write(self, text: str, *values: object) -> None:
+        """One statement, which need not survive a power cut."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(text, values)
+
+        await self._writer.write(work)
+
+    # What other processes ask for
+
+    def _hold(self, upload: str) -> None:
+        self._held.add(upload)
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.get_running_loop().create_task(self._look())
+
+    async def _look(self) -> None:
+        """Ends when nothing is held. The version of the file tells cheaply that others wrote."""
+        watch: sqlite3.Connection | None = None
+        version = -1
+        try:
+            while self._held:
+                try:
+                    if watch is None:
+                        watch = await in_thread(self._file.open_reader)
+                    (found,) = watch.execute("PRAGMA data_version").fetchone()
+                    if found != version:
+                        await self._let_go_of_asked()
+                    version = found
+                except (SluiceError, sqlite3.Error) as error:
+                    log.warning("The ledger cannot be read; it is tried again: %s", error)
+                await asyncio.sleep(LOOK_EVERY)
+        finally:
+            if watch is not None:
+                watch.close()
+
+    async def _let_go_of_asked(self) -> None:
+        for upload in await self._readers.read(partial(_asked, self.process)):
+            if self._let_go is not None:
+                self._let_go(upload)
+
+
+def _find(upload: str, db: sqlite3.Connection) -> UploadRecord | None:
+    row = db.execute(f"{_SELECT} WHERE id = ?", (upload,)).fetchone()
+    return None if row is None else from_row(row)
+
+
+def _asked(process: str, db: sqlite3.Connection) -> list[str]:
+    rows = db.execute("SELECT id FROM uploads WHERE holder = ? AND asked = epoch", (process,))
+    return [upload for (upload,) in rows]

@@ -1,0 +1,234 @@
+"""The ledger: what it was given is there after a kill, one process holds an upload, epochs fence.
+
+Two ledgers of one folder are two processes to each other: each has a name of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from sluiceway.errors import Exists
+from sluiceway.stores.contract import Replace, UploadRequest
+from sluiceway.uploads.ledger.contract import OutboxEvent, Superseded
+from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
+from sluiceway.uploads.ledger.sqlite import SqliteLedger
+from sluiceway.uploads.ledger.states import STEPS, LedgerState, step
+
+Open = Callable[[], SqliteLedger]
+
+REQUEST = UploadRequest(
+    key="a/ü.bin",
+    filename="ü.bin",
+    type="text/plain",
+    expected={"sha-256": b"\0\xff"},
+    headers=(("cache-control", "no-store"),),
+    user=(("color", "blue"),),
+    method="PATCH",
+    field="f",
+    fields=[("a", "1"), ("a", "2")],
+    values={"v": "1"},
+    replace=Replace(allowed=True, etag="x"),
+    folders="a/",
+    wanted="sha-256",
+)
+RECORD = UploadRecord("u" * 25, "tus", REQUEST, created=1.5, length=100, details={"x": "y"})
+
+
+@pytest.fixture
+async def open_ledger(tmp_path: Path) -> AsyncIterator[Open]:
+    opened: list[SqliteLedger] = []
+
+    def build() -> SqliteLedger:
+        opened.append(SqliteLedger(str(tmp_path / "ledger")))
+        return opened[-1]
+
+    yield build
+    for ledger in opened:
+        await ledger.aclose()
+
+
+async def test_an_upload_is_read_as_it_was_written(open_ledger: Open) -> None:
+    """Each field, by another process as well."""
+    ledger = open_ledger()
+    await ledger.create(RECORD)
+    written = dataclasses.replace(RECORD, holder=ledger.process)
+    request = dataclasses.replace(REQUEST, fields=tuple(REQUEST.fields))
+    found = await open_ledger().find(RECORD.id)
+    assert found == dataclasses.replace(written, request=request)
+    done = dataclasses.replace(
+        written,
+        state=LedgerState.DONE,
+        offset=100,
+        draft="d",
+        expires=2.5,
+        key="k",
+        response=FinalResponse(201, (("etag", '"e"'),), "{}"),
+        code="c",
+    )
+    await ledger.save(done)
+    found = await ledger.find(RECORD.id)
+    assert found == dataclasses.replace(done, request=request)
+
+
+async def test_an_id_is_taken_once(open_ledger: Open) -> None:
+    one, other = open_ledger(), open_ledger()
+    await one.create(RECORD)
+    with pytest.raises(Exists):
+        await other.create(RECORD)
+
+
+async def test_nothing_is_found_in_a_new_ledger(open_ledger: Open, tmp_path: Path) -> None:
+    """Looking makes no file."""
+    ledger = open_ledger()
+    assert await ledger.find("x") is None
+    assert await ledger.claim("x") is None
+    assert await ledger.expired(1e12, 10) == []
+    assert await ledger.due_events(1e12, 10) == []
+    assert not (tmp_path / "ledger" / "uploads.sqlite").exists()
+
+
+async def test_a_living_holder_keeps_its_upload(open_ledger: Open) -> None:
+    one, other = open_ledger(), open_ledger()
+    await one.create(RECORD)
+    found = await other.claim(RECORD.id)
+    assert found is not None
+    assert (found.holder, found.epoch) == (one.process, 0)
+    await one.save(dataclasses.replace(RECORD, offset=7))
+    claimed = await other.claim(RECORD.id)
+    assert claimed is not None
+    assert (claimed.holder, claimed.epoch, claimed.offset) == (other.process, 1, 7)
+
+
+async def test_what_an_earlier_holder_saves_is_refused(open_ledger: Open) -> None:
+    """Neither its offset nor its parts and events count."""
+    one, other = open_ledger(), open_ledger()
+    await one.create(RECORD)
+    await one.save(RECORD)
+    claimed = await other.claim(RECORD.id)
+    late = dataclasses.replace(RECORD, holder=one.process, offset=50)
+    with pytest.raises(Superseded):
+        await one.save(late, ["p"], [OutboxEvent("e", RECORD.id, "{}")])
+    with pytest.raises(Superseded):
+        await one.drop_parts(late, 0)
+    found = await one.find(RECORD.id)
+    assert found is not None
+    assert claimed is not None
+    assert (found.offset, found.holder) == (0, other.process)
+    assert await other.parts(RECORD.id) == []
+    assert await other.due_events(time.time(), 10) == []
+
+
+async def test_a_holder_learns_that_another_process_asks(open_ledger: Open) -> None:
+    """Soon, once for each time, and not for an upload that it let go of."""
+    one, other = open_ledger(), open_ledger()
+    asked: list[str] = []
+    one.on_asked(asked.append)
+    await one.create(RECORD)
+    await asyncio.sleep(0.2)
+    assert asked == []
+    found = await other.find(RECORD.id)
+    assert found is not None
+    await other.ask(found)
+    async with asyncio.timeout(10):
+        while not asked:
+            await asyncio.sleep(0.01)
+    assert set(asked) == {RECORD.id}
+    await one.save(RECORD)
+    await other.ask(found)
+    claimed = await other.claim(RECORD.id)
+    assert claimed is not None
+    assert claimed.holder == other.process
+
+
+async def test_a_killed_holder_holds_nothing(open_ledger: Open, tmp_path: Path) -> None:
+    """And what it had saved is there."""
+    code = f"""if True:
+        import asyncio, dataclasses, time
+        from sluiceway.stores.contract import UploadRequest
+        from sluiceway.uploads.ledger.record import UploadRecord
+        from sluiceway.uploads.ledger.sqlite import SqliteLedger
+        async def main():
+            ledger = SqliteLedger({str(tmp_path / "ledger")!r})
+            record = UploadRecord("k", "tus", UploadRequest(), 0.0)
+            await ledger.create(record)
+            record = dataclasses.replace(record, holder=ledger.process, offset=77)
+            await ledger.save(record, ["one", "two"])
+            print(flush=True)
+            time.sleep(60)
+        asyncio.run(main())
+    """
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        ledger = open_ledger()
+        held = await ledger.claim("k")
+        assert held is not None
+        assert held.holder != ledger.process
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait(10)
+    claimed = await ledger.claim("k")
+    assert claimed is not None
+    assert (claimed.holder, claimed.epoch, claimed.offset) == (ledger.process, 1, 77)
+    assert await ledger.parts("k") == ["one", "two"]
+    assert len(list((tmp_path / "ledger" / "processes").iterdir())) == 1
+
+
+async def test_parts_are_added_in_order_and_dropped_from_the_end(open_ledger: Open) -> None:
+    ledger = open_ledger()
+    await ledger.create(RECORD)
+    record = dataclasses.replace(RECORD, holder=ledger.process)
+    await ledger.save(record, ["0", "1"])
+    await ledger.save(record, ["2"])
+    await ledger.save(record)
+    assert await ledger.parts(RECORD.id) == ["0", "1", "2"]
+    await ledger.drop_parts(record, 1)
+    await ledger.save(record, ["3"])
+    assert await ledger.parts(RECORD.id) == ["0", "3"]
+
+
+async def test_expired_uploads_are_found_and_forgotten_with_their_parts(open_ledger: Open) -> None:
+    ledger = open_ledger()
+    for number in range(3):
+        record = dataclasses.replace(RECORD, id=f"u{number}", expires=10.0 + number)
+        await ledger.create(record)
+        await ledger.save(record, ["p"])
+    await ledger.create(dataclasses.replace(RECORD, id="forever"))
+    assert [record.id for record in await ledger.expired(11.0, 10)] == ["u0", "u1"]
+    assert [record.id for record in await ledger.expired(1e9, 1)] == ["u0"]
+    await ledger.remove("u0")
+    assert await ledger.find("u0") is None
+    assert await ledger.parts("u0") == []
+    assert [record.id for record in await ledger.expired(11.0, 10)] == ["u1"]
+
+
+async def test_an_event_stays_until_it_is_delivered(open_ledger: Open) -> None:
+    """It is added with the step that it reports, once; its upload may be forgotten before."""
+    ledger = open_ledger()
+    await ledger.create(RECORD)
+    event = OutboxEvent("e1", RECORD.id, '{"a": 1}')
+    await ledger.save(RECORD, events=[event])
+    await ledger.save(RECORD, events=[event])
+    await ledger.remove(RECORD.id)
+    assert await ledger.due_events(100.0, 10) == [event]
+    await ledger.postpone(event, 200.0)
+    assert await ledger.due_events(100.0, 10) == []
+    assert await ledger.due_events(200.0, 10) == [dataclasses.replace(event, tries=1)]
+    await ledger.delivered(event)
+    assert await ledger.due_events(1e9, 10) == []
+
+
+def test_every_state_can_be_reached_and_the_last_one_is_final() -> None:
+    reached = {state for (_, _), state in STEPS.items()}
+    assert reached == set(LedgerState)
+    assert not [event for (state, event) in STEPS if state is LedgerState.GONE]
+    assert step(LedgerState.OPEN, "whole") is LedgerState.FINISHING
