@@ -1,11 +1,15 @@
 """A program that stores its standard input as "crashed" in a store, for tests that kill it.
 
+With an upload's id it writes to a draft that may be taken up again, and prints what it kept.
+
 disk FOLDER, filesystem URL, objects URL, postgres URL, sqlite URL or relay URL, where it goes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
 import os
 import sys
 
@@ -16,13 +20,19 @@ from sluiceway.stores.postgres.store import PostgresStore
 from sluiceway.stores.relay.backend import Backend
 from sluiceway.stores.relay.store import RelayStore
 from sluiceway.stores.relay.url_template import RelayUrl
+from sluiceway.stores.unpublished import ResumableStore
 
-__all__ = ["writer"]
+__all__ = ["keeper", "writer"]
 
 
 def writer(kind: str, place: str) -> list[str]:
     """The command that starts it."""
     return [sys.executable, __file__, kind, place]
+
+
+def keeper(kind: str, place: str, upload: str) -> list[str]:
+    """The command that keeps a draft."""
+    return [*writer(kind, place), upload]
 
 
 def _store(kind: str, place: str) -> Store:
@@ -53,5 +63,16 @@ async def _write(store: Store) -> None:
     await draft.publish("crashed", Metadata(filename="crashed"))
 
 
+async def _keep(store: Store, upload: str) -> None:
+    assert isinstance(store, ResumableStore)
+    request = UploadRequest(key="killed", filename="killed", method="PUT")
+    draft = await store.begin(upload, None, request)
+    while data := await asyncio.to_thread(os.read, 0, 1 << 16):
+        await draft.write(data)
+        kept = await draft.sync()
+        print(json.dumps({"kept": kept, **dataclasses.asdict(draft.save())}), flush=True)
+
+
 if __name__ == "__main__":
-    asyncio.run(_write(_store(sys.argv[1], sys.argv[2])))
+    opened = _store(sys.argv[1], sys.argv[2])
+    asyncio.run(_keep(opened, sys.argv[3]) if sys.argv[3:] else _write(opened))

@@ -74,6 +74,8 @@ class ProcessName:
             lock = os.open(name, _OPEN, dir_fd=self._folder)
         except FileNotFoundError:
             return False
+        except PermissionError:  # of another user who shares the folder
+            return True
         try:
             if not try_lock_file(lock):
                 return True

@@ -241,7 +241,7 @@ class Store(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Release everything. Drafts under way are discarded."""
+        """Release everything. Drafts under way are discarded; those that may outlive it stay."""
         ...
 
 

@@ -23,6 +23,7 @@ from sluiceway.stores.contract import (
     Traits,
     UploadRequest,
 )
+from sluiceway.stores.unpublished import ResumableDraft, SavedDraft
 
 __all__ = ["MemoryDraft", "MemoryReader", "MemoryStore"]
 
@@ -43,12 +44,37 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.objects: dict[str, tuple[Entry, bytes]] = {}
-        self.drafts: dict[str, MemoryDraft] = {}
+        self.drafts: dict[str, MemoryDraft] = {}  # those that may be taken up again, by upload
+        self.published: dict[str, str] = {}  # the upload that an object was, by key
 
     async def draft(
         self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
     ) -> Draft:
-        return self.drafts.setdefault(upload, MemoryDraft(self, upload))
+        return MemoryDraft(self, upload)
+
+    async def begin(
+        self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
+    ) -> ResumableDraft:
+        draft = self.drafts[upload] = MemoryDraft(self, upload)
+        return draft
+
+    async def resume(
+        self,
+        upload: str,
+        saved: SavedDraft,
+        offset: int,
+        size: int | None,
+        upload_request: UploadRequest = UploadRequest(),
+        epoch: int = 0,
+    ) -> ResumableDraft:
+        if upload not in self.drafts:
+            raise NotFound("This upload is gone; send the file again")
+        draft = self.drafts[upload] = self.drafts[upload].taken_up(offset)
+        return draft
+
+    async def find_published(self, upload: str, saved: SavedDraft, key: str) -> Entry | None:
+        there = self.objects.get(key)
+        return there[0] if there is not None and self.published.get(key) == upload else None
 
     async def stat(self, key: str) -> Entry:
         return self._find(key)[0]
@@ -138,14 +164,29 @@ class MemoryDraft:
         entry = Entry(key=key, size=len(data), etag=etag, modified=now, metadata=metadata)
         self.replaced = key in self._store.objects
         self._store.objects[key] = (entry, data)
-        self._store.drafts.pop(self._upload, None)
-        self._ended = True
+        self._store.published[key] = self._upload
+        await self.discard()
         return entry
 
     async def discard(self) -> None:
+        if self._ended:
+            return
         self._ended = True
         if self._store.drafts.get(self._upload) is self:
             del self._store.drafts[self._upload]
+
+    def save(self) -> SavedDraft:
+        return SavedDraft()
+
+    async def suspend(self) -> None:
+        self._ended = True
+
+    def taken_up(self, offset: int) -> MemoryDraft:
+        """Another draft with the bytes before `offset`; this one takes no more."""
+        self._ended = True
+        draft = MemoryDraft(self._store, self._upload)
+        draft._data = self._data[:offset]
+        return draft
 
     def _check(self) -> None:
         if self._ended:

@@ -1,13 +1,26 @@
-"""What a draft and its store may offer besides, for code that looks at a draft before it publishes.
+"""What a draft and its store may offer besides: to be read before it is published, to be taken up
+again after its process ended.
 
-A framework's storage does: what validates a form reads the file. Protocols only.
+A framework's storage reads drafts: what validates a form reads the file. Protocols and their
+values only.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-__all__ = ["FileBackedDraft", "KeyFirst", "ReadableDraft", "TellsReplaced"]
+from sluiceway.stores.contract import Draft, Entry, Store, UploadRequest
+
+__all__ = [
+    "FileBackedDraft",
+    "KeyFirst",
+    "ReadableDraft",
+    "ResumableDraft",
+    "ResumableStore",
+    "SavedDraft",
+    "TellsReplaced",
+]
 
 
 @runtime_checkable
@@ -59,4 +72,80 @@ class TellsReplaced(Protocol):
     @property
     def replaced(self) -> bool:
         """Whether `publish` replaced an object; False before."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SavedDraft:
+    """What a store needs to take a draft up again, besides the upload's id and its offset.
+
+    Args:
+        state: Replaces what was saved before; at most a few KiB.
+        parts: To be added to those saved before, in order.
+    """
+
+    state: str = ""
+    parts: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class ResumableDraft(Draft, Protocol):
+    """A Draft that may outlive its process. `ResumableStore.begin` and `resume` make one."""
+
+    def save(self) -> SavedDraft:
+        """What must be written down before anyone is told of `kept`. Call it after `sync`.
+
+        Parts are returned once: by the first call after they were kept.
+        """
+        ...
+
+    async def suspend(self) -> None:
+        """Let go of the draft; what `sync` kept stays. Does nothing after another ending."""
+        ...
+
+
+@runtime_checkable
+class ResumableStore(Store, Protocol):
+    """A Store with the trait `resumable`: `store_suite` kills it at many offsets.
+
+    Its caller sees to it that one process at a time has a draft. What a killed one still sends may
+    arrive later; each holder has an epoch, and the bytes of an earlier one never count.
+    """
+
+    async def begin(
+        self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
+    ) -> ResumableDraft:
+        """As `draft`; no sweep removes it."""
+        ...
+
+    async def resume(
+        self,
+        upload: str,
+        saved: SavedDraft,
+        offset: int,
+        size: int | None,
+        upload_request: UploadRequest = UploadRequest(),
+        epoch: int = 0,
+    ) -> ResumableDraft:
+        """Take a draft up again at an offset that was kept. Bytes behind it are forgotten.
+
+        Args:
+            upload: The upload's id, as `begin` got it.
+            saved: What `save` returned last, with all parts.
+            offset: Bytes; `kept` when `save` was called.
+            size: Bytes of the whole, where they are known.
+            upload_request: As `begin` got it.
+            epoch: Larger than that of every earlier holder.
+
+        Raises:
+            NotFound: The draft has been published or discarded.
+            StoreFailed: It has fewer bytes than it kept, or the destination failed.
+        """
+        ...
+
+    async def find_published(self, upload: str, saved: SavedDraft, key: str) -> Entry | None:
+        """The object that this draft became, if its publish under `key` succeeded.
+
+        For a process that died while it published. None: it did not become an object.
+        """
         ...

@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-from killed_writer import writer
+from killed_writer import keeper, writer
 from sluiceway.pipe.budget import MINIMUM, Budget
 from sluiceway.stores.contract import Store
 from sluiceway.stores.disk.store import DiskStore
@@ -32,6 +32,9 @@ class TestDiskStore(StoreSuite):
 
     def command(self, tmp_path: Path) -> list[str]:
         return writer("disk", str(tmp_path))
+
+    def keeper(self, tmp_path: Path, upload: str) -> list[str]:
+        return keeper("disk", str(tmp_path), upload)
 
     def at_end(self, store: Store) -> None:
         assert self.budget.used == 0, "bytes of the budget were not released"

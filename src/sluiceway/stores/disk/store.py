@@ -32,7 +32,7 @@ from sluiceway.stores.contract import (
 from sluiceway.stores.disk.drafts.draft import DiskDraft
 from sluiceway.stores.disk.drafts.file import DraftFile, Reserve
 from sluiceway.stores.disk.drafts.live_drafts import LiveDrafts
-from sluiceway.stores.disk.drafts.process_lock import ProcessLock
+from sluiceway.stores.disk.drafts.process_lock import ProcessLock, lasting_name
 from sluiceway.stores.disk.drafts.publishing import Publisher
 from sluiceway.stores.disk.errors import map_error
 from sluiceway.stores.disk.listing import page
@@ -41,6 +41,7 @@ from sluiceway.stores.disk.reader import DiskReader
 from sluiceway.stores.disk.renaming import rename
 from sluiceway.stores.disk.tree import PRIVATE, Tree
 from sluiceway.stores.group_commit import GroupCommit
+from sluiceway.stores.unpublished import ResumableDraft, SavedDraft
 
 __all__ = ["DiskStore"]
 
@@ -62,7 +63,7 @@ class DiskStore:
         durable=True,
         atomic_publish=True,
         create_only=True,
-        resumable=False,
+        resumable=True,
         max_key_bytes=1024,
         compare_and_swap=HAS_LOCKS,
         renames=True,
@@ -82,7 +83,7 @@ class DiskStore:
         self._drafts = self._process_lock.drafts
         self._process_lock.sweep()
         self._here = threading.RLock()  # between the threads of this process
-        publisher = Publisher(self._tree, self._drafts, self._writers, self._exclusive, self._check)
+        publisher = Publisher(self._tree, self._writers, self._exclusive, self._check)
         self._group_commit = GroupCommit(publisher.publish, self._writers)
 
     @property
@@ -94,7 +95,39 @@ class DiskStore:
     ) -> Draft:
         name = self._process_lock.draft_name(upload)
         file = DraftFile(self._tree, self._drafts, name, size, self._reserve)
-        draft = DiskDraft(file, size, self._budget, self._writers, self._group_commit, self._live)
+        return await self._begin(file, size)
+
+    async def begin(
+        self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
+    ) -> ResumableDraft:
+        return await self._begin(self._lasting_file(upload, size), size)
+
+    async def resume(
+        self,
+        upload: str,
+        saved: SavedDraft,
+        offset: int,
+        size: int | None,
+        upload_request: UploadRequest = UploadRequest(),
+        epoch: int = 0,
+    ) -> ResumableDraft:
+        file = self._lasting_file(upload, size)
+        try:
+            await open_in_thread(
+                lambda: file.open_again(offset), lambda _: file.leave(), self._writers
+            )
+        except OSError as error:
+            raise map_error(error, "the upload") from None
+        return self._draft(file, size)
+
+    async def find_published(self, upload: str, saved: SavedDraft, key: str) -> Entry | None:
+        return await self._in_thread(lambda: self._find_published(lasting_name(upload), key))
+
+    def _draft(self, file: DraftFile, size: int | None) -> DiskDraft:
+        return DiskDraft(file, size, self._budget, self._writers, self._group_commit, self._live)
+
+    async def _begin(self, file: DraftFile, size: int | None) -> DiskDraft:
+        draft = self._draft(file, size)
         if size and size > CHECK_FROM:
             try:
                 await draft.check_room(size)
@@ -139,6 +172,27 @@ class DiskStore:
         self._tree.close()
 
     # In a worker thread
+
+    def _lasting_file(self, upload: str, size: int | None) -> DraftFile:
+        folder = self._process_lock.lasting
+        return DraftFile(self._tree, folder, lasting_name(upload), size, self._reserve, lasts=True)
+
+    def _find_published(self, draft: str, key: str) -> Entry | None:
+        """A draft has two names for a moment, and after a power cut perhaps for longer."""
+        try:
+            fd, entry = self._open(key)
+        except NotFound:
+            return None
+        try:
+            left = os.stat(draft, dir_fd=self._process_lock.lasting, follow_symlinks=False)
+            if not os.path.samestat(left, os.fstat(fd)):
+                return None
+            os.unlink(draft, dir_fd=self._process_lock.lasting)
+        except FileNotFoundError:
+            pass  # only a publish removes the draft of an upload that is not gone
+        finally:
+            os.close(fd)
+        return entry
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:

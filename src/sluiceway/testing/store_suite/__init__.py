@@ -16,13 +16,21 @@ from sluiceway.testing.store_suite.hooks import pattern, read, store_bytes
 from sluiceway.testing.store_suite.keys_suite import ODD_KEYS, KeysSuite
 from sluiceway.testing.store_suite.reading_suite import ReadingSuite
 from sluiceway.testing.store_suite.renaming_suite import RenamingSuite
+from sluiceway.testing.store_suite.resuming_suite import ResumingSuite
 from sluiceway.testing.store_suite.size_suite import SizeSuite
 
 __all__ = ["EDGES", "ODD_KEYS", "StoreSuite", "pattern", "read", "store_bytes"]
 
 
 class StoreSuite(
-    BytesSuite, EndingsSuite, CutSuite, KeysSuite, ReadingSuite, RenamingSuite, SizeSuite
+    BytesSuite,
+    EndingsSuite,
+    CutSuite,
+    KeysSuite,
+    ReadingSuite,
+    RenamingSuite,
+    ResumingSuite,
+    SizeSuite,
 ):
     """All tests of a store, for pytest with anyio's plugin.
 

@@ -12,7 +12,7 @@ import pytest
 from sluiceway.pipe.budget import BLOCK, DEPTH
 from sluiceway.stores.contract import Metadata, Store
 from sluiceway.stores.unpublished import ReadableDraft
-from sluiceway.testing.store_suite.hooks import MIB, Hooks, begin, fresh, pattern, read, write
+from sluiceway.testing.store_suite.hooks import MIB, Hooks, begin, pattern, read, write
 
 __all__ = ["EDGES", "BytesSuite"]
 
@@ -191,20 +191,3 @@ class BytesSuite(Hooks):
         await draft.publish("empty", Metadata(filename=""))
 
         assert await read(there, "empty") == b"de"
-
-    async def test_a_draft_left_behind_is_resumed_at_its_offset(
-        self, store: Store, there: Store
-    ) -> None:
-        """A resumable store returns the draft of the same upload, with the bytes it kept."""
-        if not store.traits.resumable:
-            pytest.skip(f"{store.traits.name} is not resumable")
-        upload = fresh()
-        draft = await store.draft(upload, None)
-        await draft.write(pattern(70_000))
-        await draft.sync()
-        again = await store.draft(upload, None)
-
-        assert again.kept == 70_000
-        await again.write(pattern(70_000, 70_000))
-        await again.publish("resumed", Metadata(filename=""))
-        assert await read(there, "resumed") == pattern(140_000)

@@ -95,6 +95,13 @@ class Hooks:
         """
         return None
 
+    def keeper(self, tmp_path: Path, upload: str) -> list[str] | None:
+        """Return a program that writes its standard input to a draft which may be taken up again.
+
+        After each `sync` it prints a line of JSON: kept, state and parts. The test kills it midway.
+        """
+        return None
+
     async def sweep(self, store: Store) -> None:
         """Delete what the killed program left, as if the store's grace period had passed."""
         if isinstance(store, Maintained):

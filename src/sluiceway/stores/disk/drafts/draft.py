@@ -8,7 +8,6 @@ and `blocks`.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from enum import Enum, auto
@@ -27,6 +26,7 @@ from sluiceway.stores.disk.drafts.pace import SenderPace
 from sluiceway.stores.disk.drafts.publishing import Publication
 from sluiceway.stores.disk.errors import map_error
 from sluiceway.stores.group_commit import GroupCommit
+from sluiceway.stores.unpublished import SavedDraft
 
 __all__ = ["DiskDraft"]
 
@@ -64,7 +64,10 @@ class _Observer(Protocol):
 
 
 class DiskDraft:
-    """An object on its way to disk. `size` is what the client announced, in bytes, or None."""
+    """An object on its way to disk. `size` is what the client announced, in bytes, or None.
+
+    `file` has the bytes of an earlier process already, where the draft is taken up again.
+    """
 
     __slots__ = (
         "_blocks",
@@ -104,8 +107,8 @@ class DiskDraft:
         self._blocks: BlockWriter | None = None  # made when the sender turns out to be fast
         self._pace = SenderPace()
         self._failed: SluiceError | None = None
-        self.written: int = 0
-        self.kept: int = 0
+        self.written: int = file.position
+        self.kept: int = file.position
         self.recent: int = 0  # bytes since the observer looked last
         self.replaced: bool = False  # whether `publish` replaced an object
         observer.receiving(self)
@@ -258,6 +261,20 @@ class DiskDraft:
             return each.entry
 
     async def discard(self) -> None:
+        await self._leave(self._file.remove)
+
+    async def suspend(self) -> None:
+        await self._leave(self._file.leave)
+
+    async def close(self) -> None:
+        """Its store is closed: a draft that lasts is left, another one is discarded."""
+        await (self.suspend() if self._file.lasts else self.discard())
+
+    def save(self) -> SavedDraft:
+        return SavedDraft()  # the upload's id and its offset say everything
+
+    async def _leave(self, end: Callable[[], None]) -> None:
+        """End, in a thread: freeing a terabyte takes a while."""
         if self._has_ended:
             return
         async with self._lock:
@@ -266,9 +283,9 @@ class DiskDraft:
             finally:
                 if not self._has_ended:
                     self._end()
-                    # to free a terabyte takes a while; a cancelled caller must leave no file
+                    # shielded: a cancelled caller must leave no file
                     await asyncio.shield(
-                        asyncio.get_running_loop().run_in_executor(self._writers, self._file.remove)
+                        asyncio.get_running_loop().run_in_executor(self._writers, end)
                     )
 
     def _write_rest(self) -> None:

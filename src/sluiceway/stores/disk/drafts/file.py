@@ -16,11 +16,11 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-from sluiceway.errors import NoSpace, StoreFailed
+from sluiceway.errors import NoSpace, NotFound, StoreFailed
 from sluiceway.pipe.budget import Block
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Metadata
-from sluiceway.stores.disk.drafts.process_lock import DRAFTS
+from sluiceway.stores.disk.drafts.process_lock import DRAFTS, LASTING
 from sluiceway.stores.disk.errors import NO_ROOM
 from sluiceway.stores.disk.metadata import write_note
 from sluiceway.stores.disk.permissions import usual_mode
@@ -79,13 +79,15 @@ class DraftFile:
         "_allocates",
         "_closed",
         "_direct",
-        "_drafts",
         "_fd",
+        "_is_durable",
         "_mode",
         "_reserve",
         "_sealed",
         "_size",
         "_tree",
+        "folder",
+        "lasts",
         "name",
         "position",
         "reserved",
@@ -98,9 +100,14 @@ class DraftFile:
         name: str,
         size: int | None,
         reserve: Reserve,
+        lasts: bool = False,
     ) -> None:
-        self._tree, self._drafts, self._size, self._reserve = tree, drafts, size, reserve
-        self.name: str = name  # in the drafts folder
+        """`lasts`: its name survives a power cut, from the first `synchronise` on."""
+        self._tree, self._size, self._reserve = tree, size, reserve
+        self.lasts: bool = lasts
+        self._is_durable = False  # its name
+        self.folder: int = drafts  # a descriptor
+        self.name: str = name  # in the folder
         self._fd = -1  # through the page cache
         self._mode = OWNER_ALONE  # which it was made with
         self._direct = -1  # around it
@@ -130,7 +137,7 @@ class DraftFile:
 
     def free(self) -> int | None:
         """Bytes the file system has for us; None where it does not say."""
-        status = os.fstatvfs(self._drafts)
+        status = os.fstatvfs(self.folder)
         return status.f_bavail * status.f_frsize if status.f_blocks else None
 
     def make(self, mode: int = OWNER_ALONE) -> None:
@@ -140,10 +147,10 @@ class DraftFile:
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
         if self._closed is None:
             flags |= os.O_CREAT | os.O_EXCL
-            self._fd = os.open(self.name, flags, mode, dir_fd=self._drafts)
+            self._fd = os.open(self.name, flags, mode, dir_fd=self.folder)
             self._mode = mode
             return
-        fd = os.open(self.name, flags, dir_fd=self._drafts)
+        fd = os.open(self.name, flags, dir_fd=self.folder)
         if _identity(fd) != self._closed:
             os.close(fd)
             raise StoreFailed(
@@ -167,7 +174,7 @@ class DraftFile:
         self.make()
         flags = os.O_WRONLY | os.O_CLOEXEC | _O_DIRECT
         try:
-            self._direct = os.open(self.name, flags, dir_fd=self._drafts)
+            self._direct = os.open(self.name, flags, dir_fd=self.folder)
         except OSError:  # this file system has no O_DIRECT: large writes go through the cache
             self._direct = os.dup(self._fd)
 
@@ -234,7 +241,7 @@ class DraftFile:
     @property
     def path(self) -> str:
         """For programs that open the draft by its name; nothing here does."""
-        return "/".join([self._tree.root, *DRAFTS, self.name])
+        return "/".join([self._tree.root, *(LASTING if self.lasts else DRAFTS), self.name])
 
     def read(self, at: int, size: int) -> bytes:
         self.make()
@@ -249,6 +256,9 @@ class DraftFile:
     def synchronise(self) -> None:
         self.make()
         _fdatasync(self._fd)
+        if self.lasts and not self._is_durable:
+            os.fsync(self.folder)
+            self._is_durable = True
 
     def seal(self, size: int, metadata: Metadata) -> tuple[os.stat_result, bytes | None]:
         """Add the metadata: nothing is written to the file any more.
@@ -274,13 +284,35 @@ class DraftFile:
     def _open_to_others(self) -> None:
         """Give the file the permissions that files made here have; a draft is its owner's alone."""
         with suppress(PermissionError):  # a file system that has one mode for all its files
-            os.fchmod(self._fd, usual_mode(self._drafts, self._tree.umask))
+            os.fchmod(self._fd, usual_mode(self.folder, self._tree.umask))
+
+    def open_again(self, size: int) -> None:
+        """Open a file that an earlier process left, with its first `size` bytes.
+
+        Raises NotFound, StoreFailed.
+        """
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            self._fd = os.open(self.name, flags, dir_fd=self.folder)
+        except FileNotFoundError:
+            raise NotFound("This upload is gone; send the file again") from None
+        if (found := os.fstat(self._fd).st_size) < size:
+            self._close()
+            raise StoreFailed(
+                f"Of an upload {size} bytes were kept and {found} are left; send it again"
+            ).for_operator()
+        self.cut(size)
+
+    def leave(self) -> None:
+        """Close the file, which stays in its folder."""
+        self._closed = None
+        self._close()
 
     def remove(self) -> None:
         if self._fd < 0 and self._closed is None:
             return
         try:
-            os.unlink(self.name, dir_fd=self._drafts)
+            os.unlink(self.name, dir_fd=self.folder)
         except FileNotFoundError:
             pass  # swept
         finally:

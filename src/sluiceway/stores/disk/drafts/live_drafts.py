@@ -76,13 +76,13 @@ class LiveDrafts:
         self._waiting.pop(draft, None)
 
     async def aclose(self) -> None:
-        """Discard every draft."""
+        """End every draft."""
         if self._looking is not None:
             self._looking.cancel()
             with suppress(asyncio.CancelledError):
                 await self._looking
         for draft in list(self._all):
-            await draft.discard()
+            await draft.close()
 
     async def _look_for_slow_senders(self) -> None:
         while self._receiving:

@@ -2,6 +2,7 @@
 
     root/.sluiceway/servers/NAME       locked while its process lives
     root/.sluiceway/drafts/NAME.HASH   its drafts
+    root/.sluiceway/lasting/HASH       drafts that outlive their process; a ledger knows them
 
 One lock serves all drafts of a store: a draft that waits needs no open file. Blocking calls only.
 """
@@ -10,16 +11,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 from contextlib import suppress
 
-from sluiceway.pipe.file_lock import lock_file, try_lock_file
+from sluiceway.pipe.file_lock import ProcessName
 from sluiceway.stores.disk.tree import PRIVATE, Tree
 
-__all__ = ["DRAFTS", "ProcessLock"]
+__all__ = ["DRAFTS", "LASTING", "ProcessLock", "lasting_name"]
 
 DRAFTS = [PRIVATE, "drafts"]
 SERVERS = [PRIVATE, "servers"]
+LASTING = [PRIVATE, "lasting"]
 
 
 class ProcessLock:
@@ -31,71 +32,44 @@ class ProcessLock:
             os.fchmod(fd, 0o700)  # one that an earlier version made is open to every user
         with tree.folder(DRAFTS, make=True) as fd:
             self.drafts: int = os.dup(fd)
+        with tree.folder(LASTING, make=True) as fd:
+            self.lasting: int = os.dup(fd)
         with tree.folder(SERVERS, make=True) as fd:
             self._servers = os.dup(fd)
-        self._name, self._lock = self._take_lock()
+        self._process = ProcessName(self._servers)
 
     def draft_name(self, upload: str) -> str:
         """The name of a draft's file.
 
         It hides the upload's id: with the id anyone may cancel the upload.
         """
-        return f"{self._name}.{hashlib.sha256(upload.encode()).hexdigest()[:32]}"
+        return f"{self._process.name}.{lasting_name(upload)}"
 
     def sweep(self) -> None:
         """Remove the drafts of processes that ended.
 
         A lock is older than its drafts, so drafts are listed first.
         """
-        drafts, living, ended = self._files(self.drafts), set[str](), dict[str, int]()
-        try:
-            for name in self._files(self._servers):
-                with suppress(FileNotFoundError):
-                    lock = os.open(
-                        name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._servers
-                    )
-                    if self._is_held(lock):
-                        living.add(name)
-                        os.close(lock)
-                    else:
-                        ended[name] = lock
-            for draft in drafts:
-                if draft.partition(".")[0] not in living:
-                    with suppress(OSError):  # another process sweeps too
-                        os.unlink(draft, dir_fd=self.drafts)
-            for name in ended:
-                with suppress(OSError):
-                    os.unlink(name, dir_fd=self._servers)
-        finally:
-            for lock in ended.values():
-                os.close(lock)
+        drafts = self._files(self.drafts)
+        living = {name for name in self._files(self._servers) if self._process.is_alive(name)}
+        for draft in drafts:
+            if draft.partition(".")[0] not in living:
+                with suppress(OSError):  # another process sweeps too
+                    os.unlink(draft, dir_fd=self.drafts)
 
     def close(self) -> None:
         """Release the lock. Call it after the last draft has ended."""
         with suppress(OSError):
-            os.unlink(self._name, dir_fd=self._servers)
-        for fd in (self._lock, self._servers, self.drafts):
+            self._process.close()
+        for fd in (self._servers, self.drafts, self.lasting):
             os.close(fd)
-
-    def _take_lock(self) -> tuple[str, int]:
-        while True:
-            name = secrets.token_hex(8)
-            lock = os.open(
-                name,
-                os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
-                0o600,
-                dir_fd=self._servers,
-            )
-            lock_file(lock)
-            if os.fstat(lock).st_nlink:
-                return name, lock
-            os.close(lock)  # another process's sweep was faster than the lock
-
-    @staticmethod
-    def _is_held(lock: int) -> bool:
-        return not try_lock_file(lock)
 
     @staticmethod
     def _files(folder: int) -> list[str]:
         with os.scandir(folder) as found:
             return [item.name for item in found if item.is_file(follow_symlinks=False)]
+
+
+def lasting_name(upload: str) -> str:
+    """The name of a draft that outlives its process. It hides the upload's id as well."""
+    return hashlib.sha256(upload.encode()).hexdigest()[:32]

@@ -78,12 +78,11 @@ class Publisher:
     def __init__(
         self,
         tree: Tree,
-        drafts: int,
         threads: Executor,
         exclusive: Callable[[], AbstractContextManager[None]],
         check: Callable[[str, Replace], None],
     ) -> None:
-        self._tree, self._drafts, self._threads = tree, drafts, threads
+        self._tree, self._threads = tree, threads
         self._exclusive, self._check = exclusive, check
         self._undurable = UndurableFolders()
         self._shortest_fsync = 0.0  # seconds, of late
@@ -128,7 +127,7 @@ class Publisher:
     def _name(self, each: Publication, folders: OpenFolders) -> None:
         """Give the draft its name. Creating is one step; a replacement is compared first."""
         segments, last = self._tree.split_new(each.key)
-        with sidecar(self._tree, self._drafts, each.file.name, each.key, each.note):
+        with sidecar(self._tree, each.file.folder, each.file.name, each.key, each.note):
             for attempt in range(ATTEMPTS):
                 try:
                     self._move(each, folders.open(segments), last)
@@ -148,38 +147,40 @@ class Publisher:
                 folders.synchronise_now(segments)
 
     def _move(self, each: Publication, folder: int, last: str) -> None:
-        name, replace = each.file.name, each.replace
-        if replace.etag is None and self._take_free(folder, name, last, replace):
+        replace = each.replace
+        if replace.etag is None and self._take_free(folder, each.file, last, replace):
             return
         with self._exclusive():
             self._check(each.key, replace)
             _refuse_other_kinds(folder, last, each.key)
-            os.rename(name, last, src_dir_fd=self._drafts, dst_dir_fd=folder)
+            os.rename(each.file.name, last, src_dir_fd=each.file.folder, dst_dir_fd=folder)
         each.replaced = True
 
-    def _take_free(self, folder: int, name: str, last: str, replace: Replace) -> bool:
+    def _take_free(self, folder: int, file: DraftFile, last: str, replace: Replace) -> bool:
         """Take the name in one step and without the lock, if it is free.
 
         Returns False when it is taken and may be replaced. Raises FileExistsError otherwise.
         """
         try:
-            self._link(folder, name, last)
+            self._link(folder, file, last)
         except FileExistsError:
             if replace.allowed:
                 return False
             raise
         return True
 
-    def _link(self, folder: int, name: str, last: str) -> None:
+    def _link(self, folder: int, file: DraftFile, last: str) -> None:
         try:
-            os.link(name, last, src_dir_fd=self._drafts, dst_dir_fd=folder, follow_symlinks=False)
+            os.link(
+                file.name, last, src_dir_fd=file.folder, dst_dir_fd=folder, follow_symlinks=False
+            )
         except PermissionError:  # a file system without hard links (FAT, some network mounts)
             with self._exclusive():
                 if _exists(folder, last):
                     raise FileExistsError from None
-                os.rename(name, last, src_dir_fd=self._drafts, dst_dir_fd=folder)
+                os.rename(file.name, last, src_dir_fd=file.folder, dst_dir_fd=folder)
             return
-        os.unlink(name, dir_fd=self._drafts)
+        os.unlink(file.name, dir_fd=file.folder)
 
 
 def _each(group: Iterable[Publication], step: Callable[[Publication], None]) -> None:
