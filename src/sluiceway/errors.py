@@ -18,6 +18,9 @@ response, `fault` says who must act, `retryable` whether the same request may su
     ├── TooSlow               408  too-slow             the client sent nothing for too long
     ├── Exists                409  exists               the key or upload id is taken
     │   └── SameName          409  same-name            two objects get one name at the target
+    ├── OffsetMismatch        409  offset-mismatch      the upload goes on at another offset
+    ├── Superseded            409  superseded           another request has taken up the upload
+    ├── Gone                  410  gone                 the upload expired or was cancelled
     ├── LengthRequired        411  length-required      a body here needs a Content-Length
     ├── PreconditionFailed    412  precondition-failed  If-Match or a similar header does not hold
     ├── TooLarge              413  too-large            above --max-size or a limit of the form
@@ -25,6 +28,7 @@ response, `fault` says who must act, `retryable` whether the same request may su
     ├── RangeUnsatisfiable    416  range-unsatisfiable  no byte of the object is in the range
     ├── ExpectationFailed     417  expectation-failed   an Expect other than 100-continue
     ├── MissingField          422  missing-field        a required field is not in front of the file
+    ├── Locked                423  locked               another request still holds the upload
     ├── HeadTooLarge          431  head-too-large       the header fields are too large
     ├── Cancelled             499  cancelled            the transfer was cancelled before its end
     ├── BadOrder              500  bad-order            a view read a part of a form before its turn
@@ -59,13 +63,16 @@ __all__ = [
     "ExpectationFailed",
     "Fault",
     "Forbidden",
+    "Gone",
     "HeadTooLarge",
     "LengthRequired",
+    "Locked",
     "MethodNotAllowed",
     "Miscounted",
     "MissingField",
     "NoSpace",
     "NotFound",
+    "OffsetMismatch",
     "PeerFailed",
     "PeerTimeout",
     "PeerUnreachable",
@@ -77,6 +84,7 @@ __all__ = [
     "SourceChanged",
     "SourceFailed",
     "StoreFailed",
+    "Superseded",
     "TooLarge",
     "TooSlow",
     "Unauthorized",
@@ -223,6 +231,36 @@ class Exists(SluiceError, code="exists", status=409, title="The name is taken", 
 
 
 class SameName(Exists, code="same-name", title="Two objects get one name"): ...
+
+
+class OffsetMismatch(
+    SluiceError,
+    code="offset-mismatch",
+    status=409,
+    title="The upload goes on at another offset",
+    fault="client",
+): ...
+
+
+class Superseded(
+    SluiceError,
+    code="superseded",
+    status=409,
+    title="Another request has taken up this upload",
+    fault="client",
+): ...
+
+
+class Gone(SluiceError, code="gone", status=410, title="The upload is gone", fault="client"): ...
+
+
+class Locked(
+    SluiceError,
+    code="locked",
+    status=423,
+    title="Another request still holds this upload",
+    retryable=True,
+): ...
 
 
 class LengthRequired(

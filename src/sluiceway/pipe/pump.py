@@ -8,7 +8,7 @@ forms or disks.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol
 
 from sluiceway.errors import BodyCut, TooLarge
@@ -24,6 +24,11 @@ __all__ = ["Meter", "Sink", "close_stream", "pump"]
 LOOK_EVERY = 0.05  # seconds between looks whether the counters are watched
 # Seconds between syncs while the counters are watched: a bar that moves, for 1 % of the speed.
 SYNC_EVERY = 0.25
+# Seconds between syncs of an upload that may be resumed: what a crash may cost, for 1 % of the
+# speed.
+KEEP_EVERY = 1.0
+
+OnKept = Callable[[int], Awaitable[None]]
 
 
 class Sink(Protocol):
@@ -59,6 +64,7 @@ async def pump(
     stages: Stages | None = None,
     budget: Budget | None = None,
     sender: str = CLIENT,
+    on_kept: OnKept | None = None,
 ) -> int:
     """Copy the whole source into the sink. Returns the number of bytes copied.
 
@@ -69,11 +75,12 @@ async def pump(
     length, and whatever source and sink raise.
 
     Where the source lends its connection and the sink draws from it, threads move the bytes between
-    two chunks. `sender` is the stage of their waits for the source.
+    two chunks. `sender` is the stage of their waits for the source. With `on_kept` the sink is
+    synchronised every second, and `on_kept` gets what it keeps, in bytes.
     """
     stages = stages or Stages()
     length = source.length
-    counted = _Counters(meter, counts_received, length, limit)
+    counted = _Counters(meter, counts_received, length, limit, sink.kept, on_kept)
     borrowing = _Borrowing.between(source, sink, taps, counted, stages, sender)
     chunks = source.open()
     try:
@@ -107,14 +114,22 @@ class _Counters:
     """What was copied, within its limit, and the record that shows it."""
 
     def __init__(
-        self, meter: Meter | None, counts_received: bool, length: int | None, limit: int | None
+        self,
+        meter: Meter | None,
+        counts_received: bool,
+        length: int | None,
+        limit: int | None,
+        kept: int,
+        on_kept: OnKept | None,
     ) -> None:
+        """`kept` is what the sink has of an earlier time, and the meter with it."""
         self._meter, self._counts_received = meter, counts_received
         self._length, self._limit = length, limit
         # The counters of earlier files of the same upload.
-        self._before = (meter.received, meter.forwarded, meter.kept) if meter else (0, 0, 0)
+        self._before = (meter.received, meter.forwarded, meter.kept - kept) if meter else (0, 0, 0)
         self._loop = asyncio.get_running_loop()
         self._next_look = 0.0
+        self._on_kept, self._next_keep = on_kept, self._loop.time() + KEEP_EVERY
         self.copied: int = 0
 
     @property
@@ -135,16 +150,26 @@ class _Counters:
 
     async def forward(self, sink: Sink) -> None:
         """The sink has all that was copied. While the counters are watched, have it kept, too."""
-        if self._meter is None:
-            return
-        self._meter.forwarded = self._before[1] + self.copied
+        if self._meter is not None:
+            self._meter.forwarded = self._before[1] + self.copied
         # Not at the last byte: publishing syncs anyway, and the bar would show 100 % before the
         # destination confirmed it.
-        if self.copied != self._length and (now := self._loop.time()) >= self._next_look:
-            self._next_look = now + LOOK_EVERY
-            if self._meter.watched:
-                self._meter.kept = max(self._meter.kept, self._before[2] + await sink.sync())
-                self._next_look = self._loop.time() + SYNC_EVERY
+        if self.copied == self._length or (now := self._loop.time()) < self._next_look:
+            return
+        self._next_look = now + LOOK_EVERY
+        if self._on_kept is not None and now >= self._next_keep:
+            kept = await self._keep(sink)
+            self._next_keep = now + KEEP_EVERY
+            await self._on_kept(kept)
+        elif self._meter is not None and self._meter.watched:
+            await self._keep(sink)
+            self._next_look = self._loop.time() + SYNC_EVERY
+
+    async def _keep(self, sink: Sink) -> int:
+        kept = await sink.sync()
+        if self._meter is not None:
+            self._meter.kept = max(self._meter.kept, self._before[2] + kept)
+        return kept
 
 
 class _Borrowing:

@@ -115,7 +115,7 @@ class ResumableStore(Store, Protocol):
     async def begin(
         self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
     ) -> ResumableDraft:
-        """As `draft`; no sweep removes it."""
+        """As `draft`; no sweep removes it. Begun again, it is empty again."""
         ...
 
     async def resume(

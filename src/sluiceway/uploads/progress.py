@@ -52,6 +52,19 @@ class ProgressTable:
         if path is not None:
             self._end_orphans()
 
+    def resume(self, upload: str, length: int | None, kept: int) -> ProgressRecord:
+        """Return a record for an upload that goes on, whichever process had it before.
+
+        Its counters begin at `kept` bytes. Watchers find the newest record.
+        """
+        index = self._own.get(upload)
+        record = None if index is None else self._record(index, upload)
+        if record is None or record.ended_at:
+            record = self._begin(upload, length)
+        record.length, record.state = length, State.RECEIVING
+        record.received = record.forwarded = record.kept = kept
+        return record
+
     def begin(self, upload: str, length: int | None) -> ProgressRecord:
         """Return a record for an upload that begins.
 
@@ -60,6 +73,9 @@ class ProgressTable:
         """
         if self._find(upload) is not None:
             raise Exists(f"The upload id {upload!r} is taken; choose a fresh one for each upload")
+        return self._begin(upload, length)
+
+    def _begin(self, upload: str, length: int | None) -> ProgressRecord:
         if not self._free:
             record = ProgressRecord()
             record.index = -1

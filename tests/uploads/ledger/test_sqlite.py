@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from sluiceway.errors import Exists
+from sluiceway.errors import Exists, Superseded
 from sluiceway.stores.contract import Replace, UploadRequest
-from sluiceway.uploads.ledger.contract import OutboxEvent, Superseded
+from sluiceway.uploads.ledger.contract import OutboxEvent
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
 from sluiceway.uploads.ledger.sqlite import SqliteLedger
 from sluiceway.uploads.ledger.states import STEPS, LedgerState, step

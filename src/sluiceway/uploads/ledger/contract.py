@@ -10,20 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from sluiceway.errors import SluiceError
 from sluiceway.uploads.ledger.record import UploadRecord
 
-__all__ = ["Ledger", "OutboxEvent", "Superseded"]
-
-
-class Superseded(
-    SluiceError,
-    code="superseded",
-    status=409,
-    title="Another request has taken up this upload",
-    fault="client",
-):
-    """Another request holds the upload now; what this one still had does not count."""
+__all__ = ["Ledger", "OutboxEvent"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
-from sluiceway.errors import Exists, SluiceError, StoreFailed
+from sluiceway.errors import Exists, SluiceError, StoreFailed, Superseded
 from sluiceway.pipe.file_lock import HAS_LOCKS, ProcessName
 from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.sqlite.connections import SqliteFile
 from sluiceway.stores.sqlite.readers import ReaderThreads
 from sluiceway.stores.sqlite.writer import WriterThread
-from sluiceway.uploads.ledger.contract import OutboxEvent, Superseded
+from sluiceway.uploads.ledger.contract import OutboxEvent
 from sluiceway.uploads.ledger.record import COLUMNS, UploadRecord, from_row, to_row
 from sluiceway.uploads.ledger.states import LedgerState
 

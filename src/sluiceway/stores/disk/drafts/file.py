@@ -146,7 +146,8 @@ class DraftFile:
             return
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
         if self._closed is None:
-            flags |= os.O_CREAT | os.O_EXCL
+            # One that lasts may be begun twice: before its process died, no byte was kept.
+            flags |= os.O_CREAT | (os.O_TRUNC if self.lasts else os.O_EXCL)
             self._fd = os.open(self.name, flags, mode, dir_fd=self.folder)
             self._mode = mode
             return

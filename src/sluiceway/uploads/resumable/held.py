@@ -1,0 +1,262 @@
+"""An upload that one request holds: its bytes are appended, kept, and in the end published.
+
+The only code that moves an upload through the ledger's states. An offset is written down before it
+is told. Leaving keeps what arrived; another request takes the upload up from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from sluiceway.errors import (
+    Gone,
+    NoSpace,
+    NotFound,
+    OffsetMismatch,
+    SluiceError,
+    StoreFailed,
+    TooLarge,
+    Unavailable,
+)
+from sluiceway.pipe.digests import Digests
+from sluiceway.pipe.hashes import digest_pairs
+from sluiceway.pipe.pump import pump
+from sluiceway.pipe.source import Source
+from sluiceway.pipe.stages import Stages
+from sluiceway.stores.contract import Entry, Metadata
+from sluiceway.stores.unpublished import ResumableDraft, ResumableStore, SavedDraft
+from sluiceway.uploads.ledger.contract import Ledger, OutboxEvent
+from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
+from sluiceway.uploads.ledger.states import LedgerState, step
+from sluiceway.uploads.progress_record import ProgressRecord
+from sluiceway.uploads.resumable.prefix_digests import PrefixDigests
+from sluiceway.uploads.session import UploadRules, check_digests
+from sluiceway.uploads.states import State
+
+__all__ = ["HeldUpload", "Respond"]
+
+# Errors after which the same last request may succeed later; after any other one it never will.
+PASSING = (NoSpace, Unavailable, StoreFailed)
+
+
+class Respond(Protocol):
+    """What the client's last request gets: the dialect knows."""
+
+    def __call__(self, outcome: Entry | SluiceError) -> FinalResponse: ...
+
+
+class HeldUpload:
+    """One upload, held by this request of this process until the block of `hold` ends."""
+
+    def __init__(
+        self,
+        record: UploadRecord,
+        ledger: Ledger,
+        rules: UploadRules,
+        progress: ProgressRecord,
+        digests: PrefixDigests,
+        expires_in: float | None,
+    ) -> None:
+        """`expires_in` is the seconds an upload lives after its last byte, None for ever."""
+        self.record = record
+        self.progress, self.digests = progress, digests
+        self.stages: Stages = Stages()
+        self._ledger, self._rules, self._expires_in = ledger, rules, expires_in
+        self._draft: ResumableDraft | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all bytes are kept; the client may still have to say that these are all."""
+        return self.record.offset == self.record.length
+
+    def check_offset(self, offset: int) -> None:
+        """Raises OffsetMismatch, with the right one."""
+        if offset != self.record.offset:
+            raise OffsetMismatch(
+                f"The upload goes on at byte {self.record.offset}, not at {offset}",
+                offset=self.record.offset,
+            )
+
+    def check_open(self) -> None:
+        """Raises Gone for an upload that takes no more bytes, because it was ended."""
+        if self.record.state is LedgerState.GONE:
+            raise Gone("This upload has expired or was cancelled; begin a new one")
+
+    async def set_length(self, length: int) -> None:
+        """Write the length down that the client knows only now. Raises TooLarge."""
+        most = self._rules.max_size
+        if most is not None and length > most:
+            raise TooLarge(f"The upload has {length} bytes; the server takes at most {most}")
+        await self._save(length=length)
+        self.progress.length = length
+
+    async def append(self, source: Source, expected: Mapping[str, bytes] | None = None) -> int:
+        """Add the bytes of a request. Returns the new offset, which is kept.
+
+        With `expected`, digests of this request's bytes, all of them count or none: on a mismatch,
+        or when the request is cut, they are forgotten. Raises DigestMismatch, BodyCut, TooLarge.
+        """
+        start = self.record.offset
+        draft = await self._open()
+        chunk = Digests(expected or (), self._rules.budget)
+        follows = self.digests.position == start
+        try:
+            await pump(
+                source,
+                draft,
+                taps=[*([self.digests] if follows else []), *([chunk] if expected else [])],
+                meter=self.progress,
+                limit=None if self.record.length is None else self.record.length - start,
+                stages=self.stages,
+                budget=self._rules.budget,
+                on_kept=None if expected else self._keep_at,
+            )
+            if expected:
+                check_digests(await chunk.finish(), expected)
+        except BaseException:
+            if expected:
+                await asyncio.shield(self._forget(start))
+            raise
+        finally:
+            await chunk.aclose()
+        await self.keep()
+        return self.record.offset
+
+    async def keep(self) -> None:
+        """Keep what arrived, and write the offset down."""
+        if self._draft is not None and self.record.state is LedgerState.OPEN:
+            await self._keep_at(await self._draft.sync())
+
+    async def finish(self, respond: Respond, events: Sequence[OutboxEvent] = ()) -> FinalResponse:
+        """Publish the upload. Its response is written down with the step, and comes back to a
+        repeated request.
+
+        Raises an error after which the same request may be repeated: the upload stays open.
+        """
+        draft = await self._open()
+        try:
+            found = await self.digests.finish(draft)
+            check_digests(found, self.record.request.expected)
+            entry = await self._publish(draft, digest_pairs(found))
+        except PASSING:
+            if self.record.state is LedgerState.FINISHING:
+                await self._save("retry")
+            raise
+        except SluiceError as error:
+            response = respond(error)
+            await self._save("refuse", response=response, code=error.code)
+            await draft.discard()
+            self._end_progress(error.code)
+            return response
+        response = respond(entry)
+        await self._save("publish", events=events, response=response, offset=entry.size)
+        self._end_progress("")
+        return response
+
+    async def cancel(self, code: str, until: float) -> None:
+        """End the upload: its bytes are removed, and its id is remembered until then."""
+        if self.record.state is LedgerState.GONE:
+            return
+        is_open = self.record.state is not LedgerState.DONE
+        await self._save("end", code=code, expires=until)
+        if is_open:
+            try:
+                await (await self._open()).discard()
+            except NotFound:
+                pass
+            self._end_progress(code)
+
+    async def leave(self) -> None:
+        """Let go of the draft and of the upload. What was kept stays."""
+        try:
+            if self._draft is not None:
+                await self.keep()
+        finally:
+            if self._draft is not None:
+                await self._draft.suspend()
+            await self.digests.settle()
+            await self._save(holder="")
+
+    async def recover(self) -> None:
+        """An earlier process died while it published: find out how far it came."""
+        record = self.record
+        if record.state is LedgerState.FINISHING:
+            saved = SavedDraft(record.draft, tuple(await self._ledger.parts(record.id)))
+            found = await self._store.find_published(record.id, saved, record.key)
+            await self._save("retry" if found is None else "publish")
+
+    # Steps
+
+    @property
+    def _store(self) -> ResumableStore:
+        store = self._rules.store
+        assert isinstance(store, ResumableStore)  # noqa: S101  # its trait says so
+        return store
+
+    async def _open(self) -> ResumableDraft:
+        if self._draft is None:
+            store, record = self._store, self.record
+            if not record.draft and not record.offset:
+                self._draft = await store.begin(record.id, record.length, record.request)
+            else:
+                saved = SavedDraft(record.draft, tuple(await self._ledger.parts(record.id)))
+                self._draft = await store.resume(
+                    record.id, saved, record.offset, record.length, record.request, record.epoch
+                )
+        return self._draft
+
+    async def _publish(self, draft: ResumableDraft, digests: tuple[tuple[str, str], ...]) -> Entry:
+        record, request = self.record, self.record.request
+        key = record.key or request.key or self._rules.make_key(request.filename, request.folders)
+        self.progress.state = State.CHECKING
+        await self._save("whole", key=key)
+        metadata = Metadata(
+            filename=request.filename,
+            type=request.type,
+            digests=digests,
+            headers=request.headers,
+            user=request.user,
+        )
+        return await draft.publish(key, metadata, request.replace)
+
+    async def _forget(self, offset: int) -> None:
+        """What came behind `offset` does not count."""
+        if self._draft is not None:
+            await self._draft.truncate(offset)
+            await self.digests.forget(offset)
+            self.progress.received = self.progress.forwarded = offset
+            await self.keep()
+
+    async def _keep_at(self, offset: int) -> None:
+        if self._draft is not None:
+            self.progress.kept = max(self.progress.kept, offset)
+            saved = self._draft.save()
+            if offset != self.record.offset or saved.parts or saved.state != self.record.draft:
+                await self._save(parts=saved.parts, offset=offset, draft=saved.state)
+
+    async def _save(
+        self,
+        event: str = "",
+        parts: Sequence[str] = (),
+        events: Sequence[OutboxEvent] = (),
+        **changes: object,
+    ) -> None:
+        """Write the changed record down. Raises Superseded when another request has the upload."""
+        if event:
+            changes["state"] = step(self.record.state, event)
+        elif self._expires_in is not None and changes.get("offset"):
+            changes["expires"] = time.time() + self._expires_in
+        changed = dataclasses.replace(self.record, **changes)  # type: ignore[arg-type]  # by name
+        await self._ledger.save(changed, parts, events)
+        self.record = changed
+
+    def _end_progress(self, code: str) -> None:
+        if code:
+            self.progress.code = code
+        else:
+            self.progress.kept = self.record.offset
+        self.progress.state = State.FAILED if code else State.COMPLETE

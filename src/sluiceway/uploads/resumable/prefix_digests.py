@@ -1,0 +1,70 @@
+"""The digests of an upload that comes in pieces: continued where they are known, else read again.
+
+The process that took the last piece has the running hashes. Another one, or one that had to forget
+a piece, hashes what the draft keeps. Knows no ledger and no request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sluiceway.errors import StoreFailed
+from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.digests import Digests
+from sluiceway.pipe.source import Buffer
+from sluiceway.stores.contract import Draft
+from sluiceway.stores.unpublished import ReadableDraft
+
+__all__ = ["PrefixDigests"]
+
+READ_BLOCK = 1 << 20  # bytes read at once
+
+
+class PrefixDigests:
+    """Digests of the first `position` bytes of a draft. A tap that follows the draft's end, as long
+    as it was never behind."""
+
+    position: int
+
+    def __init__(self, algorithms: Iterable[str], budget: Budget) -> None:
+        self._algorithms, self._budget = tuple(algorithms), budget
+        self._digests = Digests(self._algorithms, budget)
+        self.position = 0
+
+    async def take(self, data: Buffer) -> None:
+        self.position += len(data)
+        await self._digests.take(data)
+
+    async def settle(self) -> None:
+        await self._digests.settle()
+
+    def update(self, data: Buffer) -> None:
+        self.position += len(data)
+        self._digests.update(data)
+
+    async def finish(self, draft: Draft) -> dict[str, bytes]:
+        """The digests of all that was written. Reads what they lack from the draft.
+
+        Raises StoreFailed where the draft cannot be read.
+        """
+        if self._algorithms and self.position != draft.written:
+            await self._catch_up(draft)
+        return await self._digests.finish()
+
+    async def forget(self, offset: int) -> None:
+        """Bytes behind `offset` do not count. A hash cannot go back: it begins anew."""
+        if self.position > offset:
+            await self._digests.aclose()
+            self._digests, self.position = Digests(self._algorithms, self._budget), 0
+
+    async def aclose(self) -> None:
+        await self._digests.aclose()
+
+    async def _catch_up(self, draft: Draft) -> None:
+        if not isinstance(draft, ReadableDraft):
+            raise StoreFailed("The kept bytes of an upload cannot be read here").for_operator()
+        while self.position < draft.written:
+            data = await draft.read(self.position, READ_BLOCK)
+            if not data:
+                raise StoreFailed("The kept bytes of an upload are shorter than they were")
+            await self.take(data)

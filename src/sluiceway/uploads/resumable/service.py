@@ -1,0 +1,250 @@
+"""Uploads that may outlive a request: created, held by one request at a time, ended, forgotten.
+
+A new request for an upload interrupts the one that still runs, in whichever process, waits until it
+has kept what it took, and goes on from there. Knows no dialect and no HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+
+from sluiceway.errors import Locked, NotFound, SluiceError, Superseded, TooLarge
+from sluiceway.pipe.budget import Budget
+from sluiceway.stores.contract import UploadRequest
+from sluiceway.uploads.keys import new_id
+from sluiceway.uploads.ledger.contract import Ledger
+from sluiceway.uploads.ledger.record import UploadRecord
+from sluiceway.uploads.ledger.states import LedgerState
+from sluiceway.uploads.progress import ProgressTable
+from sluiceway.uploads.resumable.held import HeldUpload
+from sluiceway.uploads.resumable.prefix_digests import PrefixDigests
+from sluiceway.uploads.session import UploadRules
+
+__all__ = ["ResumableUploads"]
+
+log: logging.Logger = logging.getLogger("sluiceway")
+
+# Seconds that a request waits for the one before it. A holder keeps what it took in milliseconds,
+# unless its destination hangs.
+TAKE_OVER = 5.0
+ASK_AGAIN = 0.02  # seconds between looks whether another process has let go
+MOST_DIGESTS = 10_000  # uploads whose running hashes are remembered; a few hundred bytes each
+TOMBSTONE = 24 * 3600.0  # seconds that an ended upload is remembered
+SWEPT_AT_ONCE = 100  # uploads; a sweep goes on until none is left
+
+
+class _Holding:
+    """A request that holds an upload, or is about to."""
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[object] | None = asyncio.current_task()
+        self.released = asyncio.Event()
+        self.superseded = False
+        self.leaving = False
+
+    def interrupt(self) -> None:
+        """End the request. What it took is kept before `released`."""
+        if not self.superseded and not self.leaving and self.task is not None:
+            self.superseded = True
+            self.task.cancel()
+
+
+class ResumableUploads:
+    """The uploads of one service that a ledger knows."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        rules: UploadRules,
+        budget: Budget,
+        progress_table: ProgressTable,
+        expires_in: float | None = None,
+    ) -> None:
+        """`expires_in` is the seconds an upload lives after its last byte, None for ever."""
+        self.ledger = ledger
+        self.expires_in = expires_in
+        self._rules, self._budget, self._progress_table = rules, budget, progress_table
+        self._holdings: dict[str, _Holding] = {}
+        self._digests: OrderedDict[str, PrefixDigests] = OrderedDict()
+        ledger.on_asked(self._interrupt)
+
+    @property
+    def max_size(self) -> int | None:
+        return self._rules.max_size
+
+    async def create(
+        self,
+        dialect: str,
+        request: UploadRequest,
+        length: int | None = None,
+        details: Mapping[str, str] | None = None,
+        upload: str | None = None,
+    ) -> UploadRecord:
+        """Write a new upload down. It is durable, and has no byte yet.
+
+        Raises TooLarge, BadName for a key that its name would not give, Exists for a taken id.
+        """
+        most = self._rules.max_size
+        if most is not None and length is not None and length > most:
+            raise TooLarge(
+                f"The upload has {length} bytes; this server takes at most {most}", limit=most
+            )
+        if not request.key:
+            self._rules.make_key(request.filename, request.folders)
+        now = time.time()
+        record = UploadRecord(
+            id=upload or new_id(),
+            dialect=dialect,
+            request=request,
+            created=now,
+            length=length,
+            details=dict(details or {}),
+            expires=None if self.expires_in is None else now + self.expires_in,
+        )
+        await self.ledger.create(record)
+        return record
+
+    async def find(self, upload: str) -> UploadRecord:
+        """Read an upload without taking it up. Raises NotFound."""
+        record = await self.ledger.find(upload)
+        if record is None:
+            raise NotFound("There is no such upload, or it ended long ago")
+        return record
+
+    @asynccontextmanager
+    async def hold(self, upload: str) -> AsyncIterator[HeldUpload]:
+        """Take an upload up. A request that still runs for it is interrupted first.
+
+        Raises NotFound, Locked when the other request does not let go, and, inside the block,
+        Superseded when a newer request takes the upload up.
+        """
+        holding = await self._wait_for(upload)
+        try:
+            held = self._held(await self._claim(upload))
+            try:
+                await held.recover()
+                yield held
+            finally:
+                holding.leaving = True
+                await asyncio.shield(self._leave(held))
+        except asyncio.CancelledError:
+            if not holding.superseded:
+                raise
+            if holding.task is not None:
+                holding.task.uncancel()
+            raise Superseded from None
+        finally:
+            del self._holdings[upload]
+            holding.released.set()
+
+    async def sweep(self, now: float | None = None) -> int:
+        """End the uploads whose time is over, and forget those that ended long ago.
+
+        Returns their number. An upload that a request holds is left alone.
+        """
+        count, now = 0, now or time.time()
+        while records := await self.ledger.expired(now, SWEPT_AT_ONCE):
+            ended = 0
+            for record in records:
+                with suppress(SluiceError):
+                    ended += await self._expire(record, now)
+            count += ended
+            if not ended:
+                break
+        return count
+
+    async def aclose(self) -> None:
+        """Interrupt the requests that still run, wait until they kept what they took, and close."""
+        for holding in list(self._holdings.values()):
+            holding.interrupt()
+            await holding.released.wait()
+        for digests in self._digests.values():
+            await digests.aclose()
+        await self.ledger.aclose()
+
+    # Taking up
+
+    def _interrupt(self, upload: str) -> None:
+        if (holding := self._holdings.get(upload)) is not None:
+            holding.interrupt()
+
+    async def _wait_for(self, upload: str) -> _Holding:
+        """The requests of this process take an upload up one after the other."""
+        try:
+            async with asyncio.timeout(TAKE_OVER):
+                while (before := self._holdings.get(upload)) is not None:
+                    before.interrupt()
+                    await before.released.wait()
+        except TimeoutError:
+            raise Locked("Another request still holds this upload; try again") from None
+        holding = self._holdings[upload] = _Holding()
+        return holding
+
+    async def _claim(self, upload: str) -> UploadRecord:
+        """And those of all processes."""
+        until = time.monotonic() + TAKE_OVER
+        while True:
+            record = await self.ledger.claim(upload)
+            if record is None:
+                raise NotFound("There is no such upload, or it ended long ago")
+            if record.holder == self.ledger.process:
+                return record
+            if time.monotonic() > until:
+                raise Locked("Another request still holds this upload; try again")
+            await self.ledger.ask(record)
+            await asyncio.sleep(ASK_AGAIN)
+
+    def _held(self, record: UploadRecord) -> HeldUpload:
+        digests = self._digests.pop(record.id, None)
+        if digests is None:
+            counted = self._rules.digests.to_count(
+                record.request.expected, (record.request.wanted, *self._rules.store.traits.counts)
+            )
+            digests = PrefixDigests(counted, self._budget)
+        progress = self._progress_table.resume(record.id, record.length, record.offset)
+        return HeldUpload(record, self.ledger, self._rules, progress, digests, self.expires_in)
+
+    async def _leave(self, held: HeldUpload) -> None:
+        try:
+            await held.leave()
+        except Superseded:
+            pass  # another process took a hung holder for dead; what it says counts
+        except SluiceError as error:
+            log.warning("What arrived last of an upload was not kept: %s", error.for_log)
+        if held.record.state is LedgerState.OPEN:
+            self._digests[held.record.id] = held.digests
+            while len(self._digests) > MOST_DIGESTS:
+                _, oldest = self._digests.popitem(last=False)
+                await oldest.aclose()
+        else:
+            await held.digests.aclose()
+
+    async def _expire(self, record: UploadRecord, now: float) -> bool:
+        """Whether something was done. An upload that moved meanwhile is left alone."""
+        if record.state is LedgerState.GONE:
+            await self.ledger.remove(record.id)
+            return True
+        if record.id in self._holdings:
+            return False
+        holding = self._holdings[record.id] = _Holding()
+        try:
+            claimed = await self.ledger.claim(record.id)
+            if claimed is None or claimed.holder != self.ledger.process:
+                return False
+            held = self._held(claimed)
+            try:
+                if claimed.expires is None or claimed.expires > now:
+                    return False
+                await held.recover()
+                await held.cancel("expired", until=now + TOMBSTONE)
+                return True
+            finally:
+                await self._leave(held)
+        finally:
+            del self._holdings[record.id]
+            holding.released.set()

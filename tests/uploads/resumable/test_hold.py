@@ -1,0 +1,321 @@
+"""Uploads that may outlive a request: one holder at a time, and nothing kept is lost.
+
+Two services over one ledger and one store are two processes to each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from sluiceway.errors import (
+    BodyCut,
+    DigestMismatch,
+    Gone,
+    NotFound,
+    OffsetMismatch,
+    SluiceError,
+    Superseded,
+    TooLarge,
+)
+from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.hashes import DEFAULT_CHOICE
+from sluiceway.pipe.source import BytesSource, PassingSource
+from sluiceway.stores.contract import Entry, Metadata, UploadRequest
+from sluiceway.stores.disk.store import DiskStore
+from sluiceway.testing.store_suite import pattern, read, store_bytes
+from sluiceway.uploads.keys import KeyTemplate
+from sluiceway.uploads.ledger.contract import OutboxEvent
+from sluiceway.uploads.ledger.record import FinalResponse
+from sluiceway.uploads.ledger.sqlite import SqliteLedger
+from sluiceway.uploads.ledger.states import LedgerState
+from sluiceway.uploads.progress import ProgressTable
+from sluiceway.uploads.resumable.service import ResumableUploads
+from sluiceway.uploads.session import UploadRules
+from sluiceway.uploads.states import State
+
+REQUEST = UploadRequest(key="book", filename="book", wanted="sha-256")
+MIB = 1 << 20
+
+
+@dataclasses.dataclass
+class Process:
+    """A process of a server, as far as uploads are concerned."""
+
+    uploads: ResumableUploads
+    store: DiskStore
+    table: ProgressTable
+    closed: bool = False
+
+    async def aclose(self) -> None:
+        await self.uploads.aclose()
+        await self.store.aclose()
+
+
+Start = Callable[..., Process]
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    started: list[Process] = []
+
+    def build(max_size: int | None = None, expires_in: float | None = None) -> Process:
+        budget = Budget(16 << 20)
+        store = DiskStore(str(tmp_path / "root"), budget)
+        rules = UploadRules(store, budget, KeyTemplate(), DEFAULT_CHOICE, max_size, False)
+        ledger, table = SqliteLedger(str(tmp_path / "ledger")), ProgressTable()
+        uploads = ResumableUploads(ledger, rules, budget, table, expires_in)
+        started.append(Process(uploads, store, table))
+        return started[-1]
+
+    yield build
+    for process in started:
+        if not process.closed:
+            await process.aclose()
+
+
+def respond(outcome: Entry | SluiceError) -> FinalResponse:
+    if isinstance(outcome, SluiceError):
+        return FinalResponse(outcome.status, (), outcome.code)
+    return FinalResponse(201, (), str(outcome.metadata.sha256))
+
+
+async def append(process: Process, upload: str, data: bytes, **expected: bytes) -> int:
+    async with process.uploads.hold(upload) as held:
+        return await held.append(BytesSource(data), expected)
+
+
+async def endless(sent: list[int]) -> AsyncIterator[bytes]:
+    """A sender that never ends, and counts what was taken of it."""
+    while True:
+        yield pattern(100_000, sent[0] % (4 * MIB))
+        sent[0] += 100_000
+        await asyncio.sleep(0.01)
+
+
+async def hang(process: Process, upload: str, sent: list[int]) -> None:
+    async with process.uploads.hold(upload) as held:
+        await held.append(PassingSource(endless(sent), None))
+
+
+async def test_an_upload_comes_in_pieces_and_is_published(start: Start) -> None:
+    """Its digest goes on from piece to piece; its record says done, with the response."""
+    process = start()
+    upload = (await process.uploads.create("tus", REQUEST, length=5 * MIB)).id
+    at = 0
+    for size in (1, 3 * MIB, 70_000, 2 * MIB - 70_001):
+        at += size
+        assert await append(process, upload, pattern(size, at - size)) == at
+        record = process.table.find(upload)
+        assert record is not None
+        assert (record.kept, record.state) == (at, State.RECEIVING)
+    async with process.uploads.hold(upload) as held:
+        assert held.is_whole
+        response = await held.finish(respond, [OutboxEvent("e", upload, "{}")])
+    assert response.body == hashlib.sha256(pattern(5 * MIB)).hexdigest()
+    assert await read(process.store, "book") == pattern(5 * MIB)
+    found = await process.uploads.find(upload)
+    assert (found.state, found.response, found.holder) == (LedgerState.DONE, response, "")
+    assert len(await process.uploads.ledger.due_events(time.time(), 10)) == 1
+    record = process.table.find(upload)
+    assert record is not None
+    assert record.state is State.COMPLETE
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["same-process", "other-process"])
+async def test_a_new_request_interrupts_the_one_that_runs(start: Start, same: bool) -> None:
+    """It goes on where the other one was: what that took is kept, and nothing later counts."""
+    one = start()
+    other = one if same else start()
+    upload = (await one.uploads.create("tus", REQUEST)).id
+    sent = [0]
+    running = asyncio.create_task(hang(one, upload, sent))
+    async with asyncio.timeout(30):
+        while sent[0] < MIB:
+            await asyncio.sleep(0.01)
+    async with other.uploads.hold(upload) as held:
+        offset = held.record.offset
+        assert MIB <= offset <= sent[0] + 100_000
+        with pytest.raises(Superseded):
+            await running
+        await held.append(BytesSource(b"end"))
+        await held.finish(respond)
+    stored = await read(other.store, "book")
+    assert len(stored) == offset + 3
+    assert (
+        stored[:MIB]
+        == b"".join(pattern(100_000, at) for at in range(0, 11 * 100_000, 100_000))[:MIB]
+    )
+    assert stored.endswith(b"end")
+
+
+async def test_of_many_requests_at_once_each_offset_is_true(start: Start) -> None:
+    """Each adds ten bytes at the offset it finds; the object has all of them."""
+    processes = [start(), start()]
+    upload = (await processes[0].uploads.create("tus", REQUEST)).id
+
+    async def add(process: Process, turn: int) -> int:
+        try:
+            async with process.uploads.hold(upload) as held:
+                return await held.append(BytesSource(bytes([turn]) * 10))
+        except Superseded:
+            return -1
+
+    ends = await asyncio.gather(*(add(processes[n % 2], n) for n in range(12)))
+    told = [end for end in ends if end >= 0]
+    assert sorted(told) == sorted(set(told))
+    async with processes[0].uploads.hold(upload) as held:
+        assert held.record.offset % 10 == 0
+        assert held.record.offset >= max(told)
+        await held.finish(respond)
+    stored = await read(processes[0].store, "book")
+    assert all(len(set(stored[at : at + 10])) == 1 for at in range(0, len(stored), 10))
+
+
+async def test_after_a_restart_the_digest_is_that_of_all_bytes(start: Start) -> None:
+    """The kept bytes are read again."""
+    process = start()
+    upload = (await process.uploads.create("tus", REQUEST)).id
+    await append(process, upload, pattern(3 * MIB))
+    await process.aclose()
+    process.closed = True
+    later = start()
+    await append(later, upload, pattern(MIB, 3 * MIB))
+    async with later.uploads.hold(upload) as held:
+        assert (await held.finish(respond)).body == hashlib.sha256(pattern(4 * MIB)).hexdigest()
+
+
+async def test_a_cut_request_keeps_what_arrived(start: Start) -> None:
+    process = start()
+    upload = (await process.uploads.create("tus", REQUEST, length=MIB)).id
+
+    async def cut() -> AsyncIterator[bytes]:
+        yield pattern(400_000)
+
+    with pytest.raises(BodyCut):
+        async with process.uploads.hold(upload) as held:
+            await held.append(PassingSource(cut(), MIB))
+    assert (await process.uploads.find(upload)).offset == 400_000
+
+
+async def test_a_chunk_with_the_wrong_digest_is_forgotten(start: Start) -> None:
+    """So is one that is cut; other bytes take its place."""
+    process = start()
+    upload = (await process.uploads.create("tus", REQUEST)).id
+    await append(process, upload, pattern(100))
+    right = {"sha-256": hashlib.sha256(pattern(3 * MIB, 100)).digest()}
+    async with process.uploads.hold(upload) as held:
+        with pytest.raises(DigestMismatch):
+            await held.append(BytesSource(bytes(3 * MIB)), right)
+        assert held.record.offset == 100
+
+    async def cut() -> AsyncIterator[bytes]:
+        yield pattern(400_000, 100)
+
+    with pytest.raises(BodyCut):
+        async with process.uploads.hold(upload) as held:
+            await held.append(PassingSource(cut(), 3 * MIB), right)
+    assert (await process.uploads.find(upload)).offset == 100
+    async with process.uploads.hold(upload) as held:
+        assert await held.append(BytesSource(pattern(3 * MIB, 100)), right) == 100 + 3 * MIB
+        response = await held.finish(respond)
+    assert response.body == hashlib.sha256(pattern(3 * MIB + 100)).hexdigest()
+
+
+async def test_an_upload_has_limits(start: Start) -> None:
+    """Its own length and that of the server, before a byte and while they come."""
+    process = start(max_size=MIB)
+    with pytest.raises(TooLarge):
+        await process.uploads.create("tus", REQUEST, length=MIB + 1)
+    upload = (await process.uploads.create("tus", REQUEST)).id
+    async with process.uploads.hold(upload) as held:
+        with pytest.raises(TooLarge):
+            await held.set_length(MIB + 1)
+        await held.set_length(500)
+        with pytest.raises(OffsetMismatch) as found:
+            held.check_offset(7)
+        assert found.value.members == {"offset": 0}
+        with pytest.raises(TooLarge):
+            await held.append(BytesSource(bytes(501)))
+    assert (await process.uploads.find(upload)).offset <= 500
+
+
+async def test_a_refused_upload_is_done_with_that_response(start: Start) -> None:
+    """The key is taken: to send the last request again changes nothing."""
+    process = start()
+    await store_bytes(process.store, "book", b"old")
+    upload = (await process.uploads.create("tus", REQUEST)).id
+    await append(process, upload, b"new")
+    async with process.uploads.hold(upload) as held:
+        assert (await held.finish(respond)).status == 409
+    found = await process.uploads.find(upload)
+    assert (found.state, found.code) == (LedgerState.DONE, "exists")
+    assert await read(process.store, "book") == b"old"
+    assert not list((Path(process.store.root) / ".sluiceway" / "lasting").iterdir())
+
+
+async def test_a_cancelled_upload_is_gone(start: Start) -> None:
+    """Its bytes too; its id is remembered, and forgotten by a later sweep."""
+    process = start()
+    upload = (await process.uploads.create("tus", REQUEST)).id
+    await append(process, upload, pattern(MIB))
+    async with process.uploads.hold(upload) as held:
+        await held.cancel("cancelled", time.time() + 100)
+    assert not list((Path(process.store.root) / ".sluiceway" / "lasting").iterdir())
+    async with process.uploads.hold(upload) as held:
+        with pytest.raises(Gone):
+            held.check_open()
+    assert await process.uploads.sweep() == 0
+    assert await process.uploads.sweep(time.time() + 200) == 1
+    with pytest.raises(NotFound):
+        await process.uploads.find(upload)
+
+
+async def test_a_sweep_ends_exactly_what_has_expired(start: Start) -> None:
+    """An upload that a request holds lives on, whatever the clock says."""
+    process = start(expires_in=100)
+    old, held_one, fresh = [
+        (await process.uploads.create("tus", dataclasses.replace(REQUEST, key=key))).id
+        for key in ("old", "held", "fresh")
+    ]
+    await append(process, old, pattern(1000))
+    later = time.time() + 101
+    record = await process.uploads.find(fresh)
+    await process.uploads.ledger.save(dataclasses.replace(record, expires=later + 50))
+    async with process.uploads.hold(held_one):
+        assert await process.uploads.sweep(later) == 1
+    assert (await process.uploads.find(old)).state is LedgerState.GONE
+    assert (await process.uploads.find(held_one)).state is LedgerState.OPEN
+    assert (await process.uploads.find(fresh)).state is LedgerState.OPEN
+    assert not list((Path(process.store.root) / ".sluiceway" / "lasting").iterdir())
+
+
+@pytest.mark.parametrize("published", [True, False])
+async def test_a_process_that_dies_while_it_publishes_leaves_no_doubt(
+    start: Start, published: bool
+) -> None:
+    """The next request finds the object, or publishes it."""
+    process = start()
+    upload = (await process.uploads.create("tus", REQUEST)).id
+    await append(process, upload, pattern(1000))
+    record = dataclasses.replace(
+        await process.uploads.find(upload), state=LedgerState.FINISHING, key="book"
+    )
+    await process.uploads.ledger.save(record)
+    if published:
+        draft = await process.store.begin(upload, None)
+        await draft.write(pattern(1000))
+        await draft.publish("book", Metadata("book"))
+    async with start().uploads.hold(upload) as held:
+        if published:
+            assert held.record.state is LedgerState.DONE
+        else:
+            assert held.record.state is LedgerState.OPEN
+            assert (await held.finish(respond)).status == 201
+    assert await read(process.store, "book") == pattern(1000)
