@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from sluiceway.errors import NotFound, SluiceError, Unavailable
 from sluiceway.pipe.budget import Budget
-from sluiceway.server.destinations import open_destination
+from sluiceway.server.destinations import open_destination, open_ledger
 from sluiceway.server.door.auth import STAGES, check_token, check_use, log_access
 from sluiceway.server.door.counted_send import CountedSend
 from sluiceway.server.door.indexed_request import IndexedRequest
@@ -185,14 +185,16 @@ class Sluiceway:
 
     def _open_place(self, place: tuple[str, ...]) -> UploadService:
         settings = dataclasses.replace(self.settings, to=place)
+        store = open_destination(settings, self.budget)
         return UploadService(
-            open_destination(settings, self.budget),
+            store,
             self.budget,
             self.progress_table,
             template=KeyTemplate(settings.key_template),
             digests=settings.digests,
             max_size=settings.max_upload_bytes,
             flatten=settings.flatten,
+            ledger=open_ledger(store),
         )
 
     async def _service(self, request: Request) -> UploadService:
@@ -313,6 +315,8 @@ class Sluiceway:
             await hooks.end(error)
 
     async def _take_post(self, request: Request, upload_service: UploadService) -> Response:
+        if is_tus(request) and upload_service.resumable is not None:
+            return await TusHandler(upload_service.resumable).create(request)
         if may_be_import_request(request):
             if self._remote.allowed:
                 return await import_remote(request, upload_service, self._remote)
@@ -363,11 +367,32 @@ class Sluiceway:
                 return ours
         return key
 
+    async def _options(self, request: Request) -> Response:
+        resumable = (await self._service(request)).resumable
+        return Response(status_code=204) if resumable is None else TusHandler(resumable).options()
+
+    async def _show_offset(self, request: Request) -> Response:
+        resumable = (await self._service(request)).resumable
+        if resumable is None or not is_tus(request):
+            return await self._show(request)
+        return await TusHandler(resumable).show(request)
+
+    async def _append(self, request: Request) -> Response:
+        resumable = (await self._service(request)).resumable
+        if resumable is None:
+            raise NotFound(
+                "This server keeps no pieces of files; send the whole file in one request"
+            )
+        return await TusHandler(resumable).append(request)
+
     async def _show(self, request: Request) -> Response:
         return await show_upload(request, self.progress_table, request.path_params["id"])
 
     async def _cancel(self, request: Request) -> Response:
-        return await cancel_upload(await self._service(request), request.path_params["id"])
+        upload_service = await self._service(request)
+        if is_tus(request) and upload_service.resumable is not None:
+            return await TusHandler(upload_service.resumable).terminate(request)
+        return await cancel_upload(upload_service, request.path_params["id"])
 
     async def _show_readiness(self, request: Request) -> Response:
         if self._hooks is not None and self._hooks.to is not None:

@@ -27,9 +27,9 @@ class ByMethod:
 
     def __init__(self, **handlers: Handler) -> None:
         if "GET" in handlers:
-            handlers["HEAD"] = handlers["GET"]
+            handlers.setdefault("HEAD", handlers["GET"])
         self._handlers = handlers
-        self._allow = ", ".join(sorted([*handlers, "OPTIONS"]))
+        self._allow = ", ".join(sorted({*handlers, "OPTIONS"}))
 
     async def respond(self, request: Request) -> Response:
         """Raises MethodNotAllowed."""

@@ -14,7 +14,9 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.hashes import DEFAULT_CHOICE, DigestChoice
 from sluiceway.stores.contract import Store
 from sluiceway.uploads.keys import KeyTemplate, new_id
+from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.progress import ProgressTable
+from sluiceway.uploads.resumable.service import ResumableUploads
 from sluiceway.uploads.session import UploadRules, UploadSession
 from sluiceway.uploads.states import State
 
@@ -36,6 +38,8 @@ class UploadService:
     budget: Budget
     progress_table: ProgressTable
     max_size: int | None  # bytes of one request's files together
+    rules: UploadRules
+    resumable: ResumableUploads | None  # uploads that may outlive a request, where a ledger is
 
     def __init__(
         self,
@@ -47,12 +51,20 @@ class UploadService:
         digests: DigestChoice = DEFAULT_CHOICE,
         max_size: int | None = None,
         flatten: bool = False,
+        ledger: Ledger | None = None,
+        expires_in: float | None = None,
     ) -> None:
+        """`expires_in` is the seconds that an upload in the ledger lives after its last byte."""
         self.store, self.budget, self.progress_table = store, budget, progress_table
         self.max_size = max_size
-        self._rules = UploadRules(
+        self.rules = UploadRules(
             store, budget, template or KeyTemplate(), digests, max_size, flatten
         )
+        self.resumable = None
+        if ledger is not None:
+            self.resumable = ResumableUploads(
+                ledger, self.rules, budget, progress_table, expires_in
+            )
         self._live: dict[str, UploadSession] = {}
         self._looking: asyncio.Task[None] | None = None
 
@@ -64,7 +76,7 @@ class UploadService:
         record = self.progress_table.begin(upload or new_id(), length)
         # Until the destination itself confirms that it has everything.
         record.by_kernel = self.store.traits.remote
-        session = UploadSession(self._rules, record, self._end)
+        session = UploadSession(self.rules, record, self._end)
         self._live[record.id] = session
         if self._looking is None or self._looking.done():
             self._looking = asyncio.get_running_loop().create_task(self._look())
@@ -93,6 +105,8 @@ class UploadService:
         tasks = [session.task for session in live if session.task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=STOP_TIMEOUT)
+        if self.resumable is not None:
+            await self.resumable.aclose()
         await self.store.aclose()
 
     def _end(self, session: UploadSession) -> None:

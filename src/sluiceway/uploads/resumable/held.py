@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 from sluiceway.errors import (
     Gone,
@@ -81,8 +81,8 @@ class HeldUpload:
                 offset=self.record.offset,
             )
 
-    def check_open(self) -> None:
-        """Raises Gone for an upload that takes no more bytes, because it was ended."""
+    def check_not_gone(self) -> None:
+        """Raises Gone for an upload that was ended."""
         if self.record.state is LedgerState.GONE:
             raise Gone("This upload has expired or was cancelled; begin a new one")
 
@@ -193,9 +193,7 @@ class HeldUpload:
 
     @property
     def _store(self) -> ResumableStore:
-        store = self._rules.store
-        assert isinstance(store, ResumableStore)  # noqa: S101  # its trait says so
-        return store
+        return cast(ResumableStore, self._rules.store)  # its trait says so
 
     async def _open(self) -> ResumableDraft:
         if self._draft is None:
