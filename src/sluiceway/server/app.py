@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from sluiceway.errors import NotFound, SluiceError, Unavailable
 from sluiceway.pipe.budget import Budget
+from sluiceway.server import dialects
 from sluiceway.server.destinations import open_destination, open_ledger
 from sluiceway.server.door.auth import STAGES, check_token, check_use, log_access
 from sluiceway.server.door.counted_send import CountedSend
@@ -38,7 +39,7 @@ from sluiceway.server.handlers.listing import (
     list_view,
     rename_object,
 )
-from sluiceway.server.handlers.progress import STOPPING, cancel_upload, show_upload
+from sluiceway.server.handlers.progress import STOPPING, show_upload
 from sluiceway.server.handlers.raw import post_raw, put_object
 from sluiceway.server.handlers.readiness import Readiness, show_liveness
 from sluiceway.server.handlers.together import objects_together
@@ -315,8 +316,8 @@ class Sluiceway:
             await hooks.end(error)
 
     async def _take_post(self, request: Request, upload_service: UploadService) -> Response:
-        if is_tus(request) and upload_service.resumable is not None:
-            return await TusHandler(upload_service.resumable).create(request)
+        if (created := await dialects.create(request, upload_service)) is not None:
+            return created
         if may_be_import_request(request):
             if self._remote.allowed:
                 return await import_remote(request, upload_service, self._remote)
@@ -368,31 +369,20 @@ class Sluiceway:
         return key
 
     async def _options(self, request: Request) -> Response:
-        resumable = (await self._service(request)).resumable
-        return Response(status_code=204) if resumable is None else TusHandler(resumable).options()
-
-    async def _show_offset(self, request: Request) -> Response:
-        resumable = (await self._service(request)).resumable
-        if resumable is None or not is_tus(request):
-            return await self._show(request)
-        return await TusHandler(resumable).show(request)
-
-    async def _append(self, request: Request) -> Response:
-        resumable = (await self._service(request)).resumable
-        if resumable is None:
-            raise NotFound(
-                "This server keeps no pieces of files; send the whole file in one request"
-            )
-        return await TusHandler(resumable).append(request)
+        return dialects.show_options(await self._service(request))
 
     async def _show(self, request: Request) -> Response:
+        if request.method == "HEAD":
+            shown = await dialects.show_offset(request, await self._service(request))
+            if shown is not None:
+                return shown
         return await show_upload(request, self.progress_table, request.path_params["id"])
 
+    async def _append(self, request: Request) -> Response:
+        return await dialects.append(request, await self._service(request))
+
     async def _cancel(self, request: Request) -> Response:
-        upload_service = await self._service(request)
-        if is_tus(request) and upload_service.resumable is not None:
-            return await TusHandler(upload_service.resumable).terminate(request)
-        return await cancel_upload(upload_service, request.path_params["id"])
+        return await dialects.cancel(request, await self._service(request))
 
     async def _show_readiness(self, request: Request) -> Response:
         if self._hooks is not None and self._hooks.to is not None:

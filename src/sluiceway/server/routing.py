@@ -27,7 +27,7 @@ class ByMethod:
 
     def __init__(self, **handlers: Handler) -> None:
         if "GET" in handlers:
-            handlers.setdefault("HEAD", handlers["GET"])
+            handlers["HEAD"] = handlers["GET"]
         self._handlers = handlers
         self._allow = ", ".join(sorted({*handlers, "OPTIONS"}))
 

@@ -93,7 +93,7 @@ class ResumableDraft(Draft, Protocol):
     """A Draft that may outlive its process. `ResumableStore.begin` and `resume` make one."""
 
     def save(self) -> SavedDraft:
-        """What must be written down before anyone is told of `kept`. Call it after `sync`.
+        """What must be written down before a client learns `kept`. Call it after `sync`.
 
         Parts are returned once: by the first call after they were kept.
         """

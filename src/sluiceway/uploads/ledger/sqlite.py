@@ -3,7 +3,7 @@
     uploads.sqlite     uploads, the parts of their drafts, events that wait to be sent
     processes/NAME     locked while its process lives: the holders of uploads
 
-What a client will be told is on the disk before it is told (WAL, `synchronous=FULL`, one commit for
+What a client will learn is on the disk before it does (WAL, `synchronous=FULL`, one commit for
 all that wait). Who holds an upload need not survive a power cut: no process does.
 """
 

@@ -1,7 +1,7 @@
 """An upload that one request holds: its bytes are appended, kept, and in the end published.
 
-The only code that moves an upload through the ledger's states. An offset is written down before it
-is told. Leaving keeps what arrived; another request takes the upload up from there.
+The only code that moves an upload through the ledger's states. An offset is written down before a
+client learns it. Leaving keeps what arrived; another request goes on from there.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.prefix_digests import PrefixDigests
 from sluiceway.uploads.session import UploadRules
 
-__all__ = ["ResumableUploads"]
+__all__ = ["TOMBSTONE", "ResumableUploads"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
