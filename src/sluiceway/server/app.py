@@ -143,7 +143,7 @@ class Sluiceway:
         page = StartPage(self.settings.branding)
         self._routes = Routes(
             {
-                "/files": ByMethod(GET=self._list, POST=self._post),
+                "/files": ByMethod(GET=self._list, POST=self._post, OPTIONS=self._options),
                 "/": ByMethod(GET=page.show),
                 "/fetch": ByMethod(GET=self._fetch),
                 "/healthz": ByMethod(GET=show_liveness),
@@ -156,7 +156,16 @@ class Sluiceway:
                     ByMethod(GET=self._get, PUT=self._put, DELETE=self._delete, MOVE=self._rename),
                 ),
                 "/page": ("name", True, ByMethod(GET=page.show_asset)),
-                "/uploads": ("id", False, ByMethod(GET=self._show, DELETE=self._cancel)),
+                "/uploads": (
+                    "id",
+                    False,
+                    ByMethod(
+                        GET=self._show,
+                        PATCH=self._append,
+                        DELETE=self._cancel,
+                        OPTIONS=self._options,
+                    ),
+                ),
             },
         )
 

@@ -35,7 +35,10 @@ class ByMethod:
         """Raises MethodNotAllowed."""
         method = request.method
         if method in self._handlers:
-            return await self._handlers[method](request)
+            response = await self._handlers[method](request)
+            if method == "OPTIONS":
+                response.headers["Allow"] = self._allow
+            return response
         if method == "OPTIONS":
             return Response(status_code=204, headers={"Allow": self._allow})
         raise MethodNotAllowed(

@@ -25,7 +25,6 @@ from sluiceway.errors import (
     TooLarge,
     Unsupported,
 )
-from sluiceway.pipe.source import PassingSource
 from sluiceway.server.door.auth import STAGES
 from sluiceway.server.operator_log import log_error
 from sluiceway.server.request_body import BodySource, content_length
@@ -204,7 +203,7 @@ async def _take(request: Request, held: HeldUpload) -> None:
     if length == 0:
         return
     expected = parse_checksum(request.headers.get("upload-checksum"))
-    source: PassingSource = BodySource(request, held.stages)
+    source = BodySource(request, held.stages)
     try:
         await held.append(source, expected)
     except DigestMismatch as error:

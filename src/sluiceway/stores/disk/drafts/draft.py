@@ -8,6 +8,7 @@ and `blocks`.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from enum import Enum, auto
