@@ -129,10 +129,12 @@ class SluiceError(Exception):
         fault: Fault | None = None,
         retryable: bool | None = None,
     ) -> None:
-        """A class inherits from its parent what it does not set itself."""
+        """A class inherits from its parent what it does not set itself; a 4xx is the client's."""
         super().__init_subclass__()
         cls.code, cls.title = code or cls.code, title or cls.title
-        cls.status, cls.fault = status or cls.status, fault or cls.fault
+        if status is not None:
+            cls.status, cls.fault = status, "client" if status < 500 else cls.fault
+        cls.fault = fault or cls.fault
         cls.retryable = cls.retryable if retryable is None else retryable
 
     def __init__(self, detail: str = "", **members: object) -> None:
@@ -158,13 +160,7 @@ class SluiceError(Exception):
         return f"{self.detail} ({facts})" if facts else self.detail
 
 
-class BadRequest(
-    SluiceError,
-    code="bad-request",
-    status=400,
-    title="The request is wrong",
-    fault="client",
-): ...
+class BadRequest(SluiceError, code="bad-request", status=400, title="The request is wrong"): ...
 
 
 class BodyCut(
@@ -182,29 +178,18 @@ class BadDigest(BadRequest, code="bad-digest", title="A digest field is not well
 
 
 class DigestMismatch(
-    BadRequest,
-    code="digest-mismatch",
-    title="The digest does not match",
-    retryable=True,
+    BadRequest, code="digest-mismatch", title="The digest does not match", retryable=True
 ): ...
 
 
-class Unauthorized(
-    SluiceError, code="unauthorized", status=401, title="A token is required", fault="client"
-): ...
+class Unauthorized(SluiceError, code="unauthorized", status=401, title="A token is required"): ...
 
 
-class Forbidden(
-    SluiceError, code="forbidden", status=403, title="This is not allowed", fault="client"
-): ...
+class Forbidden(SluiceError, code="forbidden", status=403, title="This is not allowed"): ...
 
 
 class NotFound(
-    SluiceError,
-    code="not-found",
-    status=404,
-    title="There is no such object or upload",
-    fault="client",
+    SluiceError, code="not-found", status=404, title="There is no such object or upload"
 ): ...
 
 
@@ -213,45 +198,31 @@ class MethodNotAllowed(
     code="method-not-allowed",
     status=405,
     title="This path does not support that method",
-    fault="client",
 ): ...
 
 
 class TooSlow(
-    SluiceError,
-    code="too-slow",
-    status=408,
-    title="No bytes arrived for too long",
-    fault="client",
-    retryable=True,
+    SluiceError, code="too-slow", status=408, title="No bytes arrived for too long", retryable=True
 ): ...
 
 
-class Exists(SluiceError, code="exists", status=409, title="The name is taken", fault="client"): ...
+class Exists(SluiceError, code="exists", status=409, title="The name is taken"): ...
 
 
 class SameName(Exists, code="same-name", title="Two objects get one name"): ...
 
 
 class OffsetMismatch(
-    SluiceError,
-    code="offset-mismatch",
-    status=409,
-    title="The upload goes on at another offset",
-    fault="client",
+    SluiceError, code="offset-mismatch", status=409, title="The upload goes on at another offset"
 ): ...
 
 
 class Superseded(
-    SluiceError,
-    code="superseded",
-    status=409,
-    title="Another request has taken up this upload",
-    fault="client",
+    SluiceError, code="superseded", status=409, title="Another request has taken up this upload"
 ): ...
 
 
-class Gone(SluiceError, code="gone", status=410, title="The upload is gone", fault="client"): ...
+class Gone(SluiceError, code="gone", status=410, title="The upload is gone"): ...
 
 
 class Locked(
@@ -259,43 +230,28 @@ class Locked(
     code="locked",
     status=423,
     title="Another request still holds this upload",
+    fault="server",
     retryable=True,
 ): ...
 
 
 class LengthRequired(
-    SluiceError,
-    code="length-required",
-    status=411,
-    title="A Content-Length is required",
-    fault="client",
+    SluiceError, code="length-required", status=411, title="A Content-Length is required"
 ): ...
 
 
 class PreconditionFailed(
-    SluiceError,
-    code="precondition-failed",
-    status=412,
-    title="A precondition does not hold",
-    fault="client",
+    SluiceError, code="precondition-failed", status=412, title="A precondition does not hold"
 ): ...
 
 
 class TooLarge(
-    SluiceError,
-    code="too-large",
-    status=413,
-    title="This is larger than the server accepts",
-    fault="client",
+    SluiceError, code="too-large", status=413, title="This is larger than the server accepts"
 ): ...
 
 
 class Unsupported(
-    SluiceError,
-    code="unsupported",
-    status=415,
-    title="The server cannot decode this",
-    fault="client",
+    SluiceError, code="unsupported", status=415, title="The server cannot decode this"
 ): ...
 
 
@@ -304,7 +260,6 @@ class RangeUnsatisfiable(
     code="range-unsatisfiable",
     status=416,
     title="No byte of the object is in the range",
-    fault="client",
 ): ...
 
 
@@ -313,27 +268,20 @@ class ExpectationFailed(
     code="expectation-failed",
     status=417,
     title="Only Expect: 100-continue is supported",
-    fault="client",
 ): ...
 
 
 class MissingField(
-    SluiceError, code="missing-field", status=422, title="A form field is missing", fault="client"
+    SluiceError, code="missing-field", status=422, title="A form field is missing"
 ): ...
 
 
 class HeadTooLarge(
-    SluiceError,
-    code="head-too-large",
-    status=431,
-    title="The header fields are too large",
-    fault="client",
+    SluiceError, code="head-too-large", status=431, title="The header fields are too large"
 ): ...
 
 
-class Cancelled(
-    SluiceError, code="cancelled", status=499, title="The transfer was cancelled", fault="client"
-): ...
+class Cancelled(SluiceError, code="cancelled", status=499, title="The transfer was cancelled"): ...
 
 
 class BadOrder(
@@ -342,11 +290,7 @@ class BadOrder(
 
 
 class WrongOrder(
-    BadOrder,
-    code="wrong-order",
-    status=422,
-    title="The parts of the form are in the wrong order",
-    fault="client",
+    BadOrder, code="wrong-order", status=422, title="The parts of the form are in the wrong order"
 ): ...
 
 
@@ -420,9 +364,7 @@ class Unavailable(
 ): ...
 
 
-class UploadRefused(
-    SluiceError, code="upload-refused", status=403, title="This upload is refused", fault="client"
-):
+class UploadRefused(SluiceError, code="upload-refused", status=403, title="This upload is refused"):
     """Raised by an app's `on_start` or `on_kept`: the client gets this status and these words.
 
     Args:

@@ -9,62 +9,36 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Awaitable, Callable
 from typing import Unpack, cast
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from sluiceway.errors import NotFound, SluiceError, Unavailable
+from sluiceway.errors import SluiceError, Unavailable
 from sluiceway.pipe.budget import Budget
-from sluiceway.server import dialects
 from sluiceway.server.destinations import open_destination, open_ledger
 from sluiceway.server.door.auth import STAGES, check_token, check_use, log_access
 from sluiceway.server.door.counted_send import CountedSend
 from sluiceway.server.door.indexed_request import IndexedRequest
 from sluiceway.server.door.sites import Sites
 from sluiceway.server.door.urls import decode_url
-from sluiceway.server.handlers.download import get_object
-from sluiceway.server.handlers.fetch import pass_remote
-from sluiceway.server.handlers.forms import is_form, post_form, put_form
-from sluiceway.server.handlers.imports import (
-    import_remote,
-    may_be_import_request,
-    refuse_import_request,
-)
-from sluiceway.server.handlers.listing import (
-    delete_object,
-    list_objects,
-    list_view,
-    rename_object,
-)
-from sluiceway.server.handlers.progress import STOPPING, show_upload
-from sluiceway.server.handlers.raw import post_raw, put_object
-from sluiceway.server.handlers.readiness import Readiness, show_liveness
-from sluiceway.server.handlers.together import objects_together
-from sluiceway.server.handlers.zip import list_as_zip, selection_as_zip
+from sluiceway.server.endpoints import Endpoints
+from sluiceway.server.handlers.progress import STOPPING
 from sluiceway.server.http1.head_limits import check_fields
 from sluiceway.server.mounted.hooks import HOOKS, AppHooks, RequestHooks
 from sluiceway.server.mounted.open_places import OpenPlaces
 from sluiceway.server.mounted.uploads import EndHook, KeptHook, PlaceHook, StartHook
-from sluiceway.server.operator_log import Omissions, log_error
-from sluiceway.server.page.assets import StartPage
-from sluiceway.server.remote import Remote
+from sluiceway.server.operator_log import log_error
 from sluiceway.server.request_body import MIN_RATE
-from sluiceway.server.request_headers import is_view
 from sluiceway.server.responses import problem_response
-from sluiceway.server.routing import ByMethod, Routes, no_such_path
 from sluiceway.server.settings.arguments import Places, SettingArguments, as_places
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
 from sluiceway.server.streaming import send_response
-from sluiceway.stores.contract import Store
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.service import UploadService
-from sluiceway.wire.names import compose, stays_inside
-from sluiceway.wire.request_targets import check_path
 
 __all__ = ["Sluiceway"]
 
@@ -133,40 +107,17 @@ class Sluiceway:
         self.settings: Settings = settings or Settings.of(places, others)
         self.budget: Budget = Budget(self.settings.budget // self.settings.workers)
         self._min_rate = self.settings.min_bytes_per_second
-        self._remote = Remote(self.settings, self.budget)
-        self._omissions = Omissions()
         self._sites = Sites(self.settings)
-        self._readiness = Readiness()
         self._progress_table = progress_table
         self._upload_service: UploadService | None = None
         self._places = OpenPlaces(self._open_place)
-        page = StartPage(self.settings.branding)
-        self._routes = Routes(
-            {
-                "/files": ByMethod(GET=self._list, POST=self._post, OPTIONS=self._options),
-                "/": ByMethod(GET=page.show),
-                "/fetch": ByMethod(GET=self._fetch),
-                "/healthz": ByMethod(GET=show_liveness),
-                "/readyz": ByMethod(GET=self._show_readiness),
-            },
-            {
-                "/files": (
-                    "key",
-                    True,
-                    ByMethod(GET=self._get, PUT=self._put, DELETE=self._delete, MOVE=self._rename),
-                ),
-                "/page": ("name", True, ByMethod(GET=page.show_asset)),
-                "/uploads": (
-                    "id",
-                    False,
-                    ByMethod(
-                        GET=self._show,
-                        PATCH=self._append,
-                        DELETE=self._cancel,
-                        OPTIONS=self._options,
-                    ),
-                ),
-            },
+        self._endpoints = Endpoints(
+            self.settings,
+            self.budget,
+            self._service,
+            lambda: self.progress_table,
+            has_hooks=hooks is not None,
+            has_one_place=hooks is None or hooks.to is None,
         )
 
     @property
@@ -230,7 +181,7 @@ class Sluiceway:
             scope[HOOKS] = RequestHooks(self._hooks, request)
         counted = CountedSend(scope, send, self._sites.headers(request))
         try:
-            response = self._check(request) or await self._routes.respond(request)
+            response = self._check(request) or await self._endpoints.respond(request)
             await send_response(response, scope, receive, counted)
         except SluiceError as error:
             if self._hooks is not None and not counted.status:
@@ -285,115 +236,3 @@ class Sluiceway:
         await receive()
         await self.aclose()
         await send({"type": "lifespan.shutdown.complete"})
-
-    # Handlers: each calls the module of its dialect
-
-    async def _list(self, request: Request) -> Response:
-        store = (await self._service(request)).store
-        if request.query_params.get("as") == "objects":
-            return await objects_together(request, store, self.budget)
-        if "as" in request.query_params:
-            return await list_as_zip(request, store, self.budget, self._omissions)
-        if is_view(request):
-            return await list_view(request, store, self._omissions)
-        return await list_objects(request, store, self._omissions)
-
-    async def _post(self, request: Request) -> Response:
-        if request.query_params.get("as") == "zip":
-            store = (await self._service(request)).store
-            if store.traits.readable:
-                return await selection_as_zip(request, store, self.budget, self._omissions)
-        return await self._until_it_ends(request, self._take_post)
-
-    async def _put(self, request: Request) -> Response:
-        return await self._until_it_ends(request, self._take_put)
-
-    async def _until_it_ends(
-        self, request: Request, take: Callable[[Request, UploadService], Awaitable[Response]]
-    ) -> Response:
-        """An upload, and the app's `on_end` at its ending."""
-        if self._hooks is None:
-            return await take(request, self.upload_service)
-        hooks: RequestHooks = request.scope[HOOKS]
-        error: BaseException | None = None
-        try:
-            return await take(request, await self._service(request))
-        except BaseException as caught:
-            error = caught
-            raise
-        finally:
-            await hooks.end(error)
-
-    async def _take_post(self, request: Request, upload_service: UploadService) -> Response:
-        if (created := await dialects.create(request, upload_service)) is not None:
-            return created
-        if may_be_import_request(request):
-            if self._remote.allowed:
-                return await import_remote(request, upload_service, self._remote)
-            request = await refuse_import_request(request)
-        if is_form(request):
-            return await post_form(request, upload_service, self.settings.form_limits)
-        return await post_raw(request, upload_service)
-
-    async def _take_put(self, request: Request, upload_service: UploadService) -> Response:
-        key: str = request.path_params["key"]
-        if is_form(request):
-            return await put_form(request, upload_service, key, self.settings.form_limits)
-        return await put_object(request, upload_service, key)
-
-    async def _fetch(self, request: Request) -> Response:
-        return pass_remote(request, self._remote)
-
-    async def _get(self, request: Request) -> Response:
-        store = (await self._service(request)).store
-        key = await self._stored_key(request, store)
-        return await get_object(request, store, key, self.settings.redirect_downloads)
-
-    async def _delete(self, request: Request) -> Response:
-        store = (await self._service(request)).store
-        return await delete_object(request, store, await self._stored_key(request, store))
-
-    async def _rename(self, request: Request) -> Response:
-        store = (await self._service(request)).store
-        return await rename_object(request, store, await self._stored_key(request, store))
-
-    async def _stored_key(self, request: Request, store: Store) -> str:
-        """The key as it is stored: ours are NFC, macOS asks in NFD, other programs store anything.
-
-        Raises NotFound for a key that no object can have.
-        """
-        key: str = request.path_params["key"]
-        if not key:
-            raise no_such_path(request.scope)
-        if not stays_inside(key):
-            raise NotFound(f"There is no object {key!r}")
-        ours, unprintable = compose(key), not key.isprintable()
-        if ours != key or unprintable:
-            try:
-                await store.stat(key)
-            except NotFound:
-                if unprintable:
-                    check_path(key)
-                return ours
-        return key
-
-    async def _options(self, request: Request) -> Response:
-        return dialects.show_options(await self._service(request))
-
-    async def _show(self, request: Request) -> Response:
-        if request.method == "HEAD":
-            shown = await dialects.show_offset(request, await self._service(request))
-            if shown is not None:
-                return shown
-        return await show_upload(request, self.progress_table, request.path_params["id"])
-
-    async def _append(self, request: Request) -> Response:
-        return await dialects.append(request, await self._service(request))
-
-    async def _cancel(self, request: Request) -> Response:
-        return await dialects.cancel(request, await self._service(request))
-
-    async def _show_readiness(self, request: Request) -> Response:
-        if self._hooks is not None and self._hooks.to is not None:
-            return await show_liveness(request)  # a probe has no place of its own
-        return await self._readiness.show(self.upload_service.store)

@@ -26,6 +26,7 @@ __all__ = [
     "UnsupportedVersion",
     "check_version",
     "parse_checksum",
+    "parse_concatenation",
     "parse_creation",
     "parse_metadata",
     "parse_offset",

@@ -8,11 +8,13 @@ import hashlib
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from sluiceway.pipe.budget import BLOCK, Budget
 from sluiceway.stores.contract import Metadata
+from sluiceway.stores.disk.drafts.draft import DiskDraft
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.testing.store_suite import pattern, read, store_bytes
 
@@ -133,10 +135,10 @@ async def test_an_upload_that_pauses_releases_its_memory(store: DiskStore, budge
 
 async def test_many_small_pieces_are_joined(store: DiskStore) -> None:
     """A sender of single bytes costs bytes, not an object of sixty bytes for each."""
-    draft = await store.draft("bytes", None)
+    draft = cast(DiskDraft, await store.draft("bytes", None))
     for at in range(60_000):
         await draft.write(pattern(1, at))
-    held = sum(len(piece) + 60 for piece in getattr(draft, "_pieces", ()))
+    held = sum(len(piece) + 60 for piece in draft._pieces._pieces)
 
     assert held < 128 << 10
     await draft.publish("bytes", Metadata(filename=""))

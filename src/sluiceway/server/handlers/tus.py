@@ -52,7 +52,7 @@ from sluiceway.wire.tus import (
     parse_offset,
 )
 
-__all__ = ["TusHandler", "is_tus"]
+__all__ = ["ChecksumMismatch", "TusHandler", "is_tus"]
 
 DIALECT = "tus"
 NAMES = ("filename", "name")  # keys of Upload-Metadata that clients use for the file's name

@@ -24,6 +24,7 @@ from sluiceway.stores.contract import Entry, Metadata, Replace
 from sluiceway.stores.disk.drafts.blocks import BlockWriter
 from sluiceway.stores.disk.drafts.file import ALIGN, DraftFile
 from sluiceway.stores.disk.drafts.pace import SenderPace
+from sluiceway.stores.disk.drafts.pieces import GatheredPieces
 from sluiceway.stores.disk.drafts.publishing import Publication
 from sluiceway.stores.disk.errors import map_error
 from sluiceway.stores.group_commit import GroupCommit
@@ -31,8 +32,6 @@ from sluiceway.stores.unpublished import SavedDraft
 
 __all__ = ["DiskDraft"]
 
-BUFFER = 64 << 10  # bytes that are gathered before a thread writes them through the page cache
-MOST_PIECES = 64  # then they are joined: each object costs sixty bytes, and a piece may be one byte
 # Bytes. A file that is announced as small as this is written in one go, which is faster than
 # opening a second descriptor.
 SMALL_FILE = 512 << 10
@@ -73,7 +72,6 @@ class DiskDraft:
     __slots__ = (
         "_blocks",
         "_budget",
-        "_buffered",
         "_failed",
         "_file",
         "_lock",
@@ -103,8 +101,7 @@ class DiskDraft:
         self._writers, self._publisher, self._observer = writers, publisher, observer
         self._lock = asyncio.Lock()  # `become_idle` comes from another task
         self._mode = _Mode.BUFFERED
-        self._pieces: list[Buffer] = []
-        self._buffered = 0  # bytes of the pieces
+        self._pieces = GatheredPieces()
         self._blocks: BlockWriter | None = None  # made when the sender turns out to be fast
         self._pace = SenderPace()
         self._failed: SluiceError | None = None
@@ -124,7 +121,7 @@ class DiskDraft:
     def holds_much(self) -> bool:
         """Whether it has something to write or to give back when it becomes idle."""
         holds_block = self._blocks is not None and self._blocks.filling
-        return holds_block or self._buffered > IDLE_BYTES or self._file.reserved > 0
+        return holds_block or self._pieces.size > IDLE_BYTES or self._file.reserved > 0
 
     # Writing
 
@@ -201,7 +198,7 @@ class DiskDraft:
             self._enter(_Mode.IDLE)
             if self.holds_much:
                 try:
-                    if self._blocks is None and self._pieces:
+                    if self._blocks is None and self._pieces.size:
                         await self._observer.write_together(self._write_pieces)
                     await self._give_back()
                 except (OSError, SluiceError) as error:
@@ -295,22 +292,14 @@ class DiskDraft:
             self._blocks.write_filled()
         self._write_pieces()
 
-    # Slow: small pieces through the page cache
-
     async def _write_buffered(self, data: Buffer) -> None:
-        self._pieces.append(data)
-        self._buffered += len(data)
-        if len(self._pieces) > MOST_PIECES:
-            self._pieces = [b"".join(self._pieces)]
-        if self._buffered > BUFFER:
+        self._pieces.add(data)
+        if self._pieces.is_full:
             await self._in_thread(self._write_pieces)
 
     def _write_pieces(self) -> None:
-        pieces, self._pieces, self._buffered = self._pieces, [], 0
-        if pieces:
-            self._file.append(b"".join(pieces) if len(pieces) > 1 else pieces[0])
-
-    # Fast: blocks around the page cache
+        if self._pieces.size:
+            self._file.append(self._pieces.take())
 
     async def _write_direct(self, data: Buffer) -> None:
         blocks, rest = await self._direct_blocks(), memoryview(data)
@@ -334,7 +323,7 @@ class DiskDraft:
         if not self._file.is_direct:
             # here and not in the writers: several of those run at once
             await self._in_thread(self._file.open_direct)
-        if self._pieces:
+        if self._pieces.size:
             await self._in_thread(self._write_pieces)
         if self._blocks is None:
             self._blocks = BlockWriter(self._file, self._budget, self._writers)
@@ -344,7 +333,7 @@ class DiskDraft:
         """Put all that was written into the file, not yet synchronised. A block goes on filling."""
         await self._finish_blocks()
         self._check()
-        if self._pieces:
+        if self._pieces.size:
             await self._in_thread(self._write_pieces)
         if self._blocks is not None and self._blocks.filling:
             await self._in_thread(self._blocks.write_filled)
@@ -388,7 +377,7 @@ class DiskDraft:
         self._enter(_Mode.ENDED)
         self._observer.ended(self)
         self._release_block()
-        self._pieces, self._buffered = [], 0
+        self._pieces.take()
 
     def _check(self) -> None:
         if self._has_ended:

@@ -1,0 +1,213 @@
+"""What each path does with each method: the handlers of a service, in one table.
+
+Each calls the module of its dialect. Knows no ASGI, and not how a destination is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sluiceway.errors import NotFound
+from sluiceway.pipe.budget import Budget
+from sluiceway.server import dialects
+from sluiceway.server.handlers.download import get_object
+from sluiceway.server.handlers.fetch import pass_remote
+from sluiceway.server.handlers.forms import is_form, post_form, put_form
+from sluiceway.server.handlers.imports import (
+    import_remote,
+    may_be_import_request,
+    refuse_import_request,
+)
+from sluiceway.server.handlers.listing import (
+    delete_object,
+    list_objects,
+    list_view,
+    rename_object,
+)
+from sluiceway.server.handlers.progress import show_upload
+from sluiceway.server.handlers.raw import post_raw, put_object
+from sluiceway.server.handlers.readiness import Readiness, show_liveness
+from sluiceway.server.handlers.together import objects_together
+from sluiceway.server.handlers.zip import list_as_zip, selection_as_zip
+from sluiceway.server.mounted.hooks import HOOKS, RequestHooks
+from sluiceway.server.operator_log import Omissions
+from sluiceway.server.page.assets import StartPage
+from sluiceway.server.remote import Remote
+from sluiceway.server.request_headers import is_view
+from sluiceway.server.routing import ByMethod, Routes, no_such_path
+from sluiceway.server.settings.checked import Settings
+from sluiceway.stores.contract import Store
+from sluiceway.uploads.progress import ProgressTable
+from sluiceway.uploads.service import UploadService
+from sluiceway.wire.names import compose, stays_inside
+from sluiceway.wire.request_targets import check_path
+
+__all__ = ["Endpoints"]
+
+
+class Endpoints:
+    """The handlers of one service.
+
+    `service` finds the destination of a request, `progress_table` the table of running uploads.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        budget: Budget,
+        service: Callable[[Request], Awaitable[UploadService]],
+        progress_table: Callable[[], ProgressTable],
+        has_hooks: bool,
+        has_one_place: bool,
+    ) -> None:
+        self._settings, self._budget = settings, budget
+        self._service, self._progress_table = service, progress_table
+        self._has_hooks, self._has_one_place = has_hooks, has_one_place
+        self._remote = Remote(settings, budget)
+        self._omissions = Omissions()
+        self._readiness = Readiness()
+        page = StartPage(settings.branding)
+        self._routes = Routes(
+            {
+                "/files": ByMethod(GET=self._list, POST=self._post, OPTIONS=self._options),
+                "/": ByMethod(GET=page.show),
+                "/fetch": ByMethod(GET=self._fetch),
+                "/healthz": ByMethod(GET=show_liveness),
+                "/readyz": ByMethod(GET=self._show_readiness),
+            },
+            {
+                "/files": (
+                    "key",
+                    True,
+                    ByMethod(GET=self._get, PUT=self._put, DELETE=self._delete, MOVE=self._rename),
+                ),
+                "/page": ("name", True, ByMethod(GET=page.show_asset)),
+                "/uploads": (
+                    "id",
+                    False,
+                    ByMethod(
+                        GET=self._show,
+                        PATCH=self._append,
+                        DELETE=self._cancel,
+                        OPTIONS=self._options,
+                    ),
+                ),
+            },
+        )
+
+    async def respond(self, request: Request) -> Response:
+        """Raises what the handler raises, NotFound and MethodNotAllowed."""
+        return await self._routes.respond(request)
+
+    async def _list(self, request: Request) -> Response:
+        store = (await self._service(request)).store
+        if request.query_params.get("as") == "objects":
+            return await objects_together(request, store, self._budget)
+        if "as" in request.query_params:
+            return await list_as_zip(request, store, self._budget, self._omissions)
+        if is_view(request):
+            return await list_view(request, store, self._omissions)
+        return await list_objects(request, store, self._omissions)
+
+    async def _post(self, request: Request) -> Response:
+        if request.query_params.get("as") == "zip":
+            store = (await self._service(request)).store
+            if store.traits.readable:
+                return await selection_as_zip(request, store, self._budget, self._omissions)
+        return await self._until_it_ends(request, self._take_post)
+
+    async def _put(self, request: Request) -> Response:
+        return await self._until_it_ends(request, self._take_put)
+
+    async def _until_it_ends(
+        self, request: Request, take: Callable[[Request, UploadService], Awaitable[Response]]
+    ) -> Response:
+        """An upload, and the app's `on_end` at its ending."""
+        if not self._has_hooks:
+            return await take(request, await self._service(request))
+        hooks: RequestHooks = request.scope[HOOKS]
+        error: BaseException | None = None
+        try:
+            return await take(request, await self._service(request))
+        except BaseException as caught:
+            error = caught
+            raise
+        finally:
+            await hooks.end(error)
+
+    async def _take_post(self, request: Request, upload_service: UploadService) -> Response:
+        if (created := await dialects.create(request, upload_service)) is not None:
+            return created
+        if may_be_import_request(request):
+            if self._remote.allowed:
+                return await import_remote(request, upload_service, self._remote)
+            request = await refuse_import_request(request)
+        if is_form(request):
+            return await post_form(request, upload_service, self._settings.form_limits)
+        return await post_raw(request, upload_service)
+
+    async def _take_put(self, request: Request, upload_service: UploadService) -> Response:
+        key: str = request.path_params["key"]
+        if is_form(request):
+            return await put_form(request, upload_service, key, self._settings.form_limits)
+        return await put_object(request, upload_service, key)
+
+    async def _fetch(self, request: Request) -> Response:
+        return pass_remote(request, self._remote)
+
+    async def _get(self, request: Request) -> Response:
+        store = (await self._service(request)).store
+        key = await self._stored_key(request, store)
+        return await get_object(request, store, key, self._settings.redirect_downloads)
+
+    async def _delete(self, request: Request) -> Response:
+        store = (await self._service(request)).store
+        return await delete_object(request, store, await self._stored_key(request, store))
+
+    async def _rename(self, request: Request) -> Response:
+        store = (await self._service(request)).store
+        return await rename_object(request, store, await self._stored_key(request, store))
+
+    async def _stored_key(self, request: Request, store: Store) -> str:
+        """The key as it is stored: ours are NFC, macOS asks in NFD, other programs store anything.
+
+        Raises NotFound for a key that no object can have.
+        """
+        key: str = request.path_params["key"]
+        if not key:
+            raise no_such_path(request.scope)
+        if not stays_inside(key):
+            raise NotFound(f"There is no object {key!r}")
+        ours, unprintable = compose(key), not key.isprintable()
+        if ours != key or unprintable:
+            try:
+                await store.stat(key)
+            except NotFound:
+                if unprintable:
+                    check_path(key)
+                return ours
+        return key
+
+    async def _options(self, request: Request) -> Response:
+        return dialects.show_options(await self._service(request))
+
+    async def _show(self, request: Request) -> Response:
+        if request.method == "HEAD":
+            shown = await dialects.show_offset(request, await self._service(request))
+            if shown is not None:
+                return shown
+        return await show_upload(request, self._progress_table(), request.path_params["id"])
+
+    async def _append(self, request: Request) -> Response:
+        return await dialects.append(request, await self._service(request))
+
+    async def _cancel(self, request: Request) -> Response:
+        return await dialects.cancel(request, await self._service(request))
+
+    async def _show_readiness(self, request: Request) -> Response:
+        if not self._has_one_place:
+            return await show_liveness(request)  # a probe has no place of its own
+        return await self._readiness.show((await self._service(request)).store)
