@@ -1,6 +1,7 @@
 """The app of flask_views.py with one more view: it forwards a raw body to BACKEND as it arrives.
 
-Forms are forwarded by `/relay`, or by `/relay-chunked` if their length is unknown.
+Forms are forwarded by `/relay`, or by `/relay-chunked` if their length is unknown. The whole
+service is at `/drop`.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import flask
 import requests
 
 from flask_views import app
+from sluiceway.flask import mount
 
 __all__ = ["app"]
 
 PIECE = 64 << 10
 request: Any = flask.request
+mount(app, "/drop", to=os.path.join(os.environ["FOLDER"], "..", "dropped"))
 
 
 @app.post("/relay-raw")

@@ -232,6 +232,33 @@ def test_the_standard_library(taker: RunningServer, file: Path) -> None:
     connection.close()
 
 
+async def test_empty_files(taker: RunningServer, tmp_path: Path) -> None:
+    """Every client says that an empty file has no bytes; a body without its length is refused."""
+    (tmp_path / "empty").touch()
+    url, empty = f"{taker.url}/files/empty", str(tmp_path / "empty")
+    curl("-T", empty, f"{url}/curl")
+    curl("-T", "-", f"{url}/curl-chunked", stdin=b"")
+    curl("-X", "PUT", "--data-binary", f"@{empty}", f"{url}/curl-data")
+    with open(empty, "rb") as file:
+        for name, data in (("", b""), ("-none", None), ("-file", file)):
+            requests.put(f"{url}/requests{name}", data=data, timeout=30).raise_for_status()
+            httpx.put(f"{url}/httpx{name}", content=data).raise_for_status()
+        async with aiohttp.ClientSession(raise_for_status=True) as session:
+            for name, data in (("", b""), ("-none", None), ("-file", file)):
+                async with session.put(f"{url}/aiohttp{name}", data=data):
+                    pass
+    urllib.request.urlopen(urllib.request.Request(f"{url}/urllib", data=b"", method="PUT")).close()
+    connection = http.client.HTTPConnection("127.0.0.1", taker.port, timeout=30)
+    for name, data in (("client", b""), ("client-none", None)):
+        connection.request("PUT", f"/files/empty/{name}", body=data)
+        assert json.load(connection.getresponse())["files"][0]["size"] == 0
+    connection.close()
+
+    stored = {path.name: path.stat().st_size for path in (taker.root / "empty").iterdir()}
+    assert len(stored) == 15
+    assert not any(stored.values())
+
+
 # nginx in between
 
 
@@ -251,6 +278,8 @@ def test_through_nginx(taker: RunningServer, proxied: Proxied, file: Path, buffe
             curl("-T", "-", f"{url}/files/nginx/{buffering}{number}-", stdin=DATA),
             f"{buffering}{number}-",
         )
+        empty = curl("-T", "-", f"{url}/files/nginx/{buffering}{number}-empty", stdin=b"")
+        assert empty["files"][0]["size"] == 0
         response = curl("-F", "id=1", "-F", f"f=@{file}", f"{url}/files")
         stored_whole(taker, response)
 

@@ -99,6 +99,17 @@ def test_each_user_has_a_place(app: Hooked, way: str) -> None:
     assert key in app.ask("GET", f"{way}/files").text
 
 
+def test_a_put_without_its_length_is_refused(app: Hooked, way: str) -> None:
+    """With a length of 0 it is an empty file."""
+    empty = f"nothing-{way[1:]}"
+    for name, fields, status in (("unframed", (), 411), (empty, ("Content-Length: 0",), 201)):
+        with Wire(app.port) as wire:
+            wire.send(head("PUT", f"{way}/files/{name}", "X-User: eve", *fields))
+            assert wire.answer().status == status
+    assert empty in app.stored("eve")
+    assert "unframed" not in app.stored("eve")
+
+
 def test_who_has_no_place_is_refused_in_the_apps_words(app: Hooked, way: str) -> None:
     for method in ("PUT", "GET"):
         answer = app.ask(method, f"{way}/files/x", "nobody", data=SMALL)

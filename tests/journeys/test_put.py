@@ -167,9 +167,26 @@ def test_a_coded_body_is_refused(taker: RunningServer) -> None:
     assert not (taker.root / "coded").exists()
 
 
-def test_without_a_length_the_body_is_empty(taker: RunningServer) -> None:
-    """RFC 9112 6.3: neither Content-Length nor chunked means no body."""
-    assert talk(taker.port, head("PUT", "/files/nothing")).status == 201
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+@pytest.mark.parametrize(
+    ("method", "target"), [("PUT", "/files/nothing"), ("POST", "/files"), ("POST", "/files?name=n")]
+)
+def test_a_body_without_its_length_is_refused(
+    taker: RunningServer, method: str, target: str, version: str
+) -> None:
+    """RFC 9112 6.3: such a request has no body; an empty file in its place would be a lie."""
+    before = taker.stored()
+    for fields in ((), ("Content-Type: multipart/form-data; boundary=b",)):
+        asked = head(method, target, *fields).replace(b"HTTP/1.1", f"HTTP/{version}".encode())
+        response = talk(taker.port, asked)
+
+        assert (response.status, response.code) == (411, "length-required")
+        assert "Content-Length: 0" in response.json()["detail"]
+    assert taker.stored() == before
+
+
+def test_an_empty_file_has_a_length_of_zero(taker: RunningServer) -> None:
+    assert talk(taker.port, head("PUT", "/files/nothing", "Content-Length: 0")).status == 201
     assert (taker.root / "nothing").read_bytes() == b""
 
 

@@ -256,6 +256,19 @@ def test_a_refusal_is_read_before_the_body_is_sent(served: Served, table: Table)
     table.check(served.name, "early refusal", cell)
 
 
+def test_a_put_to_the_mounted_service_needs_a_length(served: Served) -> None:
+    """Without one it is refused; with a length of 0 it is an empty file."""
+    with Wire(served.app.port) as wire:
+        wire.send(head("PUT", "/drop/files/unframed"))
+        answer = wire.answer()
+    assert (answer.status, answer.code) == (411, "length-required")
+    with Wire(served.app.port) as wire:
+        wire.send(head("PUT", "/drop/files/empty", "Content-Length: 0"))
+        assert wire.answer().status == 201
+    dropped = served.app.folder.parent / "dropped"
+    assert {path.name for path in dropped.iterdir()} == {".sluiceway", "empty"}
+
+
 def begun_refusal(served: Served, size: int = HALF_A_GIGABYTE, *fields: str) -> Wire:
     """Send the beginning of a form of more than `size` bytes, with the file before the field."""
     wire = Wire(served.app.port)

@@ -12,7 +12,14 @@ from weakref import WeakKeyDictionary
 
 from starlette.requests import Request
 
-from sluiceway.errors import BadRequest, BodyCut, ExpectationFailed, TooSlow, Unsupported
+from sluiceway.errors import (
+    BadRequest,
+    BodyCut,
+    ExpectationFailed,
+    LengthRequired,
+    TooSlow,
+    Unsupported,
+)
 from sluiceway.pipe.lending import LentConnection
 from sluiceway.pipe.source import SourceSpent
 from sluiceway.pipe.stages import CLIENT, Stages
@@ -41,7 +48,7 @@ LENGTH = "sluiceway.length"  # in an ASGI scope: what `content_length` found
 def check_body(request: Request) -> None:
     """Refuse, before the first byte, what this server could only store wrongly.
 
-    Raises ExpectationFailed, Unsupported.
+    Raises ExpectationFailed, Unsupported, LengthRequired.
     """
     expect = request.headers.get("expect", "100-continue").lower()
     if expect != "100-continue":
@@ -54,6 +61,24 @@ def check_body(request: Request) -> None:
             f"The body is encoded as {coding!r}. Send the file as it is, without Content-Encoding: "
             "this server stores exactly the bytes that arrive"
         )
+    if not _is_framed(request):
+        # RFC 9112 6.3: such a request has no body. Its sender meant one, and would take the 201 of
+        # an empty file for that of its own.
+        raise LengthRequired(
+            "The request has neither Content-Length nor Transfer-Encoding, so it has no body; "
+            "nothing was stored. Send the file with its length (curl -T FILE does); an empty file "
+            "has Content-Length: 0"
+        )
+
+
+def _is_framed(request: Request) -> bool:
+    """Whether the head says where the body ends. HTTP/2 and later end it by frames."""
+    headers = request.headers
+    return (
+        "content-length" in headers
+        or "transfer-encoding" in headers
+        or not request.scope.get("http_version", "1.1").startswith("1")
+    )
 
 
 def check_whole(request: Request) -> None:
@@ -89,8 +114,7 @@ def content_length(request: Request) -> int | None:
 def _read_length(request: Request) -> int | None:
     values = request.headers.getlist("content-length")
     if not values:
-        chunked = "transfer-encoding" in request.headers
-        return None if chunked or request.scope.get("http_version", "1.1").startswith("2") else 0
+        return None if _is_framed(request) else 0
     if len(values) > 1:
         raise BadRequest("Content-Length was sent more than once")
     return ascii_uint(values[0], "Content-Length")

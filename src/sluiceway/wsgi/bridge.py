@@ -330,7 +330,9 @@ def _scope(environ: Mapping[str, Any]) -> Scope:
         "root_path": mounted.decode("utf-8", "surrogateescape"),
         "query_string": environ.get("QUERY_STRING", "").encode("latin-1"),
         "headers": [
-            (name.encode(), str(value).encode("latin-1")) for name, value in headers if value
+            (name.encode(), str(value).encode("latin-1"))
+            for name, value in headers
+            if value not in (None, "")  # an empty CONTENT_LENGTH means that there is none
         ],
         "client": (environ.get("REMOTE_ADDR") or "-", 0),
         "server": (environ.get("SERVER_NAME", ""), None),
