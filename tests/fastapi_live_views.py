@@ -65,6 +65,11 @@ async def book(title: Annotated[str, Form()], file: LiveUpload) -> dict[str, Any
     }
 
 
+@app.post("/headers")
+def headers(file: LiveUpload) -> dict[str, str]:
+    return dict(file.headers)
+
+
 @app.post("/forward")
 async def forward(title: Annotated[str, Form()], file: LiveUpload) -> dict[str, Any]:
     async with httpx.AsyncClient(timeout=60) as client:

@@ -300,6 +300,16 @@ def test_uploads_refuses_a_chunked_body(gunicorn: Site) -> None:
     assert (answer.status_code, answer.json()["code"]) == (411, "length-required")
 
 
+def test_uploads_refuses_a_coded_part(gunicorn: Site) -> None:
+    """It would keep the coded bytes without the word."""
+    kept = gunicorn.kept()
+    own = {"Content-Encoding": "gzip"}
+    files = {"file": ("a.txt", b"coded", "text/plain", own)}
+    answer = requests.post(f"{gunicorn.url}/stored", files=files, timeout=10)
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported")
+    assert gunicorn.kept() == kept
+
+
 def test_mistakes_in_a_view_are_logged_for_the_operator(gunicorn: Site) -> None:
     """A body that Django has read, and a stored file that is read again.
 

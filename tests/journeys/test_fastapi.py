@@ -337,6 +337,15 @@ def test_a_truncated_form_is_a_400_and_saves_nothing(app: UvicornApp, path: str)
     eventually(lambda: not list(app.folder.iterdir()), "nothing is left")
 
 
+def test_the_headers_of_a_part_are_there(both: list[UvicornApp]) -> None:
+    """A live file has what UploadFile has of it, such as its own Content-Encoding."""
+    own = {"Content-Encoding": "gzip", "X-Own": "yes"}
+    for app in both:
+        headers = post(app, "/headers", ("file", ("a", SMALL, "text/x", own))).json()
+        headers.pop("content-disposition")
+        assert headers == {"content-type": "text/x", "content-encoding": "gzip", "x-own": "yes"}
+
+
 def test_an_encoded_body_is_refused_in_words(app: UvicornApp) -> None:
     answer = requests.post(
         f"{app.url}/book",

@@ -5,6 +5,7 @@ send.
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 from collections.abc import Mapping
 from itertools import permutations
@@ -211,6 +212,23 @@ def test_a_nested_form_is_refused_in_words(taker: RunningServer) -> None:
     assert (response.status, response.code) == (415, "unsupported")
     assert "form inside" in response.json()["detail"]
     assert taker.stored() == before
+
+
+@pytest.mark.parametrize("kind", ["", '; filename="a.gz"'])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_coded_part_is_refused(ways: Mapping[str, Way], name: str, kind: str) -> None:
+    """As a raw body is: without the word gzip, the stored bytes would not be the file."""
+    way = ways[name]
+    before, lines = way.stored(), f'Content-Disposition: form-data; name="f"{kind}'
+    body = part(f"{lines}\r\nCONTENT-encoding:GZIP", gzip.compress(b"12345"))
+    response = talk(way.port, form_head(len(body), target=f"{way.prefix}/files") + body)
+
+    assert (response.status, response.code) == (415, "unsupported")
+    assert "'gzip'" in response.json()["detail"]
+    assert way.stored() == before
+    body = part(f"{lines}\r\nContent-Encoding: identity", b"12345")
+    response = talk(way.port, form_head(len(body), target=f"{way.prefix}/files") + body)
+    assert response.status == (201 if kind else 422)
 
 
 @pytest.mark.parametrize(

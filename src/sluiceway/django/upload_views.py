@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace as changed
 from functools import wraps
 from typing import Any, TypeVar, Unpack, cast, overload
 
@@ -175,7 +176,7 @@ class _UploadHandler(FileUploadHandler):
             body.take,
             META["CONTENT_TYPE"],
             body.length,
-            form_limits(),
+            changed(form_limits(), coded=False),
             expected=expected_digests(META),
             watched=file_progress(META),
         )

@@ -40,7 +40,7 @@ class LiveUpload(UploadFile):
     Attributes:
         name: The field's name.
         filename: The name of the file as the client sent it. It is not a safe path.
-        headers: The part's media type as the client sent it; also as `content_type`.
+        headers: Those of the part. Its media type is also `content_type`.
         size: Its bytes if it is the form's last part, which is known only at its end; None if the
             length of the form is unknown. Of a spooled file: its bytes.
         progress: What watchers see of it; None unless the request is watched.
@@ -78,7 +78,7 @@ class LiveUpload(UploadFile):
     def __init__(self, items: AsyncIterator[FormItem], began: FileBegan) -> None:
         # not UploadFile's: it wants the whole file
         self.name, self.filename, self.size = began.name, began.filename, began.size
-        self.headers = Headers({"content-type": began.type})
+        self.headers = Headers(raw=began.raw_headers())
         self._max_mem_size = 0
         self._items = items
         self._replay = Replay()

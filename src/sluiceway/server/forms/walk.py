@@ -67,6 +67,13 @@ class FileBegan:
     )  # bytes if it is the form's last part, which is known at its end; None: unknown
     lines: tuple[bytes, ...] = field(default=(), compare=False)  # its header lines as sent
 
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        """The header lines by name in small letters; the type without what cannot be read of it."""
+        parted = [line.partition(b":") for line in self.lines]
+        headers = [(name.lower(), value.strip(b" \t")) for name, _, value in parted]
+        others = [header for header in headers if header[0] != b"content-type"]
+        return [(b"content-type", self.type.encode("latin-1", "replace")), *others]
+
 
 @dataclass(frozen=True, slots=True)
 class FileEnded:

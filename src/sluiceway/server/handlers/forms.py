@@ -8,6 +8,7 @@ it, PUT a form with exactly one.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace as changed
 from typing import Self
 
 from starlette.requests import Request
@@ -115,9 +116,9 @@ class _FormUpload:
         check_body(request)
         check_whole(request)
         self._request, self._upload_service, self._target = request, upload_service, target
-        length = content_length(request)
+        length, as_it_is = content_length(request), changed(limits, coded=False)
         self._walk = FormWalk(
-            request.headers["content-type"], limits, length, budget=upload_service.budget
+            request.headers["content-type"], as_it_is, length, budget=upload_service.budget
         )
         self._check_length(length, limits)
         self._expected = expected_digests(request)

@@ -14,7 +14,7 @@ from sluiceway.errors import BadForm, BodyCut, DigestMismatch, SluiceError, TooL
 from sluiceway.pipe.hashes import new_hash
 from sluiceway.wire.forms.charsets import CHARSET_FIELD, MOST_CHARSET, field_text, form_charset
 from sluiceway.wire.forms.framing import Framing, HeaderLine, Mark, over_limit
-from sluiceway.wire.forms.part_headers import form_boundary, read_part_head
+from sluiceway.wire.forms.part_headers import form_boundary, read_part_head, refuse_coding
 from sluiceway.wire.forms.transfer_encodings import TransferDecoder
 
 __all__ = [
@@ -52,6 +52,9 @@ class FormLimits:
     max_files: int | None = None
     # names and values of all fields as Django counts them: two bytes more for each
     max_values_bytes: int | None = None
+    # Whether a part may have a Content-Encoding. Who keeps bytes alone forgets it, and the file
+    # would be another one.
+    coded: bool = True
 
     @classmethod
     def of(cls, max_parts: int, max_field_bytes: int) -> FormLimits:
@@ -287,6 +290,8 @@ class FormDecoder:
             )
         lines, self._lines = self._lines, []
         head = read_part_head(lines, self._charset)
+        if not limits.coded:
+            refuse_coding(lines)
         self._spend(PART_COST)
         is_field = head.filename is None
         self._count(is_field, head.name)

@@ -23,7 +23,14 @@ from sluiceway.wire.headers.media_types import OCTET_STREAM, clean_type, essence
 from sluiceway.wire.headers.parameters import TOKEN, read_parameters, unique_parameters
 from sluiceway.wire.numbers import ascii_uint
 
-__all__ = ["MOST_BOUNDARY", "UNNAMED", "PartHead", "form_boundary", "read_part_head"]
+__all__ = [
+    "MOST_BOUNDARY",
+    "UNNAMED",
+    "PartHead",
+    "form_boundary",
+    "read_part_head",
+    "refuse_coding",
+]
 
 MOST_BOUNDARY = 70  # RFC 2046 5.1.1; real clients write up to 70
 UNNAMED = "unnamed"  # a file that came without a name; clean_name uses the same word
@@ -100,6 +107,18 @@ def read_part_head(lines: Sequence[bytes], charset: str | None = None) -> PartHe
         raise BadForm(
             f"A part of the form has a header that cannot be read. {error.detail}"
         ) from error
+
+
+def refuse_coding(lines: Sequence[bytes]) -> None:
+    """Raises Unsupported where the header lines of a part name a Content-Encoding."""
+    parted = [line.decode("latin-1").partition(":") for line in lines]
+    codings = [value for name, _, value in parted if name.lower() == "content-encoding"]
+    coding = ", ".join(codings).strip(" \t").lower()
+    if coding not in ("", "identity"):
+        raise Unsupported(
+            f"A part of the form is encoded as {coding!r}. Send the file as it is, without "
+            "Content-Encoding: this server stores exactly the bytes that arrive"
+        )
 
 
 def _fields(lines: Sequence[bytes], charset: str | None) -> dict[str, str]:
