@@ -23,6 +23,7 @@ from fix_server import RunningServer, Serve, start_server
 __all__ = [
     "SMALL_DISK",
     "TORTURE",
+    "NewLines",
     "eventually",
     "hasty",
     "missing",
@@ -110,6 +111,28 @@ def eventually(holds: Callable[[], object], what: str = "") -> None:
     while not holds():
         assert time.monotonic() < end, f"did not come about: {what or holds}"
         time.sleep(0.005)
+
+
+class NewLines:
+    """Reads the lines that another process appends to a file, each once.
+
+    It never empties the file: a line that came between the read and the cut would be lost.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._read = path, 0  # bytes
+
+    def take(self) -> list[str]:
+        """Returns the whole lines since the last call."""
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            lines, _, _ = file.read().rpartition(b"\n")
+        if not lines:
+            return []
+        self._read += len(lines) + 1
+        return lines.decode().split("\n")
 
 
 def noise(size: int, seed: int = 1) -> bytes:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fix_taking import eventually
+from fix_taking import NewLines, eventually
 
 __all__ = ["UvicornApp", "uvicorn"]
 
@@ -31,7 +31,7 @@ class UvicornApp:
     pid: int
     folder: Path
     temporary: Path
-    log: Path
+    log: NewLines
 
     @property
     def url(self) -> str:
@@ -63,7 +63,7 @@ def uvicorn(app: str, root: Path, *options: str, **env: str) -> Iterator[Uvicorn
 
     try:
         eventually(listens, "the server listens")
-        yield UvicornApp(port, process.pid, folder, temporary, log)
+        yield UvicornApp(port, process.pid, folder, temporary, NewLines(log))
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(20)

@@ -148,12 +148,12 @@ def test_a_large_file_costs_no_memory_and_no_temporary_file(app: UvicornApp) -> 
 
 
 def test_a_field_behind_the_file_spools_it_and_the_log_names_the_view(app: UvicornApp) -> None:
-    app.log.write_text("")
+    app.log.take()
     answer = post(app, "/book", file(), field("title", "late"))
 
     found = answer.json()
     assert (found["title"], found["live"], found["sha256"]) == ("late", False, sha(DATA))
-    notes = [line for line in app.log.read_text().splitlines() if "is spooled" in line]
+    notes = [line for line in app.log.take() if "is spooled" in line]
     assert len(notes) == 1
     assert "fastapi_live_views.py:" in notes[0]
     assert "the field 'title'" in notes[0]
@@ -293,7 +293,6 @@ def test_fields_first_is_live_although_an_optional_field_is_missing(app: Uvicorn
 
 
 def test_a_seek_back_beyond_the_window_is_an_error_with_a_cure(app: UvicornApp) -> None:
-    app.log.write_text("")
     answer = post(app, "/sniffed?first=1500000", file())
     assert answer.status_code == 500
     assert b"spool" not in answer.content

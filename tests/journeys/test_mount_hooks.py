@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from fix_gateway import fresh, takes
-from fix_taking import eventually, noise
+from fix_taking import NewLines, eventually, noise
 from fix_uvicorn import uvicorn
 from fix_wsgi import running
 from raw_http import Wire, form_begun, form_head, head
@@ -33,6 +33,7 @@ class Hooked:
     name: str
     port: int
     folder: Path
+    noted: NewLines
 
     @property
     def url(self) -> str:
@@ -44,10 +45,7 @@ class Hooked:
 
     def facts(self) -> list[dict[str, Any]]:
         """What the functions noted since the last call."""
-        path = self.folder.parent / "facts"
-        lines = path.read_text().splitlines() if path.exists() else []
-        path.write_text("")
-        return [json.loads(line) for line in lines]
+        return [json.loads(line) for line in self.noted.take()]
 
     def next_facts(self) -> list[dict[str, Any]]:
         """Waits for them."""
@@ -71,13 +69,14 @@ def app(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Hooked]:
     root = tmp_path_factory.mktemp("hooked")
+    noted = NewLines(root / "facts")
     if request.param == "fastapi":
         with uvicorn("hooks_starlette:app", root) as running_app:
-            yield Hooked(request.param, running_app.port, running_app.folder)
+            yield Hooked(request.param, running_app.port, running_app.folder, noted)
     else:
         views = f"hooks_{request.param}:app"
         with running("gunicorn gthread", root, takes, views) as running_wsgi:
-            yield Hooked(request.param, running_wsgi.port, running_wsgi.folder)
+            yield Hooked(request.param, running_wsgi.port, running_wsgi.folder, noted)
 
 
 @pytest.fixture(params=WAYS)
