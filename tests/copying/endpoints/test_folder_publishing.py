@@ -88,6 +88,37 @@ async def test_force_replaces_files_and_no_folder(folder: Path, tmp_path: Path) 
     assert found(tmp_path / "to") == {key: data for key, data in FILES.items() if key != "d2/e/002"}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at folders by their descriptors")
+@pytest.mark.parametrize("size", [10, 600_000], ids=["small", "as a part"])
+async def test_a_folder_that_was_made_is_synchronised_with_the_one_above(
+    tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut would lose it else, with the files in it that count as stored."""
+    calls = list[tuple[str, Path]]()
+    mkdir, fsync = os.mkdir, os.fsync
+
+    def noted_mkdir(name: str, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
+        above = Path.cwd() if dir_fd is None else Path(os.readlink(f"/proc/self/fd/{dir_fd}"))
+        mkdir(name, mode, dir_fd=dir_fd)
+        calls.append(("mkdir", above / name))
+
+    def noted_fsync(fd: int) -> None:
+        fsync(fd)
+        calls.append(("fsync", Path(os.readlink(f"/proc/self/fd/{fd}"))))
+
+    (tmp_path / "from/a/b").mkdir(parents=True)
+    (tmp_path / "from/a/b/file").write_bytes(b"x" * size)
+    monkeypatch.setattr(os, "mkdir", noted_mkdir)
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    report = await sluiceway.acopy_all(tmp_path / "from", tmp_path / "new/to")
+
+    assert report.copied == 1
+    made = [path for call, path in calls if call == "mkdir"]
+    assert made == [tmp_path / name for name in ("new", "new/to", "new/to/a", "new/to/a/b")]
+    for path in made:
+        assert ("fsync", path.parent) in calls[calls.index(("mkdir", path)) :]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="counts system calls by their Python names")
 async def test_each_file_is_synchronised_before_any_name_and_each_folder_behind(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

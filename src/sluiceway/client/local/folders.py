@@ -43,6 +43,18 @@ class Folder:
         elif not os.path.isdir(path or "."):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
 
+    @classmethod
+    def make(cls, path: str) -> Folder:
+        """Open a folder; it and those above it are created where they are missing.
+
+        Raises OSError, Forbidden.
+        """
+        if os.path.isdir(path or "."):
+            return cls(path)
+        above, name = os.path.split(path.rstrip(os.sep))
+        with cls.make(above) as folder:
+            return folder.step(name, make=True)
+
     def __enter__(self) -> Self:
         return self
 
@@ -69,7 +81,7 @@ class Folder:
         return Folder(self.path, os.dup(self._fd)) if _BY_DESCRIPTOR else Folder(self.path)
 
     def step(self, name: str, make: bool = False) -> Folder:
-        """Open the folder below; `make` creates a missing one.
+        """Open the folder below; `make` creates a missing one, which survives a power cut then.
 
         Raises OSError, Forbidden where a link or a file is in the way.
         """
@@ -77,6 +89,7 @@ class Folder:
         if make:
             with suppress(FileExistsError):
                 os.mkdir(self.at(name), dir_fd=self.fd)
+                self.sync()
         try:
             if _BY_DESCRIPTOR:
                 return Folder(path, os.open(name, _FLAGS | _NO_FOLLOW, dir_fd=self.fd))
@@ -163,8 +176,6 @@ class FoldersBelow:
         """Raises OSError, Forbidden. The folder is closed with the others."""
         key = tuple(names)
         if (found := self._open.get(key)) is None:
-            if self._make and not self._open:
-                os.makedirs(self._root, exist_ok=True)
-            with Folder(self._root) as root:
+            with (Folder.make if self._make else Folder)(self._root) as root:
                 found = self._open[key] = root.below(key, self._make)
         return found

@@ -270,8 +270,7 @@ class FolderTarget:
         *folders, name = _segments(key)
         path = self._path(key)
         try:
-            os.makedirs(self._folder, exist_ok=True)
-            with Folder(self._folder) as root:
+            with Folder.make(self._folder) as root:
                 folder = root.below(folders, make=True)
             try:
                 existing = self._existing(folder, name, key)
@@ -286,8 +285,10 @@ class FolderTarget:
 
     def _make_folder(self, item: CopyItem) -> None:
         try:
-            os.makedirs(self._folder, exist_ok=True)
-            with Folder(self._folder) as root, root.below(_segments(item.key), make=True) as folder:
+            with (
+                Folder.make(self._folder) as root,
+                root.below(_segments(item.key), make=True) as folder,
+            ):
                 folder.set_attributes(item.mode, item.modified)
         except OSError as error:
             raise StoreFailed(
