@@ -38,6 +38,18 @@ def relay() -> tuple[str, int]:
     return answer.text, answer.status_code
 
 
+@app.post("/relay-alone")
+def relay_alone() -> tuple[str, int]:
+    answer = requests.post(os.environ["BACKEND"], data=request.files["file"], timeout=30)
+    return answer.text, answer.status_code
+
+
+@app.post("/save-alone")
+def save_alone() -> str:
+    request.files["file"].save(os.path.join(os.environ["FOLDER"], "saved.bin"))
+    return "saved"
+
+
 @app.post("/relay-chunked")
 def relay_chunked() -> tuple[str, int]:
     answer = requests.post(os.environ["BACKEND"], data=request.files["file"].chunks(), timeout=30)

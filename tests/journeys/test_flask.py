@@ -239,6 +239,30 @@ def test_a_truncated_body_is_an_error(app: WsgiApp, path: str, framing: str) -> 
         assert exchange.cut
 
 
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+@pytest.mark.parametrize("path", ["/save-alone", "/relay-alone"])
+def test_a_form_that_is_cut_behind_its_file_is_an_error(
+    app: WsgiApp, path: str, framing: str
+) -> None:
+    """The view has all bytes of the file and asks for nothing else."""
+    for left in app.folder.iterdir():
+        left.unlink()
+    before, whole = len(app.peer.seen), form_body(("file", "a.bin", DATA))
+    begun = form_begun(("file", "a.bin", DATA), ("title", None, b"")).removesuffix(b"\r\n\r\n")
+    for data in (whole[:-2], begun, begun[:-20]):
+        length = len(whole) + 100 if framing == "length" else None
+        with Wire(app.port) as wire:
+            wire.send(form_head(length, target=path) + (data if length else chunk(data)))
+            wire.half_close()
+            answer = wire.answer()
+
+        assert (answer.status, answer.code) == (400, "body-cut")
+        assert not list(app.folder.iterdir())
+    for exchange in app.peer.seen[before:]:
+        assert exchange.done.wait(10)
+        assert exchange.cut
+
+
 def test_a_file_is_read_in_a_thread_without_an_app_context(app: WsgiApp) -> None:
     """To take it whole, or to seek, writes to the log; that needs no context."""
     answer = post(app, "/in-a-thread", ("file", "a.bin", DATA))

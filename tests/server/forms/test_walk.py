@@ -76,6 +76,23 @@ def test_the_size_of_a_last_file_is_known() -> None:
     assert sizes["first"] != len(WHOLE[1][2])  # type: ignore[index]  # other parts follow it
 
 
+@pytest.mark.parametrize("last", [b"", b"x", b"end"])
+def test_a_file_ends_with_its_form_or_before_the_next_part(last: bytes) -> None:
+    """Cut behind the file at any byte, it has no end; and not all bytes, if their number is known:
+    a server that gets them from a view with that length would keep them."""
+    body = form_body(("first", "a.bin", b"a"), ("last", "b.bin", last))
+    for length in (len(body), None):
+        for at in range(body.rindex(b"\r\n\r\n") + 4, len(body) + 1):
+            form = FormWalk(TYPE, length=length)
+            items = form.feed(body[: at - 1]) + form.feed(body[at - 1 : at])
+            assert items.count(FileEnded()) == 1
+            given = b"".join(item for item in items if isinstance(item, bytes))
+            assert length is None or not last or len(given) <= len(last)
+        items += form.close()
+        assert items.count(FileEnded()) == 2
+        assert b"".join(item for item in items if isinstance(item, bytes)) == b"a" + last
+
+
 @pytest.mark.parametrize("last", [("last", "b.bin", b"end"), ("last", None, b"end")])
 def test_the_last_part_ends_with_a_checked_body(last: tuple[str, str | None, bytes]) -> None:
     """With a wrong digest it does not end, but the parts before it do."""

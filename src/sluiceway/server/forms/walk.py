@@ -88,10 +88,11 @@ _FILE_ENDED = FileEnded()
 class FormWalk:
     """Call `wait` before each wait for the client, `feed` with what came, `close` at the end.
 
-    With `expected` digests of the whole body, the end of a part is held back until the next part
-    begins or the body has ended and matches: code that reads a file to its end has read checked
-    bytes. `length` is the body's, where it is known. A file input that was left empty gives
-    nothing, unless `keep_empty`.
+    The end of a file is held back until the next part begins or the body has ended, with the
+    `expected` digests: code that reads a file to its end has read checked bytes, and not those of a
+    form that was cut off behind it. So is the last byte of a file whose size is known: a server
+    that gets them all from a view would take them for a whole file. `length` is the body's, where
+    it is known. A file input that was left empty gives nothing, unless `keep_empty`.
 
     Raises, on construction and later, what FormDecoder raises, TooSlow when the fields take too
     long, and DigestMismatch.
@@ -116,6 +117,7 @@ class FormWalk:
         self._unnamed: FileBegan | None = None  # a file without a name, until its first byte
         self.unread: int = 0  # items of the last feed that its caller has still to give out
         self._held: list[FormItem] = []  # the end of the part that may be the last
+        self._left: int | None = None  # bytes of the file under way, where its size is known
 
     @property
     def delimiter(self) -> bytes | None:
@@ -128,6 +130,8 @@ class FormWalk:
     def skip(self, count: int) -> None:
         """`count` bytes of the file under way went another way."""
         self._decoder.skip(count)
+        if self._left is not None:
+            self._left -= count
 
     def wait(self) -> None:
         """A wait for the client begins."""
@@ -164,14 +168,25 @@ class FormWalk:
                 if self._unnamed is not None:
                     items.append(self._unnamed)
                     self._unnamed = None
-                items.append(event.data)
+                items += self._data(event.data)
             elif isinstance(event, PartBegan):
                 items += self._held
                 self._held.clear()
                 items += self._begin(event)
             elif isinstance(event, PartEnded):
-                (self._held if self._hashes else items).extend(self._end())
+                certain = self._field is not None and not self._hashes
+                (items if certain else self._held).extend(self._end())
         return items
+
+    def _data(self, data: bytes) -> list[FormItem]:
+        """Bytes of a file, but the last one of its size."""
+        held, self._held = self._held, []  # more follows: the size was not right
+        if self._left is not None:
+            self._left -= len(data)
+            if self._left == 0:
+                self._held.append(data[-1:])
+                data = data[:-1]
+        return [*held, data] if data else held
 
     def _begin(self, part: PartBegan) -> list[FormItem]:
         if part.filename is None:
@@ -179,6 +194,7 @@ class FormWalk:
             return []
         size = self._decoder.size_if_last(part, self._length)
         began = FileBegan(part.name, part.filename, part.type, size, part.lines)
+        self._left = size
         if part.filename or self._keep_empty:
             return [began]
         self._unnamed = began
