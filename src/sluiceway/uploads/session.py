@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, cast
@@ -74,6 +74,30 @@ class UploadRules:
                 f"This server makes no safe key of the name {folders + filename!r}: {error.detail}",
                 **error.members,
             ) from None
+
+    async def free_key(self, request: UploadRequest, own: Collection[str] = ()) -> str:
+        """Return the key of a file whose client named none; `own` are keys of the same upload.
+
+        What is taken is found before the file's first byte; publishing decides. Raises Exists with
+        the key, BadName.
+        """
+        key = self.make_key(request.filename, "" if self.flatten else request.folders)
+        if self.template.has_id or not self.store.traits.readable:
+            return key
+        if key not in own and (request.replace.allowed or not await self._is_taken(key)):
+            return key
+        for number in range(2, MOST_NUMBERED if request.keeps_both else 0):
+            other = check_key(numbered(key, number), self.store.traits.max_key_bytes)
+            if other not in own and not await self._is_taken(other):
+                return other
+        raise Exists(f"There is already a file {key!r}; it was not touched", key=key)
+
+    async def _is_taken(self, key: str) -> bool:
+        try:
+            await self.store.stat(key)
+        except NotFound:
+            return False
+        return True
 
 
 @dataclass(slots=True)
@@ -172,7 +196,7 @@ class UploadSession:
             if request.key:
                 check_key(request.key, rules.store.traits.max_key_bytes)
         folders = "" if rules.flatten else request.folders
-        key = request.key or await self._free_key(request, folders)
+        key = request.key or await rules.free_key(request, [file.key for file in self._drafted])
         asked = (request.wanted, *rules.store.traits.counts)
         digests = Digests(rules.digests.to_count(request.expected, asked), rules.budget)
         before = self.stages.enter(DESTINATION)
@@ -200,35 +224,6 @@ class UploadSession:
         self._drafted.append(_DraftedFile(draft, key, metadata, request.replace))
         self._filling = None
         self.stages.enter(before)
-
-    async def _free_key(self, request: UploadRequest, folders: str) -> str:
-        """Return the key of a file whose client named none.
-
-        What is taken is found before the file's first byte; publishing decides. Raises Exists with
-        the key, BadName.
-        """
-        key = self._rules.make_key(request.filename, folders)
-        if self._rules.template.has_id or not self._rules.store.traits.readable:
-            return key
-        if not await self._is_taken(key, request.replace.allowed):
-            return key
-        for number in range(2, MOST_NUMBERED if request.keeps_both else 0):
-            other = check_key(numbered(key, number), self._rules.store.traits.max_key_bytes)
-            if not await self._is_taken(other):
-                return other
-        raise Exists(f"There is already a file {key!r}; it was not touched", key=key)
-
-    async def _is_taken(self, key: str, may_replace: bool = False) -> bool:
-        """Whether the key has an object, or gets one by this very upload."""
-        if any(file.key == key for file in self._drafted):
-            return True
-        if may_replace:
-            return False
-        try:
-            await self._rules.store.stat(key)
-        except NotFound:
-            return False
-        return True
 
     async def publish(self) -> list[Entry]:
         """Make every file visible; all or, after an error, none.

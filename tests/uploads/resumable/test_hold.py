@@ -17,6 +17,7 @@ import pytest
 from sluiceway.errors import (
     BodyCut,
     DigestMismatch,
+    Exists,
     Gone,
     NotFound,
     OffsetMismatch,
@@ -27,7 +28,7 @@ from sluiceway.errors import (
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.hashes import DEFAULT_CHOICE
 from sluiceway.pipe.source import BytesSource, PassingSource
-from sluiceway.stores.contract import Entry, Metadata, UploadRequest
+from sluiceway.stores.contract import Entry, Metadata, Replace, UploadRequest
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.testing.store_suite import pattern, read, store_bytes
 from sluiceway.uploads.keys import KeyTemplate
@@ -65,10 +66,14 @@ Start = Callable[..., Process]
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
     started: list[Process] = []
 
-    def build(max_size: int | None = None, expires_in: float | None = None) -> Process:
+    def build(
+        max_size: int | None = None,
+        expires_in: float | None = None,
+        template: KeyTemplate = KeyTemplate(),
+    ) -> Process:
         budget = Budget(16 << 20)
         store = DiskStore(str(tmp_path / "root"), budget)
-        rules = UploadRules(store, budget, KeyTemplate(), DEFAULT_CHOICE, max_size, False)
+        rules = UploadRules(store, budget, template, DEFAULT_CHOICE, max_size, False)
         ledger, table = SqliteLedger(str(tmp_path / "ledger")), ProgressTable()
         uploads = ResumableUploads(ledger, rules, budget, table, expires_in)
         started.append(Process(uploads, store, table))
@@ -319,3 +324,24 @@ async def test_a_process_that_dies_while_it_publishes_leaves_no_doubt(
             assert held.record.state is LedgerState.OPEN
             assert (await held.finish(respond)).status == 201
     assert await read(process.store, "book") == pattern(1000)
+
+
+async def test_a_taken_name_is_refused_before_the_first_byte_or_gets_a_number(start: Start) -> None:
+    """Where keys are names. A name that is taken only meanwhile is refused at the end."""
+    process = start(template=KeyTemplate("{path}"))
+    by_name = UploadRequest(filename="book")
+    both = dataclasses.replace(by_name, keeps_both=True)
+    replacing = dataclasses.replace(by_name, replace=Replace(allowed=True))
+    late = await process.uploads.create("tus", by_name, 3)
+    for request in (by_name, both, replacing):
+        record = await process.uploads.create("tus", request, 3)
+        async with process.uploads.hold(record.id) as held:
+            await held.append(BytesSource(b"abc"))
+            await held.finish(respond)
+    with pytest.raises(Exists):
+        await process.uploads.create("tus", by_name, 3)
+    async with process.uploads.hold(late.id) as held:
+        await held.append(BytesSource(b"xyz"))
+        await held.finish(respond)
+        assert (held.record.state, held.record.code) == (LedgerState.DONE, "exists")
+    assert [entry.key for entry in (await process.store.list()).entries] == ["book", "book (2)"]

@@ -209,7 +209,7 @@ class HeldUpload:
 
     async def _publish(self, draft: ResumableDraft, digests: tuple[tuple[str, str], ...]) -> Entry:
         record, request = self.record, self.record.request
-        key = record.key or request.key or self._rules.make_key(request.filename, request.folders)
+        key = record.key or request.key or await self._rules.free_key(request)
         self.progress.state = State.CHECKING
         await self._save("whole", key=key)
         metadata = Metadata(

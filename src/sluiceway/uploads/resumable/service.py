@@ -87,7 +87,8 @@ class ResumableUploads:
     ) -> UploadRecord:
         """Write a new upload down. It is durable, and has no byte yet.
 
-        Raises TooLarge, BadName for a key that its name would not give, Exists for a taken id.
+        Raises TooLarge, BadName for a key that its name would not give, Exists for a taken id, and
+        for a taken name before its bytes are sent.
         """
         most = self._rules.max_size
         if most is not None and length is not None and length > most:
@@ -95,7 +96,7 @@ class ResumableUploads:
                 f"The upload has {length} bytes; this server takes at most {most}", limit=most
             )
         if not request.key:
-            self._rules.make_key(request.filename, request.folders)
+            await self._rules.free_key(request)
         now = time.time()
         record = UploadRecord(
             id=upload or new_id(),
