@@ -6,9 +6,7 @@ recorded.
 
 from __future__ import annotations
 
-import asyncio
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,25 +14,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from browser.engines import Engines
 from browser.slow_destination import SlowServer, start_slow_server
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Playwright
+    from playwright.sync_api import Browser, BrowserContext
 
     from browser.uploads_page import UploadsPage
 
 LACKING = find_spec("playwright") is None and os.environ.get("CI") != "true"
 # Without Playwright only what needs no browser is collected; in CI the missing import fails.
 collect_ignore_glob = ["test_[!p]*.py"] if LACKING else []
-
-ARGS = [
-    "--no-sandbox",  # tests may run as root
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 def pytest_report_header() -> list[str]:
@@ -45,54 +35,32 @@ def pytest_report_header() -> list[str]:
     )
 
 
-class DriversLoop:
-    """Playwright's event loop, which calls itself running also between Playwright's calls.
-
-    No asynchronous test can start its own loop then: between the modules it must rest.
-    """
-
-    def __init__(self) -> None:
-        self._resting: asyncio.AbstractEventLoop | None = None
-
-    def rest(self) -> None:
-        self._resting = asyncio._get_running_loop()
-        asyncio._set_running_loop(None)
-
-    def go_on(self) -> None:
-        if self._resting is not None:
-            asyncio._set_running_loop(self._resting)
-            self._resting = None
-
-
-DRIVERS_LOOP = DriversLoop()
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+    """One driver and one Chromium for all modules that a process runs."""
+    engines = Engines(tmp_path_factory.mktemp("engines"))
+    yield engines
+    engines.stop()
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _loop_of_the_driver() -> Iterator[None]:
-    DRIVERS_LOOP.go_on()
+def _loop_of_the_driver(engines: Engines) -> Iterator[None]:
+    engines.go_on()
     yield
-    DRIVERS_LOOP.rest()
+    engines.rest()
 
 
-@pytest.fixture(scope="session")
-def playwright() -> Iterator[Playwright]:
-    """One driver for all modules that a process runs."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        yield driver
-        DRIVERS_LOOP.go_on()
+@pytest.fixture(autouse=True)
+def _engines_live(engines: Engines) -> Iterator[None]:
+    """The test that loses the driver or a browser fails; the next one gets new ones."""
+    yield
+    if last_words := engines.death():
+        pytest.fail(last_words, pytrace=False)
 
 
-@pytest.fixture(scope="session")
-def chromium(playwright: Playwright) -> Iterator[Browser]:
-    # Each launch has a new user data folder. That a program is there has been checked
-    # (tests/conftest.py).
-    program = shutil.which("chromium-headless-shell") or shutil.which("chromium")
-    browser = playwright.chromium.launch(executable_path=program, args=ARGS)
-    yield browser
-    DRIVERS_LOOP.go_on()
-    browser.close()
+@pytest.fixture
+def chromium(engines: Engines) -> Browser:
+    return engines.browser("chromium")
 
 
 @pytest.fixture

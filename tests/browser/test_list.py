@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import re
-import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
-from playwright.sync_api import BrowserContext, FilePayload, Locator, Playwright, expect
+from playwright.sync_api import BrowserContext, FilePayload, Locator, expect
 
-from browser.conftest import ARGS, OpenPage
+from browser.conftest import OpenPage
 from browser.uploads_page import UploadsPage
 from fix_server import RunningServer, start_server
 
 pytestmark = pytest.mark.chromium
-
-PDF = b"""%PDF-1.4
-1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj
-2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj
-3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 300 144]>>endobj
-trailer<</Root 1 0 R>>
-"""
 
 
 @pytest.fixture(scope="module")
@@ -218,27 +210,6 @@ def test_what_a_browser_can_show_opens_in_a_tab(
     tab = coming.value
     expect(tab.locator("body")).to_contain_text(data.decode().split("\n")[0])
     assert tab.evaluate("() => document.contentType") == "text/plain"
-
-
-def test_a_pdf_opens_in_the_browsers_viewer(server: RunningServer, playwright: Playwright) -> None:
-    """The sandbox does not keep the viewer from showing it. The headless shell has no viewer."""
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("chromium is not installed (apt-get install chromium)")
-    put(server, "paper/a.pdf", PDF, "application/pdf")
-    browser = playwright.chromium.launch(executable_path=program, args=[*ARGS, "--headless=new"])
-    try:
-        tab = browser.new_page()
-        tab.goto(f"{server.url}/files/paper/a.pdf?view=1", wait_until="commit")
-        for _ in range(100):
-            if any(frame.url.startswith("chrome-extension:") for frame in tab.frames):
-                break
-            tab.wait_for_timeout(100)
-        else:
-            pytest.fail("the browser shows no viewer")
-        assert tab.evaluate("() => document.contentType") == "application/pdf"
-    finally:
-        browser.close()
 
 
 def test_a_page_or_drawing_never_runs(server: RunningServer, visit: OpenPage) -> None:

@@ -5,7 +5,6 @@ Allowed pages upload, all others reach nothing, and no uploaded file ever runs.
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +14,12 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from browser.conftest import ARGS
 from fix_server import RunningServer, Serve
 from fix_taking import eventually
 from rude_peer import Exchange, Peer
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Playwright
+    from playwright.sync_api import BrowserContext
 
 pytestmark = pytest.mark.chromium
 
@@ -70,17 +68,6 @@ def written(server: ThreadingHTTPServer, body: str) -> str:
     """Set the content of the site's page; returns its URL."""
     server.page = b"<!doctype html>" + body.encode()  # type: ignore[attr-defined]
     return f"http://127.0.0.1:{server.server_address[1]}"
-
-
-@pytest.fixture(scope="module")
-def rebinding(playwright: Playwright) -> Iterator[Browser]:
-    """A browser for which a foreign name has this machine's address, as after a DNS rebinding."""
-    rules = "--host-resolver-rules=MAP *.example 127.0.0.1"
-    browser = playwright.chromium.launch(
-        executable_path=shutil.which("chromium"), args=[*ARGS, rules]
-    )
-    yield browser
-    browser.close()
 
 
 def test_the_element_works_on_a_page_of_an_allowed_origin(
@@ -154,7 +141,7 @@ def test_a_page_that_is_not_allowed_neither_reads_nor_writes(
 
 
 def test_a_rebound_name_reads_nothing_and_this_machines_names_work(
-    rebinding: Browser, serve: Serve
+    context: BrowserContext, serve: Serve
 ) -> None:
     """The browser takes the page for the server's own origin.
 
@@ -162,23 +149,19 @@ def test_a_rebound_name_reads_nothing_and_this_machines_names_work(
     """
     server = serve()
     requests.put(f"{server.url}/files/secret", data=b"secret", timeout=10)
-    context = rebinding.new_context()
-    try:
-        page = context.new_page()
-        for path in ("/", "/healthz"):
-            answer = page.goto(f"http://evil.example:{server.port}{path}")
-            assert answer is not None
-            assert answer.status == 403
-            assert answer.headers["cross-origin-opener-policy"] == "same-origin"
-            assert page.evaluate(
-                "() => fetch('/files').then((answer) => answer.status, () => 'blocked')"
-            ) in (403, "blocked")
-        for name in ("localhost", "files.localhost", "127.0.0.1"):
-            found = page.goto(f"http://{name}:{server.port}/files")
-            assert found is not None
-            assert found.status == 200
-    finally:
-        context.close()
+    page = context.new_page()
+    for path in ("/", "/healthz"):
+        answer = page.goto(f"http://evil.example:{server.port}{path}")
+        assert answer is not None
+        assert answer.status == 403
+        assert answer.headers["cross-origin-opener-policy"] == "same-origin"
+        assert page.evaluate(
+            "() => fetch('/files').then((answer) => answer.status, () => 'blocked')"
+        ) in (403, "blocked")
+    for name in ("localhost", "files.localhost", "127.0.0.1"):
+        found = page.goto(f"http://{name}:{server.port}/files")
+        assert found is not None
+        assert found.status == 200
     assert server.stored() == {"secret": 6}
 
 

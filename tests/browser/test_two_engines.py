@@ -4,14 +4,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import requests
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from browser.engines import Engines
 from browser.other_app import other_app
 from browser.slow_destination import SlowServer
 from browser.uploads_page import Complaints, UploadsPage, catch_choosers
@@ -19,7 +19,6 @@ from fix_server import RunningServer, start_server
 
 MakeFile = Callable[[str, int], Path]
 
-FIREFOX = Path(__file__).with_name("firefox_for_playwright.py")
 # No engine lets a driver drag files from outside: the events are made by a script.
 DROP = """([selector, name, text]) => {
   const transfer = new DataTransfer();
@@ -32,27 +31,20 @@ DROP = """([selector, name, text]) => {
 }"""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _end_of_firefox(engines: Engines) -> Iterator[None]:
+    yield
+    engines.close("firefox")
+
+
 @pytest.fixture(
-    scope="module",
     params=[
         pytest.param("chromium", marks=[pytest.mark.chromium, pytest.mark.torture]),
         pytest.param("firefox", marks=pytest.mark.firefox),
     ],
 )
-def engine(
-    request: pytest.FixtureRequest, playwright: Playwright, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Browser]:
-    if request.param == "chromium":
-        yield request.getfixturevalue("chromium")
-        return
-    program = tmp_path_factory.mktemp("firefox") / "firefox"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FIREFOX}" "$@"\n')
-    program.chmod(0o755)
-    browser = playwright.firefox.launch(
-        channel="moz-firefox", executable_path=program, timeout=100_000
-    )
-    yield browser
-    browser.close()
+def engine(request: pytest.FixtureRequest, engines: Engines) -> Browser:
+    return engines.browser(request.param)
 
 
 @pytest.fixture
