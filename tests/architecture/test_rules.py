@@ -15,7 +15,7 @@ INT_ALLOWED = {
     "wire/numbers.py": "the one place that turns digits into numbers, after checking them",
 }
 READ_ALLOWED = {
-    "server/worker_files.py": "the settings that it wrote itself, for its workers",
+    "server/state/worker_files.py": "the settings that it wrote itself, for its workers",
     "cli/serve.py": "the operator's own settings file",
     "server/page/assets.py": "the page's own files, a few KiB, part of the package",
 }

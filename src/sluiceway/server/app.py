@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from sluiceway.errors import SluiceError, Unavailable
 from sluiceway.pipe.budget import Budget
-from sluiceway.server.destinations import open_destination, open_ledger
+from sluiceway.server.destinations import open_destination
 from sluiceway.server.door.auth import STAGES, check_token, check_use, log_access
 from sluiceway.server.door.counted_send import CountedSend
 from sluiceway.server.door.indexed_request import IndexedRequest
@@ -35,6 +35,7 @@ from sluiceway.server.responses import problem_response
 from sluiceway.server.settings.arguments import Places, SettingArguments, as_places
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
+from sluiceway.server.state.ledgers import open_ledger
 from sluiceway.server.streaming import send_response
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.progress import ProgressTable
@@ -147,6 +148,7 @@ class Sluiceway:
     def _open_place(self, place: tuple[str, ...]) -> UploadService:
         settings = dataclasses.replace(self.settings, to=place)
         store = open_destination(settings, self.budget)
+        chosen = "" if place == self.settings.to else "\n".join(place)
         return UploadService(
             store,
             self.budget,
@@ -155,7 +157,8 @@ class Sluiceway:
             digests=settings.digests,
             max_size=settings.max_upload_bytes,
             flatten=settings.flatten,
-            ledger=open_ledger(store),
+            ledger=open_ledger(settings, store, chosen),
+            expiry=settings.expiry,
         )
 
     async def _service(self, request: Request) -> UploadService:

@@ -14,24 +14,20 @@ from typing import TYPE_CHECKING
 from sluiceway.client.http.tls import Trust
 from sluiceway.errors import BadRequest
 from sluiceway.pipe.budget import Budget
-from sluiceway.pipe.file_lock import HAS_LOCKS
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
 from sluiceway.stores.contract import SignedUrls, Store
 from sluiceway.stores.disk.store import DiskStore
-from sluiceway.stores.disk.tree import PRIVATE
 from sluiceway.stores.fanout.store import Destination, FanoutStore
 from sluiceway.stores.memory import MemoryStore
 from sluiceway.stores.registry import open_root, place_identity, split_place
-from sluiceway.uploads.ledger.contract import Ledger
-from sluiceway.uploads.ledger.sqlite import SqliteLedger
 from sluiceway.wire.headers.parameters import TOKEN
 from sluiceway.wire.urls import is_place, is_url, joined, origin, redact_url
 
 if TYPE_CHECKING:
     from sluiceway.stores.relay.backend import Backend
 
-__all__ = ["destination_folders", "display_name", "open_destination", "open_ledger"]
+__all__ = ["destination_folders", "destination_identity", "display_name", "open_destination"]
 
 _KIND = re.compile(r"(required|best-effort):(.+)")
 _SCHEME_ALONE = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
@@ -88,11 +84,9 @@ def open_destination(settings: Settings, budget: Budget) -> Store:
     return store
 
 
-def open_ledger(store: Store) -> Ledger | None:
-    """Where uploads to this store are written down that may outlive a request; None for none."""
-    if not isinstance(store, DiskStore) or not HAS_LOCKS:
-        return None
-    return SqliteLedger(os.path.join(store.root, PRIVATE))
+def destination_identity(settings: Settings) -> str:
+    """The same text for all spellings of the same destinations. It may hold passwords."""
+    return "\n".join(_identity(place, settings) for _, place in map(_split_kind, settings.to))
 
 
 def display_name(settings: Settings) -> str:

@@ -35,7 +35,8 @@ from sluiceway.server.http1.connection_limit import ConnectionLimit
 from sluiceway.server.http1.protocol import SluiceProtocol
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
-from sluiceway.server.worker_files import read_worker_file, worker_file
+from sluiceway.server.state.ledgers import no_ledger_reason
+from sluiceway.server.state.worker_files import read_worker_file, worker_file
 from sluiceway.stores.contract import HealthChecked
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.wire.names import readable_line
@@ -184,8 +185,11 @@ def _folder_problem(error: OSError) -> str:
 
 def _log_caveats(app: Sluiceway) -> None:
     """Log once, at the start, what operators should know of their destination."""
-    for text in app.upload_service.store.traits.caveats():
+    store = app.upload_service.store
+    for text in store.traits.caveats():
         log.warning("%s: %s", display_name(app.settings), text)
+    if reason := no_ledger_reason(app.settings, store):
+        log.info("%s: %s", display_name(app.settings), reason)
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -15,6 +15,7 @@ from sluiceway.pipe.hashes import DEFAULT_CHOICE, DigestChoice
 from sluiceway.stores.contract import Store
 from sluiceway.uploads.keys import KeyTemplate, new_id
 from sluiceway.uploads.ledger.contract import Ledger
+from sluiceway.uploads.ledger.expiry import Expiry
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.resumable.service import ResumableUploads
 from sluiceway.uploads.session import UploadRules, UploadSession
@@ -52,9 +53,9 @@ class UploadService:
         max_size: int | None = None,
         flatten: bool = False,
         ledger: Ledger | None = None,
-        expires_in: float | None = None,
+        expiry: Expiry = Expiry(),
     ) -> None:
-        """`expires_in` is the seconds that an upload in the ledger lives after its last byte."""
+        """`expiry` is for the uploads in the ledger."""
         self.store, self.budget, self.progress_table = store, budget, progress_table
         self.max_size = max_size
         self.rules = UploadRules(
@@ -62,9 +63,7 @@ class UploadService:
         )
         self.resumable = None
         if ledger is not None:
-            self.resumable = ResumableUploads(
-                ledger, self.rules, budget, progress_table, expires_in
-            )
+            self.resumable = ResumableUploads(ledger, self.rules, budget, progress_table, expiry)
         self._live: dict[str, UploadSession] = {}
         self._looking: asyncio.Task[None] | None = None
 

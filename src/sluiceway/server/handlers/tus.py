@@ -6,7 +6,6 @@ names the version, errors included.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -34,7 +33,7 @@ from sluiceway.stores.contract import Entry, UploadRequest
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.held import HeldUpload
-from sluiceway.uploads.resumable.service import TOMBSTONE, ResumableUploads
+from sluiceway.uploads.resumable.service import ResumableUploads
 from sluiceway.wire.headers.http_dates import http_date
 from sluiceway.wire.headers.media_types import essence, kept_type
 from sluiceway.wire.names import clean_folders, clean_name
@@ -161,7 +160,7 @@ class TusHandler:
         check_version(joined_headers(request))
         async with self.uploads.hold(_id(request)) as held:
             _check_taken(held.record)
-            await held.cancel("cancelled", time.time() + TOMBSTONE)
+            await held.cancel("cancelled")
             return _response(204, {})
 
     async def _finish_late(self, request: Request, held: HeldUpload) -> None:

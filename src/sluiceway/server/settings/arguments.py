@@ -60,6 +60,11 @@ class SettingArguments(DestinationArguments, total=False):
     flatten: bool
     workers: int
     shutdown_timeout: float
+    state: str | None
+    ledger: str | None
+    expire_after: float
+    expire_fixed: bool
+    forget_after: float
     store_option: str | Sequence[str]
     redirect_downloads: float
     ca_file: str | None

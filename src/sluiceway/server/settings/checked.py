@@ -26,6 +26,7 @@ from sluiceway.server.settings.guarded import (
 )
 from sluiceway.server.settings.listed import SettingList
 from sluiceway.uploads.keys import KeyTemplate
+from sluiceway.uploads.ledger.expiry import Expiry
 from sluiceway.wire.forms.decoder import FormLimits
 from sluiceway.wire.host_patterns import Hosts
 from sluiceway.wire.request_targets import Origin
@@ -60,6 +61,7 @@ class Settings(SettingList):
                 object.__setattr__(self, item.name, tuple(os.fspath(one) for one in values))
         self._read_token()
         self._check_process()
+        self._check_ledger()
         self._check_relay()
         self._check_forms()
         self._check_fetch()
@@ -102,6 +104,24 @@ class Settings(SettingList):
                 f"--memory-budget must be at least {MINIMUM >> 20}MiB for each worker, not "
                 f"{self.memory_budget}"
             )
+
+    def _check_ledger(self) -> None:
+        if self.ledger is not None:
+            if self.state is not None:
+                raise BadSetting("--state and --ledger are both given; give one")
+            if not self.ledger.lower().startswith(("postgresql://", "postgres://")):
+                raise BadSetting(
+                    "--ledger takes postgresql://USER:PASSWORD@HOST/DATABASE, and nothing else"
+                )
+        if self.state is not None and (not self.state or "://" in self.state):
+            raise BadSetting("--state takes a folder of this machine")
+        for name in ("expire_after", "forget_after"):
+            seconds = getattr(self, name)
+            if not 0 <= seconds < SECONDS_LIMIT:
+                raise BadSetting(
+                    f"--{name.replace('_', '-')} must be a number of seconds, 0 or more, not "
+                    f"{seconds}"
+                )
 
     def _check_relay(self) -> None:
         if self.relay_body not in ("same", "raw", "form"):
@@ -176,6 +196,11 @@ class Settings(SettingList):
                 "--allow-origin '*' lets every web site in; it needs a --token, or --no-auth"
             )
         return frozenset(origin(text) for text in self.allow_origin if text != "*")
+
+    @property
+    def expiry(self) -> Expiry:
+        """How long uploads live that may outlive a request."""
+        return Expiry(self.expire_after or None, self.expire_fixed, self.forget_after)
 
     @property
     def branding(self) -> Branding:

@@ -98,6 +98,29 @@ class SettingList:
     shutdown_timeout: float = _setting(
         "Seconds that running uploads may take to finish after SIGTERM.", 30.0
     )
+    state: str | None = _setting(
+        "Folder in which uploads that may outlive a request are written down, for places that are "
+        "no folder themselves. Without it, they are written down beside the files of --to; uploads "
+        "to a bucket or database cannot be resumed without --state or --ledger.",
+        None,
+    )
+    ledger: str | None = _setting(
+        "PostgreSQL database (postgresql://USER:PASSWORD@HOST/DATABASE?table=uploads) in which "
+        "uploads that may outlive a request are written down: several servers share them.",
+        None,
+    )
+    expire_after: float = _setting(
+        "Seconds from the last byte of an unfinished upload to its removal; 0 keeps it for ever.",
+        604800.0,
+    )
+    expire_fixed: bool = _setting(
+        "Count --expire-after from the beginning of an upload, and not from its last byte.", False
+    )
+    forget_after: float = _setting(
+        "Seconds for which the end of an upload is remembered: its client can ask whether it "
+        "arrived, was cancelled or expired.",
+        86400.0,
+    )
     store_option: tuple[str, ...] = _setting(
         "NAME=VALUE, for buckets and other places that need more than a URL: endpoint, region, "
         "profile, timeout … Repeatable.",

@@ -30,6 +30,7 @@ from sluiceway.pipe.stages import Stages
 from sluiceway.stores.contract import Entry, Metadata
 from sluiceway.stores.unpublished import ResumableDraft, ResumableStore, SavedDraft
 from sluiceway.uploads.ledger.contract import Ledger, OutboxEvent
+from sluiceway.uploads.ledger.expiry import Expiry
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState, step
 from sluiceway.uploads.progress_record import ProgressRecord
@@ -59,13 +60,12 @@ class HeldUpload:
         rules: UploadRules,
         progress: ProgressRecord,
         digests: PrefixDigests,
-        expires_in: float | None,
+        expiry: Expiry,
     ) -> None:
-        """`expires_in` is the seconds an upload lives after its last byte, None for ever."""
         self.record = record
         self.progress, self.digests = progress, digests
         self.stages: Stages = Stages()
-        self._ledger, self._rules, self._expires_in = ledger, rules, expires_in
+        self._ledger, self._rules, self._expiry = ledger, rules, expiry
         self._draft: ResumableDraft | None = None
 
     @property
@@ -157,12 +157,12 @@ class HeldUpload:
         self._end_progress("")
         return response
 
-    async def cancel(self, code: str, until: float) -> None:
-        """End the upload: its bytes are removed, and its id is remembered until then."""
+    async def cancel(self, code: str) -> None:
+        """End the upload: its bytes are removed, and its id is remembered for a while."""
         if self.record.state is LedgerState.GONE:
             return
         is_open = self.record.state is not LedgerState.DONE
-        await self._save("end", code=code, expires=until)
+        await self._save("end", code=code)
         if is_open:
             try:
                 await (await self._open()).discard()
@@ -246,8 +246,10 @@ class HeldUpload:
         """Write the changed record down. Raises Superseded when another request has the upload."""
         if event:
             changes["state"] = step(self.record.state, event)
-        elif self._expires_in is not None and changes.get("offset"):
-            changes["expires"] = time.time() + self._expires_in
+            if changes["state"] in (LedgerState.DONE, LedgerState.GONE):
+                changes["expires"] = self._expiry.ended(time.time())
+        elif changes.get("offset"):
+            changes["expires"] = self._expiry.moved(self.record.expires, time.time())
         changed = dataclasses.replace(self.record, **changes)  # type: ignore[arg-type]  # by name
         await self._ledger.save(changed, parts, events)
         self.record = changed

@@ -18,6 +18,7 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import UploadRequest
 from sluiceway.uploads.keys import new_id
 from sluiceway.uploads.ledger.contract import Ledger
+from sluiceway.uploads.ledger.expiry import Expiry
 from sluiceway.uploads.ledger.record import UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.progress import ProgressTable
@@ -25,7 +26,7 @@ from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.prefix_digests import PrefixDigests
 from sluiceway.uploads.session import UploadRules
 
-__all__ = ["TOMBSTONE", "ResumableUploads"]
+__all__ = ["ResumableUploads"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
@@ -34,7 +35,6 @@ log: logging.Logger = logging.getLogger("sluiceway")
 TAKE_OVER = 5.0
 ASK_AGAIN = 0.02  # seconds between looks whether another process has let go
 MOST_DIGESTS = 10_000  # uploads whose running hashes are remembered; a few hundred bytes each
-TOMBSTONE = 24 * 3600.0  # seconds that an ended upload is remembered
 SWEPT_AT_ONCE = 100  # uploads; a sweep goes on until none is left
 
 
@@ -63,11 +63,9 @@ class ResumableUploads:
         rules: UploadRules,
         budget: Budget,
         progress_table: ProgressTable,
-        expires_in: float | None = None,
+        expiry: Expiry = Expiry(),
     ) -> None:
-        """`expires_in` is the seconds an upload lives after its last byte, None for ever."""
-        self.ledger = ledger
-        self.expires_in = expires_in
+        self.ledger, self.expiry = ledger, expiry
         self._rules, self._budget, self._progress_table = rules, budget, progress_table
         self._holdings: dict[str, _Holding] = {}
         self._digests: OrderedDict[str, PrefixDigests] = OrderedDict()
@@ -105,7 +103,7 @@ class ResumableUploads:
             created=now,
             length=length,
             details=dict(details or {}),
-            expires=None if self.expires_in is None else now + self.expires_in,
+            expires=self.expiry.begun(now),
         )
         await self.ledger.create(record)
         return record
@@ -208,7 +206,7 @@ class ResumableUploads:
             )
             digests = PrefixDigests(counted, self._budget)
         progress = self._progress_table.resume(record.id, record.length, record.offset)
-        return HeldUpload(record, self.ledger, self._rules, progress, digests, self.expires_in)
+        return HeldUpload(record, self.ledger, self._rules, progress, digests, self.expiry)
 
     async def _leave(self, held: HeldUpload) -> None:
         try:
@@ -227,7 +225,7 @@ class ResumableUploads:
 
     async def _expire(self, record: UploadRecord, now: float) -> bool:
         """Whether something was done. An upload that moved meanwhile is left alone."""
-        if record.state is LedgerState.GONE:
+        if record.state in (LedgerState.DONE, LedgerState.GONE):
             await self.ledger.remove(record.id)
             return True
         if record.id in self._holdings:
@@ -242,7 +240,7 @@ class ResumableUploads:
                 if claimed.expires is None or claimed.expires > now:
                     return False
                 await held.recover()
-                await held.cancel("expired", until=now + TOMBSTONE)
+                await held.cancel("expired")
                 return True
             finally:
                 await self._leave(held)

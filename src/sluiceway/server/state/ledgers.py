@@ -1,0 +1,68 @@
+"""Where uploads are written down that may outlive a request: beside the files, in `--state`, or in
+the database of `--ledger`.
+
+Each destination has uploads of its own. Nothing is connected here; a folder is made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from sluiceway.errors import StoreFailed
+from sluiceway.pipe.file_lock import HAS_LOCKS
+from sluiceway.server.destinations import destination_folders, destination_identity
+from sluiceway.server.settings.checked import Settings
+from sluiceway.server.settings.guarded import BadSetting
+from sluiceway.stores.contract import Store
+from sluiceway.stores.disk.store import DiskStore
+from sluiceway.stores.disk.tree import PRIVATE
+from sluiceway.uploads.ledger.contract import Ledger
+from sluiceway.uploads.ledger.sqlite import SqliteLedger
+
+__all__ = ["no_ledger_reason", "open_ledger"]
+
+
+def open_ledger(settings: Settings, store: Store, place: str = "") -> Ledger | None:
+    """The ledger of uploads to this store; None where they cannot outlive a request.
+
+    `place` tells destinations apart that an app chooses by request. Raises BadSetting, OSError.
+    """
+    if not store.traits.resumable:
+        return None
+    if settings.state is not None:
+        return _in_folder(_state_folder(settings))
+    if isinstance(store, DiskStore) and HAS_LOCKS:
+        return SqliteLedger(os.path.join(store.root, PRIVATE))
+    return None
+
+
+def no_ledger_reason(settings: Settings, store: Store) -> str:
+    """What operators learn at the start where no upload outlives its request; "" where some do."""
+    if not store.traits.resumable:
+        return "an upload that is cut must be sent again as a whole: this place keeps no part of it"
+    if settings.ledger is not None or settings.state is not None or isinstance(store, DiskStore):
+        return ""
+    return (
+        "an upload that is cut must be sent again as a whole: "
+        "give --state FOLDER or --ledger postgresql://… to write down how far it came"
+    )
+
+
+def _in_folder(folder: str) -> Ledger:
+    try:
+        return SqliteLedger(folder)
+    except StoreFailed as error:
+        raise BadSetting(f"--state {error.detail}") from None
+
+
+def _state_folder(settings: Settings) -> str:
+    """A folder of the destination's own, so that no other one's uploads are taken for its own."""
+    state = os.path.realpath(settings.state or "")
+    for folder in destination_folders(settings):
+        if os.path.commonpath([state, folder]) == str(folder):
+            raise BadSetting(
+                f"--state {state} lies in {folder}, whose files are served; choose another folder"
+            )
+    name = hashlib.sha256(destination_identity(settings).encode()).hexdigest()[:32]
+    return os.path.join(state, name)
