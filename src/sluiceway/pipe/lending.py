@@ -19,7 +19,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 from weakref import WeakKeyDictionary
 
 from sluiceway.pipe.budget import Block
-from sluiceway.pipe.worker_thread import in_thread
+from sluiceway.pipe.worker_thread import Turns, in_thread
 
 __all__ = [
     "SILENCE",
@@ -158,6 +158,7 @@ class LentSocket:
         "_over",
         "_poll",
         "_sock",
+        "_turn_wait",
         "_turns",
         "_waited",
         "_watch",
@@ -174,6 +175,7 @@ class LentSocket:
         self._begun, self._before, self._over = 0.0, 0, False  # of the last burst
         self._poll: Callable[[float], object] | None = None
         self._watch: Callable[[int], None] | None = None
+        self._turn_wait = 0.0  # seconds before the last burst, because of destinations
         self._dry = False  # the thread left, because others waited and no byte was there
         self._waited, self._brought = 0.0, 0  # for the sender, and meanwhile; of some bursts
         self.taken: int = 0
@@ -187,7 +189,7 @@ class LentSocket:
         self.sender_wait = 0.0
         if self._dry:
             await self._wait_without_thread()
-        await self._turns.acquire()
+        self._turn_wait = await self._turns.acquire()
         try:
             yield
         finally:
@@ -208,6 +210,8 @@ class LentSocket:
             if self._watch is not None:
                 self._watch(brought)
             self._judge(brought)
+            self._turns.note(time.monotonic() - self._begun, self.destination_wait)
+            self.destination_wait += self._turn_wait
 
     def _judge(self, brought: int) -> None:
         """After a burst: end the lending where the sender is too slow for a thread."""
@@ -327,45 +331,11 @@ class Borrower(Protocol):
         """
 
 
-class _Turns:
-    """A thread for each of `THREADS` bursts. Used from one event loop."""
-
-    def __init__(self) -> None:
-        self._free = THREADS
-        self._queue: dict[asyncio.Future[None], None] = {}
-
-    @property
-    def waiting(self) -> int:
-        return len(self._queue)
-
-    async def acquire(self) -> None:
-        if self._free:
-            self._free -= 1
-            return
-        granted = asyncio.get_running_loop().create_future()
-        self._queue[granted] = None
-        try:
-            await granted
-        except asyncio.CancelledError:
-            if self._queue.pop(granted, self) is self:
-                self.release()  # it was granted meanwhile
-            raise
-
-    def release(self) -> None:
-        while self._queue:
-            granted = next(iter(self._queue))
-            del self._queue[granted]
-            if not granted.done():  # else it was cancelled
-                granted.set_result(None)
-                return
-        self._free += 1
+_all_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
 
 
-_all_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictionary()
-
-
-def _turns_of_loop() -> _Turns:
-    return _all_turns.setdefault(asyncio.get_running_loop(), _Turns())
+def _turns_of_loop() -> Turns:
+    return _all_turns.setdefault(asyncio.get_running_loop(), Turns(THREADS))
 
 
 async def _readable(sock: Receiver, seconds: float) -> bool:

@@ -7,6 +7,7 @@ waits for it, or names what undoes its result. Knows nothing of what the work is
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
@@ -14,7 +15,7 @@ from typing import TypeVar
 
 from sluiceway.pipe.cancellation import finish_then_cancel, shield_until_done
 
-__all__ = ["commit_in_thread", "in_thread", "open_in_thread"]
+__all__ = ["Turns", "commit_in_thread", "in_thread", "open_in_thread"]
 
 T = TypeVar("T")
 
@@ -50,3 +51,47 @@ async def open_in_thread(
 def _close_unused(close: Callable[[T], object], opening: asyncio.Future[T]) -> None:
     if not opening.cancelled() and opening.exception() is None:
         close(opening.result())
+
+
+class Turns:
+    """A thread for each of so many that are at work; others wait. Used from one event loop."""
+
+    def __init__(self, threads: int) -> None:
+        self._free = threads
+        self._queue: dict[asyncio.Future[None], None] = {}
+        self._busy = self._blocked = 0.0  # seconds of all work, and of its waits for destinations
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
+
+    async def acquire(self) -> float:
+        """Returns the seconds of the wait in which those with a turn waited for destinations."""
+        if self._free:
+            self._free -= 1
+            return 0.0
+        granted = asyncio.get_running_loop().create_future()
+        self._queue[granted] = None
+        began, busy, blocked = time.monotonic(), self._busy, self._blocked
+        try:
+            await granted
+        except asyncio.CancelledError:
+            if self._queue.pop(granted, self) is self:
+                self.release()  # it was granted meanwhile
+            raise
+        busy, blocked = self._busy - busy, self._blocked - blocked
+        return (time.monotonic() - began) * (blocked / busy if busy else 0.0)
+
+    def note(self, busy: float, blocked: float) -> None:
+        """Work of `busy` seconds has ended; `blocked` of them it waited for its destination."""
+        self._busy += busy
+        self._blocked += min(busy, blocked)
+
+    def release(self) -> None:
+        while self._queue:
+            granted = next(iter(self._queue))
+            del self._queue[granted]
+            if not granted.done():  # else it was cancelled
+                granted.set_result(None)
+                return
+        self._free += 1

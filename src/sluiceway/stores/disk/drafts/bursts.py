@@ -71,7 +71,9 @@ class Burst:
             size = lent.fill(head, 0, missing)
             with memoryview(head) as view:
                 update(view[:size])
+                began = time.monotonic()
                 self._file.append(view[:size])
+                lent.destination_wait += time.monotonic() - began
             return size == missing
         return True
 
@@ -107,7 +109,9 @@ class Burst:
         self.filled += lent.fill(block, start, BLOCK)
         with memoryview(block) as whole, whole[start : self.filled] as view:
             if self.filled == BLOCK:
+                began = time.monotonic()
                 self._submit(block)
+                lent.destination_wait += time.monotonic() - began
             update(view)
 
     def _submit(self, block: Block) -> None:
