@@ -5,7 +5,7 @@ Each calls the module of its dialect. Knows no ASGI, and not how a destination i
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,6 +13,7 @@ from starlette.responses import Response
 from sluiceway.errors import NotFound
 from sluiceway.pipe.budget import Budget
 from sluiceway.server import dialects
+from sluiceway.server.door.indexed_request import IndexedRequest
 from sluiceway.server.handlers.download import get_object
 from sluiceway.server.handlers.fetch import pass_remote
 from sluiceway.server.handlers.forms import is_form, post_form, put_form
@@ -37,7 +38,7 @@ from sluiceway.server.operator_log import Omissions
 from sluiceway.server.page.assets import StartPage
 from sluiceway.server.remote import Remote
 from sluiceway.server.request_headers import is_view
-from sluiceway.server.routing import ByMethod, Routes, no_such_path
+from sluiceway.server.routing import ByMethod, Routes, no_such_path, wrong_method
 from sluiceway.server.settings.checked import Settings
 from sluiceway.stores.contract import Store
 from sluiceway.uploads.progress import ProgressTable
@@ -46,6 +47,8 @@ from sluiceway.wire.names import compose, stays_inside
 from sluiceway.wire.request_targets import check_path
 
 __all__ = ["Endpoints"]
+
+UPLOAD_METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH"  # of an upload
 
 
 class Endpoints:
@@ -90,6 +93,7 @@ class Endpoints:
                     False,
                     ByMethod(
                         GET=self._show,
+                        POST=self._override,
                         PATCH=self._append,
                         DELETE=self._cancel,
                         OPTIONS=self._options,
@@ -199,9 +203,28 @@ class Endpoints:
             shown = await dialects.show_offset(request, await self._service(request))
             if shown is not None:
                 return shown
-        return await show_upload(request, self._progress_table(), request.path_params["id"])
+
+        async def find_resting(upload: str) -> Mapping[str, object] | None:
+            return await dialects.find_resting(upload, await self._service(request))
+
+        upload: str = request.path_params["id"]
+        return await show_upload(request, self._progress_table(), upload, find_resting)
+
+    async def _override(self, request: Request) -> Response:
+        """A POST that names another method: for clients whose proxies let only GET and POST pass.
+
+        No other method may: a GET never deletes.
+        """
+        handlers = {"HEAD": self._show, "PATCH": self._append, "DELETE": self._cancel}
+        method = request.headers.get("x-http-method-override", "").strip().upper()
+        if method not in handlers:
+            raise wrong_method(request, UPLOAD_METHODS)
+        named = IndexedRequest({**request.scope, "method": method}, request.receive)
+        return await handlers[method](named)
 
     async def _append(self, request: Request) -> Response:
+        if not dialects.is_append(request):
+            raise wrong_method(request, UPLOAD_METHODS)
         return await dialects.append(request, await self._service(request))
 
     async def _cancel(self, request: Request) -> Response:

@@ -14,7 +14,7 @@ from starlette.types import Scope
 
 from sluiceway.errors import MethodNotAllowed, NotFound
 
-__all__ = ["ByMethod", "Routes", "no_such_path"]
+__all__ = ["ByMethod", "Routes", "no_such_path", "wrong_method"]
 
 MOST_METHOD = 20  # characters of a method that an error repeats; any token is a method
 _SENDING = ("PUT", "POST", "PATCH")
@@ -41,10 +41,7 @@ class ByMethod:
             return response
         if method == "OPTIONS":
             return Response(status_code=204, headers={"Allow": self._allow})
-        raise MethodNotAllowed(
-            f"This path takes {self._allow}, not {method[:MOST_METHOD]}. {_instead(request.scope)}",
-            allow=self._allow,
-        )
+        raise wrong_method(request, self._allow)
 
 
 class Routes:
@@ -81,6 +78,14 @@ def _path_below_mount(scope: Scope) -> str:
         return path
     rest = path[len(mounted) :]
     return rest if rest.startswith("/") or not rest else path
+
+
+def wrong_method(request: Request, allow: str) -> MethodNotAllowed:
+    """The 405 of a path that takes the methods of `allow`."""
+    return MethodNotAllowed(
+        f"This path takes {allow}, not {request.method[:MOST_METHOD]}. {_instead(request.scope)}",
+        allow=allow,
+    )
 
 
 def no_such_path(scope: Scope) -> NotFound:

@@ -65,6 +65,20 @@ class ProgressTable:
         record.received = record.forwarded = record.kept = kept
         return record
 
+    def rest(self, record: ProgressRecord) -> None:
+        """Give back the record of an upload that no request brings bytes to: others need it.
+
+        Its watchers look for it again; meanwhile the ledger knows the upload.
+        """
+        if record.index < 0 or not record.still():
+            return
+        if self._index is not None:
+            self._index.remove(record.index)
+        self._own.pop(record.id, None)
+        self._ids.pop(record.index, None)
+        record.forget_name()
+        self._free.append(record.index)
+
     def begin(self, upload: str, length: int | None) -> ProgressRecord:
         """Return a record for an upload that begins.
 
@@ -77,10 +91,7 @@ class ProgressTable:
 
     def _begin(self, upload: str, length: int | None) -> ProgressRecord:
         if not self._free:
-            record = ProgressRecord()
-            record.index = -1
-            record.begin(upload, length)
-            return record
+            return self.unwatched(upload, length)
         index = self._free.popleft()
         self._own.pop(self._ids.get(index, ""), None)
         self._own[upload], self._ids[index] = index, upload
@@ -90,6 +101,13 @@ class ProgressTable:
         record.begin(upload, length)
         if self._index is not None:
             self._index.add(index)
+        return record
+
+    def unwatched(self, upload: str, length: int | None) -> ProgressRecord:
+        """Return a record that nobody finds."""
+        record = ProgressRecord()
+        record.index = -1
+        record.begin(upload, length)
         return record
 
     def end(self, record: ProgressRecord) -> None:

@@ -78,6 +78,10 @@ class ProgressRecord(ctypes.Structure):
         self.cancel_asked = self.by_kernel = False
         self.state = State.RECEIVING
 
+    def forget_name(self) -> None:
+        """From now on this memory belongs to no upload."""
+        self.name = _Name()
+
     @property
     def length(self) -> int | None:
         return None if self._length < 0 else self._length

@@ -103,7 +103,10 @@ def parse_creation(headers: Mapping[str, str]) -> TusCreation:
             raise BadRequest("A final upload has no Upload-Length: it is that of its parts")
         return TusCreation(None, parse_metadata(text), text, concatenation)
     if (length is None) == (deferred is None):
-        raise BadRequest("Send either Upload-Length or Upload-Defer-Length: 1")
+        raise BadRequest(
+            "A request with Tus-Resumable begins an upload: send either Upload-Length or "
+            "Upload-Defer-Length: 1"
+        )
     if deferred not in (None, "1"):
         raise BadRequest("Upload-Defer-Length has no value but 1")
     size = None if length is None else ascii_uint(length, "Upload-Length")

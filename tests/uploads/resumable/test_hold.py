@@ -38,6 +38,7 @@ from sluiceway.uploads.ledger.record import FinalResponse
 from sluiceway.uploads.ledger.sqlite import SqliteLedger
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.progress import ProgressTable
+from sluiceway.uploads.resumable.resting import resting_snapshot
 from sluiceway.uploads.resumable.service import ResumableUploads
 from sluiceway.uploads.session import UploadRules
 from sluiceway.uploads.states import State
@@ -118,9 +119,9 @@ async def test_an_upload_comes_in_pieces_and_is_published(start: Start) -> None:
     for size in (1, 3 * MIB, 70_000, 2 * MIB - 70_001):
         at += size
         assert await append(process, upload, pattern(size, at - size)) == at
-        record = process.table.find(upload)
-        assert record is not None
-        assert (record.kept, record.state) == (at, State.RECEIVING)
+        assert process.table.find(upload) is None
+        resting = resting_snapshot(await process.uploads.find(upload))
+        assert (resting["kept"], resting["state"]) == (at, "waiting")
     async with process.uploads.hold(upload) as held:
         assert held.is_whole
         response = await held.finish(respond, [OutboxEvent("e", upload, "{}")])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -29,33 +29,53 @@ from sluiceway.uploads.keys import checked_id
 from sluiceway.uploads.service import UploadService
 from sluiceway.wire.event_stream import EVENT_STREAM_TYPE
 
-__all__ = ["STOPPING", "THREAD_LIMITS", "cancel_upload", "event_stream", "show_upload"]
+__all__ = [
+    "NOTHING_TO_CANCEL",
+    "STOPPING",
+    "THREAD_LIMITS",
+    "cancel_upload",
+    "event_stream",
+    "show_upload",
+]
 
 # In the lifespan's state: an event, set when the server takes no more requests
 STOPPING = "sluiceway.stopping"
 # In a request's scope: the ThreadLimits of a server that gives each request a thread
 THREAD_LIMITS = "sluiceway.thread_limits"
+NOTHING_TO_CANCEL = "No upload with this id is running; there is nothing to cancel"
 # Watchers in a process whose upload has not begun. Any client can invent ids; the page watches six
 # at a time.
 MOST_WAITING = 256
 
+FindResting = Callable[[str], Awaitable[Mapping[str, object] | None]]
 
-async def show_upload(request: Request, table: WatchedTable, upload: str) -> Response:
+
+async def show_upload(
+    request: Request,
+    table: WatchedTable,
+    upload: str,
+    find_resting: FindResting | None = None,
+) -> Response:
     """Raises NotFound for an unknown id, but an event stream waits for its upload to begin.
 
-    Raises Unavailable when too many of them wait.
+    `find_resting` looks up an upload that no request brings bytes to. Raises Unavailable when too
+    many watchers wait.
     """
     checked_id(upload)
-    record = table.find(upload)
+    record, resting = table.find(upload), None
+    if record is None and find_resting is not None:
+        resting = await find_resting(upload)
     if EVENT_STREAM_TYPE in request.headers.get("accept", ""):
         if record is None and sum(watch.waiting for watch in list(watchers)) >= MOST_WAITING:
             raise Unavailable(
                 "Too many clients wait for uploads that have not begun; begin the upload, then "
                 "watch it"
             )
-        return event_stream(table, upload)
+        return event_stream(table, upload, resting)
     if record is None:
-        raise NotFound("No upload with this id is running, or it ended a while ago")
+        if resting is None:
+            raise NotFound("No upload with this id is running, or it ended a while ago")
+        return json_response(resting)
     record.watch()
     table.end_if_orphan(record)
     return json_response(record.snapshot())
@@ -64,17 +84,19 @@ async def show_upload(request: Request, table: WatchedTable, upload: str) -> Res
 async def cancel_upload(upload_service: UploadService, upload: str) -> Response:
     """DELETE /uploads/{id}: 204. Raises NotFound."""
     if not upload_service.cancel(checked_id(upload)):
-        raise NotFound("No upload with this id is running; there is nothing to cancel")
+        raise NotFound(NOTHING_TO_CANCEL)
     return Response(status_code=204)
 
 
-def event_stream(table: WatchedTable, upload: str) -> Response:
+def event_stream(
+    table: WatchedTable, upload: str, resting: Mapping[str, object] | None = None
+) -> Response:
     """Events `progress` when a counter changes, and `end` as the last one."""
 
     async def body(scope: Scope) -> AsyncIterator[Buffer | Message]:
         stopping: asyncio.Event | None = scope.get("state", {}).get(STOPPING)
         limits: ThreadLimits | None = scope.get(THREAD_LIMITS)
-        with UploadWatch(table, upload, time.monotonic, limits) as watch:
+        with UploadWatch(table, upload, time.monotonic, limits, resting) as watch:
             while True:
                 if data := watch.look(stopping is not None and stopping.is_set()):
                     yield data

@@ -6,6 +6,7 @@ names the version, errors included.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -22,13 +23,17 @@ from sluiceway.errors import (
     OffsetMismatch,
     SluiceError,
     TooLarge,
+    TooSlow,
+    Unavailable,
     Unsupported,
 )
+from sluiceway.pipe.source import Source
 from sluiceway.server.door.auth import STAGES
 from sluiceway.server.operator_log import log_error
 from sluiceway.server.request_body import BodySource, content_length
 from sluiceway.server.request_headers import joined_headers
 from sluiceway.server.responses import object_url, problem_response
+from sluiceway.server.up_to import UpTo
 from sluiceway.stores.contract import Entry, UploadRequest
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
@@ -51,9 +56,11 @@ from sluiceway.wire.tus import (
     parse_offset,
 )
 
-__all__ = ["ChecksumMismatch", "TusHandler", "is_tus"]
+__all__ = ["DIALECT", "ChecksumMismatch", "TooSlowForTus", "TusHandler", "is_tus"]
 
 DIALECT = "tus"
+STOPPING = "The server is stopping; what arrived of the upload is kept. Go on from there"
+OTHERS = ("upload-complete", "upload-incomplete", "upload-draft-interop-version")  # of the IETF
 NAMES = ("filename", "name")  # keys of Upload-Metadata that clients use for the file's name
 TYPES = ("filetype", "type", "contentType")  # and for its media type
 
@@ -63,8 +70,20 @@ class ChecksumMismatch(
 ): ...
 
 
+class TooSlowForTus(TooSlow, code="too-slow", status=500, title="No bytes arrived for too long"):
+    """Its clients send again after a 5xx; any other 4xx they report to their user."""
+
+
 def is_tus(request: Request) -> bool:
-    return "tus-resumable" in request.headers
+    """Whether the request speaks tus, perhaps without the version that each request must have."""
+    headers = request.headers
+    if "tus-resumable" in headers or "upload-defer-length" in headers or "upload-concat" in headers:
+        return True
+    if any(name in headers for name in OTHERS):
+        return False
+    announced = headers.get("upload-length", "0").strip() != "0"
+    empty = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
+    return (announced and empty) or essence(headers.get("content-type", "")) == OFFSET_STREAM
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +152,20 @@ class TusHandler:
 
     async def _show(self, request: Request) -> Response:
         check_version(joined_headers(request))
-        async with self.uploads.hold(_id(request)) as held:
-            _check_taken(held.record)
-            if held.record.state is LedgerState.OPEN and held.is_whole:
-                await self._finish_late(request, held)
-            return _response(200, _described(held.record) | {"Cache-Control": "no-store"})
+        try:
+            async with self.uploads.hold(_id(request)) as held:
+                _check_taken(held.record)
+                await _finished(request, held)
+                _check_taken(held.record)
+                return _response(200, _described(held.record) | {"Cache-Control": "no-store"})
+        except SluiceError as error:
+            if error.status < 500:
+                raise
+            # Clients ask again after this one; after any other error they begin a new upload. One
+            # that finds all of its bytes takes the file for stored: it learns the offset only when
+            # that is true.
+            log_error(error, request.method)
+            raise Locked("The upload cannot be looked at now; ask again") from error
 
     async def _append(self, request: Request) -> Response:
         headers = joined_headers(request)
@@ -163,24 +191,13 @@ class TusHandler:
             await held.cancel("cancelled")
             return _response(204, {})
 
-    async def _finish_late(self, request: Request, held: HeldUpload) -> None:
-        """All bytes are kept, and publishing failed. A client that finds all of them takes the file
-        for stored: it learns the offset only when that is true.
-
-        Raises Locked: clients ask again then, and begin anew after any other error.
-        """
-        try:
-            await _finished(request, held)
-        except SluiceError as error:
-            log_error(error, request.method)
-            raise Locked("All bytes are kept; the file is not stored yet. Ask again") from error
-        _check_taken(held.record)
-
 
 async def _answered(request: Request, step: Callable[[Request], Awaitable[Response]]) -> Response:
     try:
         return await step(request)
-    except SluiceError as error:
+    except (SluiceError, asyncio.CancelledError) as caught:
+        # Cancelled: the server stops and has waited long enough.
+        error = caught if isinstance(caught, SluiceError) else Unavailable(STOPPING)
         log_error(error, request.method)
         response = problem_response(error)
         response.headers["Tus-Resumable"] = VERSION
@@ -202,11 +219,15 @@ async def _take(request: Request, held: HeldUpload) -> None:
     if length == 0:
         return
     expected = parse_checksum(request.headers.get("upload-checksum"))
-    source = BodySource(request, held.stages)
+    source: Source = BodySource(request, held.stages)
+    if length is None and left is not None:
+        source = UpTo(source, left)
     try:
         await held.append(source, expected)
     except DigestMismatch as error:
         raise ChecksumMismatch(error.detail) from None
+    except TooSlow as error:
+        raise TooSlowForTus(error.detail) from error
 
 
 async def _set_length(held: HeldUpload, length: int) -> None:
@@ -221,13 +242,13 @@ async def _set_length(held: HeldUpload, length: int) -> None:
 
 async def _finished(request: Request, held: HeldUpload) -> dict[str, str]:
     """Publish a whole upload, where it is one. Returns the headers that say so."""
-    if held.record.state is not LedgerState.OPEN or not held.is_whole:
-        return {}
-    if "concat" in held.record.details:
-        return {}  # a part of another upload
-    response = await held.finish(lambda outcome: _final(request, outcome))
-    _check_taken(held.record)
-    return dict(response.headers)
+    response = held.record.response
+    if held.record.state is LedgerState.OPEN and held.is_whole:
+        if "concat" in held.record.details:
+            return {}  # a part of another upload
+        response = await held.finish(lambda outcome: _final(request, outcome))
+        _check_taken(held.record)
+    return {} if response is None else dict(response.headers)
 
 
 def _final(request: Request, outcome: Entry | SluiceError) -> FinalResponse:

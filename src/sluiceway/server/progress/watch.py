@@ -28,6 +28,7 @@ __all__ = [
 LOOK_INTERVAL = 0.1  # seconds between looks: ten steps a second are a smooth bar
 HEARTBEAT = 15.0  # seconds; proxies cut connections that are silent for 30 to 60
 ORPHAN_CHECK = 1.0  # seconds between looks whether the upload's process lives
+WAITING = "waiting"  # the state of an upload that no request brings bytes to
 ENDED_WORDS = frozenset(state.word for state in ENDED)
 BEGIN_TIMEOUT = 60.0  # seconds that a watcher may wait for its upload to begin
 # Looks a second for all watchers of a process: 2 to 5 % of a core. With more than 100 watchers each
@@ -88,13 +89,16 @@ class UploadWatch:
         upload: str,
         clock: Callable[[], float],
         limits: ThreadLimits | None = None,
+        resting: Mapping[str, object] | None = None,
     ) -> None:
+        """`resting` is what the ledger knows of an upload that the table does not have."""
         self._table, self._upload, self._clock = table, upload, clock
         self._began = self._sent_at = self._checked_at = clock()
         self._limits = limits
         self._begin_timeout = BEGIN_TIMEOUT if limits is None else limits.begin_timeout
         self._record = table.find(upload)
         self._last: Mapping[str, object] = {}
+        self._resting = resting or _before_it_begins(upload)
         self.ended, self.waiting = False, self._record is None
 
     def __enter__(self) -> Self:
@@ -143,20 +147,26 @@ class UploadWatch:
         record, now = self._record, self._clock()
         if record is None:
             late = now - self._began > self._begin_timeout
-            return None if late or stopping else _before_it_begins(self._upload)
+            return None if late or stopping else self._resting
         if not record.still():
-            return None  # it ended so long ago that its record was used again
+            return self._rest()
         record.watch()
         if now - self._checked_at > ORPHAN_CHECK:
             self._checked_at = now
             self._table.end_if_orphan(record)
         return record.snapshot()
 
+    def _rest(self) -> Mapping[str, object]:
+        """No request brings bytes to the upload any more; another one may, soon."""
+        self._record, self.waiting, self._began = None, True, self._clock()
+        self._resting = {**(self._last or self._resting), "state": WAITING}
+        return self._resting
+
 
 def _before_it_begins(upload: str) -> Mapping[str, object]:
     return {
         "id": upload,
-        "state": "waiting",
+        "state": WAITING,
         "received": 0,
         "forwarded": 0,
         "kept": 0,

@@ -33,8 +33,10 @@ from sluiceway.uploads.ledger.contract import Ledger, OutboxEvent
 from sluiceway.uploads.ledger.expiry import Expiry
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState, step
+from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.progress_record import ProgressRecord
 from sluiceway.uploads.resumable.prefix_digests import PrefixDigests
+from sluiceway.uploads.resumable.resting import ended_state
 from sluiceway.uploads.session import UploadRules, check_digests
 from sluiceway.uploads.states import State
 
@@ -58,14 +60,16 @@ class HeldUpload:
         record: UploadRecord,
         ledger: Ledger,
         rules: UploadRules,
-        progress: ProgressRecord,
+        progress_table: ProgressTable,
         digests: PrefixDigests,
         expiry: Expiry,
     ) -> None:
         self.record = record
-        self.progress, self.digests = progress, digests
+        self.digests = digests
+        self.progress: ProgressRecord = _progress(record, progress_table)
         self.stages: Stages = Stages()
         self._ledger, self._rules, self._expiry = ledger, rules, expiry
+        self._progress_table = progress_table
         self._draft: ResumableDraft | None = None
 
     @property
@@ -101,6 +105,7 @@ class HeldUpload:
         or when the request is cut, they are forgotten. Raises DigestMismatch, BodyCut, TooLarge.
         """
         start = self.record.offset
+        most = self._rules.max_size if self.record.length is None else self.record.length
         draft = await self._open()
         chunk = Digests(expected or (), self._rules.budget)
         follows = self.digests.position == start
@@ -110,7 +115,7 @@ class HeldUpload:
                 draft,
                 taps=[*([self.digests] if follows else []), *([chunk] if expected else [])],
                 meter=self.progress,
-                limit=None if self.record.length is None else self.record.length - start,
+                limit=None if most is None else most - start,
                 stages=self.stages,
                 budget=self._rules.budget,
                 on_kept=None if expected else self._keep_at,
@@ -179,6 +184,8 @@ class HeldUpload:
             if self._draft is not None:
                 await self._draft.suspend()
             await self.digests.settle()
+            if self.record.state is LedgerState.OPEN:
+                self._progress_table.rest(self.progress)
             await self._save(holder="")
 
     async def recover(self) -> None:
@@ -188,6 +195,8 @@ class HeldUpload:
             saved = SavedDraft(record.draft, tuple(await self._ledger.parts(record.id)))
             found = await self._store.find_published(record.id, saved, record.key)
             await self._save("retry" if found is None else "publish")
+            if found is not None:
+                self._end_progress("")
 
     # Steps
 
@@ -259,4 +268,12 @@ class HeldUpload:
             self.progress.code = code
         else:
             self.progress.kept = self.record.offset
-        self.progress.state = State.FAILED if code else State.COMPLETE
+        self.progress.state = ended_state(code)
+        self._progress_table.end(self.progress)
+
+
+def _progress(record: UploadRecord, table: ProgressTable) -> ProgressRecord:
+    """An upload that has ended keeps the record that says so."""
+    if record.state in (LedgerState.DONE, LedgerState.GONE):
+        return table.unwatched(record.id, record.length)
+    return table.resume(record.id, record.length, record.offset)

@@ -205,8 +205,9 @@ class ResumableUploads:
                 record.request.expected, (record.request.wanted, *self._rules.store.traits.counts)
             )
             digests = PrefixDigests(counted, self._budget)
-        progress = self._progress_table.resume(record.id, record.length, record.offset)
-        return HeldUpload(record, self.ledger, self._rules, progress, digests, self.expiry)
+        return HeldUpload(
+            record, self.ledger, self._rules, self._progress_table, digests, self.expiry
+        )
 
     async def _leave(self, held: HeldUpload) -> None:
         try:

@@ -1,0 +1,39 @@
+"""A source that ends with an error behind so many bytes, which its reader gets first.
+
+The limit of a pump forgets the chunk that passes it. Knows nothing of what the bytes are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from sluiceway.errors import TooLarge
+from sluiceway.pipe.pump import close_stream
+from sluiceway.pipe.source import Buffer, Source
+
+__all__ = ["UpTo"]
+
+
+class UpTo:
+    """The first `limit` bytes of a source of unknown length; then, if it has more, TooLarge."""
+
+    reopenable = False
+    length: int | None = None
+
+    def __init__(self, source: Source, limit: int) -> None:
+        self._source, self._limit = source, limit
+
+    async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
+        left, chunks = self._limit, self._source.open(start, stop)
+        try:
+            async for chunk in chunks:
+                if left:
+                    yield chunk if len(chunk) <= left else memoryview(chunk)[:left]
+                if len(chunk) > left:
+                    raise TooLarge(
+                        f"More bytes arrived than were announced; {self._limit} were missing",
+                        limit=self._limit,
+                    )
+                left -= len(chunk)
+        finally:
+            await close_stream(chunks)

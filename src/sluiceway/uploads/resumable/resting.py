@@ -1,0 +1,36 @@
+"""What a watcher sees of an upload that no request brings bytes to: as its ledger knows it.
+
+The same values as `ProgressRecord.snapshot` has. Knows no table of progress.
+"""
+
+from __future__ import annotations
+
+from sluiceway.uploads.ledger.record import UploadRecord
+from sluiceway.uploads.ledger.states import LedgerState
+from sluiceway.uploads.states import State
+
+__all__ = ["ended_state", "resting_snapshot"]
+
+CANCELLED = "cancelled"  # the code of an upload that its client ended
+
+
+def ended_state(code: str) -> State:
+    """The state of an upload that has ended with this error code, "" for none."""
+    if not code:
+        return State.COMPLETE
+    return State.CANCELLED if code == CANCELLED else State.FAILED
+
+
+def resting_snapshot(record: UploadRecord) -> dict[str, object]:
+    """Counters and state, as JSON values. An upload at rest waits for its client."""
+    ended = record.state in (LedgerState.DONE, LedgerState.GONE)
+    return {
+        "id": record.id,
+        "state": ended_state(record.code).word if ended else "waiting",
+        "received": record.offset,
+        "forwarded": record.offset,
+        "kept": record.offset,
+        "kept_by": "destination",
+        "length": record.length,
+        "code": record.code or None,
+    }
