@@ -1,4 +1,4 @@
-"""The npm packages that tests need: they check the page, and are no part of what is shipped.
+"""The npm packages that tests need: other programs, and checks of the page. None is shipped.
 
 `tests/install_needs.sh` installs what tests/npm/package.json lists.
 """

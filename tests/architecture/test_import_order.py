@@ -39,6 +39,7 @@ THIRD_PARTY = {
     "archives/zip_writer.py": {"zipstream"},
     "cli": {"click", "rich"},
     "testing/pytest_plugin.py": {"pytest"},
+    "testing/conformance/peer.py": {"h11"},
     "testing/store_suite": {"pytest"},
 }
 FORBIDDEN_IN_WIRE = {
