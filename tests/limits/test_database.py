@@ -9,8 +9,8 @@ import pytest
 from fix_postgres import Database
 from sluiceway.errors import Unavailable
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.postgres import database as database_module
-from sluiceway.stores.postgres.database import CONNECTIONS
+from sluiceway.stores.postgres import pool as pool_module
+from sluiceway.stores.postgres.pool import CONNECTIONS
 from sluiceway.stores.postgres.store import PostgresStore
 
 
@@ -18,7 +18,7 @@ async def test_a_server_uses_few_database_connections(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When all are busy, a statement raises Unavailable after POOL_TIMEOUT, which is short here."""
-    monkeypatch.setattr(database_module, "POOL_TIMEOUT", 0.5)
+    monkeypatch.setattr(pool_module, "POOL_TIMEOUT", 0.5)
     store = PostgresStore(database.url, Budget(64 << 20))
     try:
         async with AsyncExitStack() as busy:

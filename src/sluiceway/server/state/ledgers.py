@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 
-from sluiceway.errors import StoreFailed
+from sluiceway.errors import BadRequest, StoreFailed
 from sluiceway.pipe.file_lock import HAS_LOCKS
 from sluiceway.server.destinations import destination_folders, destination_identity
 from sluiceway.server.settings.checked import Settings
@@ -30,6 +30,8 @@ def open_ledger(settings: Settings, store: Store, place: str = "") -> Ledger | N
     """
     if not store.traits.resumable:
         return None
+    if settings.ledger is not None:
+        return _in_database(settings.ledger, place)
     if settings.state is not None:
         return _in_folder(_state_folder(settings))
     if isinstance(store, DiskStore) and HAS_LOCKS:
@@ -47,6 +49,18 @@ def no_ledger_reason(settings: Settings, store: Store) -> str:
         "an upload that is cut must be sent again as a whole: "
         "give --state FOLDER or --ledger postgresql://… to write down how far it came"
     )
+
+
+def _in_database(url: str, place: str) -> Ledger:
+    try:
+        # Late: a server without a database needs no driver.
+        from sluiceway.uploads.ledger.postgres import PostgresLedger
+    except ImportError:
+        raise BadSetting("--ledger needs a driver: pip install 'sluiceway[postgresql]'") from None
+    try:
+        return PostgresLedger(url, place)
+    except BadRequest as error:
+        raise BadSetting(f"--ledger: {error.detail}") from None
 
 
 def _in_folder(folder: str) -> Ledger:

@@ -42,7 +42,7 @@ class Ledger(Protocol):
         ...
 
     async def create(self, record: UploadRecord) -> None:
-        """Write a new upload down, durably. Raises Exists when its id is taken."""
+        """Write a new upload down, durably; nobody holds it. Raises Exists when its id is taken."""
         ...
 
     async def find(self, upload: str) -> UploadRecord | None:
@@ -66,6 +66,10 @@ class Ledger(Protocol):
 
         It is called in the event loop, within a tenth of a second.
         """
+        ...
+
+    async def release(self, upload: str) -> None:
+        """Let go of an upload without changing it, in case this process is its holder."""
         ...
 
     async def save(
@@ -94,6 +98,14 @@ class Ledger(Protocol):
 
     async def remove(self, upload: str) -> None:
         """Forget an upload, its parts, and nothing else. Its events stay."""
+        ...
+
+    async def ids(self, after: str, most: int) -> list[str]:
+        """Some ids of uploads above `after`, in order."""
+        ...
+
+    async def begin_sweep(self, every: float) -> bool:
+        """Whether no process began a sweep within so many seconds; then this one does."""
         ...
 
     async def due_events(self, now: float, most: int) -> list[OutboxEvent]:

@@ -14,6 +14,7 @@ import dataclasses
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -52,8 +53,9 @@ _SCHEMA = (
         id TEXT NOT NULL PRIMARY KEY, upload TEXT NOT NULL, body TEXT NOT NULL,
         tries INTEGER NOT NULL, due REAL NOT NULL) WITHOUT ROWID""",
     "CREATE INDEX events_due ON events (due)",
+    "CREATE TABLE sweeps (began REAL NOT NULL)",
 )
-_TABLES = {"uploads": (*COLUMNS, "asked"), "parts": (), "events": ()}
+_TABLES = {"uploads": (*COLUMNS, "asked"), "parts": (), "events": (), "sweeps": ()}
 _SELECT = f"SELECT {_NAMES} FROM uploads"  # noqa: S608  # names of this module
 _INSERT = f"INSERT OR IGNORE INTO uploads ({_NAMES}) VALUES ({_MARKS})"  # noqa: S608  # as above
 _SET = ", ".join(f'"{name}" = ?' for name in COLUMNS)
@@ -82,14 +84,13 @@ class SqliteLedger:
         return self._name.name
 
     async def create(self, record: UploadRecord) -> None:
-        row = to_row(dataclasses.replace(record, holder=self.process))
+        row = to_row(record)
 
         def work(db: sqlite3.Connection) -> bool:
             return db.execute(_INSERT, row).rowcount > 0
 
         if not await self._writer.commit(work):
             raise Exists(f"The upload id {record.id!r} is taken; choose a fresh one")
-        self._hold(record.id)
 
     async def find(self, upload: str) -> UploadRecord | None:
         if self._file.number() is None:
@@ -122,6 +123,12 @@ class SqliteLedger:
 
     def on_asked(self, let_go: Callable[[str], None]) -> None:
         self._let_go = let_go
+
+    async def release(self, upload: str) -> None:
+        await self._write(
+            "UPDATE uploads SET holder = '' WHERE id = ? AND holder = ?", upload, self.process
+        )
+        self._held.discard(upload)
 
     async def save(
         self,
@@ -183,6 +190,27 @@ class SqliteLedger:
 
         await self._writer.write(work)
         self._held.discard(upload)
+
+    async def ids(self, after: str, most: int) -> list[str]:
+        def work(db: sqlite3.Connection) -> list[str]:
+            rows = db.execute(
+                "SELECT id FROM uploads WHERE id > ? ORDER BY id LIMIT ?", (after, most)
+            )
+            return [upload for (upload,) in rows]
+
+        return [] if self._file.number() is None else await self._readers.read(work)
+
+    async def begin_sweep(self, every: float) -> bool:
+        def work(db: sqlite3.Connection) -> bool:
+            now = time.time()
+            (last,) = db.execute("SELECT max(began) FROM sweeps").fetchone()
+            if last is not None and now - every < last <= now:
+                return False
+            db.execute("DELETE FROM sweeps")
+            db.execute("INSERT INTO sweeps VALUES (?)", (now,))
+            return True
+
+        return self._file.number() is not None and await self._writer.write(work)
 
     async def due_events(self, now: float, most: int) -> list[OutboxEvent]:
         def work(db: sqlite3.Connection) -> list[OutboxEvent]:

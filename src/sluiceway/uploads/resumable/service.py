@@ -68,6 +68,7 @@ class ResumableUploads:
         self.ledger, self.expiry = ledger, expiry
         self._rules, self._budget, self._progress_table = rules, budget, progress_table
         self._holdings: dict[str, _Holding] = {}
+        self._releasing: dict[str, asyncio.Task[None]] = {}
         self._digests: OrderedDict[str, PrefixDigests] = OrderedDict()
         ledger.on_asked(self._interrupt)
 
@@ -162,6 +163,8 @@ class ResumableUploads:
         for holding in list(self._holdings.values()):
             holding.interrupt()
             await holding.released.wait()
+        if self._releasing:
+            await asyncio.wait(self._releasing.values())
         for digests in self._digests.values():
             await digests.aclose()
         await self.ledger.aclose()
@@ -169,8 +172,19 @@ class ResumableUploads:
     # Taking up
 
     def _interrupt(self, upload: str) -> None:
+        """Another process asks for an upload."""
         if (holding := self._holdings.get(upload)) is not None:
             holding.interrupt()
+        elif upload not in self._releasing:  # letting go of it failed before
+            self._releasing[upload] = asyncio.create_task(self._release(upload))
+
+    async def _release(self, upload: str) -> None:
+        try:
+            await self.ledger.release(upload)
+        except SluiceError as error:
+            log.warning("An upload could not be handed over: %s", error.for_log)
+        finally:
+            del self._releasing[upload]
 
     async def _wait_for(self, upload: str) -> _Holding:
         """The requests of this process take an upload up one after the other."""

@@ -1,6 +1,7 @@
 """The ledger: what it was given is there after a kill, one process holds an upload, epochs fence.
 
-Two ledgers of one folder are two processes to each other: each has a name of its own.
+Two ledgers of one folder, or of one table, are two processes to each other: each has a name of its
+own. Both kinds pass the same tests.
 """
 
 from __future__ import annotations
@@ -12,19 +13,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from fix_postgres import Database
 from sluiceway.errors import Exists, Superseded
 from sluiceway.stores.contract import Replace, UploadRequest
-from sluiceway.uploads.ledger.contract import OutboxEvent
+from sluiceway.uploads.ledger.contract import Ledger, OutboxEvent
+from sluiceway.uploads.ledger.postgres import PostgresLedger
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
 from sluiceway.uploads.ledger.sqlite import SqliteLedger
 from sluiceway.uploads.ledger.states import STEPS, LedgerState, step
 
-Open = Callable[[], SqliteLedger]
+Open = Callable[[], Ledger]
+Make = tuple[type[SqliteLedger] | type[PostgresLedger], str]
 
 REQUEST = UploadRequest(
     key="a/ü.bin",
@@ -44,12 +48,26 @@ REQUEST = UploadRequest(
 RECORD = UploadRecord("u" * 25, "tus", REQUEST, created=1.5, length=100, details={"x": "y"})
 
 
-@pytest.fixture
-async def open_ledger(tmp_path: Path) -> AsyncIterator[Open]:
-    opened: list[SqliteLedger] = []
+@pytest.fixture(params=["sqlite", "postgresql"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
+    """A kind of ledger and its place."""
+    if request.param == "sqlite":
+        yield SqliteLedger, str(tmp_path / "ledger")
+        return
+    database: Database = request.getfixturevalue("database")
+    table = database.fresh()
+    yield PostgresLedger, f"{database.url}&table={table}"
+    suffixes = ("", "_parts", "_events", "_processes")
+    database.rows(f"DROP TABLE IF EXISTS {', '.join(table + suffix for suffix in suffixes)}")
 
-    def build() -> SqliteLedger:
-        opened.append(SqliteLedger(str(tmp_path / "ledger")))
+
+@pytest.fixture
+async def open_ledger(make: Make) -> AsyncIterator[Open]:
+    opened: list[Ledger] = []
+
+    def build() -> Ledger:
+        kind, where = make
+        opened.append(kind(where))
         return opened[-1]
 
     yield build
@@ -57,16 +75,25 @@ async def open_ledger(tmp_path: Path) -> AsyncIterator[Open]:
         await ledger.aclose()
 
 
+async def claimed_by(ledger: Ledger, record: UploadRecord = RECORD) -> UploadRecord:
+    """A new upload, held."""
+    await ledger.create(record)
+    claimed = await ledger.claim(record.id)
+    assert claimed is not None
+    assert claimed.holder == ledger.process
+    return claimed
+
+
 async def test_an_upload_is_read_as_it_was_written(open_ledger: Open) -> None:
     """Each field, by another process as well."""
     ledger = open_ledger()
     await ledger.create(RECORD)
-    written = dataclasses.replace(RECORD, holder=ledger.process)
     request = dataclasses.replace(REQUEST, fields=tuple(REQUEST.fields))
-    found = await open_ledger().find(RECORD.id)
-    assert found == dataclasses.replace(written, request=request)
+    assert await open_ledger().find(RECORD.id) == dataclasses.replace(RECORD, request=request)
+    claimed = await ledger.claim(RECORD.id)
+    assert claimed == dataclasses.replace(RECORD, request=request, holder=ledger.process, epoch=1)
     done = dataclasses.replace(
-        written,
+        claimed,
         state=LedgerState.DONE,
         offset=100,
         draft="d",
@@ -77,7 +104,7 @@ async def test_an_upload_is_read_as_it_was_written(open_ledger: Open) -> None:
     )
     await ledger.save(done)
     found = await ledger.find(RECORD.id)
-    assert found == dataclasses.replace(done, request=request)
+    assert found == done
 
 
 async def test_an_id_is_taken_once(open_ledger: Open) -> None:
@@ -93,29 +120,44 @@ async def test_nothing_is_found_in_a_new_ledger(open_ledger: Open, tmp_path: Pat
     assert await ledger.find("x") is None
     assert await ledger.claim("x") is None
     assert await ledger.expired(1e12, 10) == []
+    assert await ledger.ids("", 10) == []
     assert await ledger.due_events(1e12, 10) == []
     assert not (tmp_path / "ledger" / "uploads.sqlite").exists()
 
 
 async def test_a_living_holder_keeps_its_upload(open_ledger: Open) -> None:
     one, other = open_ledger(), open_ledger()
-    await one.create(RECORD)
+    held = await claimed_by(one)
     found = await other.claim(RECORD.id)
     assert found is not None
-    assert (found.holder, found.epoch) == (one.process, 0)
-    await one.save(dataclasses.replace(RECORD, offset=7))
+    assert (found.holder, found.epoch) == (one.process, 1)
+    await one.save(dataclasses.replace(held, holder="", offset=7))
     claimed = await other.claim(RECORD.id)
     assert claimed is not None
-    assert (claimed.holder, claimed.epoch, claimed.offset) == (other.process, 1, 7)
+    assert (claimed.holder, claimed.epoch, claimed.offset) == (other.process, 2, 7)
+
+
+async def test_a_holder_may_let_go_without_a_save(open_ledger: Open) -> None:
+    """Another process's upload stays as it is."""
+    one, other = open_ledger(), open_ledger()
+    await claimed_by(one)
+    await other.release(RECORD.id)
+    found = await other.claim(RECORD.id)
+    assert found is not None
+    assert found.holder == one.process
+    await one.release(RECORD.id)
+    found = await other.claim(RECORD.id)
+    assert found is not None
+    assert (found.holder, found.epoch) == (other.process, 2)
 
 
 async def test_what_an_earlier_holder_saves_is_refused(open_ledger: Open) -> None:
     """Neither its offset nor its parts and events count."""
     one, other = open_ledger(), open_ledger()
-    await one.create(RECORD)
-    await one.save(RECORD)
+    held = await claimed_by(one)
+    await one.release(RECORD.id)
     claimed = await other.claim(RECORD.id)
-    late = dataclasses.replace(RECORD, holder=one.process, offset=50)
+    late = dataclasses.replace(held, offset=50)
     with pytest.raises(Superseded):
         await one.save(late, ["p"], [OutboxEvent("e", RECORD.id, "{}")])
     with pytest.raises(Superseded):
@@ -133,7 +175,7 @@ async def test_a_holder_learns_that_another_process_asks(open_ledger: Open) -> N
     one, other = open_ledger(), open_ledger()
     asked: list[str] = []
     one.on_asked(asked.append)
-    await one.create(RECORD)
+    held = await claimed_by(one)
     await asyncio.sleep(0.2)
     assert asked == []
     found = await other.find(RECORD.id)
@@ -143,25 +185,27 @@ async def test_a_holder_learns_that_another_process_asks(open_ledger: Open) -> N
         while not asked:
             await asyncio.sleep(0.01)
     assert set(asked) == {RECORD.id}
-    await one.save(RECORD)
+    await one.save(dataclasses.replace(held, holder=""))
     await other.ask(found)
     claimed = await other.claim(RECORD.id)
     assert claimed is not None
     assert claimed.holder == other.process
 
 
-async def test_a_killed_holder_holds_nothing(open_ledger: Open, tmp_path: Path) -> None:
-    """And what it had saved is there."""
+async def test_a_killed_holder_holds_nothing(open_ledger: Open, make: Make, tmp_path: Path) -> None:
+    """Soon, and what it had saved is there."""
     code = f"""if True:
         import asyncio, dataclasses, time
         from sluiceway.stores.contract import UploadRequest
         from sluiceway.uploads.ledger.record import UploadRecord
+        from sluiceway.uploads.ledger.postgres import PostgresLedger
         from sluiceway.uploads.ledger.sqlite import SqliteLedger
         async def main():
-            ledger = SqliteLedger({str(tmp_path / "ledger")!r})
-            record = UploadRecord("k", "tus", UploadRequest(), 0.0)
-            await ledger.create(record)
-            record = dataclasses.replace(record, holder=ledger.process, offset=77)
+            ledger = {make[0].__name__}({make[1]!r})
+            await ledger.create(UploadRecord("k", "tus", UploadRequest(), 0.0))
+            record = await ledger.claim("k")
+            await asyncio.sleep(0.3)
+            record = dataclasses.replace(record, offset=77)
             await ledger.save(record, ["one", "two"])
             print(flush=True)
             time.sleep(60)
@@ -169,24 +213,25 @@ async def test_a_killed_holder_holds_nothing(open_ledger: Open, tmp_path: Path) 
     """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
-        child.stdout.readline()
+        assert child.stdout.readline()
         ledger = open_ledger()
         held = await ledger.claim("k")
         assert held is not None
         assert held.holder != ledger.process
         os.kill(child.pid, signal.SIGKILL)
         child.wait(10)
-    claimed = await ledger.claim("k")
-    assert claimed is not None
-    assert (claimed.holder, claimed.epoch, claimed.offset) == (ledger.process, 1, 77)
+    async with asyncio.timeout(10):
+        while (claimed := await ledger.claim("k")) is None or claimed.holder != ledger.process:
+            await asyncio.sleep(0.02)
+    assert (claimed.epoch, claimed.offset) == (2, 77)
     assert await ledger.parts("k") == ["one", "two"]
-    assert len(list((tmp_path / "ledger" / "processes").iterdir())) == 1
+    if make[0] is SqliteLedger:
+        assert len(list((tmp_path / "ledger" / "processes").iterdir())) == 1
 
 
 async def test_parts_are_added_in_order_and_dropped_from_the_end(open_ledger: Open) -> None:
     ledger = open_ledger()
-    await ledger.create(RECORD)
-    record = dataclasses.replace(RECORD, holder=ledger.process)
+    record = await claimed_by(ledger)
     await ledger.save(record, ["0", "1"])
     await ledger.save(record, ["2"])
     await ledger.save(record)
@@ -209,6 +254,45 @@ async def test_expired_uploads_are_found_and_forgotten_with_their_parts(open_led
     assert await ledger.find("u0") is None
     assert await ledger.parts("u0") == []
     assert [record.id for record in await ledger.expired(11.0, 10)] == ["u1"]
+
+
+async def test_ids_are_listed_in_order(open_ledger: Open) -> None:
+    ledger = open_ledger()
+    for name in ("b", "B", "a", "~", "é"):
+        await ledger.create(dataclasses.replace(RECORD, id=name))
+    assert await ledger.ids("", 3) == ["B", "a", "b"]
+    assert await ledger.ids("b", 10) == ["~", "é"]
+
+
+async def test_one_of_several_processes_sweeps(open_ledger: Open) -> None:
+    """Once in a while."""
+    one, other = open_ledger(), open_ledger()
+    await one.create(RECORD)
+    began = await asyncio.gather(*(ledger.begin_sweep(60) for ledger in (one, other) * 3))
+    assert began.count(True) == 1
+    await asyncio.sleep(0.01)
+    assert await other.begin_sweep(0.001)
+
+
+async def test_many_saves_at_once_are_all_there(open_ledger: Open) -> None:
+    """Of those that come too late, nothing is."""
+    one, other = open_ledger(), open_ledger()
+    held = [
+        await claimed_by(one, dataclasses.replace(RECORD, id=f"u{number}")) for number in range(20)
+    ]
+    for number in (3, 14):
+        await one.release(f"u{number}")
+        assert await other.claim(f"u{number}")
+    outcomes = await asyncio.gather(
+        *(one.save(dataclasses.replace(record, offset=9), ["p"]) for record in held),
+        return_exceptions=True,
+    )
+    assert [at for at, outcome in enumerate(outcomes) if outcome is not None] == [3, 14]
+    for number, outcome in enumerate(outcomes):
+        found = await one.find(f"u{number}")
+        assert found is not None
+        assert found.offset == (9 if outcome is None else 0)
+        assert await one.parts(f"u{number}") == (["p"] if outcome is None else [])
 
 
 async def test_an_event_stays_until_it_is_delivered(open_ledger: Open) -> None:

@@ -1,0 +1,194 @@
+"""The ledger of several servers: tables in a PostgreSQL database.
+
+What a client will learn is committed before it does. A holder changes an upload only while it has
+its epoch; a process that was taken for dead changes nothing any more. Works behind PgBouncer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, LiteralString
+
+from sluiceway.errors import Exists, SluiceError, Superseded
+from sluiceway.stores.postgres.pool import PostgresPool
+from sluiceway.uploads.ledger.contract import OutboxEvent
+from sluiceway.uploads.ledger.deadline import within_deadline
+from sluiceway.uploads.ledger.postgres_lease import ProcessLease
+from sluiceway.uploads.ledger.postgres_saves import GroupedSaves
+from sluiceway.uploads.ledger.postgres_tables import (
+    ALIVE_FOR,
+    ASK,
+    ASKED,
+    BEGIN_SWEEP,
+    CLAIM,
+    CREATE,
+    DROP_PARTS,
+    EXPIRED,
+    FIND,
+    LEASE,
+    RELEASE,
+    SCHEMA,
+    SUFFIXES,
+)
+from sluiceway.uploads.ledger.record import COLUMNS, UploadRecord, from_row, to_row
+
+__all__ = ["PostgresLedger"]
+
+MAKING_TABLES = 0x736C756963657761  # an advisory lock: servers that start together make them once
+
+
+class PostgresLedger:
+    """`postgresql://USER:PASSWORD@HOST/DATABASE?table=NAME`, for one event loop. See `Ledger`."""
+
+    def __init__(self, url: str, place: str = "") -> None:
+        """Nothing is connected. `place` tells destinations apart that share the tables.
+
+        Raises BadRequest for a table without a plain name.
+        """
+        self._pool = PostgresPool(url, "uploads", SUFFIXES, COLUMNS)
+        self._place = place
+        self._saves = GroupedSaves(self._pool)
+        self._lease = ProcessLease(self._pool, self._asked)
+        self._is_ready = False
+
+    @property
+    def process(self) -> str:
+        return self._lease.name
+
+    async def check(self) -> None:
+        """Make the tables that are missing. Raises Unavailable, StoreFailed."""
+        async with within_deadline(), self._pool.connect_once() as connection:
+            await self._make_tables(connection)
+
+    async def create(self, record: UploadRecord) -> None:
+        if not await self._rows(CREATE, self._place, *to_row(record)):
+            raise Exists(f"The upload id {record.id!r} is taken; choose a fresh one")
+
+    async def find(self, upload: str) -> UploadRecord | None:
+        rows = await self._rows(FIND, self._place, upload)
+        return from_row(rows[0]) if rows else None
+
+    async def claim(self, upload: str) -> UploadRecord | None:
+        await self._prepare()
+        await self._lease.be_seen()
+        me = self.process
+        rows = await self._rows(CLAIM, me, self._place, upload, me, ALIVE_FOR, LEASE)
+        return from_row(rows[0]) if rows else await self.find(upload)
+
+    async def ask(self, record: UploadRecord) -> None:
+        await self._rows(ASK, self._place, record.id, record.epoch, self._lease.channels)
+
+    def on_asked(self, let_go: Callable[[str], None]) -> None:
+        self._lease.let_go = let_go
+
+    async def release(self, upload: str) -> None:
+        await self._rows(RELEASE, self._place, upload, self.process)
+
+    async def save(
+        self,
+        record: UploadRecord,
+        parts: Sequence[str] = (),
+        events: Sequence[OutboxEvent] = (),
+    ) -> None:
+        await self._prepare()
+        _, *row = to_row(record)
+        fields = [dataclasses.astuple(event) for event in events]
+        columns = [[event[at] for event in fields] for at in range(4)]
+        fence = (self._place, record.id, record.epoch, self.process)
+        if not await self._saves.save((record.id, (*row, *fence, list(parts), *columns))):
+            raise Superseded
+
+    async def parts(self, upload: str) -> list[str]:
+        rows = await self._rows(
+            "SELECT note FROM {t_parts} WHERE place = %s AND upload = %s ORDER BY number",
+            self._place,
+            upload,
+        )
+        return [note for (note,) in rows]
+
+    async def drop_parts(self, record: UploadRecord, count: int) -> None:
+        fence = (self._place, record.id, record.epoch, self.process)
+        if not await self._rows(DROP_PARTS, *fence, count):
+            raise Superseded
+
+    async def expired(self, now: float, most: int) -> list[UploadRecord]:
+        return [from_row(row) for row in await self._rows(EXPIRED, self._place, now, most)]
+
+    async def remove(self, upload: str) -> None:
+        await self._rows(
+            "WITH gone AS (DELETE FROM {t_parts} WHERE place = %s AND upload = %s) "
+            "DELETE FROM {t} WHERE place = %s AND id = %s",
+            *(self._place, upload) * 2,
+        )
+
+    async def ids(self, after: str, most: int) -> list[str]:
+        rows = await self._rows(
+            "SELECT id FROM {t} WHERE place = %s AND id > %s ORDER BY id LIMIT %s",
+            self._place,
+            after,
+            most,
+        )
+        return [upload for (upload,) in rows]
+
+    async def begin_sweep(self, every: float) -> bool:
+        return bool(await self._rows(BEGIN_SWEEP, f"sweep of {self._place}", every))
+
+    async def due_events(self, now: float, most: int) -> list[OutboxEvent]:
+        rows = await self._rows(
+            "SELECT id, upload, body, tries FROM {t_events} WHERE place = %s AND due <= %s "
+            "ORDER BY due LIMIT %s",
+            self._place,
+            now,
+            most,
+        )
+        return [OutboxEvent(*row) for row in rows]
+
+    async def postpone(self, event: OutboxEvent, until: float) -> None:
+        await self._rows(
+            "UPDATE {t_events} SET tries = tries + 1, due = %s WHERE place = %s AND id = %s",
+            until,
+            self._place,
+            event.id,
+        )
+
+    async def delivered(self, event: OutboxEvent) -> None:
+        await self._rows(
+            "DELETE FROM {t_events} WHERE place = %s AND id = %s", self._place, event.id
+        )
+
+    async def aclose(self) -> None:
+        await self._saves.aclose()
+        if self._is_ready:
+            try:
+                await self._rows("UPDATE {t} SET holder = '' WHERE holder = %s", self.process)
+            except SluiceError:
+                pass  # the process ends: others see that
+        await self._lease.aclose()
+        await self._pool.aclose()
+
+    async def _asked(self) -> list[str]:
+        rows = await self._pool.rows(ASKED, self._place, self.process)
+        return [upload for (upload,) in rows]
+
+    async def _rows(self, text: LiteralString, *values: object) -> list[Any]:
+        await self._prepare()
+        async with within_deadline():
+            return await self._pool.rows(text, *values)
+
+    async def _prepare(self) -> None:
+        if not self._is_ready:
+            async with within_deadline(), self._pool.connection() as connection:
+                await self._make_tables(connection)
+            self._is_ready = True
+
+    async def _make_tables(self, connection: Any) -> None:
+        """A role that may not make tables can use those that are there."""
+        found = await connection.execute(
+            "SELECT to_regclass(%s)", (f"{self._pool.table}_processes",)
+        )
+        if (await found.fetchone())[0] is None:
+            async with connection.transaction():
+                await connection.execute("SELECT pg_advisory_xact_lock(%s)", (MAKING_TABLES,))
+                for text in SCHEMA:
+                    await connection.execute(self._pool.query(text))

@@ -1,0 +1,127 @@
+"""The life of this process in a ledger in PostgreSQL: it is seen, and hears what others ask for.
+
+A session of its own holds an advisory lock and listens; the database ends both with the process.
+Behind a pooler that gives each transaction another session, the rows alone count: they are renewed
+and read more often.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+from sluiceway.errors import SluiceError
+from sluiceway.stores.postgres.pool import PostgresPool
+from sluiceway.uploads.ledger.deadline import within_deadline
+from sluiceway.uploads.ledger.postgres_tables import RENEW
+
+__all__ = ["ProcessLease"]
+
+log: logging.Logger = logging.getLogger("sluiceway")
+
+RENEW_EVERY = 0.4  # seconds; less than half of ALIVE_FOR
+LOOK_EVERY = 0.1  # seconds between looks for what others ask for, without a session
+HEARD_WITHIN = 1.0  # seconds in which a session hears itself, where it is one
+STAYS_FOR = 30.0  # seconds for which a process is seen after it held its last upload
+RETRY_AFTER = 0.2  # seconds from a lost session to the next one
+
+
+class ProcessLease:
+    """A name among the holders."""
+
+    def __init__(self, pool: PostgresPool, look: Callable[[], Awaitable[list[str]]]) -> None:
+        """`look` reads which uploads others ask for."""
+        self._pool, self._look = pool, look
+        self.name: str = secrets.token_hex(8)
+        self.let_go: Callable[[str], None] | None = None
+        self._lock = int.from_bytes(secrets.token_bytes(8), "big", signed=True)
+        self._has_session = False
+        self._seen = self._used = -LOOK_EVERY * 1000  # by the monotonic clock
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def channel(self) -> str:
+        return self.channels + self.name
+
+    @property
+    def channels(self) -> str:
+        """What the channels of all processes of this ledger begin with."""
+        return f"{self._pool.table[:30]}:"
+
+    async def be_seen(self) -> None:
+        """An upload is going to be held. Raises Unavailable, StoreFailed."""
+        self._used = time.monotonic()
+        if self._used - self._seen > 2 * RENEW_EVERY:
+            await self._renew()
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._live())
+
+    async def aclose(self) -> None:
+        """Give up the name."""
+        if self._task is not None:
+            self._used = -STAYS_FOR  # a driver may take a cancellation for a failure
+            while not self._task.done():
+                self._task.cancel()
+                await asyncio.wait([self._task], timeout=RETRY_AFTER)
+            self._task = None
+            with suppress(SluiceError):
+                async with within_deadline():
+                    await self._pool.rows("DELETE FROM {t_processes} WHERE name = %s", self.name)
+
+    async def _live(self) -> None:
+        is_lost = False
+        while time.monotonic() - self._used < STAYS_FOR:
+            try:
+                async with self._pool.connect_once() as session:
+                    if is_lost:
+                        log.info("The ledger can be reached again")
+                    is_lost = False
+                    await self._live_with(session)
+            except SluiceError as error:
+                if not is_lost:
+                    log.warning("The ledger cannot be reached; it is tried again: %s", error)
+                is_lost = True
+                await asyncio.sleep(RETRY_AFTER)
+            finally:
+                self._has_session = False
+
+    async def _live_with(self, session: Any) -> None:
+        async with within_deadline():
+            await session.execute("SELECT pg_advisory_lock(%s)", (self._lock,))
+            await session.execute(f'LISTEN "{self.channel}"'.encode())
+            await self._pool.rows("SELECT pg_notify(%s, '')", self.channel)
+            async for heard in session.notifies(timeout=HEARD_WITHIN, stop_after=1):
+                self._hear(heard.payload)
+        while time.monotonic() - self._used < STAYS_FOR:
+            if time.monotonic() - self._seen > RENEW_EVERY:
+                await self._renew()
+            async with within_deadline():
+                asked = await self._look()
+            for upload in asked:
+                self._ask(upload)
+            wait = RENEW_EVERY if self._has_session else LOOK_EVERY
+            async for heard in session.notifies(timeout=wait):
+                self._hear(heard.payload)
+                if time.monotonic() - self._seen > RENEW_EVERY:
+                    break
+
+    def _hear(self, upload: str) -> None:
+        self._has_session = True
+        if upload:
+            self._ask(upload)
+
+    def _ask(self, upload: str) -> None:
+        if self.let_go is not None:
+            self.let_go(upload)
+
+    async def _renew(self) -> None:
+        async with within_deadline():
+            began = time.monotonic()
+            lock = self._lock if self._has_session else None
+            await self._pool.rows(RENEW, self.name, lock)
+            self._seen = began

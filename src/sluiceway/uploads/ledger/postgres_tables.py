@@ -1,0 +1,108 @@
+"""The tables and statements of a ledger in PostgreSQL.
+
+    TABLE             uploads; `asked` is the epoch that another process wants to end
+    TABLE_parts       the parts of their drafts
+    TABLE_events      events that wait to be sent
+    TABLE_processes   the holders: when each was last seen, and its lock, if it has a session
+
+Knows no connection. A statement that changes an upload names its epoch and its holder.
+"""
+
+from __future__ import annotations
+
+from typing import LiteralString
+
+__all__ = [
+    "ALIVE_FOR",
+    "ASK",
+    "ASKED",
+    "BEGIN_SWEEP",
+    "CLAIM",
+    "CREATE",
+    "DROP_PARTS",
+    "EXPIRED",
+    "FIND",
+    "LEASE",
+    "RELEASE",
+    "RENEW",
+    "SAVE",
+    "SCHEMA",
+    "SUFFIXES",
+]
+
+# of tables and indexes
+SUFFIXES = ("_parts", "_events", "_processes", "_expires", "_asked", "_due")
+
+# A process that was seen lately lives; one that has a session is dead when its lock is free, any
+# other one when its lease is over.
+ALIVE_FOR = 1.0  # seconds
+LEASE = 4.0  # seconds
+
+SCHEMA: tuple[LiteralString, ...] = (
+    """CREATE TABLE IF NOT EXISTS {t} (
+        place text NOT NULL, id text COLLATE "C" NOT NULL, dialect text NOT NULL,
+        request text NOT NULL, created double precision NOT NULL, state text NOT NULL,
+        epoch bigint NOT NULL, holder text NOT NULL, "offset" bigint NOT NULL, length bigint,
+        draft text NOT NULL,
+        details text NOT NULL, expires double precision, key text NOT NULL, response text,
+        code text NOT NULL, asked bigint NOT NULL DEFAULT -1, PRIMARY KEY (place, id))""",
+    "CREATE INDEX IF NOT EXISTS {t_expires} ON {t} (place, expires) WHERE expires IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS {t_asked} ON {t} (holder) WHERE asked = epoch",
+    """CREATE TABLE IF NOT EXISTS {t_parts} (
+        place text NOT NULL, upload text NOT NULL, number bigint NOT NULL, note text NOT NULL,
+        PRIMARY KEY (place, upload, number))""",
+    """CREATE TABLE IF NOT EXISTS {t_events} (
+        place text NOT NULL, id text NOT NULL, upload text NOT NULL, body text NOT NULL,
+        tries integer NOT NULL, due double precision NOT NULL, PRIMARY KEY (place, id))""",
+    "CREATE INDEX IF NOT EXISTS {t_due} ON {t_events} (place, due)",
+    # Unlogged: no claim waits for the disk, and after a crash of the database all say again that
+    # they live.
+    """CREATE UNLOGGED TABLE IF NOT EXISTS {t_processes} (
+        name text PRIMARY KEY, lock bigint, seen timestamptz NOT NULL)""",
+)
+
+FIND = "SELECT {columns} FROM {t} WHERE place = %s AND id = %s"
+CREATE = """INSERT INTO {t} (place, {columns})
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+    ON CONFLICT DO NOTHING RETURNING id"""
+CLAIM = """UPDATE {t} u SET holder = %s, epoch = epoch + 1 WHERE place = %s AND id = %s
+    AND holder <> %s AND NOT EXISTS (
+        SELECT 1 FROM {t_processes} p WHERE p.name = u.holder AND CASE
+            WHEN p.seen > now() - make_interval(secs => %s) THEN true
+            WHEN p.seen < now() - make_interval(secs => %s) THEN false
+            ELSE p.lock IS NULL OR NOT pg_try_advisory_xact_lock(p.lock) END)
+    RETURNING {columns}"""
+# Only the holder saves, or one that let go a moment ago: two processes may believe that they have
+# the same epoch after a failover that lost the last commits.
+SAVE = """WITH saved AS (
+    UPDATE {t} SET dialect = %s, request = %s, created = %s, state = %s, epoch = %s, holder = %s,
+        "offset" = %s, length = %s, draft = %s, details = %s, expires = %s, key = %s,
+        response = %s, code = %s
+    WHERE place = %s AND id = %s AND epoch = %s AND holder IN ('', %s) RETURNING place, id),
+    parts AS (INSERT INTO {t_parts} (place, upload, number, note)
+        SELECT saved.place, saved.id, part.number - 1 + (SELECT count(*) FROM {t_parts} p
+            WHERE p.place = saved.place AND p.upload = saved.id), part.note
+        FROM saved, unnest(%s::text[]) WITH ORDINALITY AS part (note, number)),
+    events AS (INSERT INTO {t_events} (place, id, upload, body, tries, due)
+        SELECT saved.place, event.id, event.upload, event.body, event.tries, 0
+        FROM saved, unnest(%s::text[], %s::text[], %s::text[], %s::int[])
+            AS event (id, upload, body, tries)
+        ON CONFLICT DO NOTHING)
+    SELECT id FROM saved"""
+DROP_PARTS = """WITH held AS (SELECT place, id FROM {t}
+        WHERE place = %s AND id = %s AND epoch = %s AND holder IN ('', %s) FOR UPDATE),
+    dropped AS (DELETE FROM {t_parts} p USING held
+        WHERE p.place = held.place AND p.upload = held.id AND number >= %s)
+    SELECT id FROM held"""
+ASK = """WITH held AS (UPDATE {t} SET asked = epoch
+        WHERE place = %s AND id = %s AND epoch = %s RETURNING holder, id)
+    SELECT pg_notify(%s || holder, id) FROM held WHERE holder <> ''"""
+RELEASE = "UPDATE {t} SET holder = '' WHERE place = %s AND id = %s AND holder = %s"
+ASKED = "SELECT id FROM {t} WHERE place = %s AND holder = %s AND asked = epoch"
+EXPIRED = "SELECT {columns} FROM {t} WHERE place = %s AND expires <= %s ORDER BY expires LIMIT %s"
+RENEW = """INSERT INTO {t_processes} (name, lock, seen) VALUES (%s, %s, now())
+    ON CONFLICT (name) DO UPDATE SET lock = EXCLUDED.lock, seen = now()"""
+# A row like that of a process: the one that writes it first sweeps.
+BEGIN_SWEEP = """INSERT INTO {t_processes} (name, seen) VALUES (%s, now())
+    ON CONFLICT (name) DO UPDATE SET seen = now()
+    WHERE {t_processes}.seen < now() - make_interval(secs => %s) RETURNING name"""
