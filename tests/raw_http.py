@@ -168,6 +168,10 @@ class Wire:
         """
         return int(self._until(b"\r\n\r\n").split(b" ")[1])
 
+    def head(self) -> str:
+        """Returns the head of the next response, without its last empty line."""
+        return self._until(b"\r\n\r\n").decode("latin-1")
+
     def rest(self) -> bytes:
         """Returns all bytes up to the end of the connection, which may also be a reset."""
         data, self._ahead = self._ahead, b""

@@ -9,7 +9,9 @@ response, `fault` says who must act, `retryable` whether the same request may su
     │   ├── BadForm           400  bad-form             not a form this server can read
     │   ├── BadName           400  bad-name             no safe key can be made of this name
     │   ├── BadDigest         400  bad-digest           a digest field of the wrong form
-    │   └── DigestMismatch    400  digest-mismatch      what arrived is not what was promised
+    │   ├── DigestMismatch    400  digest-mismatch      what arrived is not what was promised
+    │   ├── InconsistentLength 400 inconsistent-length  an upload has two lengths, or more bytes
+    │   └── CompletedUpload   400  completed-upload     an append to an upload that is complete
     ├── Unauthorized          401  unauthorized         no token, or a wrong one
     ├── UploadRefused         *    upload-refused       the app around the service does not want it
     ├── Forbidden             403  forbidden            a symbolic link or a policy forbids it
@@ -58,6 +60,7 @@ __all__ = [
     "BadRequest",
     "BodyCut",
     "Cancelled",
+    "CompletedUpload",
     "DigestMismatch",
     "Exists",
     "ExpectationFailed",
@@ -65,6 +68,7 @@ __all__ = [
     "Forbidden",
     "Gone",
     "HeadTooLarge",
+    "InconsistentLength",
     "LengthRequired",
     "Locked",
     "MethodNotAllowed",
@@ -179,6 +183,16 @@ class BadDigest(BadRequest, code="bad-digest", title="A digest field is not well
 
 class DigestMismatch(
     BadRequest, code="digest-mismatch", title="The digest does not match", retryable=True
+): ...
+
+
+class InconsistentLength(
+    BadRequest, code="inconsistent-length", title="The lengths of an upload contradict each other"
+): ...
+
+
+class CompletedUpload(
+    BadRequest, code="completed-upload", title="The upload is complete already"
 ): ...
 
 

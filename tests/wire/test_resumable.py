@@ -10,7 +10,8 @@ from sluiceway.wire.resumable import (
     VERSIONS,
     Announcement,
     UploadLimits,
-    announces,
+    check_creation,
+    is_creation,
     parse_announcement,
     parse_version,
     write_fields,
@@ -36,7 +37,12 @@ from sluiceway.wire.resumable import (
 def test_completeness_is_a_structured_boolean(text: str, complete: bool | None) -> None:
     """A field of another type counts as absent."""
     assert parse_announcement(FINAL_FORM, {"upload-complete": text}).complete is complete
-    assert announces({"upload-complete": text}) is (complete is not None)
+    assert is_creation({"upload-complete": text})
+    if complete is None:  # it may be a piece
+        with pytest.raises(BadRequest):
+            check_creation(FINAL_FORM, {"upload-complete": text})
+    else:
+        check_creation(FINAL_FORM, {"upload-complete": text})
 
 
 @pytest.mark.parametrize(

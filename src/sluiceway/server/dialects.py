@@ -11,28 +11,54 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sluiceway.errors import NotFound
+from sluiceway.server.door.counted_send import MORE_HEADERS
+from sluiceway.server.handlers.forms import is_form
+from sluiceway.server.handlers.imports import may_be_import_request
 from sluiceway.server.handlers.progress import NOTHING_TO_CANCEL, cancel_upload
-from sluiceway.server.handlers.tus import DIALECT, TusHandler, is_tus
+from sluiceway.server.handlers.resumable_creation import Creation
+from sluiceway.server.handlers.resumable_upload import ResumableHandler, show_limits
+from sluiceway.server.handlers.tus import DIALECT as TUS
+from sluiceway.server.handlers.tus import TusHandler, is_tus
+from sluiceway.server.resumable.fields import DIALECT
 from sluiceway.uploads.keys import checked_id
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.resting import resting_snapshot
 from sluiceway.uploads.service import UploadService
+from sluiceway.wire.headers.media_types import essence
+from sluiceway.wire.resumable import PARTIAL_UPLOAD, is_creation
+from sluiceway.wire.tus import OFFSET_STREAM
 
 __all__ = ["append", "cancel", "create", "find_resting", "is_append", "show_offset", "show_options"]
 
 
-def show_options(upload_service: UploadService) -> Response:
-    """OPTIONS of /files and /uploads/{id}: what is spoken here."""
-    if upload_service.resumable is None:
-        return Response(status_code=204)
-    return TusHandler(upload_service.resumable).options()
+def show_options(request: Request, upload_service: UploadService) -> Response:
+    """OPTIONS of /files, /files/{key} and /uploads/{id}: what is spoken here."""
+    response = Response(status_code=204)
+    if upload_service.resumable is not None:
+        response = TusHandler(upload_service.resumable).options()
+    for name, value in show_limits(request, upload_service).items():
+        response.headers[name] = value
+    return response
 
 
-async def create(request: Request, upload_service: UploadService) -> Response | None:
-    """A POST that begins an upload; None for one that brings a whole file."""
-    if upload_service.resumable is not None and is_tus(request):
+async def create(
+    request: Request, upload_service: UploadService, interim: str, key: str | None = None
+) -> Response | None:
+    """A POST, or a PUT to `key`, that begins an upload; None for one that brings a whole file.
+
+    `interim` is the setting. Raises BadRequest for a request that cannot be understood.
+    """
+    if key is None and upload_service.resumable is not None and is_tus(request):
         return await TusHandler(upload_service.resumable).create(request)
-    return None
+    if not is_creation(request.headers):
+        return None
+    creation = Creation(request, interim)
+    may_resume = upload_service.resumable is not None and creation.may_announce
+    is_import = key is None and may_be_import_request(request)
+    if is_form(request) or (creation.complete and (is_import or not may_resume)):
+        request.scope[MORE_HEADERS] = creation.whole_headers
+        return None
+    return await creation.respond(upload_service, key)
 
 
 async def show_offset(request: Request, upload_service: UploadService) -> Response | None:
@@ -40,22 +66,34 @@ async def show_offset(request: Request, upload_service: UploadService) -> Respon
     if (uploads := upload_service.resumable) is None:
         return None
     record = None if is_tus(request) else await uploads.ledger.find(request.path_params["id"])
-    if is_tus(request) or (record is not None and record.dialect == DIALECT):
+    if is_tus(request) or (record is not None and record.dialect == TUS):
         return await TusHandler(uploads).show(request)
+    if record is not None and record.dialect == DIALECT:
+        return await ResumableHandler(request, upload_service, uploads).show()
     return None
 
 
 def is_append(request: Request) -> bool:
     """Whether a PATCH is one of a protocol of uploads at all."""
     headers = request.headers
-    return is_tus(request) or "upload-offset" in headers or "upload-complete" in headers
+    kind = essence(headers.get("content-type", ""))
+    return (
+        is_tus(request)
+        or "upload-offset" in headers
+        or is_creation(headers)
+        or kind in (OFFSET_STREAM, PARTIAL_UPLOAD)
+    )
 
 
-async def append(request: Request, upload_service: UploadService) -> Response:
+async def append(request: Request, upload_service: UploadService, interim: str) -> Response:
     """PATCH of an upload. Raises NotFound where no upload outlives its request."""
-    if upload_service.resumable is None:
+    uploads = upload_service.resumable
+    if uploads is None:
         raise NotFound("This server keeps no pieces of files; send the whole file in one request")
-    return await TusHandler(upload_service.resumable).append(request)
+    content_type = request.headers.get("content-type", "")
+    if is_tus(request) or essence(content_type) == OFFSET_STREAM:
+        return await TusHandler(uploads).append(request)
+    return await ResumableHandler(request, upload_service, uploads).append(interim)
 
 
 async def cancel(request: Request, upload_service: UploadService) -> Response:
@@ -65,8 +103,10 @@ async def cancel(request: Request, upload_service: UploadService) -> Response:
         return await cancel_upload(upload_service, upload)
     if is_tus(request):
         return await TusHandler(uploads).terminate(request)
-    if await uploads.ledger.find(upload) is None:
+    if (record := await uploads.ledger.find(upload)) is None:
         return await cancel_upload(upload_service, upload)
+    if record.dialect == DIALECT:
+        return await ResumableHandler(request, upload_service, uploads).cancel()
     async with uploads.hold(upload) as held:
         if held.record.state in (LedgerState.DONE, LedgerState.GONE):
             raise NotFound(NOTHING_TO_CANCEL)

@@ -66,7 +66,7 @@ class Endpoints:
         has_hooks: bool,
         has_one_place: bool,
     ) -> None:
-        self._settings, self._budget = settings, budget
+        self._settings, self._budget, self._interim = settings, budget, settings.interim
         self._service, self._progress_table = service, progress_table
         self._has_hooks, self._has_one_place = has_hooks, has_one_place
         self._remote = Remote(settings, budget)
@@ -85,7 +85,13 @@ class Endpoints:
                 "/files": (
                     "key",
                     True,
-                    ByMethod(GET=self._get, PUT=self._put, DELETE=self._delete, MOVE=self._rename),
+                    ByMethod(
+                        GET=self._get,
+                        PUT=self._put,
+                        DELETE=self._delete,
+                        MOVE=self._rename,
+                        OPTIONS=self._options,
+                    ),
                 ),
                 "/page": ("name", True, ByMethod(GET=page.show_asset)),
                 "/uploads": (
@@ -143,7 +149,7 @@ class Endpoints:
             await hooks.end(error)
 
     async def _take_post(self, request: Request, upload_service: UploadService) -> Response:
-        if (created := await dialects.create(request, upload_service)) is not None:
+        if (created := await dialects.create(request, upload_service, self._interim)) is not None:
             return created
         if may_be_import_request(request):
             if self._remote.allowed:
@@ -155,6 +161,9 @@ class Endpoints:
 
     async def _take_put(self, request: Request, upload_service: UploadService) -> Response:
         key: str = request.path_params["key"]
+        created = await dialects.create(request, upload_service, self._interim, key)
+        if created is not None:
+            return created
         if is_form(request):
             return await put_form(request, upload_service, key, self._settings.form_limits)
         return await put_object(request, upload_service, key)
@@ -196,7 +205,7 @@ class Endpoints:
         return key
 
     async def _options(self, request: Request) -> Response:
-        return dialects.show_options(await self._service(request))
+        return dialects.show_options(request, await self._service(request))
 
     async def _show(self, request: Request) -> Response:
         if request.method == "HEAD":
@@ -225,7 +234,7 @@ class Endpoints:
     async def _append(self, request: Request) -> Response:
         if not dialects.is_append(request):
             raise wrong_method(request, UPLOAD_METHODS)
-        return await dialects.append(request, await self._service(request))
+        return await dialects.append(request, await self._service(request), self._interim)
 
     async def _cancel(self, request: Request) -> Response:
         return await dialects.cancel(request, await self._service(request))

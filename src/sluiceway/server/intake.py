@@ -9,22 +9,49 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from sluiceway.errors import BodyCut, Exists, NotFound, PreconditionFailed
+from sluiceway.errors import (
+    BadRequest,
+    BodyCut,
+    Exists,
+    NotFound,
+    PreconditionFailed,
+    TooLarge,
+    Unsupported,
+)
 from sluiceway.server.door.auth import STAGES
 from sluiceway.server.http1.peer_gone import PROTOCOL
 from sluiceway.server.mounted.hooks import HOOKS
-from sluiceway.server.request_body import check_whole, content_length
-from sluiceway.server.request_headers import relayed_replace, replace_for
+from sluiceway.server.request_body import check_body, content_length
+from sluiceway.server.request_headers import (
+    clean_file_name,
+    conflict_terms,
+    expected_digests,
+    file_digests,
+    file_name,
+    query_values,
+    relayed_replace,
+    replace_for,
+)
 from sluiceway.server.streaming import on_client_leaving
-from sluiceway.stores.contract import Entry, Replace
+from sluiceway.stores.contract import Entry, Replace, UploadRequest
 from sluiceway.uploads.keys import checked_id
 from sluiceway.uploads.service import UploadService
 from sluiceway.uploads.session import UploadSession
 from sluiceway.wire.headers.conditions import has_conditions
-from sluiceway.wire.names import check_key
+from sluiceway.wire.headers.media_types import MOST_TYPE, essence, kept_type
+from sluiceway.wire.headers.object_digests import wanted_digest
+from sluiceway.wire.names import check_key, clean_folders, clean_name
 
-__all__ = ["PutTarget", "begin_upload", "publish"]
+__all__ = [
+    "PutTarget",
+    "begin_upload",
+    "check_length",
+    "named_request",
+    "posted_request",
+    "publish",
+]
 
+URL_ENCODED = "application/x-www-form-urlencoded"
 # Bytes. Before a larger body the key is looked up, so that a refusal saves its client the sending.
 # For a smaller one the look would be a fifth of its time, and publishing finds out the same.
 LOOK_FROM = 1 << 20
@@ -79,7 +106,6 @@ class PutTarget:
         """
         store = upload_service.store
         key = check_key(key, store.traits.max_key_bytes)
-        check_whole(request)
         if not store.traits.readable:  # only the destination can check the condition
             return cls(key, False, relayed_replace(request))
         if store.traits.tells_replaced and not _is_worth_a_look(request):
@@ -107,6 +133,83 @@ class PutTarget:
             if self.replace.allowed:
                 raise
             raise PreconditionFailed(error.detail) from None  # If-None-Match: * still fails
+
+
+def named_request(request: Request, target: PutTarget, *, whole: bool = True) -> UploadRequest:
+    """What a PUT asks for whose body is one file, or with `whole` False a piece of it.
+
+    Raises BadRequest, BadDigest, Unsupported, LengthRequired.
+    """
+    name = clean_file_name(request) or clean_name(target.key)
+    return _upload_request(request, name, target.key, target.replace, whole=whole)
+
+
+def posted_request(
+    request: Request, upload_service: UploadService, *, whole: bool = True
+) -> UploadRequest:
+    """The same of a POST: the server makes the key, and a name is optional."""
+    _refuse_form_without_files(request)
+    name = clean_file_name(request) or "unnamed"
+    replace, keeps_both = Replace(), False
+    if upload_service.store.traits.readable:  # else ?conflict= is a value for the next server
+        replace, keeps_both = conflict_terms(request)
+    return _upload_request(request, name, "", replace, keeps_both, whole=whole)
+
+
+def _upload_request(
+    request: Request,
+    filename: str,
+    key: str,
+    replace: Replace,
+    keeps_both: bool = False,
+    *,
+    whole: bool,
+) -> UploadRequest:
+    check_body(request, may_lack=not whole)
+    expected = expected_digests(request) if whole else file_digests(request)
+    content_type = request.headers.get("content-type", "")
+    if len(content_type) > MOST_TYPE:
+        raise BadRequest(f"Content-Type has more than {MOST_TYPE} characters; shorten it")
+    folders = "" if key else clean_folders(file_name(request) or "")
+    return UploadRequest(
+        key=key,
+        filename=filename,
+        type=kept_type(content_type, filename),
+        expected=expected,
+        wanted=wanted_digest(request.headers),
+        method=request.method,
+        values=query_values(request),
+        replace=replace,
+        folders=folders,
+        keeps_both=keeps_both,
+    )
+
+
+def _refuse_form_without_files(request: Request) -> None:
+    """Raises Unsupported for a page's form without enctype.
+
+    Such a form sends the names of its files and no bytes; stored, it would look like a file. Only
+    browsers send Sec-Fetch-Mode: navigate; over plain http they leave it out, but they accept
+    text/html. curl --data-binary labels every file as URL-encoded, and does neither.
+    """
+    if essence(request.headers.get("content-type", "")) not in (URL_ENCODED, "text/plain"):
+        return
+    mode = request.headers.get("sec-fetch-mode", "")
+    accepts_page = "text/html" in request.headers.get("accept", "").lower()
+    if mode == "navigate" or (not mode and accepts_page):
+        raise Unsupported(
+            "This form cannot carry files: a form that sends files needs "
+            'method="post" enctype="multipart/form-data". Nothing was stored'
+        )
+
+
+def check_length(request: Request, upload_service: UploadService) -> None:
+    """Raises TooLarge for a body whose length says that it is."""
+    length, limit = content_length(request), upload_service.max_size
+    if limit is not None and length is not None and length > limit:
+        raise TooLarge(
+            f"The body has {length} bytes; this server takes at most {limit}", limit=limit
+        )
 
 
 def _is_worth_a_look(request: Request) -> bool:

@@ -45,10 +45,11 @@ MIN_RATE = "sluiceway.min_rate"
 LENGTH = "sluiceway.length"  # in an ASGI scope: what `content_length` found
 
 
-def check_body(request: Request) -> None:
+def check_body(request: Request, *, may_lack: bool = False) -> None:
     """Refuse, before the first byte, what this server could only store wrongly.
 
-    Raises ExpectationFailed, Unsupported, LengthRequired.
+    `may_lack`: a request without content means what it says. Raises ExpectationFailed,
+    Unsupported, LengthRequired.
     """
     expect = request.headers.get("expect", "100-continue").lower()
     if expect != "100-continue":
@@ -61,7 +62,7 @@ def check_body(request: Request) -> None:
             f"The body is encoded as {coding!r}. Send the file as it is, without Content-Encoding: "
             "this server stores exactly the bytes that arrive"
         )
-    if not _is_framed(request):
+    if not may_lack and not _is_framed(request):
         # RFC 9112 6.3: such a request has no body. Its sender meant one, and would take the 201 of
         # an empty file for that of its own.
         raise LengthRequired(
@@ -81,9 +82,9 @@ def _is_framed(request: Request) -> bool:
     )
 
 
-def check_whole(request: Request) -> None:
+def check_whole(request: Request, *, form: bool = False) -> None:
     """Refuse a piece of a file. It would be stored as a file of its own, and its sender would take
-    that for the whole. Raises BadRequest."""
+    that for the whole. `form`: no piece of a form can be kept. Raises BadRequest."""
     headers = request.headers
     partial = [name for name in ("Content-Range", "Tus-Resumable") if name in headers]
     # Of the HTTP working group's drafts; phones still send the second one. One that cannot be read
@@ -97,9 +98,16 @@ def check_whole(request: Request) -> None:
     if headers.get("upload-offset", "0").strip() != "0":
         partial.append("Upload-Offset")
     if partial:
+        what_to_do = (
+            "A form has no way to go on after a cut; send the whole form, or the file as a raw "
+            "body: a PUT to /files/NAME can be resumed (Content-Range, Upload-Complete), and tus"
+            if form
+            else "Send the whole file in one request, or begin a resumable upload: with "
+            "Upload-Complete: ?0, with tus, or by PUT with Content-Range"
+        )
         raise BadRequest(
-            f"This server stores whole files, and no pieces ({partial[0]}); send the whole file in "
-            "one request"
+            f"This request brings a piece of a file ({partial[0]}), which would be stored as the "
+            f"whole. {what_to_do}"
         )
 
 

@@ -18,7 +18,9 @@ from sluiceway.wire.names import clean_name
 __all__ = [
     "clean_file_name",
     "conflict_terms",
+    "content_digests",
     "expected_digests",
+    "file_digests",
     "file_name",
     "is_view",
     "joined_headers",
@@ -28,6 +30,8 @@ __all__ = [
     "view_asked",
 ]
 
+# The digests of a file, however many requests bring it (RFC 9530 3; RFC 3230 4.3.2)
+_OF_FILES = ("repr-digest", "digest")
 _OF_VIEWS = frozenset(["folder", "search", "sort"])  # query parameters of the list
 OUR_PARAMETERS = frozenset(["upload", "name"])  # query parameters that this server reads itself
 
@@ -48,6 +52,18 @@ def expected_digests(request: Request) -> dict[str, bytes]:
     """The digests that the whole body must have, by algorithm. Raises BadDigest, BadRequest."""
     lines = request.headers.raw
     return expected_of(join_fields(lines)) if promises_digest(lines) else {}
+
+
+def file_digests(request: Request) -> dict[str, bytes]:
+    """Of a request that brings a piece: the digests of the whole file. Raises BadDigest."""
+    fields = joined_headers(request)
+    return expected_of({name: fields[name] for name in _OF_FILES if name in fields})
+
+
+def content_digests(request: Request) -> dict[str, bytes]:
+    """The digests of this piece. Raises BadDigest, BadRequest."""
+    fields = joined_headers(request)
+    return expected_of({name: fields[name] for name in fields if name not in _OF_FILES})
 
 
 def clean_file_name(request: Request) -> str | None:

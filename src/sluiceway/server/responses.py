@@ -17,7 +17,7 @@ from sluiceway.errors import Refused, SluiceError
 from sluiceway.pipe.hashes import named_digests
 from sluiceway.pipe.stages import Stages, server_timing, verdict
 from sluiceway.server.streaming import raw_headers
-from sluiceway.stores.contract import DestinationResult, Entry
+from sluiceway.stores.contract import DestinationResult, Entry, Traits
 from sluiceway.uploads.service import UploadService
 from sluiceway.uploads.session import UploadSession
 from sluiceway.wire.problems import write_problem
@@ -28,6 +28,7 @@ __all__ = [
     "json_response",
     "object_url",
     "problem_response",
+    "receipt",
     "relayed_response",
     "upload_response",
 ]
@@ -135,12 +136,29 @@ def upload_response(
 
     One file that was sent on to another server is answered with that server's response, unchanged.
     """
-    spent, store = session.stages.spent(), upload_service.store
-    headers = {"Upload-Id": session.id, "Server-Timing": server_timing(spent)}
+    traits = upload_service.store.traits
+    return receipt(
+        request, traits, session.id, session.stages, entries, replaced=replaced, fields=fields
+    )
+
+
+def receipt(
+    request: Request,
+    traits: Traits,
+    upload: str,
+    stages: Stages,
+    entries: list[Entry],
+    *,
+    replaced: bool = False,
+    fields: Sequence[tuple[str, str]] = (),
+) -> Response:
+    """`upload_response` for an upload that may have come in several requests."""
+    spent = stages.spent()
+    headers = {"Upload-Id": upload, "Server-Timing": server_timing(spent)}
     if len(entries) == 1 and (reply := entries[0].reply) is not None:
         return relayed_response(reply.status, reply.headers, reply.body, headers)
-    files = [entry_json(request, entry, readable=store.traits.readable) for entry in entries]
-    if len(entries) == 1 and store.traits.readable:
+    files = [entry_json(request, entry, readable=traits.readable) for entry in entries]
+    if len(entries) == 1 and traits.readable:
         headers["Location"] = str(files[0]["url"])
         headers["ETag"] = f'"{entries[0].etag}"'
     elif len(entries) == 1 and (location := _location(entries[0])) is not None:
@@ -153,7 +171,7 @@ def upload_response(
         "fields": values,
         "seconds": round(sum(spent.values()), 6),
         "stages": {stage: round(seconds, 6) for stage, seconds in spent.items()},
-        "verdict": verdict(spent, store.traits.name),
+        "verdict": verdict(spent, traits.name),
     }
     return json_response(content, 200 if replaced else 201, headers)
 

@@ -16,13 +16,18 @@ __all__ = ["PROBLEM_TYPE", "ProblemResponse", "problem", "write_problem"]
 PROBLEM_TYPE = "application/problem+json"
 RETRY_AFTER = "5"  # seconds, with 408 and 503
 
-# The member that an error carries decides its registered type:
-# draft-ietf-httpapi-digest-fields-problem-types.
+# The member that an error carries, or its code, decides its registered type:
+# draft-ietf-httpapi-digest-fields-problem-types, draft-ietf-httpbis-resumable-upload.
 _IANA = "https://iana.org/assignments/http-problem-types"
 _TYPE_OF_MEMBER = {
     "unsupported_algorithms": f"{_IANA}#digest-unsupported-algorithms",
     "invalid_digests": f"{_IANA}#digest-invalid-values",
     "mismatched_digests": f"{_IANA}#digest-mismatched-values",
+    "expected-offset": f"{_IANA}#mismatching-upload-offset",
+}
+_TYPE_OF_CODE = {
+    "inconsistent-length": f"{_IANA}#inconsistent-upload-length",
+    "completed-upload": f"{_IANA}#completed-upload",
 }
 
 
@@ -66,7 +71,7 @@ def problem(error: SluiceError, instance: str | None = None) -> dict[str, object
     values: dict[str, object] = {
         "type": next(
             (_TYPE_OF_MEMBER[name] for name in error.members if name in _TYPE_OF_MEMBER),
-            "about:blank",
+            _TYPE_OF_CODE.get(error.code, "about:blank"),
         ),
         "title": error.title,
         "status": error.status,

@@ -23,7 +23,8 @@ __all__ = [
     "Announcement",
     "ProtocolVersion",
     "UploadLimits",
-    "announces",
+    "check_creation",
+    "is_creation",
     "parse_announcement",
     "parse_version",
     "write_fields",
@@ -48,6 +49,8 @@ class ProtocolVersion:
         age_key: The key of Upload-Limit for the seconds that are left.
         refuses_extra_fields: HEAD and DELETE with the fields of an upload are wrong.
         knows_completed: The problem type of an append to a completed upload exists.
+        forgets_ended: An upload that is gone is 404; later, 410 may say more.
+        tells_progress: Interim responses may have an offset.
     """
 
     number: int | None
@@ -59,6 +62,8 @@ class ProtocolVersion:
     age_key: str = "max-age"
     refuses_extra_fields: bool = False
     knows_completed: bool = False
+    forgets_ended: bool = False
+    tells_progress: bool = True
 
 
 FINAL_FORM = ProtocolVersion(None)
@@ -72,15 +77,20 @@ _SIX = replace(  # -04 and -05; iOS 18.1
     unfinished_append=201,
     age_key="expires",
     refuses_extra_fields=True,
+    forgets_ended=True,
 )
 _FIVE = replace(  # -03; iOS 18.0
     _SIX, number=5, partial_type=False, has_limits=False, knows_completed=False
 )
-_FOUR = replace(_FIVE, number=4)  # -02
+_FOUR = replace(_FIVE, number=4, tells_progress=False)  # -02
 _THREE = replace(_FOUR, number=3, says_incomplete=True)  # -01; iOS 17
 VERSIONS: Mapping[int, ProtocolVersion] = {
     version.number or 0: version for version in (_THREE, _FOUR, _FIVE, _SIX, _SEVEN, _EIGHT, _NINE)
 }
+
+
+_UNNUMBERED_THREE = replace(_THREE, number=None)  # Upload-Incomplete exists in -01 only
+_COMPLETENESS = ("upload-complete", "upload-incomplete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +110,22 @@ class Announcement:
 
 @dataclass(frozen=True, slots=True)
 class UploadLimits:
-    """Upload-Limit, in bytes and seconds; None for no limit."""
+    """Upload-Limit, in bytes and seconds; None for no limit.
+
+    Below `min_size` an upload may be accepted, but cannot be resumed.
+    """
 
     max_size: int | None = None
     seconds_left: int | None = None
+    min_size: int | None = None
 
     def write(self, version: ProtocolVersion) -> str:
         """Never empty: no limit is min-size=0."""
-        limits = {"max-size": self.max_size, version.age_key: self.seconds_left}
+        limits = {
+            "max-size": self.max_size,
+            "min-size": self.min_size,
+            version.age_key: self.seconds_left,
+        }
         found = [
             f"{key}={min(value, MOST_SF_INTEGER)}"
             for key, value in limits.items()
@@ -116,19 +134,34 @@ class UploadLimits:
         return ", ".join(found) or "min-size=0"
 
 
-def announces(headers: Mapping[str, str]) -> bool:
-    """Whether a request with content is a creation of this protocol."""
-    return any(
-        _boolean(headers.get(field)) is not None
-        for field in ("upload-complete", "upload-incomplete")
-    )
+def is_creation(headers: Mapping[str, str]) -> bool:
+    """Whether a request with content creates an upload, or tries to."""
+    return any(field in headers for field in _COMPLETENESS)
+
+
+def check_creation(version: ProtocolVersion, headers: Mapping[str, str]) -> None:
+    """Raises BadRequest for a request that may bring a piece and cannot be understood.
+
+    RFC 9651 has such a field ignored; then the piece would be stored as a whole file.
+    """
+    ours = "upload-incomplete" if version.says_incomplete else "upload-complete"
+    said = {}
+    for field in _COMPLETENESS:
+        if field in headers:
+            value = _boolean(headers[field])
+            said[field] = None if value is None else value is (field == "upload-complete")
+    meanings = set(said.values())
+    if None in meanings or len(meanings) > 1 or (ours not in said and False in meanings):
+        name = "Upload-Incomplete" if version.says_incomplete else "Upload-Complete"
+        raise BadRequest(f"{name} must be ?1 or ?0 in this version of resumable uploads")
 
 
 def parse_version(headers: Mapping[str, str]) -> ProtocolVersion:
     """The version that a request speaks. Raises BadRequest for one that is not known here."""
     text = headers.get(VERSION_FIELD)
     if text is None:
-        return FINAL_FORM
+        by_name = "upload-incomplete" in headers and "upload-complete" not in headers
+        return _UNNUMBERED_THREE if by_name else FINAL_FORM
     number = _integer(text)
     if number is None or number not in VERSIONS:
         known = ", ".join(map(str, VERSIONS))

@@ -11,7 +11,10 @@ from sluiceway.server.door.urls import SAFE_HEADERS
 from sluiceway.server.http1.peer_gone import PROTOCOL
 from sluiceway.server.http1.sendfile import ZEROCOPY, reader_deadline
 
-__all__ = ["CountedSend"]
+__all__ = ["MORE_HEADERS", "CountedSend"]
+
+# In a request's scope: headers that its response gets, whichever it is
+MORE_HEADERS = "sluiceway.more_headers"
 
 
 class CountedSend:
@@ -23,7 +26,7 @@ class CountedSend:
     def __init__(self, scope: Scope, send: Send, more: list[tuple[bytes, bytes]]) -> None:
         self.status: int = 0
         self.sent: int = 0
-        self._send, self._more = send, more
+        self._scope, self._send, self._more = scope, send, more
         # Our own protocol drops clients that take nothing.
         self._has_deadline = PROTOCOL in scope
 
@@ -33,7 +36,8 @@ class CountedSend:
             own = list(message.get("headers", ()))
             names = {bytes(name).lower() for name, _ in own}
             safe = (field for field in SAFE_HEADERS if field[0] not in names)
-            message = {**message, "headers": [*own, *safe, *self._more]}
+            said = self._scope.get(MORE_HEADERS, ())
+            message = {**message, "headers": [*own, *safe, *self._more, *said]}
         else:  # `count`: bytes of a file that the server sends by itself
             self.sent += message.get("count") or len(message.get("body", b""))
         if self._has_deadline or message["type"] == ZEROCOPY:

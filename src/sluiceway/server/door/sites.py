@@ -40,6 +40,7 @@ EXPOSED_HEADERS = (
     "Accept-Ranges, Allow, Content-Digest, Content-Disposition, Content-Encoding, "
     "Content-Location, Content-Range, Date, Digest, ETag, Link, Location, Repr-Digest, "
     "Retry-After, Server-Timing, Upload-Complete, Upload-Draft-Interop-Version, Upload-Id, "
+    "Upload-Incomplete, "
     "Upload-Length, Upload-Limit, Upload-Metadata, Upload-Offset, Via, Want-Content-Digest, "
     "Want-Repr-Digest, WWW-Authenticate, Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, "
     "Tus-Checksum-Algorithm, Upload-Expires, X-Checksum-Blake3, X-Checksum-Crc64nvme"

@@ -114,7 +114,7 @@ class _FormUpload:
         target: PutTarget | None = None,
     ) -> None:
         check_body(request)
-        check_whole(request)
+        check_whole(request, form=True)
         self._request, self._upload_service, self._target = request, upload_service, target
         length, as_it_is = content_length(request), changed(limits, coded=False)
         self._walk = FormWalk(

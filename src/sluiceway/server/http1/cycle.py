@@ -7,6 +7,7 @@ left is dropped without an error.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -14,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from sluiceway.errors import SluiceError
 from sluiceway.server.http1.flow import FlowControl, SmallEvent
 from sluiceway.server.http1.peer_gone import PROTOCOL, WHY, reset
-from sluiceway.server.http1.response_head import WHOLE, ResponseHead
+from sluiceway.server.http1.response_head import WHOLE, ResponseHead, interim_head
 from sluiceway.server.http1.sendfile import ZEROCOPY
 
 __all__ = ["SluiceCycle"]
@@ -114,6 +115,19 @@ class SluiceCycle(RequestResponseCycle):
             self.message_event.clear()
             await self.message_event.wait()
         return {"type": "http.disconnect"}
+
+    def send_interim(self, status: int, phrase: str, headers: Mapping[str, str]) -> bool:
+        """Write an interim response; threads that read the body meanwhile are not disturbed.
+
+        False where that cannot be: HTTP/1.0 knows none (RFC 9110 15.2), the response has begun, or
+        the client is gone or does not read what it got.
+        """
+        if self.scope["http_version"] != "1.1" or self.response_started or self.disconnected:
+            return False
+        if self.transport.is_closing() or self.flow.write_paused:
+            return False
+        self.transport.write(interim_head(status, phrase, headers))
+        return True
 
     @property
     def has_enough(self) -> bool:

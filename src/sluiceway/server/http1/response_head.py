@@ -14,7 +14,7 @@ from typing import Any
 from sluiceway.errors import SluiceError
 from sluiceway.wire.numbers import ascii_uint
 
-__all__ = ["WHOLE", "ResponseHead"]
+__all__ = ["WHOLE", "ResponseHead", "interim_head"]
 
 # In the message that begins a response: its body follows at once, so one write takes both. Other
 # servers ignore it.
@@ -72,6 +72,17 @@ class ResponseHead:
             self.keep_alive = False
             return True
         return False
+
+
+def interim_head(status: int, phrase: str, headers: Mapping[str, str]) -> bytes:
+    """An interim response (RFC 9110 15.2). Raises SluiceError for what cannot be sent."""
+    lines = [b"HTTP/1.1 %d %b" % (status, phrase.encode())]
+    for name, text in headers.items():
+        value = text.encode("latin-1", "replace")
+        if _NOT_IN_VALUES.search(value):
+            raise SluiceError("A header of a response has a forbidden byte in its value")
+        lines.append(_checked(name.encode()) + b": " + value)
+    return b"\r\n".join([*lines, b"", b""])
 
 
 @lru_cache(512)

@@ -58,6 +58,7 @@ class SettingArguments(DestinationArguments, total=False):
     max_parts: int
     max_field_size: str | int
     flatten: bool
+    interim: str
     workers: int
     shutdown_timeout: float
     state: str | None

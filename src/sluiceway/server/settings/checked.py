@@ -34,6 +34,7 @@ from sluiceway.wire.sizes import parse_size
 
 __all__ = ["Settings", "is_loopback"]
 
+INTERIM = ("auto", "on", "off")
 MOST_PARTS = 100_000  # their heads may take 51 MB together; more files belong in several forms
 WORKERS_LIMIT = 64
 SIGNED_URL_SECONDS = 7 * 24 * 3600  # S3 accepts no signed URL that is valid for longer
@@ -106,6 +107,8 @@ class Settings(SettingList):
             )
 
     def _check_ledger(self) -> None:
+        if self.interim not in INTERIM:
+            raise BadSetting(f"--interim must be auto, on or off, not {self.interim!r}")
         if self.ledger is not None:
             if self.state is not None:
                 raise BadSetting("--state and --ledger are both given; give one")

@@ -94,6 +94,13 @@ class SettingList:
         False,
     )
     digest: str = _setting(f"Digests to count of every file: {DIGEST_HELP}", SHA256)
+    interim: str = _setting(
+        "Interim responses (104) that tell the client of a resumable upload, while it sends, where "
+        "to go on after a cut and how much is kept: auto, where the client names its version of "
+        "the protocol and no proxy stands before the server; on, to every client of the protocol; "
+        "off. nginx breaks connections that carry them.",
+        "auto",
+    )
     workers: int = _setting("Number of server processes; one core moves more than 1 GB/s.", 1)
     shutdown_timeout: float = _setting(
         "Seconds that running uploads may take to finish after SIGTERM.", 30.0

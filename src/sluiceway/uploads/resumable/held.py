@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, cast
 
 from sluiceway.errors import (
@@ -28,7 +28,12 @@ from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import Stages
 from sluiceway.stores.contract import Entry, Metadata
-from sluiceway.stores.unpublished import ResumableDraft, ResumableStore, SavedDraft
+from sluiceway.stores.unpublished import (
+    ResumableDraft,
+    ResumableStore,
+    SavedDraft,
+    TellsReplaced,
+)
 from sluiceway.uploads.ledger.contract import Ledger, OutboxEvent
 from sluiceway.uploads.ledger.expiry import Expiry
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
@@ -71,6 +76,7 @@ class HeldUpload:
         self._ledger, self._rules, self._expiry = ledger, rules, expiry
         self._progress_table = progress_table
         self._draft: ResumableDraft | None = None
+        self.replaced: bool = False  # whether publishing replaced an object, where the store tells
 
     @property
     def is_whole(self) -> bool:
@@ -98,12 +104,24 @@ class HeldUpload:
         await self._save(length=length)
         self.progress.length = length
 
-    async def append(self, source: Source, expected: Mapping[str, bytes] | None = None) -> int:
+    async def append(
+        self,
+        source: Source,
+        expected: Mapping[str, bytes] | None = None,
+        on_offset: Callable[[int], None] | None = None,
+    ) -> int:
         """Add the bytes of a request. Returns the new offset, which is kept.
 
         With `expected`, digests of this request's bytes, all of them count or none: on a mismatch,
-        or when the request is cut, they are forgotten. Raises DigestMismatch, BodyCut, TooLarge.
+        or when the request is cut, they are forgotten. Meanwhile `on_offset` gets what is kept.
+        Raises DigestMismatch, BodyCut, TooLarge.
         """
+
+        async def on_kept(offset: int) -> None:
+            await self._keep_at(offset)
+            if on_offset is not None:
+                on_offset(offset)
+
         start = self.record.offset
         most = self._rules.max_size if self.record.length is None else self.record.length
         draft = await self._open()
@@ -118,7 +136,7 @@ class HeldUpload:
                 limit=None if most is None else most - start,
                 stages=self.stages,
                 budget=self._rules.budget,
-                on_kept=None if expected else self._keep_at,
+                on_kept=None if expected else on_kept,
             )
             if expected:
                 check_digests(await chunk.finish(), expected)
@@ -228,7 +246,10 @@ class HeldUpload:
             headers=request.headers,
             user=request.user,
         )
-        return await draft.publish(key, metadata, request.replace)
+        entry = await draft.publish(key, metadata, request.replace)
+        if self._store.traits.tells_replaced:
+            self.replaced = cast("TellsReplaced", draft).replaced
+        return entry
 
     async def _forget(self, offset: int) -> None:
         """What came behind `offset` does not count."""

@@ -1,0 +1,121 @@
+"""POST /files and PUT /files/{key} with Upload-Complete: an upload that may come in pieces.
+
+The whole file at once (?1), of which a cut loses nothing when the client got the URL by a 104; a
+first piece; or no byte, to learn the URL. `intake` reads what any upload says of its file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sluiceway.errors import BadRequest
+from sluiceway.server.intake import PutTarget, check_length, named_request, posted_request
+from sluiceway.server.request_headers import content_digests, joined_headers
+from sluiceway.server.resumable.content import agreed_length, finish, settle_length, take
+from sluiceway.server.resumable.fields import (
+    DIALECT,
+    answered,
+    fields_of,
+    limits_of,
+    replayed,
+    upload_url,
+)
+from sluiceway.server.resumable.interim import Interim
+from sluiceway.server.streaming import raw_headers
+from sluiceway.stores.contract import UploadRequest
+from sluiceway.uploads.keys import checked_id
+from sluiceway.uploads.resumable.service import ResumableUploads
+from sluiceway.uploads.service import UploadService
+from sluiceway.wire.resumable import (
+    FINAL_FORM,
+    Announcement,
+    ProtocolVersion,
+    check_creation,
+    parse_announcement,
+    parse_version,
+    write_fields,
+)
+
+__all__ = ["Creation"]
+
+
+class Creation:
+    """A request that creates an upload. Raises BadRequest for one that cannot be understood."""
+
+    def __init__(self, request: Request, interim: str) -> None:
+        headers = joined_headers(request)
+        self._request = request
+        self.version: ProtocolVersion = _version(headers)
+        check_creation(self.version, headers)
+        self._announcement: Announcement = parse_announcement(self.version, headers)
+        if self._announcement.offset:
+            raise BadRequest("A creation has no Upload-Offset; append with PATCH to the upload")
+        self.complete: bool = self._announcement.complete is not False
+        self._interim = Interim(request, self.version, interim)
+
+    @property
+    def may_announce(self) -> bool:
+        """Whether the client can learn where to go on while it sends."""
+        return self._interim.allowed
+
+    @property
+    def whole_headers(self) -> list[tuple[bytes, bytes]]:
+        """Of the response to a request that brings the whole file and creates no upload: it comes
+        from the target, and cannot be resumed."""
+        return raw_headers(write_fields(self.version, offset=None, complete=True))
+
+    async def respond(self, upload_service: UploadService, key: str | None) -> Response:
+        """The response; `key` is that of a PUT."""
+        uploads = upload_service.resumable
+        if uploads is None:
+            raise BadRequest(
+                "This server stores whole files here, and no pieces; send the whole file in one "
+                "request"
+            )
+        found = uploads
+
+        async def step() -> Response:
+            return await self._create(upload_service, found, key)
+
+        return await answered(self._request, uploads, step)
+
+    async def _create(
+        self, upload_service: UploadService, uploads: ResumableUploads, key: str | None
+    ) -> Response:
+        request, store = self._request, upload_service.store
+        upload_request = await self._wanted(upload_service, key)
+        check_length(request, upload_service)
+        length = agreed_length(request, self._announcement, 0, self.complete)
+        expected = {} if self.complete else content_digests(request)
+        chosen = request.query_params.get("upload")
+        upload = None if chosen is None else checked_id(chosen)
+        record = await uploads.create(DIALECT, upload_request, length, upload=upload)
+        url = upload_url(request, record.id)
+        self._interim.created(url, limits_of(uploads, record).write(self.version))
+        async with uploads.hold(record.id) as held:
+            await settle_length(held, request, self._announcement, self.complete)
+            await take(request, held, store, self._interim, expected)
+            if self.complete:
+                response = await finish(request, held, store)
+                return replayed(response, fields_of(self.version, uploads, held.record))
+            fields = fields_of(self.version, uploads, held.record)
+        return Response(status_code=201, headers={"Location": url, **fields})
+
+    async def _wanted(self, upload_service: UploadService, key: str | None) -> UploadRequest:
+        if key is None:
+            return posted_request(self._request, upload_service, whole=self.complete)
+        target = await PutTarget.of(self._request, upload_service, key)
+        return named_request(self._request, target, whole=self.complete)
+
+
+def _version(headers: Mapping[str, str]) -> ProtocolVersion:
+    """Raises BadRequest for a version that is not known here, if the request may bring a piece."""
+    try:
+        return parse_version(headers)
+    except BadRequest:
+        if parse_announcement(FINAL_FORM, headers).complete:
+            return FINAL_FORM
+        raise

@@ -1,0 +1,169 @@
+"""HEAD, PATCH and DELETE /uploads/{id}: the offset, more bytes, the end.
+
+A new request for an upload interrupts the one that still runs. Of another protocol's upload it
+says that there is none, and interrupts nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sluiceway.errors import BadRequest, CompletedUpload, Unsupported
+from sluiceway.pipe.stages import Stages
+from sluiceway.server.request_body import check_body, content_length
+from sluiceway.server.request_headers import content_digests, joined_headers
+from sluiceway.server.responses import receipt
+from sluiceway.server.resumable.content import as_final, finish, settle_length, take
+from sluiceway.server.resumable.fields import (
+    answered,
+    check_active,
+    check_dialect,
+    fields_of,
+    limits_of,
+    no_limits,
+    offset_mismatch,
+    replayed,
+    version_or_final,
+)
+from sluiceway.server.resumable.interim import Interim
+from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
+from sluiceway.uploads.ledger.states import LedgerState
+from sluiceway.uploads.resumable.service import ResumableUploads
+from sluiceway.uploads.service import UploadService
+from sluiceway.wire.headers.media_types import essence
+from sluiceway.wire.resumable import (
+    PARTIAL_UPLOAD,
+    Announcement,
+    ProtocolVersion,
+    check_creation,
+    parse_announcement,
+    parse_version,
+)
+
+__all__ = ["ResumableHandler", "show_limits"]
+
+_OF_UPLOADS = ("upload-offset", "upload-complete", "upload-incomplete")
+
+
+def show_limits(request: Request, upload_service: UploadService) -> dict[str, str]:
+    """The headers of OPTIONS: what an upload may have here."""
+    version, uploads = version_or_final(request), upload_service.resumable
+    limits = no_limits(upload_service.max_size) if uploads is None else limits_of(uploads)
+    fields = {"Upload-Limit": limits.write(version), "Accept-Patch": PARTIAL_UPLOAD}
+    if version.number is not None:
+        fields["Upload-Draft-Interop-Version"] = str(version.number)
+    return fields
+
+
+@dataclass(frozen=True, slots=True)
+class ResumableHandler:
+    """One request to an upload."""
+
+    request: Request
+    upload_service: UploadService
+    uploads: ResumableUploads
+
+    async def show(self) -> Response:
+        """204 with the offset, from which an append is accepted."""
+        return await answered(self.request, self.uploads, self._show)
+
+    async def append(self, interim: str) -> Response:
+        """204 (or 201) with the new offset, or the final response."""
+        return await answered(self.request, self.uploads, lambda: self._append(interim))
+
+    async def cancel(self) -> Response:
+        """204."""
+        return await answered(self.request, self.uploads, self._cancel)
+
+    async def _show(self) -> Response:
+        version = self._bodiless_version()
+        record = await self._find(version)
+        if record.state is not LedgerState.DONE:
+            async with self.uploads.hold(record.id) as held:
+                record = held.record
+        check_active(version, record)
+        fields = fields_of(version, self.uploads, record) | {"Cache-Control": "no-store"}
+        if record.code and record.response is not None:
+            return replayed(record.response, fields)  # refused for good: nothing is stored
+        return Response(status_code=204, headers=fields)
+
+    async def _append(self, interim: str) -> Response:
+        headers = joined_headers(self.request)
+        version = parse_version(headers)
+        check_creation(version, headers)
+        announcement = parse_announcement(version, headers)
+        offset = _offset(version, announcement, headers.get("content-type", ""))
+        check_body(self.request, may_lack=True)
+        expected = content_digests(self.request)
+        complete = announcement.complete is not False
+        record = await self._find(version)
+        async with self.uploads.hold(record.id) as held:
+            check_active(version, held.record)
+            if held.record.state is LedgerState.DONE:
+                return await self._repeated(version, held.record, offset, complete)
+            if offset != held.record.offset:
+                raise offset_mismatch(held.record, offset)
+            await settle_length(held, self.request, announcement, complete)
+            store = self.upload_service.store
+            await take(self.request, held, store, Interim(self.request, version, interim), expected)
+            if complete:
+                response = await finish(self.request, held, store)
+                return replayed(response, fields_of(version, self.uploads, held.record))
+            fields = fields_of(version, self.uploads, held.record)
+        return Response(status_code=version.unfinished_append, headers=fields)
+
+    async def _repeated(
+        self, version: ProtocolVersion, record: UploadRecord, offset: int, complete: bool
+    ) -> Response:
+        """The last append once more: its response was lost. Raises for any other one."""
+        size = content_length(self.request)
+        is_last = complete and size is not None and offset + size == record.offset
+        if version.knows_completed:
+            raise CompletedUpload("The upload is complete; its file is stored, or was refused")
+        if not is_last:
+            raise offset_mismatch(record, offset)
+        response = record.response or await self._late_response(record)
+        return replayed(response, fields_of(version, self.uploads, record))
+
+    async def _late_response(self, record: UploadRecord) -> FinalResponse:
+        """The process that published died before it could write its response down."""
+        store = self.upload_service.store
+        entry = await store.stat(record.key)
+        return as_final(receipt(self.request, store.traits, record.id, Stages(), [entry]), {})
+
+    async def _cancel(self) -> Response:
+        version = self._bodiless_version()
+        record = await self._find(version)
+        async with self.uploads.hold(record.id) as held:
+            check_active(version, held.record)
+            await held.cancel("cancelled")
+        return Response(status_code=204)
+
+    def _bodiless_version(self) -> ProtocolVersion:
+        """Of HEAD and DELETE. Raises BadRequest for fields that only an append has."""
+        version = version_or_final(self.request)
+        if version.refuses_extra_fields:
+            extra = [field for field in _OF_UPLOADS if field in self.request.headers]
+            if extra:
+                raise BadRequest(f"{extra[0]} stands in requests with content; leave it out")
+        return version
+
+    async def _find(self, version: ProtocolVersion) -> UploadRecord:
+        record = await self.uploads.find(str(self.request.path_params["id"]))
+        check_dialect(record)
+        check_active(version, record)
+        return record
+
+
+def _offset(version: ProtocolVersion, announcement: Announcement, content_type: str) -> int:
+    """Raises Unsupported, and BadRequest for an append that lacks a field."""
+    if version.partial_type and essence(content_type) != PARTIAL_UPLOAD:
+        raise Unsupported(f"An append needs Content-Type: {PARTIAL_UPLOAD}")
+    if announcement.offset is None:
+        raise BadRequest("An append needs Upload-Offset, a number of bytes")
+    if announcement.complete is None and version.must_say_complete:
+        raise BadRequest("An append needs Upload-Complete: ?1 with the last bytes, else ?0")
+    return announcement.offset

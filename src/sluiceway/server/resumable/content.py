@@ -1,0 +1,136 @@
+"""The content of a creation or an append: how long it says the upload is, its bytes, its end.
+
+Used by the requests of every version; knows no fields of responses but those of its errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sluiceway.errors import InconsistentLength, SluiceError, TooLarge
+from sluiceway.server.door.auth import STAGES
+from sluiceway.server.request_body import BodySource, content_length
+from sluiceway.server.responses import receipt
+from sluiceway.server.resumable.interim import Interim
+from sluiceway.stores.contract import Entry, Store
+from sluiceway.uploads.ledger.record import FinalResponse
+from sluiceway.uploads.resumable.held import HeldUpload
+from sluiceway.wire.headers.object_digests import digest_headers
+from sluiceway.wire.problems import write_problem
+from sluiceway.wire.resumable import Announcement
+
+__all__ = ["agreed_length", "as_final", "finish", "settle_length", "take"]
+
+
+def agreed_length(
+    request: Request, announcement: Announcement, offset: int, complete: bool
+) -> int | None:
+    """The length of the whole upload, as far as this request says it.
+
+    Raises InconsistentLength where it says two, or brings more than it says.
+    """
+    size, length = content_length(request), announcement.length
+    end = None if size is None else offset + size
+    if complete and end is not None:
+        if length is not None and length != end:
+            raise InconsistentLength(
+                f"Upload-Length is {length}, and the content of this request ends at {end}"
+            )
+        return end
+    if length is not None and length < (offset if end is None else end):
+        raise InconsistentLength(f"Upload-Length is {length}; the upload has more bytes than that")
+    return length
+
+
+async def settle_length(
+    held: HeldUpload, request: Request, announcement: Announcement, complete: bool
+) -> None:
+    """Write the length down that this request tells.
+
+    Raises InconsistentLength where another one is known. An upload with more bytes than it was
+    said to have ends: what its client sends is not what it announced. Raises TooLarge.
+    """
+    record, size = held.record, content_length(request)
+    if record.length is not None and size is not None and record.offset + size > record.length:
+        await _spoil(held)
+    length = agreed_length(request, announcement, record.offset, complete)
+    if length is None or length == record.length:
+        return
+    if record.length is not None:
+        raise InconsistentLength(
+            f"The upload has {record.length} bytes, as it was said before, and not {length}"
+        )
+    await held.set_length(length)
+
+
+async def take(
+    request: Request,
+    held: HeldUpload,
+    store: Store,
+    interim: Interim,
+    expected: Mapping[str, bytes],
+) -> None:
+    """Append the content, whose digests are `expected`.
+
+    Raises what `append` raises, and InconsistentLength as above.
+    """
+    request.scope[STAGES] = held.stages, store.traits.name
+    if content_length(request) == 0:
+        return
+    try:
+        await held.append(BodySource(request, held.stages), expected, interim.progress)
+    except TooLarge:
+        if held.record.length is None:
+            raise
+        await _spoil(held)
+
+
+async def finish(request: Request, held: HeldUpload, store: Store) -> FinalResponse:
+    """The client has said that these were all bytes. Raises InconsistentLength if they are not."""
+    if held.record.length is None:
+        await held.set_length(held.record.offset)
+    if not held.is_whole:
+        raise InconsistentLength(
+            f"{held.record.offset} bytes have arrived and the upload has {held.record.length}; "
+            "append the rest"
+        )
+
+    def respond(outcome: Entry | SluiceError) -> FinalResponse:
+        if isinstance(outcome, SluiceError):
+            written = write_problem(outcome)
+            return FinalResponse(written.status, tuple(written.headers), written.body.decode())
+        return as_final(
+            receipt(
+                request,
+                store.traits,
+                held.record.id,
+                held.stages,
+                [outcome],
+                replaced=held.replaced,
+            ),
+            digest_headers(outcome.metadata.digests) if held.record.request.wanted else {},
+        )
+
+    return await held.finish(respond)
+
+
+def as_final(response: Response, more: dict[str, str]) -> FinalResponse:
+    """A response in the form in which it is written down."""
+    headers = [
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in response.raw_headers
+        if name != b"content-length"
+    ]
+    body = bytes(response.body).decode()
+    return FinalResponse(response.status_code, (*headers, *more.items()), body)
+
+
+async def _spoil(held: HeldUpload) -> None:
+    length = held.record.length
+    await held.cancel("inconsistent-length")
+    raise InconsistentLength(
+        f"The upload was said to have {length} bytes and got more; it has ended. Begin a new one"
+    )
