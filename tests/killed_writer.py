@@ -71,6 +71,7 @@ async def _keep(store: Store, upload: str) -> None:
         await draft.write(data)
         kept = await draft.sync()
         print(json.dumps({"kept": kept, **dataclasses.asdict(draft.save())}), flush=True)
+        draft.saved()
 
 
 if __name__ == "__main__":

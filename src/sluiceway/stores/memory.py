@@ -178,6 +178,8 @@ class MemoryDraft:
     def save(self) -> SavedDraft:
         return SavedDraft()
 
+    def saved(self) -> None: ...
+
     async def suspend(self) -> None:
         self._ended = True
 

@@ -15,6 +15,7 @@ from sluiceway.stores.contract import Draft, Entry, Store, UploadRequest
 __all__ = [
     "FileBackedDraft",
     "KeyFirst",
+    "KnowsDigests",
     "ReadableDraft",
     "ResumableDraft",
     "ResumableStore",
@@ -66,6 +67,15 @@ class KeyFirst(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsDigests(Protocol):
+    """A Draft that knows digests of bytes which an earlier process wrote."""
+
+    async def known_digests(self) -> dict[str, bytes]:
+        """Of all bytes written so far, by the names of `--digest`; as many as there are."""
+        ...
+
+
 class TellsReplaced(Protocol):
     """A Draft that knows what `publish` did. Every draft of a store with the trait is one."""
 
@@ -90,13 +100,21 @@ class SavedDraft:
 
 @runtime_checkable
 class ResumableDraft(Draft, Protocol):
-    """A Draft that may outlive its process. `ResumableStore.begin` and `resume` make one."""
+    """A Draft that may outlive its process. `ResumableStore.begin` and `resume` make one.
+
+    `truncate` goes back at most to what was written down last.
+    """
 
     def save(self) -> SavedDraft:
-        """What must be written down before a client learns `kept`. Call it after `sync`.
+        """What must be written down before a client learns `kept`.
 
-        Parts are returned once: by the first call after they were kept.
+        Parts are returned until they are `saved`. After `suspend` it tells how the draft stands at
+        rest, for the next holder.
         """
+        ...
+
+    def saved(self) -> None:
+        """What `save` returned last is written down: what only an earlier one needed may go."""
         ...
 
     async def suspend(self) -> None:

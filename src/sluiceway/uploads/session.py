@@ -92,6 +92,10 @@ class UploadRules:
                 return other
         raise Exists(f"There is already a file {key!r}; it was not touched", key=key)
 
+    def keeps_key(self, request: UploadRequest) -> bool:
+        """Whether a key that was free at the beginning is the one at the end, too."""
+        return self.template.has_id or not request.keeps_both
+
     async def _is_taken(self, key: str) -> bool:
         try:
             await self.store.stat(key)

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from fix_s3 import Objects
-from killed_writer import writer
+from killed_writer import keeper, writer
 from sluiceway.errors import Exists
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Metadata, Replace, Store, UploadRequest
@@ -24,6 +24,7 @@ class TestS3(StoreSuite):
     part = default_part_size(BUDGET, 1)
     flat = (16 << 20) + BUDGET  # the parts in flight, and the one that gathers
     large, many = 80 << 20, 120  # the server is slow; more in the long proofs
+    few = True
     budget: Budget
 
     @pytest.fixture(autouse=True)
@@ -36,13 +37,20 @@ class TestS3(StoreSuite):
         return ObjectStore(self.s3.url(self.bucket, "pre/fix"), self.budget, self.s3.options)
 
     def leftovers(self, store: Store) -> Collection[str]:
-        return [key for key in self.s3.keys(self.bucket) if ".sluiceway/drafts" in key]
+        return [key for key in self.s3.keys(self.bucket) if "/drafts/" in key or "/lasting/" in key]
 
     def command(self, tmp_path: Path) -> list[str]:
+        return writer("objects", self.place)
+
+    def keeper(self, tmp_path: Path, upload: str) -> list[str]:
+        return keeper("objects", self.place, upload)
+
+    @property
+    def place(self) -> str:
         query = "&".join(
             f"{name}={quote(value, safe='')}" for name, value in self.s3.options.items()
         )
-        return writer("objects", f"{self.s3.url(self.bucket, 'pre/fix')}?{query}")
+        return f"{self.s3.url(self.bucket, 'pre/fix')}?{query}"
 
     async def sweep(self, store: Store) -> None:
         assert isinstance(store, ObjectStore)

@@ -7,11 +7,12 @@ reader's class.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +30,7 @@ from sluiceway.stores.objects.metadata import (
     MOST_NOTE,
     Described,
     format_note,
+    is_lasting,
     is_own,
     note_key,
     parse_note,
@@ -97,6 +99,7 @@ class Bucket(ABC):
         self.compare_and_swap: bool = compare_and_swap
         self.drafts: dict[str, Draft] = {}  # under way in this process, by id
         self.locks: KeyLocks = KeyLocks()  # for clouds that do not compare and write in one step
+        self._cleaning: set[asyncio.Task[None]] = set()
 
     @property
     def live_drafts(self) -> int:
@@ -217,6 +220,22 @@ class Bucket(ABC):
         except SluiceError as error:
             log.warning("A draft's bytes stay in the bucket until they are swept: %s", error.detail)
 
+    async def delete_all(self, keys: Collection[str]) -> None:
+        """Delete what no object needs, at once. Failures are logged."""
+        await asyncio.gather(*map(self.delete_quietly, keys))
+
+    def clean(self, keys: Collection[str]) -> None:
+        """Have what no object needs deleted, without a wait."""
+        if keys:
+            cleaning = asyncio.get_running_loop().create_task(self.delete_all(keys))
+            self._cleaning.add(cleaning)
+            cleaning.add_done_callback(self._cleaning.discard)
+
+    async def cleaned(self) -> None:
+        """Wait until all that `clean` got is deleted."""
+        if self._cleaning:
+            await asyncio.wait(self._cleaning)
+
     async def write_note(self, key: str, draft: str, digests: Pairs) -> str:
         """Write down the digests of an object sent in parts. Returns the note's key."""
         note = note_key(key, draft)
@@ -242,7 +261,7 @@ class Bucket(ABC):
 
     async def is_needed(self, own: str) -> bool:
         """Whether a key of our own is a note, and the object it describes is still the one."""
-        if own.startswith(DRAFTS):
+        if own.startswith(DRAFTS) or is_lasting(own):
             return False
         return await self.is_draft((await self._read_note(own))[0], own.rpartition("/")[2])
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ __all__ = [
     "SentPart",
     "checksum_members",
     "combined",
+    "combined_crc",
     "decoded",
     "kept_digests",
 ]
@@ -34,11 +35,16 @@ BEGIN = _ALGORITHM | FULL_OBJECT  # of a multipart upload
 
 @dataclass(frozen=True, slots=True)
 class SentPart:
-    """A part that S3 has. `crc64nvme` is None where S3 did not confirm it."""
+    """A part that S3 has. `crc64nvme` is None where S3 did not confirm it.
 
+    `counted` is the same as it was counted here, where it was.
+    """
+
+    number: int
     tag: str
     size: int
     crc64nvme: bytes | None = None
+    counted: bytes | None = None
 
 
 def checksum_members(digests: Pairs, knows_crc64nvme: bool) -> dict[str, str]:
@@ -52,13 +58,17 @@ def checksum_members(digests: Pairs, knows_crc64nvme: bool) -> dict[str, str]:
 
 def combined(parts: Sequence[SentPart]) -> bytes | None:
     """The CRC64NVME of all bytes; None where that of a part is missing."""
+    known = [(part.crc64nvme, part.size) for part in parts if part.crc64nvme is not None]
+    return combined_crc(known) if len(known) == len(parts) else None
+
+
+def combined_crc(crcs: Iterable[tuple[bytes, int]]) -> bytes:
+    """The CRC64NVME of consecutive bytes, from those of pieces and their sizes."""
     from awscrt.checksums import combine_crc64nvme
 
     value = 0
-    for part in parts:
-        if part.crc64nvme is None:
-            return None
-        value = combine_crc64nvme(value, int.from_bytes(part.crc64nvme), part.size)
+    for crc, size in crcs:
+        value = combine_crc64nvme(value, int.from_bytes(crc), size)
     return value.to_bytes(ALGORITHMS[CRC64NVME].size)
 
 

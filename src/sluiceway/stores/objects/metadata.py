@@ -17,11 +17,13 @@ from sluiceway.stores.contract import METADATA_HEADERS, Metadata, Pairs, UploadR
 
 __all__ = [
     "DRAFTS",
+    "LASTING",
     "MOST_NOTE",
     "OWN_FOLDER",
     "Described",
     "draft_of",
     "format_note",
+    "is_lasting",
     "is_own",
     "metadata_from",
     "note_key",
@@ -33,6 +35,8 @@ OWN_FOLDER = ".sluiceway/"  # keys below it in a place are never listed as objec
 DRAFTS = f"{OWN_FOLDER}drafts/"
 # Below the object's own folder, so that it is found from any root the place is opened with.
 NOTES = f"{OWN_FOLDER}digests/"
+# What belongs to a draft that outlives its process, beside the object that it will be.
+LASTING = f"{OWN_FOLDER}lasting/"
 MOST_NOTE = 8 << 10  # bytes of a note that are read: a key of 1,024 bytes and the digests need less
 
 DIGEST_NAMES = {name.replace("-", ""): name for name in CHOICES}  # in metadata -> algorithm
@@ -40,7 +44,7 @@ OUR_NAMES = ("draft", "filename", *DIGEST_NAMES)  # of metadata
 # Stands before a user's name that is one of ours. No _ or -: some servers change them.
 ESCAPE = "their0"
 
-_OWN = re.compile(r"(?:^|/)\.sluiceway/(?:drafts|digests)/[^/]*$")
+_OWN = re.compile(r"(?:^|/)\.sluiceway/(?:drafts|digests|lasting)/[^/]*$")
 # Characters of a name that stay, besides letters, digits and "_.-". Header values are ASCII, and
 # have 2 KiB together.
 _PLAIN = "!$&'()+,;=@~"
@@ -103,8 +107,13 @@ def note_key(key: str, draft: str) -> str:
 
 
 def is_own(key: str) -> bool:
-    """Whether it is the key of a draft or a note."""
+    """Whether it is the key of a draft, of something that belongs to one, or of a note."""
     return _OWN.search(key) is not None
+
+
+def is_lasting(key: str) -> bool:
+    """Of the keys of our own: whether it belongs to a draft that outlives its process."""
+    return key.rpartition("/")[0].endswith(LASTING.rstrip("/"))
 
 
 def format_note(key: str, digests: Pairs) -> bytes:

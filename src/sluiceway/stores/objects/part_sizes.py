@@ -27,16 +27,22 @@ def default_part_size(limit: int, live: int) -> int:
     return max(SMALLEST_PART, min(FULL_PART, share))
 
 
-def part_size(number: int, length: int | None, default: int, most: int) -> int:
-    """Bytes of part `number` (from 1 on) of an object of `length` bytes.
+def part_size(
+    number: int, length: int | None, default: int, most: int, start: int | None = None
+) -> int:
+    """Bytes of part `number` (from 1 on), which begins at byte `start` of an object of `length`.
 
-    `default` is for objects whose length does not need more. `most` bytes of memory may be held for
-    one part. Raises TooLarge where that is too little, with the memory that would do.
+    Where numbers were left out, fewer parts hold the rest. `default` is for objects whose length
+    does not need more. `most` bytes of memory may be held for one part. Raises TooLarge where that
+    is too little, with the memory that would do.
     """
     if length is None:
         size = default << (number - 1) // DOUBLES_AFTER
     else:
-        size = max(default, -(-length // (MOST_PARTS * ROUNDING)) * ROUNDING)
+        needed = -(-length // MOST_PARTS)
+        if start is not None:
+            needed = max(needed, -(-(length - start) // max(1, MOST_PARTS - number + 1)))
+        size = max(default, -(-needed // ROUNDING) * ROUNDING)
     if number > MOST_PARTS:
         raise TooLarge(
             f"S3 takes {MOST_PARTS} parts, and this upload has more; "

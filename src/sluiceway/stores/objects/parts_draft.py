@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 import uuid
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from sluiceway.errors import DigestMismatch, SluiceError, StoreFailed
@@ -46,21 +47,30 @@ class PartsDraft:
     In that case they are copied to the key at the end, and so they are where the key changes.
     """
 
-    def __init__(self, bucket: S3Bucket, size: int | None, upload_request: UploadRequest) -> None:
+    def __init__(
+        self,
+        bucket: S3Bucket,
+        size: int | None,
+        upload_request: UploadRequest,
+        draft: str | None = None,
+    ) -> None:
+        """`draft` is its id, which the object carries; None: a fresh one."""
         self._bucket, self._size, self._request = bucket, size, upload_request
-        self._id = uuid.uuid4().hex
+        self._id = draft or uuid.uuid4().hex
         self._key = upload_request.key or DRAFTS + self._id
         self._upload: str | None = None  # S3's id, from the first part on
         self._written = 0
         self._most = bucket.budget.limit // 2  # bytes of one part, so that the next one can gather
         # Once for all parts: some stores want equal ones.
         self._default_size = default_part_size(bucket.budget.limit, bucket.live_drafts)
-        self._part_size = part_size(1, size, self._default_size, self._most)
+        self._next_number = 1
+        self._part_size = self._size_of_next()
         self._claim = Claim(bucket.budget, self._memory_needed)
         self._body = bytearray()  # the part that gathers, as large as the claim holds
         self._filled = 0  # its bytes so far
         self._part_began = -FAST_PART
-        self._sizes: list[int] = []  # of the parts in flight and stored
+        # Numbers and sizes of the parts in flight and stored, in the order of their bytes.
+        self._sent: list[tuple[int, int]] = []
         self._parts: dict[int, SentPart] = {}  # the stored ones, by number
         self._in_flight: set[asyncio.Task[None]] = set()
         self._failure: SluiceError | None = None
@@ -75,12 +85,14 @@ class PartsDraft:
     @property
     def kept(self) -> int:
         """Bytes of the stored parts without a gap."""
-        total = 0
-        for number, size in enumerate(self._sizes, 1):
+        return sum(part.size for part in self._stored())
+
+    def _stored(self) -> Iterator[SentPart]:
+        """The parts that S3 has, up to the first that it does not have."""
+        for number, _ in self._sent:
             if number not in self._parts:
-                break
-            total += size
-        return total
+                return
+            yield self._parts[number]
 
     @property
     def failure(self) -> SluiceError | None:
@@ -229,7 +241,7 @@ class PartsDraft:
         while self._in_flight:
             await self._wait_for_part()
         self._check()
-        return [self._parts[number] for number in range(1, len(self._sizes) + 1)]
+        return [self._parts[number] for number, _ in self._sent]
 
     async def _clear(self) -> None:
         if self._upload is not None and not self._staged:
@@ -269,12 +281,18 @@ class PartsDraft:
         body, filled = self._body, self._filled
         self._body, self._filled = bytearray(), 0
         del body[filled:]
-        self._sizes.append(filled)
-        number = len(self._sizes)
-        self._part_size = part_size(number + 1, self._size, self._default_size, self._most)
+        number, self._next_number = self._next_number, self._next_number + 1
+        self._sent.append((number, filled))
+        self._part_size = self._size_of_next()
         memory = self._claim.submit(self._memory_needed)
         send = self._send(number, body, memory)
         self._in_flight.add(asyncio.get_running_loop().create_task(send))
+
+    def _size_of_next(self) -> int:
+        """Bytes of the part that begins behind all that was written."""
+        return part_size(
+            self._next_number, self._size, self._default_size, self._most, self._written
+        )
 
     async def _begin(self) -> None:
         self._upload = await self._bucket.begin(self._key, self._request, self._id)
@@ -288,12 +306,14 @@ class PartsDraft:
 
     async def _send(self, number: int, body: bytearray, memory: int) -> None:
         try:
-            upload = self._upload or ""
-            self._parts[number] = await self._bucket.send_part(self._key, upload, number, body)
+            self._parts[number] = await self._send_part(number, body)
         except SluiceError as error:
             self._failure = self._failure or error
         finally:
             self._claim.complete(memory)
+
+    async def _send_part(self, number: int, body: bytearray) -> SentPart:
+        return await self._bucket.send_part(self._key, self._upload or "", number, body)
 
     async def _wait_for_part(self) -> None:
         """Wait until a part is stored or has failed. Raises the failure."""
@@ -306,7 +326,8 @@ class PartsDraft:
         self._ended = True
         self._claim.release()
         self._body, self._filled = bytearray(), 0
-        self._bucket.drafts.pop(self._id, None)
+        if self._bucket.drafts.get(self._id) is self:
+            del self._bucket.drafts[self._id]
 
     def _check(self) -> None:
         if self._ended:

@@ -43,9 +43,11 @@ from sluiceway.stores.objects.full_checksum import (
     combined,
     decoded,
 )
+from sluiceway.stores.objects.lasting.state import lasting_folder, marker_key
 from sluiceway.stores.objects.metadata import Described
 from sluiceway.stores.objects.s3_calls import CONTENT, ConditionUnknown, S3Calls
 from sluiceway.stores.objects.s3_values import (
+    body_param,
     condition_params,
     entry_from,
     etag_of,
@@ -136,7 +138,7 @@ class S3Bucket(Bucket):
         self, key: str, body: Buffer, metadata: Described, draft: str, replace: Replace
     ) -> None:
         """As in `Bucket`. The server checks a digest that is known, the strongest it can check."""
-        params = {**object_params(metadata, draft), "Body": body}
+        params = {**object_params(metadata, draft), "Body": body_param(body)}
         if self._calls.sends_checksums:
             params |= checksum_members(metadata.digests, self._calls.sends_crc64nvme)
 
@@ -179,13 +181,13 @@ class S3Bucket(Bucket):
         elif value is not None:  # an older server ignores the header, or checks it and forgets it
             self._calls.crc64nvme_is_unknown()
             value = None
-        return SentPart(str(response["ETag"]), len(body), value)
+        return SentPart(number, str(response["ETag"]), len(body), value)
 
     async def complete(
         self, key: str, upload: str, parts: Sequence[SentPart], draft: str, replace: Replace
     ) -> None:
         """Make an object of the parts. The server checks its CRC64NVME where it has the parts'."""
-        numbered = [{"PartNumber": number, "ETag": one.tag} for number, one in enumerate(parts, 1)]
+        numbered = [{"PartNumber": one.number, "ETag": one.tag} for one in parts]
         params = {"UploadId": upload, "MultipartUpload": {"Parts": numbered}}
         if self._calls.sends_crc64nvme and (value := combined(parts)) is not None:
             params |= FULL_OBJECT | {"ChecksumCRC64NVME": base64.b64encode(value).decode()}
@@ -219,7 +221,7 @@ class S3Bucket(Bucket):
                     CopySource=copy_source,
                     CopySourceRange=f"bytes={at}-{min(at + COPY_PART, size) - 1}",
                 )
-                parts.append(SentPart(str(response["CopyPartResult"]["ETag"]), 0))
+                parts.append(SentPart(number, str(response["CopyPartResult"]["ETag"]), 0))
             await self.complete(key, upload, parts, draft, replace)
         except BaseException:
             await asyncio.shield(self.abort(key, upload))
@@ -257,7 +259,11 @@ class S3Bucket(Bucket):
     async def abort_unfinished(self, older: float) -> int:
         """As in `Bucket`: such uploads cost money and are in no listing. One request a thousand."""
         since = time.time() - older + ROUNDING
-        old = [upload async for upload in self._unfinished(since)]
+        old = [
+            (key, upload)
+            async for key, upload in self._unfinished(since)
+            if not await self._is_lasting(key, upload)
+        ]
         for key, upload in old:
             await self.abort(key, upload)
         return len(old)
@@ -298,22 +304,33 @@ class S3Bucket(Bucket):
             params["KeyMarker"] = decode(page["NextKeyMarker"])
             params["UploadIdMarker"] = page["NextUploadIdMarker"]
 
-    async def _last_part(self, key: str, upload: str) -> float:
-        """When the last part arrived; 0 for none.
+    async def parts(
+        self, key: str, upload: str, after: int = 0
+    ) -> AsyncIterator[Mapping[str, Any]]:
+        """The parts with numbers over `after`, as S3 describes them. Raises NotFound."""
+        while True:
+            page = await self._call("list_parts", key, UploadId=upload, PartNumberMarker=after)
+            for part in page.get("Parts", ()):
+                yield part
+            if not page.get("IsTruncated"):
+                return
+            after = page["NextPartNumberMarker"]
 
-        Parts arrive in the order of their numbers here, so the last page has it.
-        """
+    async def _is_lasting(self, key: str, upload: str) -> bool:
+        """Whether a multipart upload may be gone on with, whatever its age: it has a marker."""
+        end = marker_key(key, "", upload).rpartition(".")[2]
+        async for page in self.pages(lasting_folder(key), "", 1000):
+            if any(own.endswith(f".{end}") for own, _ in page):
+                return True
+        return False
+
+    async def _last_part(self, key: str, upload: str) -> float:
+        """When the last part arrived; 0 for none."""
         try:
-            marker, arrived = 0, 0.0
-            while True:
-                page = await self._call("list_parts", key, UploadId=upload, PartNumberMarker=marker)
-                times = [part["LastModified"].timestamp() for part in page.get("Parts", ())]
-                arrived = max(times, default=arrived)
-                if not page.get("IsTruncated"):
-                    return arrived
-                marker = page["NextPartNumberMarker"]
+            times = [part["LastModified"] async for part in self.parts(key, upload)]
         except NotFound:  # it has ended meanwhile
             return 0.0
+        return max((time.timestamp() for time in times), default=0.0)
 
     async def _make_visible(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Entry, Replace
 from sluiceway.stores.objects.full_checksum import kept_digests
 from sluiceway.stores.objects.metadata import (
@@ -19,7 +21,14 @@ from sluiceway.stores.objects.metadata import (
 )
 from sluiceway.wire.numbers import ascii_uint
 
-__all__ = ["condition_params", "entry_from", "etag_of", "modified_of", "object_params"]
+__all__ = [
+    "body_param",
+    "condition_params",
+    "entry_from",
+    "etag_of",
+    "modified_of",
+    "object_params",
+]
 
 HEADER_MEMBERS = {  # each of METADATA_HEADERS -> boto3's name for it
     "cache-control": "CacheControl",
@@ -83,6 +92,11 @@ def object_params(metadata: Described, draft: str) -> dict[str, Any]:
     return {"ContentType": metadata.type, "Metadata": stored, **params}
 
 
+def body_param(body: Buffer) -> Any:
+    """The body of a request: boto3 takes no view, and a copy would be memory nobody counts."""
+    return _ViewFile(body) if isinstance(body, memoryview) else body
+
+
 def condition_params(replace: Replace) -> dict[str, str]:
     """The condition of a write."""
     if not replace.allowed:
@@ -96,3 +110,31 @@ def _date(text: str) -> datetime:
         return parsedate_to_datetime(text)
     except ValueError:
         return datetime.fromtimestamp(0, UTC)
+
+
+class _ViewFile(io.RawIOBase):
+    """A file of the bytes of a view."""
+
+    def __init__(self, view: memoryview) -> None:
+        self._view, self._at = view, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with memoryview(buffer) as target, target.cast("B") as room:
+            size = min(len(room), len(self._view) - self._at)
+            room[:size] = self._view[self._at : self._at + size]
+        self._at += size
+        return size
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        begin = (0, self._at, len(self._view))[whence]
+        self._at = min(max(0, begin + offset), len(self._view))
+        return self._at
+
+    def tell(self) -> int:
+        return self._at

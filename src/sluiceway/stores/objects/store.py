@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from sluiceway.errors import NotFound, PreconditionFailed, Unavailable
+from sluiceway.errors import NotFound, PreconditionFailed, Unavailable, Unsupported
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.hashes import CRC64NVME
 from sluiceway.stores.background_sweep import BackgroundSweep
@@ -27,15 +28,21 @@ from sluiceway.stores.contract import (
 )
 from sluiceway.stores.objects.bucket import ROUNDING, UnlistableKey
 from sluiceway.stores.objects.config import AnyBucket, open_bucket
-from sluiceway.stores.objects.metadata import OWN_FOLDER, is_own
+from sluiceway.stores.objects.metadata import OWN_FOLDER, is_lasting, is_own
 from sluiceway.stores.objects.part_sizes import SMALLEST_PART
 from sluiceway.stores.objects.reader import BucketReader
+from sluiceway.stores.unpublished import ResumableDraft, SavedDraft
+
+if TYPE_CHECKING:  # needs boto3
+    from sluiceway.stores.objects.s3_bucket import S3Bucket
 
 __all__ = ["ObjectStore"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
 LEASE = 24 * 3600.0  # seconds without a new part after which an upload counts as left behind
+# Seconds after which even one that outlives its process counts as left behind: no ledger knows it.
+LASTING_LEASE = 30 * 24 * 3600.0
 LONGEST_LINK = 7 * 24 * 3600.0  # seconds a signed URL may be valid, S3's own limit
 PROBE = ".sluiceway/probe"  # a key that never exists
 PAGE = 1000  # objects that a cloud lists at once
@@ -55,7 +62,7 @@ class ObjectStore:
             durable=True,
             atomic_publish=True,
             create_only=self.bucket.compare_and_swap,
-            resumable=False,
+            resumable=self.bucket.kind == "s3",
             max_key_bytes=1024 - len(self.bucket.prefix.encode()),
             keeps="parts" if self.bucket.kind == "s3" else "whole",
             stable_reads=False,
@@ -71,15 +78,41 @@ class ObjectStore:
     async def draft(
         self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
     ) -> Draft:
-        if self.bucket.budget.limit < 2 * SMALLEST_PART:
-            raise Unavailable(
-                f"A bucket needs --memory-budget {2 * SMALLEST_PART >> 20}MiB or more: "
-                "parts are held in memory"
-            ).for_operator()
-        self.bucket.check_key(upload_request.key)
+        self._check_request(upload_request)
         draft = _begin_draft(self.bucket, size, upload_request)
         self._sweep.start_if_due()
         return draft
+
+    async def begin(
+        self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
+    ) -> ResumableDraft:
+        self._check_request(upload_request)
+        from sluiceway.stores.objects.lasting.draft import LastingParts
+
+        draft = LastingParts(self._s3, upload, size, upload_request)
+        self._sweep.start_if_due()
+        return draft
+
+    async def resume(
+        self,
+        upload: str,
+        saved: SavedDraft,
+        offset: int,
+        size: int | None,
+        upload_request: UploadRequest = UploadRequest(),
+        epoch: int = 0,
+    ) -> ResumableDraft:
+        """Names that no process used before stand for the epoch: the late bytes of an earlier
+        holder replace nothing."""
+        self._check_request(upload_request)
+        from sluiceway.stores.objects.lasting.draft import LastingParts
+
+        return await LastingParts.resume(self._s3, upload, saved, offset, size, upload_request)
+
+    async def find_published(self, upload: str, saved: SavedDraft, key: str) -> Entry | None:
+        from sluiceway.stores.objects.lasting.draft import find_published
+
+        return await find_published(self._s3, upload, saved, key)
 
     async def stat(self, key: str) -> Entry:
         return (await self.bucket.look(key))[0]
@@ -167,8 +200,9 @@ class ObjectStore:
     async def sweep(self, older: float | None = None) -> int:
         """Abort multipart uploads without a new part for `older` seconds; None: for a day.
 
-        Deletes drafts and notes that belong to no object as well. Safe beside uploads. Returns the
-        number of leftovers removed. On Google and Azure unfinished parts are the cloud's own to
+        Deletes drafts and notes that belong to no object as well. Uploads that outlive their
+        process are left alone for a month at least. Safe beside uploads. Returns the number of
+        leftovers removed. On Google and Azure unfinished parts are the cloud's own to
         clear (a lifecycle rule; Azure does it after a week).
         """
         age = LEASE if older is None else older
@@ -183,11 +217,13 @@ class ObjectStore:
 
     async def _sweep_own(self, prefix: str, since: float) -> int:
         live, count = set(self.bucket.drafts), 0
+        long_since = min(since, time.time() - LASTING_LEASE)
         async for page in self.bucket.pages(prefix, "", PAGE):
             for key, found in page:
                 if isinstance(found, Omitted) or not is_own(key):
                     continue
-                young = found.modified > since or key.rpartition("/")[2] in live
+                young = found.modified > (long_since if is_lasting(key) else since)
+                young = young or key.rpartition("/")[2] in live
                 if not young and not await self.bucket.is_needed(key):
                     await self.bucket.delete(key)
                     count += 1
@@ -196,8 +232,27 @@ class ObjectStore:
     async def aclose(self) -> None:
         await self._sweep.aclose()
         for draft in list(self.bucket.drafts.values()):
-            await draft.discard()
+            if isinstance(draft, ResumableDraft):
+                await draft.suspend()
+            else:
+                await draft.discard()
+        await self.bucket.cleaned()
         self.bucket.close()
+
+    @property
+    def _s3(self) -> S3Bucket:
+        """Raises Unsupported for Google and Azure: their library sends no single parts."""
+        if self.bucket.kind != "s3":
+            raise Unsupported(f"{self.bucket.display_name} keeps nothing of an upload that stops")
+        return self.bucket
+
+    def _check_request(self, upload_request: UploadRequest) -> None:
+        if self.bucket.budget.limit < 2 * SMALLEST_PART:
+            raise Unavailable(
+                f"A bucket needs --memory-budget {2 * SMALLEST_PART >> 20}MiB or more: "
+                "parts are held in memory"
+            ).for_operator()
+        self.bucket.check_key(upload_request.key)
 
 
 def _begin_draft(bucket: AnyBucket, size: int | None, upload_request: UploadRequest) -> Draft:

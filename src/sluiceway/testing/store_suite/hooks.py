@@ -63,6 +63,7 @@ class Hooks:
     # Bytes of the large object; slow stores take less, and all of it in the long proofs.
     large: int = 1 << 30
     many: int = 1_010  # objects in the long listing: more than any store's page
+    few: bool = False  # try few offsets of drafts; slow stores try all in the long proofs
     # Bytes that the large object may cost beyond one of 16 MiB; None for a store in memory.
     flat: int | None = 16 << 20
 

@@ -160,6 +160,8 @@ class HeldUpload:
 
         Raises an error after which the same request may be repeated: the upload stays open.
         """
+        if (there := await self._published_before()) is not None:
+            return await self._done(there, respond, events)
         draft = await self._open()
         try:
             found = await self.digests.finish(draft)
@@ -175,10 +177,7 @@ class HeldUpload:
             await draft.discard()
             self._end_progress(error.code)
             return response
-        response = respond(entry)
-        await self._save("publish", events=events, response=response, offset=entry.size)
-        self._end_progress("")
-        return response
+        return await self._done(entry, respond, events)
 
     async def cancel(self, code: str) -> None:
         """End the upload: its bytes are removed, and its id is remembered for a while."""
@@ -195,16 +194,20 @@ class HeldUpload:
 
     async def leave(self) -> None:
         """Let go of the draft and of the upload. What was kept stays."""
+        rests = False
         try:
             if self._draft is not None:
                 await self.keep()
+                rests = self.record.state is LedgerState.OPEN
         finally:
+            state = self.record.draft
             if self._draft is not None:
                 await self._draft.suspend()
+                state = self._draft.save().state if rests else state
             await self.digests.settle()
             if self.record.state is LedgerState.OPEN:
                 self._progress_table.rest(self.progress)
-            await self._save(holder="")
+            await self._save(holder="", draft=state)
 
     async def recover(self) -> None:
         """An earlier process died while it published: find out how far it came."""
@@ -218,19 +221,41 @@ class HeldUpload:
 
     # Steps
 
+    async def _published_before(self) -> Entry | None:
+        """The object of an earlier attempt, which succeeded although it seemed to fail."""
+        if not self.record.key:
+            return None
+        parts = tuple(await self._ledger.parts(self.record.id))
+        saved = SavedDraft(self.record.draft, parts)
+        found = await self._store.find_published(self.record.id, saved, self.record.key)
+        if found is not None:
+            await self._save("whole")
+        return found
+
+    async def _done(
+        self, entry: Entry, respond: Respond, events: Sequence[OutboxEvent]
+    ) -> FinalResponse:
+        response = respond(entry)
+        await self._save("publish", events=events, response=response, offset=entry.size)
+        self._end_progress("")
+        return response
+
     @property
     def _store(self) -> ResumableStore:
         return cast(ResumableStore, self._rules.store)  # its trait says so
 
     async def _open(self) -> ResumableDraft:
         if self._draft is None:
-            store, record = self._store, self.record
+            store, record, request = self._store, self.record, self.record.request
+            if store.traits.key_first and not self.digests.algorithms <= {*store.traits.counts}:
+                # Digests may have to be read again before the object may be seen under its key.
+                request = dataclasses.replace(request, key="")
             if not record.draft and not record.offset:
-                self._draft = await store.begin(record.id, record.length, record.request)
+                self._draft = await store.begin(record.id, record.length, request)
             else:
                 saved = SavedDraft(record.draft, tuple(await self._ledger.parts(record.id)))
                 self._draft = await store.resume(
-                    record.id, saved, record.offset, record.length, record.request, record.epoch
+                    record.id, saved, record.offset, record.length, request, record.epoch
                 )
         return self._draft
 
@@ -253,11 +278,18 @@ class HeldUpload:
 
     async def _forget(self, offset: int) -> None:
         """What came behind `offset` does not count."""
-        if self._draft is not None:
-            await self._draft.truncate(offset)
-            await self.digests.forget(offset)
-            self.progress.received = self.progress.forwarded = offset
-            await self.keep()
+        if self._draft is None:
+            return
+        await self.digests.forget(offset)
+        self.progress.received = self.progress.forwarded = offset
+        draft = self._draft
+        try:
+            await draft.truncate(offset)
+        except SluiceError:  # the next request takes up what was written down
+            self._draft = None
+            await draft.suspend()
+            raise
+        await self.keep()
 
     async def _keep_at(self, offset: int) -> None:
         if self._draft is not None:
@@ -265,6 +297,7 @@ class HeldUpload:
             saved = self._draft.save()
             if offset != self.record.offset or saved.parts or saved.state != self.record.draft:
                 await self._save(parts=saved.parts, offset=offset, draft=saved.state)
+                self._draft.saved()
 
     async def _save(
         self,

@@ -13,7 +13,7 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.digests import Digests
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Draft
-from sluiceway.stores.unpublished import ReadableDraft
+from sluiceway.stores.unpublished import KnowsDigests, ReadableDraft
 
 __all__ = ["PrefixDigests"]
 
@@ -48,8 +48,16 @@ class PrefixDigests:
         Raises StoreFailed where the draft cannot be read.
         """
         if self._algorithms and self.position != draft.written:
+            if isinstance(draft, KnowsDigests):
+                known = await draft.known_digests()
+                if self.algorithms <= known.keys():
+                    return {name: known[name] for name in self._algorithms}
             await self._catch_up(draft)
         return await self._digests.finish()
+
+    @property
+    def algorithms(self) -> frozenset[str]:
+        return frozenset(self._algorithms)
 
     async def forget(self, offset: int) -> None:
         """Bytes behind `offset` do not count. A hash cannot go back: it begins anew."""

@@ -7,6 +7,7 @@ has kept what it took, and goes on from there. Knows no dialect and no HTTP.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import time
 from collections import OrderedDict
@@ -95,7 +96,9 @@ class ResumableUploads:
                 f"The upload has {length} bytes; this server takes at most {most}", limit=most
             )
         if not request.key:
-            await self._rules.free_key(request)
+            key = await self._rules.free_key(request)
+            if self._rules.store.traits.key_first and self._rules.keeps_key(request):
+                request = dataclasses.replace(request, key=key)
         now = time.time()
         record = UploadRecord(
             id=upload or new_id(),

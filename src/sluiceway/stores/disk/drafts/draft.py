@@ -242,8 +242,7 @@ class DiskDraft:
             await self._flush()
             self._release_block()
             await self._in_thread(lambda: self._file.cut(offset))
-            self.written = offset
-            self.kept = min(self.kept, offset)
+            self.written, self.kept = offset, min(self.kept, offset)
 
     async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
         async with self._lock:
@@ -270,6 +269,8 @@ class DiskDraft:
 
     def save(self) -> SavedDraft:
         return SavedDraft()  # the upload's id and its offset say everything
+
+    def saved(self) -> None: ...
 
     async def _leave(self, end: Callable[[], None]) -> None:
         """End, in a thread: freeing a terabyte takes a while."""
