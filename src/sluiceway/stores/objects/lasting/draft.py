@@ -61,7 +61,7 @@ class LastingParts(PartsDraft):
         state: LastingState = LastingState(),
     ) -> None:
         super().__init__(bucket, size, upload_request, draft_id(upload))
-        self._key = upload_request.key or staged_key(self._id)
+        self._key = state.key or upload_request.key or staged_key(self._id)
         prefix = lasting_prefix(self._key, self._id)
         self._tail = Tail(bucket, prefix, self._id, state.pieces)
         # Number of parts, and pieces: of the last `save`, and of the last that was written down.
