@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fix_postgres import Database
-from killed_writer import writer
+from killed_writer import keeper, writer
 from sluiceway.errors import NotFound, StoreFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Metadata, Store
@@ -41,6 +41,9 @@ class TestPostgresStore(StoreSuite):
 
     def command(self, tmp_path: Path) -> list[str]:
         return writer("postgres", self.place)
+
+    def keeper(self, tmp_path: Path, upload: str) -> list[str]:
+        return keeper("postgres", self.place, upload)
 
     async def sweep(self, store: Store) -> None:
         self.database.rows(f"UPDATE {self.table}_drafts SET seen = seen - interval '2 hours'")

@@ -50,6 +50,9 @@ SCHEMA: tuple[LiteralString, ...] = (
     "ALTER TABLE {t_chunks} ALTER COLUMN data SET STORAGE EXTERNAL",
     """CREATE TABLE IF NOT EXISTS {t_drafts} (
         id uuid PRIMARY KEY, upload text NOT NULL, seen timestamptz NOT NULL DEFAULT now())""",
+    # Of a draft that may outlive its process; NULL for others, which a sweep deletes.
+    "ALTER TABLE {t_drafts} ADD COLUMN IF NOT EXISTS epoch bigint",
+    "CREATE INDEX IF NOT EXISTS {t_lasting} ON {t_drafts} (upload) WHERE epoch IS NOT NULL",
     # Unlogged: no download waits for the disk, and a crash of the server ends all readers anyway.
     """CREATE UNLOGGED TABLE IF NOT EXISTS {t_readers} (
         lease uuid PRIMARY KEY,
@@ -72,7 +75,7 @@ class Database(PostgresPool):
     """One database and one table in it. Raises BadRequest for a table without a plain name."""
 
     def __init__(self, url: str, budget: Budget) -> None:
-        super().__init__(url, "files", ("_chunks", "_drafts", "_readers"), COLUMNS)
+        super().__init__(url, "files", ("_chunks", "_drafts", "_readers", "_lasting"), COLUMNS)
         self.budget: Budget = budget
         self.drafts: set[Draft] = set()  # under way in this process
 

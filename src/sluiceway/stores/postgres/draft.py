@@ -88,10 +88,13 @@ class PostgresDraft(RowsDraft):
                     break
             else:
                 raise Exists(f"There is already an object {entry.key!r}; it was not touched")
-            delete = self._database.query("DELETE FROM {t_drafts} WHERE id = %s")
-            await connection.execute(delete, (self._id,))
+            await self._end_draft(connection)
         if old is not None:
             await self._database.free_chunks(old)
+
+    async def _end_draft(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        delete = self._database.query("DELETE FROM {t_drafts} WHERE id = %s")
+        await connection.execute(delete, (self._id,))
 
     async def _lock_old(
         self, connection: psycopg.AsyncConnection[Any], key: str, replace: Replace

@@ -26,8 +26,10 @@ from sluiceway.stores.contract import (
 from sluiceway.stores.postgres.database import LARGEST_ROW, LEASE, SCHEMA, Database
 from sluiceway.stores.postgres.draft import PostgresDraft
 from sluiceway.stores.postgres.errors import ReadOnlyDatabase
+from sluiceway.stores.postgres.lasting_draft import LastingPostgresDraft
 from sluiceway.stores.rows.chunk_reader import ChunkReader
 from sluiceway.stores.rows.object_rows import end_of_prefix, entry_from_row
+from sluiceway.stores.unpublished import ResumableDraft, SavedDraft
 
 __all__ = ["PostgresStore"]
 
@@ -73,7 +75,7 @@ class PostgresStore:
             durable=True,
             atomic_publish=True,
             create_only=True,
-            resumable=False,
+            resumable=True,
             renames=True,
             readable_drafts=True,
         )
@@ -103,7 +105,7 @@ class PostgresStore:
                 )
                 return
             await connection.execute(
-                database.query("SELECT 1 FROM {t_drafts}, {t_readers} LIMIT 0")
+                database.query("SELECT {t_drafts}.epoch FROM {t_drafts}, {t_readers} LIMIT 0")
             )
 
     async def draft(
@@ -113,6 +115,35 @@ class PostgresStore:
         await draft.begin()
         self._sweep.start_if_due()
         return draft
+
+    async def begin(
+        self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
+    ) -> ResumableDraft:
+        draft = LastingPostgresDraft(self.database, upload)
+        await draft.begin()
+        self._sweep.start_if_due()
+        return draft
+
+    async def resume(
+        self,
+        upload: str,
+        saved: SavedDraft,
+        offset: int,
+        size: int | None,
+        upload_request: UploadRequest = UploadRequest(),
+        epoch: int = 0,
+    ) -> ResumableDraft:
+        draft = LastingPostgresDraft(self.database, upload, saved.state, epoch)
+        await draft.resume(offset)
+        return draft
+
+    async def find_published(self, upload: str, saved: SavedDraft, key: str) -> Entry | None:
+        if not saved.state:
+            return None
+        rows = await self.database.rows(
+            "SELECT {columns} FROM {t} WHERE id = %s", uuid.UUID(saved.state)
+        )
+        return entry_from_row(rows[0]) if rows else None
 
     async def stat(self, key: str) -> Entry:
         return (await self._find(key))[1]
@@ -190,7 +221,8 @@ class PostgresStore:
         """
         rows = self.database.rows
         age = LEASE if older is None else f"{older} seconds"
-        expired = "DELETE FROM {t_drafts} WHERE seen < now() - %s::interval RETURNING id"
+        expired = """DELETE FROM {t_drafts}
+            WHERE seen < now() - %s::interval AND epoch IS NULL RETURNING id"""
         drafts = {row[0] for row in await rows(expired, age)}
         await rows("DELETE FROM {t_readers} WHERE seen < now() - %s::interval", LEASE)
         orphans = {row[0] for row in await rows(ORPHANS)}
@@ -201,7 +233,10 @@ class PostgresStore:
     async def aclose(self) -> None:
         await self._sweep.aclose()
         for draft in list(self.database.drafts):
-            await draft.discard()
+            if isinstance(draft, LastingPostgresDraft):
+                await draft.suspend()
+            else:
+                await draft.discard()
         await self.database.aclose()
 
     async def _find(self, key: str) -> tuple[uuid.UUID, Entry]:

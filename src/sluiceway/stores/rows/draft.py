@@ -110,16 +110,22 @@ class RowsDraft(ABC):
         self._drawn.release()
 
     async def discard(self) -> None:
-        if self._ended:
+        if not await self._stop():
             return
-        self._ended = True
-        if self._in_flight:
-            await asyncio.wait(self._in_flight)
-        self._end()
         try:
             await self._delete()
         except SluiceError as error:
             log.warning("A draft stays in the database until it is swept: %s", error.detail)
+
+    async def _stop(self) -> bool:
+        """End it in this process. Whether it had not ended before."""
+        if self._ended:
+            return False
+        self._ended = True
+        if self._in_flight:
+            await asyncio.wait(self._in_flight)
+        self._end()
+        return True
 
     @abstractmethod
     async def _send_row(self, at: int, data: memoryview) -> None:
