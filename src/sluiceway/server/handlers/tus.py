@@ -153,7 +153,7 @@ class TusHandler:
     async def _show(self, request: Request) -> Response:
         check_version(joined_headers(request))
         try:
-            async with self.uploads.hold(_id(request)) as held:
+            async with self.uploads.look(_id(request)) as held:
                 _check_taken(held.record)
                 await _finished(request, held)
                 _check_taken(held.record)

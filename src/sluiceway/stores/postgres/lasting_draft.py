@@ -75,6 +75,8 @@ class LastingPostgresDraft(PostgresDraft):
     def save(self) -> SavedDraft:
         return SavedDraft(self._id.hex)
 
+    def saved(self) -> None: ...
+
     async def suspend(self) -> None:
         await self._stop()
 

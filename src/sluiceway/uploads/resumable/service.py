@@ -120,6 +120,23 @@ class ResumableUploads:
         return record
 
     @asynccontextmanager
+    async def look(self, upload: str) -> AsyncIterator[HeldUpload]:
+        """As `hold`, for a request that asks how far an upload came.
+
+        One that has ended is read alone: nothing is written, and no lock is waited for.
+        """
+        record = await self.find(upload)
+        if record.state not in (LedgerState.DONE, LedgerState.GONE):
+            async with self.hold(upload) as held:
+                yield held
+            return
+        held = self._held(record)
+        try:
+            yield held
+        finally:
+            await held.digests.aclose()
+
+    @asynccontextmanager
     async def hold(self, upload: str) -> AsyncIterator[HeldUpload]:
         """Take an upload up. A request that still runs for it is interrupted first.
 
