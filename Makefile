@@ -28,7 +28,7 @@ $(VENV)/.serve: $(VENV)/.made pyproject.toml constraints.txt $(SRC)
 
 $(VENV)/.test: $(VENV)/.made pyproject.toml constraints.txt $(SRC)
 	@echo "installing Sluiceway and what its tests need into $(VENV) ..."
-	@$(PIP) install --no-compile --constraint constraints.txt '.[test,lint]'
+	@$(BIN)/python .ci/install.py '.[test,lint]'
 	@touch $(VENV)/.serve $@
 
 serve: $(VENV)/.serve ## install and start the server on 127.0.0.1:8000, storing into ./uploads
