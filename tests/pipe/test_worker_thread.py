@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from sluiceway.pipe.worker_thread import commit_in_thread, in_thread, open_in_thread
+from sluiceway.pipe.worker_thread import Beside, commit_in_thread, in_thread, open_in_thread
 
 
 async def _cancelled_caller(run: Callable[[Callable[[], int]], Any]) -> asyncio.Task[Any]:
@@ -82,3 +83,26 @@ async def test_open_in_thread_raises_and_closes_nothing_where_opening_fails() ->
 
     with pytest.raises(LookupError, match="nothing there"):
         await open_in_thread(failing, lambda _: pytest.fail("nothing was opened"))
+
+
+def test_pieces_are_worked_in_beside_in_their_order() -> None:
+    """At most one at a time; an error is raised by the next call, and at the end."""
+    seen: list[bytes] = []
+    caller = threading.get_ident()
+
+    def work(piece: memoryview) -> None:
+        assert threading.get_ident() != caller
+        time.sleep(0.001)
+        if bytes(piece) == b"bad":
+            raise ValueError("it is bad")
+        seen.append(bytes(piece))
+
+    buffer = bytearray(2)
+    with Beside(work) as beside:
+        for number in range(20):
+            half = number % 2
+            buffer[half] = number  # which the call before has let go
+            beside.show(memoryview(buffer)[half : half + 1])
+    assert seen == [bytes([number]) for number in range(20)]
+    with pytest.raises(ValueError, match="bad"), Beside(work) as beside:
+        beside.show(memoryview(b"bad"))

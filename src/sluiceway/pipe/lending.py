@@ -100,6 +100,10 @@ class LentConnection(Protocol):
     # The thread's side
 
     @property
+    def alone(self) -> bool:
+        """Whether no other thread works: then a second one may help this one."""
+
+    @property
     def crowded(self) -> bool:
         """Whether others wait for the thread: then it waits for no destination, either."""
 
@@ -248,6 +252,10 @@ class LentSocket:
         if self._sock.fileno() >= 0:
             self._sock.close()
             self._handed_back(self.taken)
+
+    @property
+    def alone(self) -> bool:
+        return self._turns.taken == 1
 
     @property
     def crowded(self) -> bool:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from sluiceway.pipe.cancellation import finish_then_cancel, shield_until_done
 
-__all__ = ["Turns", "commit_in_thread", "in_thread", "open_in_thread"]
+__all__ = ["Beside", "Turns", "commit_in_thread", "in_thread", "open_in_thread"]
 
 T = TypeVar("T")
+
+_beside = ThreadPoolExecutor(4, thread_name_prefix="sluiceway-beside")
 
 
 async def in_thread(work: Callable[[], T], threads: Executor | None = None) -> T:
@@ -57,9 +59,13 @@ class Turns:
     """A thread for each of so many that are at work; others wait. Used from one event loop."""
 
     def __init__(self, threads: int) -> None:
-        self._free = threads
+        self._threads = self._free = threads
         self._queue: dict[asyncio.Future[None], None] = {}
         self._busy = self._blocked = 0.0  # seconds of all work, and of its waits for destinations
+
+    @property
+    def taken(self) -> int:
+        return self._threads - self._free
 
     @property
     def waiting(self) -> int:
@@ -95,3 +101,36 @@ class Turns:
                 granted.set_result(None)
                 return
         self._free += 1
+
+
+class Beside:
+    """Calls `work` with each piece in another thread, in order, one at a time; the caller goes on.
+
+    To hash the bytes of one relay so made it a third faster, for 3 to 9 % more processor time:
+    they are cold there. An upload to disk gained nothing. Where other transfers run, no processor
+    is idle.
+    """
+
+    def __init__(self, work: Callable[[memoryview], object]) -> None:
+        self._work = work
+        self._under_way: Future[object] | None = None
+
+    def show(self, piece: memoryview) -> None:
+        """Returns when the piece before was worked in, and raises what that raised.
+
+        `piece` may not change until the next call.
+        """
+        self.settle()
+        self._under_way = _beside.submit(self._work, piece)
+
+    def settle(self) -> None:
+        """Wait until all pieces were worked in."""
+        under_way, self._under_way = self._under_way, None
+        if under_way is not None:
+            under_way.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.settle()

@@ -1,9 +1,10 @@
 """One burst of a lent connection, sent on by the thread that receives it: bytes go round the loop.
 
 A thread receives into one block, sends it and shows it to the taps: hashed there, a block is still
-in its processor's cache. A file that no tap looks at is sent by the kernel. What the peer does not
-take within the burst is left in `rest`, for the event loop, which can wait. Blocking calls only;
-knows nothing of requests.
+in its processor's cache. While it is the only transfer, another thread hashes one half of the block
+meanwhile. A file that no tap looks at is sent by the kernel. What the peer does not take within the
+burst is left in `rest`, for the event loop, which can wait. Blocking calls only; knows nothing of
+requests.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from sluiceway.pipe.lending import (
     unseen,
 )
 from sluiceway.pipe.source import Buffer
+from sluiceway.pipe.worker_thread import Beside
 
 __all__ = ["SendingBurst"]
 
+HALF = BLOCK // 2
 # Bytes received before the first of them is sent. While the peer takes all at once they double, up
 # to a block where memory is plentiful: a peer that stalls leaves all of a fill here.
 FIRST_FILL = 256 << 10
@@ -49,6 +52,7 @@ class SendingBurst:
         "_most",
         "_size",
         "_sock",
+        "_start",
         "broken",
         "by_kernel",
         "chunked",
@@ -65,14 +69,22 @@ class SendingBurst:
         self.broken: bool = False
         self.by_kernel: bool = False
         self._size = FIRST_FILL
+        self._start = 0  # of the part of the block that is filled next
 
     def run(self, lent: LentConnection, update: Update) -> None:
         """In the thread."""
         by_kernel = CAN_SENDFILE and update is unseen and not self.chunked
         if by_kernel and isinstance(lent, FileSending):
             self._send_file(lent)
-        while lent.going and not self.rest:
-            self._pass_on(lent, update)
+        if update is unseen or not lent.alone:
+            while lent.going and not self.rest:
+                self._pass_on(lent, update)
+            return
+        self._most = min(self._most, HALF)
+        with Beside(update) as beside:
+            while lent.going and not self.rest:
+                self._pass_on(lent, beside.show)
+                self._start = HALF - self._start
 
     def _send_file(self, lent: FileSending) -> None:
         """A peer that stalls gets the next piece as from any other source."""
@@ -90,10 +102,11 @@ class SendingBurst:
                 self.by_kernel = True
 
     def _pass_on(self, lent: LentConnection, update: Update) -> None:
-        filled, waited = lent.fill(self._block, 0, self._size), lent.destination_wait
+        start, waited = self._start, lent.destination_wait
+        filled = lent.fill(self._block, start, start + self._size)
         if not filled:
             return
-        data = memoryview(self._block)[:filled]
+        data = memoryview(self._block)[start : start + filled]
         self.rest = self._send(self._framed(data), lent)
         self.sent += filled - self._body_bytes(self.rest, filled)
         update(data)

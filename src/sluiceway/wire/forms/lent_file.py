@@ -95,6 +95,10 @@ class LentFile:
             handed_back(self.taken, self._held)
 
     @property
+    def alone(self) -> bool:
+        return self._lent.alone
+
+    @property
     def crowded(self) -> bool:
         return self._lent.crowded
 
