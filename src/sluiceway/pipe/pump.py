@@ -27,6 +27,8 @@ SYNC_EVERY = 0.25
 # Seconds between syncs of an upload that may be resumed: what a crash may cost, for 1 % of the
 # speed.
 KEEP_EVERY = 1.0
+# A sync that takes longer comes less often: a bucket is synchronised for a twentieth of the time.
+SYNC_SHARE = 20
 
 OnKept = Callable[[int], Awaitable[None]]
 
@@ -130,6 +132,7 @@ class _Counters:
         self._loop = asyncio.get_running_loop()
         self._next_look = 0.0
         self._on_kept, self._next_keep = on_kept, self._loop.time() + KEEP_EVERY
+        self._next_sync, self._kept = 0.0, kept
         self.copied: int = 0
 
     @property
@@ -157,19 +160,26 @@ class _Counters:
         if self.copied == self._length or (now := self._loop.time()) < self._next_look:
             return
         self._next_look = now + LOOK_EVERY
-        if self._on_kept is not None and now >= self._next_keep:
-            kept = await self._keep(sink)
-            self._next_keep = now + KEEP_EVERY
-            await self._on_kept(kept)
-        elif self._meter is not None and self._meter.watched:
-            await self._keep(sink)
-            self._next_look = self._loop.time() + SYNC_EVERY
+        if now >= self._next_sync:
+            if self._on_kept is not None and now >= self._next_keep:
+                await self._keep(sink)
+                self._next_keep = now + KEEP_EVERY
+            elif self._meter is not None and self._meter.watched:
+                await self._keep(sink)
+                self._next_look = self._loop.time() + SYNC_EVERY
+        # Some sinks keep parts by themselves.
+        if self._on_kept is not None and sink.kept > self._kept:
+            self._kept = sink.kept
+            await self._on_kept(self._kept)
 
-    async def _keep(self, sink: Sink) -> int:
+    async def _keep(self, sink: Sink) -> None:
+        began = self._loop.time()
         kept = await sink.sync()
-        if self._meter is not None:
+        now = self._loop.time()
+        self._next_sync = now + (now - began) * SYNC_SHARE
+        # With `on_kept` an offset counts only when it is written down.
+        if self._meter is not None and self._on_kept is None:
             self._meter.kept = max(self._meter.kept, self._before[2] + kept)
-        return kept
 
 
 class _Borrowing:

@@ -293,11 +293,11 @@ class HeldUpload:
 
     async def _keep_at(self, offset: int) -> None:
         if self._draft is not None:
-            self.progress.kept = max(self.progress.kept, offset)
             saved = self._draft.save()
             if offset != self.record.offset or saved.parts or saved.state != self.record.draft:
                 await self._save(parts=saved.parts, offset=offset, draft=saved.state)
                 self._draft.saved()
+            self.progress.kept = max(self.progress.kept, offset)
 
     async def _save(
         self,
