@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sluiceway.errors import NotFound
+from sluiceway.errors import BadRequest, NotFound
 from sluiceway.server.door.counted_send import MORE_HEADERS
 from sluiceway.server.handlers.forms import is_form
 from sluiceway.server.handlers.imports import may_be_import_request
@@ -48,7 +48,12 @@ async def create(
 
     `interim` is the setting. Raises BadRequest for a request that cannot be understood.
     """
-    if key is None and upload_service.resumable is not None and is_tus(request):
+    if key is None and is_tus(request):
+        if upload_service.resumable is None:
+            raise BadRequest(
+                "This server keeps no pieces of files; send the whole file in one request, "
+                "without Tus-Resumable"
+            )
         return await TusHandler(upload_service.resumable).create(request)
     if not is_creation(request.headers):
         return None
