@@ -51,7 +51,11 @@ export class Announcer {
     this.#last.set(upload, upload.state);
     if (upload.state === "sending") this.#sending.push(upload);
     else if (upload.state === "done") this.#stored.push(upload.path);
-    else if (upload.state === "failed") this.#words.push(failedWords(upload));
+    else if (upload.state === "interrupted") {
+      this.#words.push(texts.get("announce.interrupted", { path: upload.path }));
+    } else if (upload.state === "paused") {
+      this.#words.push(texts.get("announce.paused", { path: upload.path }));
+    } else if (upload.state === "failed") this.#words.push(failedWords(upload));
     else if (upload.state === "cancelled") {
       this.#words.push(texts.get("announce.cancelled", { path: upload.path }));
     }

@@ -11,6 +11,7 @@ import { Announcer } from "./announcer.js";
 import { ConflictDialog } from "./uploads/conflict-dialog.js";
 import { StoredFiles } from "./list/stored-files.js";
 import { Upload } from "./uploads/upload.js";
+import { UnfinishedUploads } from "./resuming/unfinished.js";
 
 /** @typedef {import("./elements/dropped-files.js").Found} Found */
 
@@ -38,6 +39,10 @@ const announcer = new Announcer(part(body, "#announcer"));
 const stored = new StoredFiles(part(body, "#stored"), FILES, {
   announce: (words) => announcer.say(words),
   busy: () => queue.busy,
+});
+const unfinished = new UnfinishedUploads(part(body, "#unfinished"), FILES, {
+  take: (file, path) => take([{ file, path }]),
+  announce: (words) => announcer.show(words),
 });
 const conflicts = /** @type {HTMLDialogElement} */ (part(body, "#conflict-dialog"));
 new ConflictDialog(conflicts, queue);
@@ -73,9 +78,14 @@ function rowOf(upload) {
   let row = rows.get(upload);
   if (!row) {
     row = new Row(upload, {
+      pause: () => queue.hold(upload),
+      "go-on": () => queue.goOn(upload),
       cancel: () => upload.cancel(),
       retry: () => queue.retry(upload),
-      dismiss: () => queue.forget((other) => other === upload),
+      dismiss: () => {
+        upload.abandon();
+        queue.forget((other) => other === upload);
+      },
     });
     rows.set(upload, row);
   }
@@ -229,6 +239,7 @@ queue.addEventListener("change", (event) => {
   if (upload) {
     stale.add(upload);
     announcer.follow(upload);
+    if (upload.state === "sending") unfinished.refresh();
     if (upload.state === "done") showStored(upload);
     else if (upload.tooLate) stored.refreshSoon();
   }
@@ -327,3 +338,4 @@ for (const [id, words] of [["line-curl", curl], ["line-python", python]]) {
 // Shown now that its texts are there and it takes files.
 part(body, "#page").hidden = false;
 stored.refresh();
+unfinished.ask();

@@ -115,6 +115,8 @@ export type SluiceDropPart =
   | "item"
   | "link"
   | "buttons"
+  | "pause"
+  | "go-on"
   | "retry"
   | "cancel"
   | "over";

@@ -12,6 +12,8 @@ import { acceptDrops, ofChooser, ofDrop } from "./elements/dropped-files.js";
 import { DropView } from "./elements/drop-view.js";
 import { canRetry } from "./texts/problems.js";
 import { loadTexts } from "./texts/texts.js";
+import { bookmarks } from "./resuming/bookmarks.js";
+import { isHeldHere } from "./resuming/tabs.js";
 import { Queue } from "./uploads/queue.js";
 import { Upload } from "./uploads/upload.js";
 
@@ -34,6 +36,8 @@ export class SluiceDrop extends HTMLElement {
   // A form that finds a fault here moves the focus to the button inside.
   #view = new DropView(this.attachShadow({ mode: "open", delegatesFocus: true }), pageTexts, {
     choose: () => this.choose(),
+    pause: () => this.#queue.uploads.forEach((upload) => this.#queue.hold(upload)),
+    goOn: () => this.#queue.uploads.forEach((upload) => this.#queue.goOn(upload)),
     retry: () => this.#retry(),
     cancel: () => this.cancel(),
   });
@@ -109,7 +113,13 @@ export class SluiceDrop extends HTMLElement {
 
   #label() {
     const [label, multiple] = [this.getAttribute("label"), this.hasAttribute("multiple")];
-    this.#view.label(this.#texts, { label, multiple, disabled: this.#isDisabled() });
+    const { endpoint, fields } = targetOf(this, this.#texts);
+    // One with fields sends forms, which do not go on.
+    const unfinished = fields?.length
+      ? undefined
+      : bookmarks().find((one) => one.endpoint === endpoint && !isHeldHere(one.url));
+    const disabled = this.#isDisabled();
+    this.#view.label(this.#texts, { label, multiple, disabled, unfinished });
   }
 
   #isDisabled() {
@@ -211,7 +221,10 @@ export class SluiceDrop extends HTMLElement {
       /** @type {Upload | null} */
       const upload = /** @type {CustomEvent} */ (event).detail;
       if (upload?.problem) this.#emit("sluice-error", { ...upload.problem, file: upload.file });
-      if (upload?.ended && !queue.busy) this.#reportStored();
+      if (upload?.ended && !queue.busy) {
+        this.#reportStored();
+        this.#label();
+      }
       this.#drawSoon();
     });
     return queue;

@@ -3,6 +3,7 @@
 import { button, icon, make } from "./drop-parts.js";
 import { dress } from "./drop-style.js";
 import { canRetry } from "../texts/problems.js";
+import { percentUnderWay } from "../texts/texts.js";
 import { shareOf, statusWords } from "../texts/upload-status.js";
 import { Meter } from "../uploads/meter.js";
 
@@ -19,7 +20,7 @@ export class DropView {
   /**
    * @param {ShadowRoot} root
    * @param {Texts} texts
-   * @param {{choose: () => void, retry: () => void, cancel: () => void}} actions
+   * @param {Record<"choose" | "pause" | "goOn" | "retry" | "cancel", () => void>} actions
    */
   constructor(root, texts, actions) {
     this.texts = texts;
@@ -39,6 +40,8 @@ export class DropView {
     this.status = make("p", "status", this.progress);
     this.links = make("ul", "links", this.progress);
     const buttons = make("div", "buttons", this.progress);
+    this.pause = button("pause", buttons, actions.pause);
+    this.goOn = button("go-on", buttons, actions.goOn);
     this.retry = button("retry", buttons, actions.retry);
     this.cancel = button("cancel", buttons, actions.cancel);
     this.veil = make("div", "over", root);
@@ -55,14 +58,22 @@ export class DropView {
   /**
    * Everything that does not depend on uploads, in one language.
    * @param {Texts} texts
-   * @param {{label: string | null, multiple: boolean, disabled: boolean}} options
+   * @param {{label: string | null, multiple: boolean, disabled: boolean,
+   *   unfinished: import("../resuming/bookmarks.js").Bookmark | undefined}} options
    */
-  label(texts, { label, multiple, disabled }) {
+  label(texts, { label, multiple, disabled, unfinished }) {
     this.texts = texts;
     for (const part of [this.panel, this.veil]) part.dir = texts.direction;
-    this.hint.textContent = texts.get(multiple ? "drop.hint-files" : "drop.hint");
+    this.hint.textContent = unfinished
+      ? texts.get("drop.unfinished", {
+        path: unfinished.path,
+        percent: texts.percent(percentUnderWay(unfinished.offset, unfinished.size)),
+      })
+      : texts.get(multiple ? "drop.hint-files" : "drop.hint");
     this.choose.textContent = label ?? texts.get(multiple ? "drop.add-files" : "drop.add-file");
     this.choose.disabled = disabled;
+    this.pause.textContent = texts.get("upload.pause");
+    this.goOn.textContent = texts.get("upload.go-on");
     this.retry.textContent = texts.get("upload.retry");
     this.cancel.textContent = texts.get("upload.cancel");
     this.bar.setAttribute("aria-label", texts.get("drop.bar"));
@@ -86,7 +97,7 @@ export class DropView {
   refuse(words) {
     this.progress.hidden = false;
     this.progress.dataset.state = "failed";
-    this.bar.hidden = this.retry.hidden = this.cancel.hidden = true;
+    for (const one of [this.bar, this.pause, this.goOn, this.retry, this.cancel]) one.hidden = true;
     this.name.textContent = "";
     this.links.replaceChildren();
     this.#say(words);
@@ -105,6 +116,8 @@ export class DropView {
     this.#drawLinks(queue);
     const focused = /** @type {ShadowRoot} */ (this.panel.getRootNode()).activeElement;
     this.cancel.hidden = !busy;
+    this.pause.hidden = !queue.uploads.some(({ pausable }) => pausable);
+    this.goOn.hidden = !queue.uploads.some((upload) => upload.state === "paused");
     const again = queue.uploads.some(({ problem }) => problem && canRetry(problem));
     this.retry.hidden = !again && !(queue.paused && totals.waiting > 0);
     this.choose.hidden = busy;

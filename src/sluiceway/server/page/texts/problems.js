@@ -190,7 +190,7 @@ export function fileGone(texts) {
  * @param {string} code
  * @returns {Problem}
  */
-function ownProblem(texts, code) {
+export function ownProblem(texts, code) {
   const [title, todo] = [texts.get(`problem.${code}`), texts.get(`problem.${code}.todo`)];
   return { code, title, detail: "", todo };
 }

@@ -29,7 +29,7 @@ export function shareOf(upload) {
 export function barWords(texts, upload) {
   const whole = texts.bytes(upload.size);
   if (upload.state === "done") return texts.get("bar.all", { whole });
-  if (!upload.active) return texts.get("bar.nothing");
+  if (!upload.active && upload.state !== "paused") return texts.get("bar.nothing");
   if (!upload.reported) return texts.get("upload.sent", { part: texts.bytes(upload.sent), whole });
   const [part, arrived] = [texts.bytes(upload.kept), texts.bytes(upload.arrived)];
   return texts.get("bar.kept", { part, whole, arrived });
@@ -54,6 +54,10 @@ export function statusWords(texts, upload, now) {
     case "cancelled":
       if (upload.skipped) return texts.get("upload.skipped");
       return texts.get(upload.tooLate ? "upload.cancelled-late" : "upload.cancelled");
+    case "interrupted":
+      return breakWords(texts, upload, now);
+    case "paused":
+      return texts.get("upload.paused", { percent: keptPercent(texts, upload) });
     case "finishing":
       return waitingWords(texts, upload, now);
     default:
@@ -70,6 +74,37 @@ function doneWords(texts, upload) {
   // 202 promises nothing yet (RFC 9110 15.3.3).
   const accepted = upload.answer?.status === 202;
   return texts.get(accepted ? "upload.accepted" : "upload.stored", { time });
+}
+
+/**
+ * The connection broke: why nothing is sent, and when it goes on.
+ * @param {Texts} texts
+ * @param {Upload} upload
+ * @param {number} now performance.now()
+ */
+function breakWords(texts, upload, now) {
+  const { why = "broken", until = now } = upload.pause ?? {};
+  const [percent, seconds] = [keptPercent(texts, upload), Math.ceil((until - now) / 1000)];
+  const goesOn = seconds > 0 && why !== "offline"
+    ? texts.get("upload.goes-on-in", { percent, time: wholeTime(texts, seconds) })
+    : texts.get("upload.goes-on", { percent });
+  return join(texts.get(`upload.${why}`), goesOn);
+}
+
+/**
+ * @param {Texts} texts
+ * @param {Upload} upload
+ */
+function keptPercent(texts, upload) {
+  return texts.percent(percentUnderWay(upload.kept, upload.size));
+}
+
+/**
+ * @param {Texts} texts
+ * @param {number} seconds
+ */
+function wholeTime(texts, seconds) {
+  return seconds < 60 ? texts.get("seconds", { value: seconds }) : texts.duration(seconds);
 }
 
 /**
@@ -102,8 +137,7 @@ function waitingWords(texts, upload, now) {
  */
 function waited(texts, upload, now) {
   const seconds = upload.askedAt ? Math.floor((now - upload.askedAt) / 1000) : 0;
-  if (seconds >= 60) return texts.duration(seconds);
-  return seconds > 0 ? texts.get("seconds", { value: seconds }) : "";
+  return seconds > 0 ? wholeTime(texts, seconds) : "";
 }
 
 /**
@@ -130,7 +164,7 @@ function underWay(texts, upload, now) {
  * @param {number} now performance.now()
  */
 function pace(texts, upload, now) {
-  const still = now - Math.max(upload.meter.movedAt, upload.startedAt);
+  const still = now - Math.max(upload.meter.movedAt, upload.attemptAt);
   if (still > STILL_MS) return texts.get("upload.still", { time: texts.duration(still / 1000) });
   const rate = upload.meter.rate(now);
   if (!rate) return "";

@@ -47,7 +47,9 @@ export class Queue extends EventTarget {
     this.parallel = parallel;
     // The end of an upload closes its connection: say so before the person loses it.
     addEventListener("beforeunload", (event) => {
-      if (this.busy) event.preventDefault();
+      if (this.uploads.some(({ active, state }) => active || state === "waiting")) {
+        event.preventDefault();
+      }
     });
     addEventListener("online", () => this.resume());
   }
@@ -71,6 +73,21 @@ export class Queue extends EventTarget {
     if (upload.state !== "failed" && upload.state !== "cancelled") return;
     upload.forgetDecision();
     upload.reset();
+    this.resume();
+  }
+
+  /**
+   * Let another one have its turn.
+   * @param {Upload} upload
+   */
+  hold(upload) {
+    upload.hold();
+    this.#fill();
+  }
+
+  /** @param {Upload} upload */
+  goOn(upload) {
+    upload.goOn();
     this.resume();
   }
 

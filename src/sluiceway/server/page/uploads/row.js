@@ -40,7 +40,7 @@ export function ownLink(address) {
 export class Row {
   /**
    * @param {Upload} upload
-   * @param {{cancel: () => void, retry: () => void, dismiss: () => void}} actions
+   * @param {Record<"pause" | "go-on" | "cancel" | "retry" | "dismiss", () => void>} actions
    */
   constructor(upload, actions) {
     this.upload = upload;
@@ -86,6 +86,7 @@ export class Row {
   #drawBar() {
     const { upload, bar } = this;
     const done = upload.state === "done";
+    const under = upload.active || upload.state === "paused";
     const { front, kept } = shareOf(upload);
     part(bar, ".arrived").style.inlineSize = `${front}%`;
     part(bar, ".kept").style.inlineSize = `${kept}%`;
@@ -95,8 +96,8 @@ export class Row {
     const percent = upload.reported || done
       ? texts.percent(kept)
       : texts.get("upload.sent-percent", { percent: texts.percent(front) });
-    part(this.element, ".percent").textContent = upload.active || done ? percent : "";
-    part(this.element, ".row-bar").hidden = !upload.active && !done;
+    part(this.element, ".percent").textContent = under || done ? percent : "";
+    part(this.element, ".row-bar").hidden = !under && !done;
   }
 
   #drawReceipt() {
@@ -138,6 +139,8 @@ export class Row {
     const { upload, element } = this;
     // Asked before anything is hidden: a hidden element has lost the focus already.
     const focused = element.contains(document.activeElement) ? document.activeElement : null;
+    part(element, ".pause").hidden = !upload.pausable;
+    part(element, ".go-on").hidden = upload.state !== "paused";
     part(element, ".cancel").hidden = upload.ended;
     part(element, ".retry").hidden = upload.state !== "failed" && upload.state !== "cancelled";
     part(element, ".dismiss").hidden = !upload.ended;

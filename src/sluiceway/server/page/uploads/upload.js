@@ -1,15 +1,27 @@
-// One upload: the request that sends the file, and what the server reports about it. Draws nothing.
+// One upload: its state, and what the server reports about it. Draws nothing.
+// A large file goes on after a break where the server keeps pieces (resuming/); every other one is
+// a form in one request.
 
-import { readAnswer } from "./response.js";
+import { Counters } from "./counters.js";
+import { FormSending } from "./form-sending.js";
 import { snapshotOf, watch } from "./progress.js";
-import { Meter } from "./meter.js";
-import { connectionLost, fileGone, problemOfAnswer, problemOfCode } from "../texts/problems.js";
+import { NoResponse } from "../resuming/protocol.js";
+import {
+  Busy, FileGone, GoesOnElsewhere, NotOffered, ResumableSending,
+} from "../resuming/sending.js";
+import {
+  connectionLost, fileGone, ownProblem, problemOfAnswer, problemOfCode,
+} from "../texts/problems.js";
 
 /**
- * @typedef {"waiting" | "sending" | "finishing" | "asking" | "done" | "failed" | "cancelled"} State
+ * @typedef {"waiting" | "sending" | "interrupted" | "finishing" | "paused" | "asking" | "done"
+ *   | "failed" | "cancelled"} State
+ *   interrupted: the connection broke; it goes on by itself.
  *   finishing: every byte has left the browser, the server's answer has not come yet.
+ *   paused: the person stopped it, and lets it go on.
  *   asking: the name is taken, and the person has to decide.
  * @typedef {"replace" | "rename" | "skip"} Decision what to do with a name that is taken
+ * @typedef {import("../resuming/sending.js").Break} Break
  *
  * @typedef {object} UploadTarget where and how files are sent
  * @property {string} endpoint URL that takes the form
@@ -31,41 +43,27 @@ const WATCH_AFTER_MS = 150;
 const ANSWER_GRACE_MS = 4000;
 // After a late cancel the server has this long to notice before it is asked what came of it.
 const SETTLE_MS = 500;
+// Bytes. What a slow line sends in half a minute; below, to go on is worth less than the two
+// requests more that it takes.
+const LARGE = 4 << 20;
 
-/** Emits "change" whenever something about it is new. */
-export class Upload extends EventTarget {
+export class Upload extends Counters {
   /** @type {State} */
   state = "waiting";
-  /** Bytes of the file that left the browser; some may still be in the network. */
-  sent = 0;
-  /** Bytes of the file that reached the server. */
-  arrived = 0;
-  /** Bytes of the file handed to the destination. */
-  forwarded = 0;
-  /** Bytes of the file that the destination acknowledged. */
-  kept = 0;
-  /** Whether the server has reported arrived, forwarded and kept; before, only `sent` is known. */
-  reported = false;
-  /** Whether only the destination's network has acknowledged `kept`, not the destination itself. */
-  networkOnly = false;
-  /** Whether the server has everything, and only the destination's answer is missing. */
-  checking = false;
-  /** Since when only the answer is missing (milliseconds of performance.now), or 0. */
-  askedAt = 0;
   /** Whether it was cancelled when the destination already had it. */
   tooLate = false;
+  /** Why nothing is sent now, and until when. @type {Break | null} */
+  pause = null;
   /** What was answered, of whatever kind. @type {import("./response.js").Answer | null} */
   answer = null;
   /** @type {import("../texts/problems.js").Problem | null} */
   problem = null;
-  meter = new Meter();
   startedAt = 0;
   endedAt = 0;
-  #overhead = 0;
   /** Where the server tells about this attempt. */
   #status = "";
-  /** @type {XMLHttpRequest | null} */
-  #request = null;
+  /** What sends it, also while it is paused. @type {FormSending | ResumableSending | null} */
+  #sending = null;
   /** What was decided about a name that is taken. @type {Decision | ""} */
   #decision = "";
 
@@ -75,86 +73,69 @@ export class Upload extends EventTarget {
    * @param {string} [path] where it lay in a dropped or chosen folder: sent as its name, and shown
    */
   constructor(file, target, path = file.name) {
-    super();
-    this.file = file;
     // Read once: Chromium reports a file that was deleted from the disk as empty.
-    this.size = file.size;
+    super(file.size);
+    this.file = file;
     this.target = target;
     this.path = path;
   }
 
-  /**
-   * Bytes to measure speed and time by: what is kept, or what was sent while the server reports
-   * nothing.
-   */
-  get counted() {
-    return this.reported ? this.kept : this.sent;
-  }
-
   get active() {
-    return this.state === "sending" || this.state === "finishing";
+    return ["sending", "finishing", "interrupted"].includes(this.state);
   }
 
   get ended() {
     return this.state === "done" || this.state === "failed" || this.state === "cancelled";
   }
 
+  /** Whether it can be paused: a form in one request cannot. */
+  get pausable() {
+    const goesOn = this.#sending instanceof ResumableSending && this.#sending.begun;
+    return goesOn && (this.state === "sending" || this.state === "interrupted");
+  }
+
   /** Back to the queue, as if nothing had been sent. */
   reset() {
-    this.sent = this.arrived = this.forwarded = this.kept = this.#overhead = 0;
-    this.reported = this.networkOnly = this.checking = this.tooLate = false;
-    this.askedAt = 0;
-    this.problem = this.answer = null;
-    this.meter = new Meter();
+    this.clear();
+    this.tooLate = false;
+    this.startedAt = 0;
+    this.problem = this.answer = this.pause = this.#sending = null;
     this.#become("waiting");
   }
 
-  /**
-   * Send it. Each attempt has an id of its own, so that nothing a former one left behind can be
-   * mistaken for this one.
-   */
+  /** Send it, or what of it is missing. */
   start() {
-    const id = newUploadId();
-    const request = new XMLHttpRequest();
-    const watching = new AbortController();
-    this.#request = request;
-    this.startedAt = performance.now();
-    this.#become("sending");
-
-    const url = new URL(this.target.endpoint, document.baseURI);
-    url.searchParams.set("upload", id);
-    if (this.#decision) url.searchParams.set("conflict", this.#decision);
-    this.#status = `${this.target.uploads.replace(/\/$/, "")}/${id}`;
-    const timer = setTimeout(() => this.#watch(this.#status, watching.signal), WATCH_AFTER_MS);
-
-    request.upload.onprogress = (event) => this.#left(event.loaded, event.total);
-    request.upload.onload = (event) => {
-      this.#left(event.loaded, event.total);
-      if (this.state !== "sending") return;
-      if (!this.reported) this.askedAt = performance.now();
-      this.#become("finishing");
-    };
-    request.onload = () => this.#answered(request);
-    request.onerror = () => this.#broken();
-    request.onloadend = () => {
-      clearTimeout(timer);
-      watching.abort();
-    };
-    request.open("POST", url);
-    request.setRequestHeader("Accept", "application/json");
-    for (const [name, value] of Object.entries(this.#authorization())) {
-      request.setRequestHeader(name, value);
-    }
-    request.send(this.#form());
+    this.startedAt ||= performance.now();
+    // Fields stand in a form.
+    const isLarge = this.size >= LARGE && !this.target.fields?.length;
+    this.#run(isLarge ? ResumableSending : FormSending);
   }
 
   /** Stop. A file that the destination already has stays there; then `tooLate` is set. */
   cancel() {
     if (this.ended) return;
     const settled = this.state === "finishing";
-    this.#request?.abort();
+    this.#sending?.stop();
+    this.abandon();
     this.#end("cancelled");
     if (settled) this.#wasTooLate();
+  }
+
+  /** It is given up: what the server keeps of a large file is removed. */
+  abandon() {
+    if (this.#sending instanceof ResumableSending && this.state !== "done") this.#sending.end();
+  }
+
+  /** Send no more until `goOn`. What the server keeps stays there. */
+  hold() {
+    if (!this.pausable) return;
+    this.#sending?.stop();
+    this.#stand("paused", null);
+  }
+
+  /** Back to the queue; it goes on where it was. */
+  goOn() {
+    if (this.state === "paused") this.#become("waiting");
   }
 
   /** Cancelled after every byte had left: only the server knows which of the two was faster. */
@@ -197,37 +178,81 @@ export class Upload extends EventTarget {
     return snapshotOf(this.#status, this.#authorization()).catch(() => null);
   }
 
-  /** Fields first: a server that reads the form in one pass knows them before the file begins. */
-  #form() {
-    const form = new FormData();
-    for (const [name, value] of this.target.fields ?? []) form.append(name, value);
-    // With the folders it lay in, as browsers send it for <input webkitdirectory>.
-    form.append(this.target.fileField ?? "file", this.file, this.path);
-    return form;
-  }
-
   /** @returns {Record<string, string>} */
   #authorization() {
     return this.target.token ? { Authorization: `Bearer ${this.target.token}` } : {};
   }
 
-  /**
-   * @param {number} loaded bytes of the body
-   * @param {number} total bytes of the body
-   */
-  #left(loaded, total) {
-    // Only here the body's own overhead (fields, part headers) becomes known; the server's counter
-    // includes it too.
-    this.#overhead = Math.max(0, total - this.size);
-    this.sent = this.#ofFile(loaded);
-    if (!this.reported) this.meter.add(this.sent, performance.now());
-    this.#changed();
+  /* ---- what sends it ---- */
+
+  /** @param {typeof FormSending | typeof ResumableSending} Kind */
+  async #run(Kind) {
+    const { file, path, target } = this;
+    /** @type {<T extends unknown[]>(report: (...args: T) => void) => (...args: T) => void} */
+    const current = (report) => (...args) => {
+      if (sending === this.#sending && this.active) report(...args);
+    };
+    const sending = new Kind({
+      file,
+      path,
+      endpoint: new URL(target.endpoint, document.baseURI).href,
+      fields: target.fields ?? [],
+      fileField: target.fileField ?? "file",
+      conflict: this.#decision,
+      headers: () => this.#authorization(),
+      readable: () => this.#fileIsThere(),
+      movedAt: () => this.movedAt,
+      begins: current((id, offset, signal) => this.#begins(id, offset, signal)),
+      left: current((loaded, overhead) => {
+        this.countLeft(loaded, overhead);
+        this.#changed();
+      }),
+      all: current(() => this.#allLeft()),
+      breaks: current((pause) => this.#stand("interrupted", pause)),
+    });
+    this.#sending = sending;
+    this.#become("sending");
+    try {
+      const answer = await sending.run();
+      if (sending === this.#sending && this.active) this.#answered(answer);
+    } catch (error) {
+      if (sending === this.#sending && this.active) await this.#broken(error, sending);
+    }
   }
 
-  /** @param {number} ofBody */
-  #ofFile(ofBody) {
-    return Math.max(0, Math.min(this.size, ofBody - this.#overhead));
+  /**
+   * A request begins that sends the bytes from an offset on.
+   * @param {string} id
+   * @param {number} offset bytes that the server keeps
+   * @param {AbortSignal} signal
+   */
+  #begins(id, offset, signal) {
+    this.#status = `${this.target.uploads.replace(/\/$/, "")}/${id}`;
+    this.countFrom(offset);
+    this.pause = null;
+    const timer = setTimeout(() => this.#watch(this.#status, signal), WATCH_AFTER_MS);
+    signal.addEventListener("abort", () => clearTimeout(timer));
+    this.#become("sending");
   }
+
+  #allLeft() {
+    if (this.state !== "sending") return;
+    if (!this.reported) this.askedAt = performance.now();
+    this.#become("finishing");
+  }
+
+  /**
+   * Nothing is under way for now.
+   * @param {State} state
+   * @param {Break | null} pause
+   */
+  #stand(state, pause) {
+    this.pause = pause;
+    this.countKeptOnly();
+    this.#become(state);
+  }
+
+  /* ---- what the server reports ---- */
 
   /**
    * @param {string} url
@@ -241,21 +266,8 @@ export class Upload extends EventTarget {
 
   /** @param {import("./progress.js").Snapshot} snapshot */
   #report(snapshot) {
-    if (!this.active || snapshot.state === "waiting") return;
-    if (!this.reported) this.meter = new Meter();
-    this.reported = true;
-    this.networkOnly = snapshot.kept_by === "kernel";
-    this.kept = Math.max(this.kept, Math.min(this.size, snapshot.kept));
-    this.forwarded = Math.max(this.forwarded, this.kept, Math.min(this.size, snapshot.forwarded));
-    // `received` counts the body; how much of its overhead stands behind the file is not known,
-    // what was forwarded is.
-    this.arrived = Math.max(this.arrived, this.forwarded, this.#ofFile(snapshot.received));
-    this.checking = snapshot.state === "checking";
-    // A network's acknowledgements stop a byte short of the whole: only the destination confirms
-    // all.
-    const answerIsMissing = this.checking && (!this.networkOnly || this.kept >= this.size - 1);
-    this.askedAt = answerIsMissing ? this.askedAt || performance.now() : 0;
-    this.meter.add(this.kept, performance.now());
+    if (!this.active || this.state === "interrupted" || snapshot.state === "waiting") return;
+    this.countReported(snapshot);
     // After a view's redirect the browser asks for another page, whose answer decides.
     const decided = snapshot.code !== "redirected";
     if (decided && (snapshot.state === "failed" || snapshot.state === "cancelled")) {
@@ -271,29 +283,47 @@ export class Upload extends EventTarget {
    * @param {import("./progress.js").Snapshot} snapshot
    */
   #failedWhileSending(snapshot) {
-    const request = this.#request;
+    const [sending, attempt] = [this.#sending, this.attemptAt];
     setTimeout(() => {
-      if (!this.active || request !== this.#request) return;
-      request?.abort();
+      if (!this.active || sending !== this.#sending || attempt !== this.attemptAt) return;
+      sending?.stop();
+      this.abandon();
       this.#fail(problemOfCode(this.target.texts, snapshot.code ?? "error", snapshot, this.size));
     }, ANSWER_GRACE_MS);
   }
 
-  /** @param {XMLHttpRequest} request */
-  #answered(request) {
-    if (!this.active) return;
-    this.answer = readAnswer(request);
-    if (request.status >= 200 && request.status <= 299) this.#end("done");
-    else this.#fail(problemOfAnswer(this.target.texts, this.answer, this.size));
+  /* ---- how it ends ---- */
+
+  /** @param {import("./response.js").Answer | null} answer null: stored, and the answer is lost */
+  #answered(answer) {
+    this.answer = answer;
+    if (!answer || (answer.status >= 200 && answer.status <= 299)) this.#end("done");
+    else this.#fail(problemOfAnswer(this.target.texts, answer, this.size));
   }
 
-  /** No response came: ask the server for the result first. */
-  async #broken() {
-    const request = this.#request;
+  /**
+   * @param {unknown} error
+   * @param {FormSending | ResumableSending} sending
+   */
+  async #broken(error, sending) {
+    const { texts } = this.target;
+    if (error instanceof NotOffered) this.#run(FormSending);
+    else if (error instanceof Busy) this.#fail(problemOfCode(texts, "unavailable", {}, this.size));
+    else if (error instanceof GoesOnElsewhere) this.#fail(ownProblem(texts, "elsewhere"));
+    else if (error instanceof FileGone) this.#fail(fileGone(texts));
+    else if (error instanceof NoResponse) await this.#noResponse(sending);
+    else throw error;
+  }
+
+  /**
+   * A form got no response: ask the server for the result first.
+   * @param {FormSending | ResumableSending} sending
+   */
+  async #noResponse(sending) {
     const readable = await this.#fileIsThere();
     const wholeBodySent = this.state === "finishing";
     const snapshot = wholeBodySent ? await this.#ask() : null;
-    if (!this.active || request !== this.#request) return;
+    if (!this.active || sending !== this.#sending) return;
     if (!readable) this.#fail(fileGone(this.target.texts));
     else if (snapshot?.state === "complete") this.#end("done");
     else if (snapshot?.state === "failed") this.#fail(this.#problemOf(snapshot));
@@ -326,7 +356,6 @@ export class Upload extends EventTarget {
 
   /** @param {State} state */
   #end(state) {
-    this.#request = null;
     this.endedAt = performance.now();
     this.#become(state);
   }
@@ -340,10 +369,4 @@ export class Upload extends EventTarget {
   #changed() {
     this.dispatchEvent(new Event("change"));
   }
-}
-
-/** 192 random bits: a person who guesses the id could watch or cancel the upload. */
-function newUploadId() {
-  const random = crypto.getRandomValues(new Uint8Array(24));
-  return btoa(String.fromCharCode(...random)).replaceAll("+", "-").replaceAll("/", "_");
 }

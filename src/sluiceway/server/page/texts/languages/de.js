@@ -89,6 +89,10 @@ export default {
   "upload.cancel-path": "{path} abbrechen",
   "upload.retry": "Wiederholen",
   "upload.retry-path": "{path} wiederholen",
+  "upload.pause": "Anhalten",
+  "upload.pause-path": "{path} anhalten",
+  "upload.go-on": "Fortsetzen",
+  "upload.go-on-path": "{path} fortsetzen",
   "upload.dismiss": "Ausblenden",
   "upload.dismiss-path": "{path} ausblenden",
   "upload.waiting": "wartet, bis die Reihe kommt",
@@ -105,6 +109,12 @@ export default {
   "upload.failed": "fehlgeschlagen",
   "upload.cancelled": "abgebrochen, nichts wurde gespeichert",
   "upload.cancelled-late": "zu spät abgebrochen: die Datei ist gespeichert",
+  "upload.paused": "angehalten bei {percent}",
+  "upload.offline": "wartet auf das Netz",
+  "upload.broken": "die Verbindung ist abgebrochen",
+  "upload.busy": "der Server bittet zu warten",
+  "upload.goes-on": "geht bei {percent} weiter",
+  "upload.goes-on-in": "geht in {time} bei {percent} weiter",
   "bar.all": "alle {whole} gesichert",
   "bar.nothing": "nichts gesichert",
   "bar.kept": "am Ziel angekommen: {part} von {whole}, beim Server: {arrived}",
@@ -112,6 +122,8 @@ export default {
   // What screen readers announce
   "announce.failed": "{path} fehlgeschlagen: {problem}",
   "announce.cancelled": "{path} abgebrochen",
+  "announce.interrupted": "{path} wartet auf die Verbindung und geht von selbst weiter",
+  "announce.paused": "{path} angehalten",
   "announce.sending": "{names} wird gesendet",
   "announce.sending-count": {
     one: "{count} Datei wird gesendet",
@@ -194,6 +206,8 @@ export default {
     other: "{count} fehlgeschlagen: {problem}",
   },
   "drop.one-file": "Hier kann nur eine Datei abgelegt werden.",
+  "drop.unfinished":
+    "Nicht fertig: {path}, {percent}. Wählen Sie die Datei noch einmal, dann geht es weiter.",
   "drop.token-elsewhere":
     "Der Upload wurde nicht gestartet: sein Token gilt nicht für diesen Server.",
 
@@ -265,6 +279,8 @@ export default {
   "problem.file-gone":
     "Die Datei wurde auf diesem Gerät während des Sendens geändert, verschoben oder gelöscht.",
   "problem.file-gone.todo": "Wählen Sie sie noch einmal aus.",
+  "problem.elsewhere": "Ein anderer Tab macht mit dieser Datei weiter.",
+  "problem.elsewhere.todo": "Sehen Sie dort nach.",
   "problem.other": "Der Server hat das abgelehnt.",
   "problem.other.todo":
     "Wiederholen Sie; geschieht es wieder, sagen Sie es dem Betreiber.",

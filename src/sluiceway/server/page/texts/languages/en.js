@@ -85,6 +85,10 @@ export default {
   "upload.cancel-path": "Cancel {path}",
   "upload.retry": "Retry",
   "upload.retry-path": "Retry {path}",
+  "upload.pause": "Pause",
+  "upload.pause-path": "Pause {path}",
+  "upload.go-on": "Go on",
+  "upload.go-on-path": "Go on with {path}",
   "upload.dismiss": "Dismiss",
   "upload.dismiss-path": "Dismiss {path}",
   "upload.waiting": "waiting for its turn",
@@ -101,6 +105,12 @@ export default {
   "upload.failed": "failed",
   "upload.cancelled": "cancelled, nothing was stored",
   "upload.cancelled-late": "cancelled too late: it is stored",
+  "upload.paused": "paused at {percent}",
+  "upload.offline": "waiting for the network",
+  "upload.broken": "the connection broke",
+  "upload.busy": "the server asks to wait",
+  "upload.goes-on": "goes on at {percent}",
+  "upload.goes-on-in": "goes on at {percent} in {time}",
   "bar.all": "all {whole} kept",
   "bar.nothing": "nothing kept",
   "bar.kept": "arrived at the destination: {part} of {whole}, at the server: {arrived}",
@@ -108,6 +118,8 @@ export default {
   // What screen readers announce
   "announce.failed": "{path} failed: {problem}",
   "announce.cancelled": "{path} cancelled",
+  "announce.interrupted": "{path} waits for the connection, and goes on by itself",
+  "announce.paused": "{path} paused",
   "announce.sending": "{names} being sent",
   "announce.sending-count": {
     one: "{count} file being sent",
@@ -187,6 +199,7 @@ export default {
   "drop.sending": "being sent",
   "drop.failed": { one: "{count} failed: {problem}", other: "{count} failed: {problem}" },
   "drop.one-file": "Only one file can be dropped here.",
+  "drop.unfinished": "Not finished: {path}, {percent}. Choose it again to go on.",
   "drop.token-elsewhere": "The upload was not started: its token is not for that server.",
 
   // What went wrong, by its code, and what to do now
@@ -245,6 +258,8 @@ export default {
   "problem.file-gone":
     "The file was changed, moved or deleted on this device while it was being sent.",
   "problem.file-gone.todo": "Choose it again.",
+  "problem.elsewhere": "Another tab goes on with this file.",
+  "problem.elsewhere.todo": "Look there.",
   "problem.other": "The server refused this.",
   "problem.other.todo": "Retry; if it happens again, tell whoever runs the server.",
   "problem.status": "The server answered {status}.",

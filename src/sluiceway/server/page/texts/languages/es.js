@@ -83,6 +83,10 @@ export default {
   "upload.cancel-path": "Cancelar {path}",
   "upload.retry": "Reintentar",
   "upload.retry-path": "Reintentar {path}",
+  "upload.pause": "Pausar",
+  "upload.pause-path": "Pausar {path}",
+  "upload.go-on": "Continuar",
+  "upload.go-on-path": "Continuar con {path}",
   "upload.dismiss": "Quitar",
   "upload.dismiss-path": "Quitar {path} de la vista",
   "upload.waiting": "en espera de su turno",
@@ -99,6 +103,12 @@ export default {
   "upload.failed": "error",
   "upload.cancelled": "cancelado, no se ha guardado nada",
   "upload.cancelled-late": "cancelado demasiado tarde: ya está guardado",
+  "upload.paused": "en pausa al {percent}",
+  "upload.offline": "en espera de la red",
+  "upload.broken": "se cortó la conexión",
+  "upload.busy": "el servidor pide esperar",
+  "upload.goes-on": "continuará en el {percent}",
+  "upload.goes-on-in": "continuará en el {percent} dentro de {time}",
   "bar.all": "guardado todo: {whole}",
   "bar.nothing": "nada guardado",
   "bar.kept": "llegado al destino: {part} de {whole}; en el servidor: {arrived}",
@@ -106,6 +116,8 @@ export default {
   // What screen readers announce
   "announce.failed": "Error con {path}: {problem}",
   "announce.cancelled": "{path}: cancelado",
+  "announce.interrupted": "{path} espera la conexión y continuará por sí mismo",
+  "announce.paused": "{path}: en pausa",
   "announce.sending": "{names}: enviando",
   "announce.sending-count": {
     one: "Enviando {count} archivo",
@@ -188,6 +200,7 @@ export default {
     other: "{count} con error: {problem}",
   },
   "drop.one-file": "Aquí solo se puede soltar un archivo.",
+  "drop.unfinished": "Sin terminar: {path}, {percent}. Elíjalo de nuevo para continuar.",
   "drop.token-elsewhere":
     "El envío no ha empezado: su token no es para ese servidor.",
 
@@ -257,6 +270,8 @@ export default {
   "problem.file-gone":
     "El archivo se modificó, se movió o se eliminó en este dispositivo mientras se enviaba.",
   "problem.file-gone.todo": "Elíjalo de nuevo.",
+  "problem.elsewhere": "Otra pestaña continúa con este archivo.",
+  "problem.elsewhere.todo": "Mire allí.",
   "problem.other": "El servidor lo rechazó.",
   "problem.other.todo":
     "Vuelva a intentarlo; si se repite, avise a quien administra el servidor.",

@@ -87,6 +87,10 @@ export default {
   "upload.cancel-path": "Annuler {path}",
   "upload.retry": "Réessayer",
   "upload.retry-path": "Réessayer {path}",
+  "upload.pause": "Suspendre",
+  "upload.pause-path": "Suspendre {path}",
+  "upload.go-on": "Reprendre",
+  "upload.go-on-path": "Reprendre {path}",
   "upload.dismiss": "Retirer",
   "upload.dismiss-path": "Retirer {path} de la vue",
   "upload.waiting": "attend son tour",
@@ -103,6 +107,12 @@ export default {
   "upload.failed": "échec",
   "upload.cancelled": "annulé, rien n’a été enregistré",
   "upload.cancelled-late": "annulé trop tard : le fichier est enregistré",
+  "upload.paused": "suspendu à {percent}",
+  "upload.offline": "attend le réseau",
+  "upload.broken": "la connexion a été coupée",
+  "upload.busy": "le serveur demande d’attendre",
+  "upload.goes-on": "reprendra à {percent}",
+  "upload.goes-on-in": "reprendra à {percent} dans {time}",
   "bar.all": "tout est enregistré : {whole}",
   "bar.nothing": "rien n’est enregistré",
   "bar.kept": "arrivé à destination : {part} sur {whole}, au serveur : {arrived}",
@@ -110,6 +120,8 @@ export default {
   // What screen readers announce
   "announce.failed": "Échec de {path} : {problem}",
   "announce.cancelled": "{path} : annulé",
+  "announce.interrupted": "{path} attend la connexion et reprendra tout seul",
+  "announce.paused": "{path} : suspendu",
   "announce.sending": "{names} : envoi en cours",
   "announce.sending-count": {
     one: "{count} fichier en cours d’envoi",
@@ -194,6 +206,7 @@ export default {
     other: "{count} échecs : {problem}",
   },
   "drop.one-file": "Un seul fichier peut être déposé ici.",
+  "drop.unfinished": "Inachevé : {path}, {percent}. Choisissez-le de nouveau pour reprendre.",
   "drop.token-elsewhere":
     "L’envoi n’a pas commencé : son jeton n’est pas destiné à ce serveur.",
 
@@ -264,6 +277,8 @@ export default {
   "problem.file-gone":
     "Le fichier a été modifié, déplacé ou supprimé sur cet appareil pendant l’envoi.",
   "problem.file-gone.todo": "Choisissez-le de nouveau.",
+  "problem.elsewhere": "Un autre onglet a repris ce fichier.",
+  "problem.elsewhere.todo": "Regardez-y.",
   "problem.other": "Le serveur l’a refusé.",
   "problem.other.todo":
     "Réessayez ; si cela se reproduit, prévenez la personne qui gère le serveur.",

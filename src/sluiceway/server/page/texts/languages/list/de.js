@@ -54,4 +54,16 @@ export default {
   "upload.asking": "der Name ist vergeben: wartet auf Ihre Entscheidung",
   "upload.skipped": "übersprungen: die gespeicherte Datei bleibt, wie sie ist",
   "queue.finished": { one: "{count} abgeschlossen", other: "{count} abgeschlossen" },
+  "unfinished.title": "Nicht fertige Uploads",
+  "unfinished.todo":
+    "Wählen Sie dieselbe Datei noch einmal, dann geht es dort weiter, wo es aufgehört hat.",
+  "unfinished.kept": "{part} von {whole} gesichert",
+  "unfinished.until": "bis {moment}",
+  "unfinished.bar": "Gesichert von {path}",
+  "unfinished.choose": "Noch einmal wählen",
+  "unfinished.choose-path": "{path} noch einmal wählen",
+  "unfinished.remove": "Entfernen",
+  "unfinished.remove-path": "{path} entfernen",
+  "unfinished.removed": "{path} entfernt: davon ist nichts mehr gesichert",
+  "unfinished.other": "{path} ist eine andere Datei: sie wird von Anfang an gesendet",
 };

@@ -1,0 +1,295 @@
+// Sends one large file over any number of connections, until the server has all of it or refuses.
+// After a break it asks how much is kept and goes on there. Draws nothing.
+
+import { bookmarksOf, forgetBookmark, keepBookmark } from "./bookmarks.js";
+import {
+  append, createUpload, endUpload, findOffset, limitsOf, NoResponse,
+} from "./protocol.js";
+import { claim, hold, isStillHeld, release } from "./tabs.js";
+import { delayOf, guard, untilThen } from "./waiting.js";
+
+/** @typedef {import("./protocol.js").Reply} Reply */
+/** @typedef {import("../uploads/response.js").Answer} Answer */
+
+/**
+ * @typedef {object} Break why nothing is sent now
+ * @property {"offline" | "broken" | "busy"} why
+ * @property {number} until performance.now() of the next attempt
+ *
+ * @typedef {object} Sender what is told about it
+ * @property {File} file
+ * @property {string} path
+ * @property {string} endpoint an absolute URL
+ * @property {[string, string][]} fields of a form, before the file
+ * @property {string} fileField of a form
+ * @property {string} conflict what was decided about a name that is taken, or ""
+ * @property {() => Record<string, string>} headers
+ * @property {() => Promise<boolean>} readable whether the file can still be read
+ * @property {() => number} movedAt Date.now() of the server's last report that something moved
+ * @property {(id: string, offset: number, signal: AbortSignal) => void} begins a request sends
+ *   bytes from that offset on, which the server keeps
+ * @property {(sent: number, overhead: number) => void} left bytes that left the browser: of the
+ *   file up to where it is, and what the body has beside it
+ * @property {() => void} all all of them did
+ * @property {(pause: Break) => void} breaks
+ */
+
+/** The server says again and again that it cannot now. */
+export class Busy extends Error {}
+
+/** The file cannot be read any more. */
+export class FileGone extends Error {}
+
+/** Another tab goes on with it. */
+export class GoesOnElsewhere extends Error {}
+
+/** The place takes whole files only, whatever it said before. */
+export class NotOffered extends Error {}
+
+/** It was stopped from outside. */
+class Stopped extends Error {}
+
+/** The server's last word on this file. */
+class Final extends Error {
+  /** @param {Answer} answer */
+  constructor(answer) {
+    super();
+    this.answer = answer;
+  }
+}
+
+/** Passes by itself: a new attempt follows. */
+class Interruption extends Error {
+  /**
+   * @param {boolean} [busy] the server itself said so
+   * @param {number | null} [retryAfter] seconds
+   */
+  constructor(busy = false, retryAfter = null) {
+    super();
+    this.busy = busy;
+    this.retryAfter = retryAfter;
+  }
+}
+
+// Nothing left the browser and nothing was kept for so long: a new connection is tried.
+const STILL_MS = 60_000;
+// So many refusals in a row that may pass, with nothing kept between them: a person has to look.
+const MOST_BUSY = 12;
+const PASSING = new Set([408, 409, 423, 425, 429, 500, 502, 503, 504]);
+
+export class ResumableSending {
+  #url = "";
+  /** Bytes that the server keeps, as it said last. */
+  #offset = 0;
+  /** Whether the server has to be asked for the offset first. */
+  #stale = false;
+  #failures = 0;
+  #stop = new AbortController();
+
+  /** @param {Sender} sender */
+  constructor(sender) {
+    this.sender = sender;
+  }
+
+  /** Whether the place is known to keep pieces. */
+  begun = false;
+
+  /**
+   * Resolves with the server's answer to the whole file, of whatever kind.
+   * @returns {Promise<Answer | null>} null: it is stored, and the answer was lost
+   * @throws {Busy | FileGone | GoesOnElsewhere | NotOffered}
+   */
+  async run() {
+    try {
+      await this.#checkPlace();
+      await this.#takeUp();
+      for (;;) {
+        try {
+          return await this.#attempt();
+        } catch (error) {
+          if (error instanceof Final) return error.answer;
+          await this.#afterBreak(error);
+        }
+      }
+    } finally {
+      release(this.#url);
+    }
+  }
+
+  /** Send no more. What the server keeps stays there, and the bookmark here. */
+  stop() {
+    this.#stop.abort();
+  }
+
+  /** Stop, and have the server forget it. */
+  async end() {
+    this.stop();
+    await this.#takeUp();
+    if (!this.#url) return;
+    const url = this.#url;
+    this.#forget();
+    await endUpload(url, this.sender.headers());
+  }
+
+  /** Another origin that allows a form and no question has no response to the question either. */
+  async #checkPlace() {
+    const { endpoint, file, headers } = this.sender;
+    const limits = await limitsOf(endpoint, headers()).catch(() => null);
+    if (!limits || limits.minSize > file.size) throw new NotOffered();
+    this.begun = true;
+  }
+
+  /** Go on with what an earlier page began, unless another tab does. */
+  async #takeUp() {
+    const { endpoint, path, file } = this.sender;
+    for (const { url, offset } of this.#url ? [] : bookmarksOf(endpoint, path, file)) {
+      if (!(await claim(url))) continue;
+      [this.#url, this.#offset, this.#stale] = [url, offset, true];
+      return;
+    }
+  }
+
+  /** One way through all steps that are left. */
+  async #attempt() {
+    if (this.#stop.signal.aborted) throw new Stopped();
+    const known = this.#url && this.#stale ? await this.#find() : null;
+    if (!this.#url) await this.#create();
+    return this.#append(known?.complete === true);
+  }
+
+  async #create() {
+    const { endpoint, file, path, conflict, headers } = this.sender;
+    const place = new URL(endpoint);
+    if (conflict) place.searchParams.set("conflict", conflict);
+    const reply = await createUpload(place.href, file, path, headers(), this.#stop.signal);
+    // A token is for the origin that the page was given, and for no other.
+    const mine = reply.location && new URL(reply.location).origin === place.origin;
+    if (reply.status > 299) throw this.#failureOf(reply);
+    if (!mine) throw new NotOffered();
+    [this.#url, this.#offset, this.#stale] = [reply.location, 0, false];
+    hold(this.#url);
+    this.#keep(0, reply.age);
+  }
+
+  /** @returns {Promise<Reply | null>} null: the server does not know it any more */
+  async #find() {
+    if (!(await isStillHeld(this.#url))) throw new GoesOnElsewhere();
+    const reply = await findOffset(this.#url, this.sender.headers(), this.#stop.signal);
+    if (reply.status === 404 || reply.status === 410) {
+      this.#forget();
+      return null;
+    }
+    if (reply.status > 299 || reply.offset === null) throw this.#failureOf(reply);
+    if (reply.offset > this.#offset) this.#failures = 0;
+    this.#stale = false;
+    this.#keep(reply.offset, reply.age);
+    return reply;
+  }
+
+  /**
+   * Send the rest. A file that is complete already is asked for its answer once more.
+   * @param {boolean} complete
+   */
+  async #append(complete) {
+    const { file, headers, begins, left, all, movedAt } = this.sender;
+    const from = complete ? file.size : this.#offset;
+    const request = new AbortController();
+    const onStop = () => request.abort();
+    this.#stop.signal.addEventListener("abort", onStop);
+    let [leftAt, most] = [Date.now(), 0];
+    const lastMove = () => Math.max(leftAt, movedAt());
+    const unguard = guard(STILL_MS, lastMove, () => request.abort());
+    begins(this.#url.split("/").at(-1) ?? "", from, request.signal);
+    this.#stale = true;
+    try {
+      const reply = await append(this.#url, from, headers(), {
+        body: file.slice(from),
+        signal: request.signal,
+        left: (loaded) => {
+          // On a connection that was used before, browsers send a request once more by themselves;
+          // from where it began, that is wrong by now.
+          if (loaded < most) request.abort();
+          [leftAt, most] = [Date.now(), loaded];
+          left(from + loaded, 0);
+        },
+        all: () => {
+          // The destination may take its time now.
+          leftAt = Infinity;
+          all();
+        },
+      });
+      const isAnswer = reply.status < 300 || reply.complete;
+      if (complete && !isAnswer) return this.#done(null);
+      if (reply.status > 299 || reply.complete === false) throw this.#failureOf(reply);
+      return this.#done(reply.answer);
+    } finally {
+      unguard();
+      this.#stop.signal.removeEventListener("abort", onStop);
+      request.abort();
+    }
+  }
+
+  /**
+   * @template T
+   * @param {T} answer
+   */
+  #done(answer) {
+    this.#forget();
+    return answer;
+  }
+
+  /**
+   * What an answer without success means: a new attempt, a new upload, or the end.
+   * @param {Reply} reply
+   */
+  #failureOf({ status, offset, complete, retryAfter, answer }) {
+    const passes = complete !== true && (PASSING.has(status) || (status < 300 && this.#url));
+    // A name that is taken is told before the first byte, and a person decides.
+    if (passes && status === 409 && offset !== null) return new Interruption();
+    if (passes && (this.#url || status !== 409)) return new Interruption(true, retryAfter);
+    if (this.#url && (status === 404 || status === 410)) {
+      this.#forget();
+      return new Interruption();
+    }
+    // What is kept stays worth something after a missing login or a full disk alone.
+    if (status !== 401 && status !== 507) this.#forget();
+    return new Final(answer);
+  }
+
+  /**
+   * Wait, if it passes by itself.
+   * @param {unknown} error
+   */
+  async #afterBreak(error) {
+    if (this.#stop.signal.aborted) throw new Stopped();
+    const isBreak = error instanceof Interruption || error instanceof NoResponse;
+    if (!isBreak) throw error;
+    if (!(await this.sender.readable())) throw new FileGone();
+    if (this.#stop.signal.aborted) throw new Stopped();
+    const { busy, retryAfter } = error instanceof Interruption ? error : new Interruption();
+    this.#failures += 1;
+    if (busy && this.#failures > MOST_BUSY) throw new Busy();
+    const delay = delayOf(this.#failures, retryAfter);
+    const why = navigator.onLine === false ? "offline" : busy ? "busy" : "broken";
+    this.sender.breaks({ why, until: performance.now() + delay });
+    await untilThen(delay, retryAfter !== null, this.#stop.signal);
+  }
+
+  /**
+   * @param {number} offset
+   * @param {number | null} age seconds
+   */
+  #keep(offset, age) {
+    const { endpoint, path, file } = this.sender;
+    this.#offset = offset;
+    const { size, lastModified: modified } = file;
+    keepBookmark({ url: this.#url, endpoint, path, size, modified, offset }, age);
+  }
+
+  #forget() {
+    forgetBookmark(this.#url);
+    release(this.#url);
+    this.#url = "";
+    this.#offset = 0;
+  }
+}
