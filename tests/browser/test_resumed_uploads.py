@@ -9,18 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import requests
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect
+from playwright.sync_api import BrowserContext, expect
 
-from browser.conftest import ARGS
 from browser.cutting_proxy import cutting_proxy
-from browser.firefox_for_playwright import __file__ as FIREFOX
 from browser.uploads_page import Complaints, UploadsPage
 from fix_server import RunningServer, start_server
 
@@ -28,7 +23,6 @@ pytestmark = pytest.mark.chromium
 
 SIZE = 9_000_000
 WAIT = 60_000  # milliseconds until a large file is stored, on a busy machine too
-MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +114,7 @@ def test_a_paused_upload_goes_on_also_after_a_reload(
         page.page.reload()
         page.page.locator("main").wait_for()
         proxy.rate = float("inf")
-        listed = page.page.locator("#unfinished .unfinished", has_text="film.mp4")
+        listed = page.page.locator("#unfinished .unfinished-row", has_text="film.mp4")
         expect(listed.locator(".status")).to_contain_text("of 9 MB kept")
         proxy.sent = 0
         with page.page.expect_file_chooser() as chooser:

@@ -11,6 +11,7 @@ import { Announcer } from "./announcer.js";
 import { ConflictDialog } from "./uploads/conflict-dialog.js";
 import { StoredFiles } from "./list/stored-files.js";
 import { Upload } from "./uploads/upload.js";
+import { isHeldHere } from "./resuming/tabs.js";
 import { UnfinishedUploads } from "./resuming/unfinished.js";
 
 /** @typedef {import("./elements/dropped-files.js").Found} Found */
@@ -42,6 +43,10 @@ const stored = new StoredFiles(part(body, "#stored"), FILES, {
 });
 const unfinished = new UnfinishedUploads(part(body, "#unfinished"), FILES, {
   take: (file, path) => take([{ file, path }]),
+  isTaken: ({ url, path, size, modified }) => isHeldHere(url) || queue.uploads.some((upload) => (
+    !isFinished(upload) && upload.path === path && upload.size === size
+      && upload.file.lastModified === modified
+  )),
   announce: (words) => announcer.show(words),
 });
 const conflicts = /** @type {HTMLDialogElement} */ (part(body, "#conflict-dialog"));
@@ -60,6 +65,7 @@ function take(found) {
   const uploads = found.map(({ file, path }) => new Upload(file, target, path));
   announcer.say(texts.get("intake.added", { count: uploads.length }));
   queue.add(uploads);
+  unfinished.hideTaken();
 }
 
 /** @param {DataTransfer} transfer */
@@ -239,7 +245,6 @@ queue.addEventListener("change", (event) => {
   if (upload) {
     stale.add(upload);
     announcer.follow(upload);
-    if (upload.state === "sending") unfinished.refresh();
     if (upload.state === "done") showStored(upload);
     else if (upload.tooLate) stored.refreshSoon();
   }

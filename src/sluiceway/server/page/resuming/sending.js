@@ -73,6 +73,7 @@ class Interruption extends Error {
 
 // Nothing left the browser and nothing was kept for so long: a new connection is tried.
 const STILL_MS = 60_000;
+const SAVE_MS = 2000;
 // So many refusals in a row that may pass, with nothing kept between them: a person has to look.
 const MOST_BUSY = 12;
 const PASSING = new Set([408, 409, 423, 425, 429, 500, 502, 503, 504]);
@@ -83,6 +84,9 @@ export class ResumableSending {
   #offset = 0;
   /** Whether the server has to be asked for the offset first. */
   #stale = false;
+  /** Seconds that the server keeps it; null: it did not say. @type {number | null} */
+  #age = null;
+  #savedAt = Date.now();
   #failures = 0;
   #stop = new AbortController();
 
@@ -119,6 +123,15 @@ export class ResumableSending {
   /** Send no more. What the server keeps stays there, and the bookmark here. */
   stop() {
     this.#stop.abort();
+  }
+
+  /**
+   * The server has reported how much it keeps: a page that ends now shows that in its next life.
+   * @param {number} offset
+   */
+  noteKept(offset) {
+    if (!this.#url || offset <= this.#offset || Date.now() - this.#savedAt < SAVE_MS) return;
+    this.#save(offset);
   }
 
   /** Stop, and have the server forget it. */
@@ -280,10 +293,17 @@ export class ResumableSending {
    * @param {number | null} age seconds
    */
   #keep(offset, age) {
-    const { endpoint, path, file } = this.sender;
     this.#offset = offset;
+    this.#age = age;
+    this.#save(offset);
+  }
+
+  /** @param {number} offset */
+  #save(offset) {
+    this.#savedAt = Date.now();
+    const { endpoint, path, file } = this.sender;
     const { size, lastModified: modified } = file;
-    keepBookmark({ url: this.#url, endpoint, path, size, modified, offset }, age);
+    keepBookmark({ url: this.#url, endpoint, path, size, modified, offset }, this.#age);
   }
 
   #forget() {

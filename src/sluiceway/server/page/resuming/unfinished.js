@@ -18,7 +18,10 @@ export class UnfinishedUploads {
   /**
    * @param {HTMLElement} section
    * @param {string} endpoint of this page: uploads to other places are not listed
-   * @param {{take: (file: File, path: string) => void, announce: (words: string) => void}} actions
+   * @param {object} actions
+   * @param {(file: File, path: string) => void} actions.take
+   * @param {(bookmark: Bookmark) => boolean} actions.isTaken whether this page is about to go on
+   * @param {(words: string) => void} actions.announce
    */
   constructor(section, endpoint, actions) {
     this.section = section;
@@ -43,12 +46,12 @@ export class UnfinishedUploads {
   }
 
   async #resting() {
-    const own = bookmarks().filter(({ endpoint, url }) => (
-      endpoint === this.endpoint && !isHeldHere(url)
+    const own = bookmarks().filter((one) => (
+      one.endpoint === this.endpoint && !this.actions.isTaken(one)
     ));
     const elsewhere = await heldElsewhere(own.map(({ url }) => url));
     // One may have been taken up while the other tabs were asked.
-    return own.filter(({ url }) => !elsewhere.has(url) && !isHeldHere(url));
+    return own.filter((one) => !elsewhere.has(one.url) && !this.actions.isTaken(one));
   }
 
   /** @param {Bookmark} bookmark */
@@ -59,6 +62,12 @@ export class UnfinishedUploads {
     const { complete, status, offset, age } = reply;
     if (complete || status === 404 || status === 410) forgetBookmark(url);
     else if (offset !== null) keepBookmark({ ...bookmark, offset }, age);
+  }
+
+  /** Files have been chosen: what goes on with one of them has a row of its own already. */
+  hideTaken() {
+    this.#shown = this.#shown.filter((one) => !this.actions.isTaken(one));
+    this.#draw();
   }
 
   #draw() {

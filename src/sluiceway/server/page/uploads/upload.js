@@ -268,6 +268,7 @@ export class Upload extends Counters {
   #report(snapshot) {
     if (!this.active || this.state === "interrupted" || snapshot.state === "waiting") return;
     this.countReported(snapshot);
+    if (this.#sending instanceof ResumableSending) this.#sending.noteKept(this.kept);
     // After a view's redirect the browser asks for another page, whose answer decides.
     const decided = snapshot.code !== "redirected";
     if (decided && (snapshot.state === "failed" || snapshot.state === "cancelled")) {
