@@ -19,6 +19,7 @@ from fix_taking import NewLines, eventually, noise
 from fix_uvicorn import uvicorn
 from fix_wsgi import running
 from raw_http import Wire, form_begun, form_head, head
+from tus_by_hand import OFFSET_STREAM, Tus, coded, creation
 
 SMALL = noise(20_011)
 LONG = noise(300_000)
@@ -288,3 +289,101 @@ def test_the_page_is_served(app: Hooked, way: str) -> None:
     page = app.ask("GET", f"{way}/")
     assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     assert app.ask("HEAD", f"{way}/").status_code == 200
+
+
+def begun(app: Hooked, way: str, name: str, length: int, **more: str) -> tuple[Tus, str]:
+    """A client of tus and the URL of its new upload."""
+    tus = Tus(app.url, f"{way}/files")
+    tus.session.headers["X-User"] = "ann"
+    response = tus.post(creation(length, filename=name) | more)
+    assert response.status_code == 201, response.text
+    assert response.headers["Location"].startswith(f"{way}/uploads/")
+    return tus, app.url + response.headers["Location"]
+
+
+def test_an_upload_of_several_requests_is_one_to_the_app(app: Hooked, way: str) -> None:
+    """Each function is called once; what on_start set is kept. Other users do not find it."""
+    name = f"chosen-{way[1:]}-tus.bin"
+    tus, upload = begun(app, way, name, len(SMALL))
+    assert tus.patch(upload, 0, SMALL[:7000]).status_code == 204
+    assert tus.offset(upload) == 7000
+    assert (tus.progress(upload)["state"], tus.progress(upload)["kept"]) == ("waiting", 7000)
+    assert tus.send("HEAD", upload, X_User="bob").status_code == 404
+    assert app.facts() == []
+    last = tus.send(
+        "POST",
+        upload,
+        SMALL[7000:],
+        X_HTTP_Method_Override="PATCH",
+        Content_Type=OFFSET_STREAM,
+        Upload_Offset="7000",
+    )
+    assert last.status_code == 204
+    assert last.headers["Content-Location"] == f"{way}/files/chosen/{name}"
+    assert tus.offset(upload) == len(SMALL)
+    kept, end = app.facts()
+    assert (kept["kept"], kept["metadata"]["owner"]) == (f"chosen/{name}", "ann")
+    assert (end["outcome"], end["keys"], end["names"]) == ("kept", [f"chosen/{name}"], [name])
+    assert (end["received"], end["id"]) == (len(SMALL), True)
+    assert tus.session.get(app.url + last.headers["Content-Location"]).content == SMALL
+    assert tus.progress(upload)["state"] == "complete"
+
+
+def test_an_upload_is_refused_before_its_first_byte(app: Hooked, way: str) -> None:
+    tus = Tus(app.url, f"{way}/files")
+    tus.session.headers["X-User"] = "ann"
+    refused = tus.post(creation(5, filename="refused.bin"))
+    assert (refused.status_code, refused.json()["detail"]) == (402, "Not with this plan")
+    assert refused.headers["Tus-Resumable"] == "1.0.0"
+    part = tus.post(creation(5, filename="refused.bin") | {"Upload-Concat": "partial"})
+    assert part.status_code == 402
+    own = tus.post(creation(5, filename="own.bin"))
+    assert (own.status_code, own.text) == (455, "own")
+    ends = app.facts()
+    assert [(end["outcome"], end["error"]) for end in ends] == [
+        ("refused", "upload-refused"),
+        ("refused", "upload-refused"),
+        ("failed", "OwnError"),
+    ]
+
+
+def test_an_upload_is_refused_when_it_is_kept(app: Hooked, way: str) -> None:
+    """Once; a repeated request gets the same words. Nothing is left of the file."""
+    tus, upload = begun(app, way, "virus.bin", 5)
+    for offset, data in ((0, b"virus"), (5, b"")):
+        refused = tus.patch(upload, offset, data)
+        assert (refused.status_code, refused.json()["detail"]) == (422, "A virus")
+    assert tus.head(upload).status_code == 422
+    kept, end = app.facts()
+    assert "virus" in kept["kept"]
+    assert (end["outcome"], end["error"], end["keys"]) == ("refused", "upload-refused", [])
+    assert not any("virus" in key for key in app.stored())
+
+
+def test_an_upload_that_is_cancelled_ends_once(app: Hooked, way: str) -> None:
+    """Parts of another upload end without a word: that one has it."""
+    tus, upload = begun(app, way, "left.bin", 5)
+    tus.patch(upload, 0, b"ab")
+    assert tus.delete(upload).status_code == 204
+    assert tus.delete(upload).status_code == 410
+    (end,) = app.facts()
+    assert (end["outcome"], end["received"]) == ("cancelled", 2)
+    parts = [begun(app, way, "part.bin", 2, **{"Upload-Concat": "partial"}) for _ in range(2)]
+    for client, part in parts:
+        client.patch(part, 0, b"xy")
+    final = tus.post(
+        {"Upload-Concat": f"final;{parts[0][1]} {parts[1][1]}", "Upload-Metadata": coded(name="j")}
+    )
+    assert final.status_code == 201
+    assert [fact.get("outcome") for fact in app.facts()] == [None, "kept"]
+
+
+def test_what_a_mounted_service_offers_is_what_it_can(app: Hooked, way: str) -> None:
+    """Only our own server reads what stands behind a body."""
+    tus = Tus(app.url, f"{way}/files")
+    tus.session.headers["X-User"] = "ann"
+    offered = tus.send("OPTIONS", app.url + tus.path).headers["Tus-Extension"].split(",")
+    assert "checksum-trailer" not in offered
+    assert "concatenation" in offered
+    upload = begun(app, way, "trailer.bin", 3)[1]
+    assert tus.patch(upload, 0, b"abc", Trailer="Upload-Checksum").status_code == 400

@@ -17,9 +17,10 @@ from sluiceway.server.handlers.imports import may_be_import_request
 from sluiceway.server.handlers.progress import NOTHING_TO_CANCEL, cancel_upload
 from sluiceway.server.handlers.resumable_creation import Creation
 from sluiceway.server.handlers.resumable_upload import ResumableHandler, show_limits
-from sluiceway.server.handlers.tus import DIALECT as TUS
 from sluiceway.server.handlers.tus import TusHandler, is_tus
+from sluiceway.server.mounted.held_uploads import held_upload
 from sluiceway.server.resumable.fields import DIALECT
+from sluiceway.server.resumable.tus_responses import DIALECT as TUS
 from sluiceway.uploads.keys import checked_id
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.resting import resting_snapshot
@@ -35,7 +36,7 @@ def show_options(request: Request, upload_service: UploadService) -> Response:
     """OPTIONS of /files, /files/{key} and /uploads/{id}: what is spoken here."""
     response = Response(status_code=204)
     if upload_service.resumable is not None:
-        response = TusHandler(upload_service.resumable).options()
+        response = TusHandler(upload_service.resumable).options(request)
     for name, value in show_limits(request, upload_service).items():
         response.headers[name] = value
     return response
@@ -112,7 +113,7 @@ async def cancel(request: Request, upload_service: UploadService) -> Response:
         return await cancel_upload(upload_service, upload)
     if record.dialect == DIALECT:
         return await ResumableHandler(request, upload_service, uploads).cancel()
-    async with uploads.hold(upload) as held:
+    async with held_upload(request, uploads, upload) as held:
         if held.record.state in (LedgerState.DONE, LedgerState.GONE):
             raise NotFound(NOTHING_TO_CANCEL)
         await held.cancel("cancelled")

@@ -228,6 +228,7 @@ class Endpoints:
         method = request.headers.get("x-http-method-override", "").strip().upper()
         if method not in handlers:
             raise wrong_method(request, UPLOAD_METHODS)
+        await self._service(request)  # known to this request, which gives its place back
         named = IndexedRequest({**request.scope, "method": method}, request.receive)
         return await handlers[method](named)
 

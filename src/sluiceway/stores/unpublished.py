@@ -14,6 +14,7 @@ from sluiceway.stores.contract import Draft, Entry, Store, UploadRequest
 
 __all__ = [
     "FileBackedDraft",
+    "JoinableDraft",
     "KeyFirst",
     "KnowsDigests",
     "ReadableDraft",
@@ -40,6 +41,20 @@ class ReadableDraft(Protocol):
 
         Raises:
             StoreFailed: The destination failed, or the draft has ended.
+        """
+        ...
+
+
+@runtime_checkable
+class JoinableDraft(Protocol):
+    """A Draft that takes bytes of another draft of its store, without their way through here."""
+
+    async def append_draft(self, other: Draft, start: int, count: int) -> None:
+        """Append `count` bytes of `other`, from `start` on. Both are open; `other` stays as it is.
+
+        Raises:
+            NoSpace: The destination is full.
+            StoreFailed: The destination failed, or `other` is shorter.
         """
         ...
 

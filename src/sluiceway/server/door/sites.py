@@ -43,7 +43,8 @@ EXPOSED_HEADERS = (
     "Upload-Incomplete, "
     "Upload-Length, Upload-Limit, Upload-Metadata, Upload-Offset, Via, Want-Content-Digest, "
     "Want-Repr-Digest, WWW-Authenticate, Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, "
-    "Tus-Checksum-Algorithm, Upload-Expires, X-Checksum-Blake3, X-Checksum-Crc64nvme"
+    "Tus-Checksum-Algorithm, Upload-Concat, Upload-Defer-Length, Upload-Expires, "
+    "X-Checksum-Blake3, X-Checksum-Crc64nvme"
 )
 # Chromium caches a preflight for two hours at most; a change of the settings must work sooner.
 PREFLIGHT_SECONDS = 600

@@ -6,8 +6,8 @@ names the version, errors included.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -17,61 +17,61 @@ from sluiceway.errors import (
     BadRequest,
     DigestMismatch,
     Forbidden,
-    Gone,
     Locked,
-    NotFound,
-    OffsetMismatch,
     SluiceError,
     TooLarge,
     TooSlow,
-    Unavailable,
     Unsupported,
 )
+from sluiceway.pipe.hashes import is_available
 from sluiceway.pipe.source import Source
 from sluiceway.server.door.auth import STAGES
+from sluiceway.server.http1.peer_gone import PROTOCOL
+from sluiceway.server.mounted.held_uploads import create_upload, held_upload, is_part
 from sluiceway.server.operator_log import log_error
 from sluiceway.server.request_body import BodySource, content_length
 from sluiceway.server.request_headers import joined_headers
-from sluiceway.server.responses import object_url, problem_response
-from sluiceway.server.up_to import UpTo
-from sluiceway.stores.contract import Entry, UploadRequest
-from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
+from sluiceway.server.resumable.tus_responses import (
+    DIALECT,
+    ChecksumMismatch,
+    TooSlowForTus,
+    answered,
+    check_taken,
+    described,
+    expires,
+    final_response,
+    tus_response,
+)
+from sluiceway.server.resumable.up_to import UpTo
+from sluiceway.stores.contract import UploadRequest
+from sluiceway.uploads.keys import checked_id
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.held import HeldUpload
+from sluiceway.uploads.resumable.joining import find_parts, join_parts, length_of
+from sluiceway.uploads.resumable.prefix_digests import LateDigests
 from sluiceway.uploads.resumable.service import ResumableUploads
-from sluiceway.wire.headers.http_dates import http_date
 from sluiceway.wire.headers.media_types import essence, kept_type
 from sluiceway.wire.names import clean_folders, clean_name
 from sluiceway.wire.numbers import ascii_uint
-from sluiceway.wire.problems import write_problem
 from sluiceway.wire.tus import (
     CHECKSUMS,
     EXTENSIONS,
     OFFSET_STREAM,
     VERSION,
-    UnsupportedVersion,
+    TusCreation,
     check_version,
     parse_checksum,
     parse_creation,
     parse_offset,
 )
 
-__all__ = ["DIALECT", "ChecksumMismatch", "TooSlowForTus", "TusHandler", "is_tus"]
+__all__ = ["TusHandler", "is_tus"]
 
-DIALECT = "tus"
-STOPPING = "The server is stopping; what arrived of the upload is kept. Go on from there"
 OTHERS = ("upload-complete", "upload-incomplete", "upload-draft-interop-version")  # of the IETF
 NAMES = ("filename", "name")  # keys of Upload-Metadata that clients use for the file's name
+PART = "partial"  # of Upload-Concat: bytes of another upload
+CHECKSUM = "upload-checksum"
 TYPES = ("filetype", "type", "contentType")  # and for its media type
-
-
-class ChecksumMismatch(
-    DigestMismatch, code="digest-mismatch", status=460, title="Checksum Mismatch"
-): ...
-
-
-class TooSlowForTus(TooSlow, code="too-slow", status=500, title="No bytes arrived for too long"):
-    """Its clients send again after a 5xx; any other 4xx they report to their user."""
 
 
 def is_tus(request: Request) -> bool:
@@ -92,72 +92,92 @@ class TusHandler:
 
     uploads: ResumableUploads
 
-    def options(self) -> Response:
+    def options(self, request: Request) -> Response:
         """What this server speaks. Tus-Resumable of the request does not matter here."""
+        reads_trailers = PROTOCOL in request.scope
         headers = {
             "Tus-Version": VERSION,
-            "Tus-Extension": ",".join(EXTENSIONS),
+            "Tus-Extension": ",".join(
+                name for name in EXTENSIONS if reads_trailers or name != "checksum-trailer"
+            ),
             "Tus-Checksum-Algorithm": ",".join(CHECKSUMS),
         }
         if self.uploads.max_size is not None:
             headers["Tus-Max-Size"] = str(self.uploads.max_size)
-        return _response(204, headers)
+        return tus_response(204, headers)
 
     async def create(self, request: Request) -> Response:
         """POST /files: 201 with the URL of the upload; bytes of the body are its first ones."""
-        return await _answered(request, self._create)
+        return await answered(request, self._create)
 
     async def show(self, request: Request) -> Response:
         """HEAD /uploads/{id}: the offset. A request that still sends to it is interrupted."""
-        return await _answered(request, self._show)
+        return await answered(request, self._show)
 
     async def append(self, request: Request) -> Response:
         """PATCH /uploads/{id}: 204 with the new offset."""
-        return await _answered(request, self._append)
+        return await answered(request, self._append)
 
     async def terminate(self, request: Request) -> Response:
         """DELETE /uploads/{id}: 204."""
-        return await _answered(request, self._terminate)
+        return await answered(request, self._terminate)
 
     async def _create(self, request: Request) -> Response:
         headers = joined_headers(request)
         check_version(headers)
         creation = parse_creation(headers)
-        name = next((creation.metadata[key] for key in NAMES if key in creation.metadata), "")
-        kind = next((creation.metadata[key] for key in TYPES if key in creation.metadata), "")
-        filename = clean_name(name) if name else "unnamed"
-        details = {"metadata": creation.metadata_text}
-        if creation.concatenation is not None:
-            details["concat"] = creation.concatenation.text
-        upload_request = UploadRequest(
-            filename=filename,
-            type=kept_type(kind, filename),
-            method="POST",
-            folders=clean_folders(name) if name else "",
+        concatenation = creation.concatenation
+        length, details = creation.length, {"metadata": creation.metadata_text}
+        if concatenation is not None:
+            details["concat"] = concatenation.text
+        if concatenation is not None and concatenation.is_final:
+            if content_length(request) != 0:
+                raise BadRequest("A final upload has no bytes of its own")
+            ids = [_part_id(url) for url in concatenation.partials]
+            length, details["parts"] = await self._length_of(ids), " ".join(ids)
+        wanted = _wanted(creation)
+        record = await create_upload(
+            request,
+            self.uploads,
+            DIALECT,
+            wanted,
+            length,
+            details,
+            part=details.get("concat") == PART,
         )
-        record = await self.uploads.create(DIALECT, upload_request, creation.length, details)
-        location = f"{request.scope.get('root_path', '')}/uploads/{record.id}"
-        found = {"Location": location}
+        found = {"Location": f"{request.scope.get('root_path', '')}/uploads/{record.id}"}
         has_bytes = essence(headers.get("content-type", "")) == OFFSET_STREAM
-        if has_bytes or record.length == 0:
-            async with self.uploads.hold(record.id) as held:
-                if has_bytes:
-                    await _take(request, held)
+        if has_bytes or length == 0 or "parts" in details:
+            async with self._held(request, record.id) as held:
+                try:
+                    if has_bytes and "parts" not in details:
+                        await _take(request, held)
+                        found["Upload-Offset"] = str(held.record.offset)
+                    found |= await self._finished(request, held)
+                except SluiceError as error:
+                    # its client does not learn its URL
+                    if held.record.state is LedgerState.OPEN:
+                        await held.cancel("cancelled", error)
+                    raise
                 record = held.record
-                found |= await _finished(request, held)
-                record = held.record
-        if has_bytes:
-            found["Upload-Offset"] = str(record.offset)
-        return _response(201, found | _expires(record))
+        return tus_response(201, found | expires(record))
+
+    async def _length_of(self, ids: Sequence[str]) -> int | None:
+        """Bytes of the parts of a final upload, where all are known. Raises BadRequest."""
+        parts = await find_parts(self.uploads, ids)
+        if any(part.dialect != DIALECT or not is_part(part) for part in parts):
+            raise BadRequest(
+                "A final upload joins uploads that were made with Upload-Concat: partial"
+            )
+        return length_of(parts)
 
     async def _show(self, request: Request) -> Response:
         check_version(joined_headers(request))
         try:
-            async with self.uploads.look(_id(request)) as held:
-                _check_taken(held.record)
-                await _finished(request, held)
-                _check_taken(held.record)
-                return _response(200, _described(held.record) | {"Cache-Control": "no-store"})
+            async with held_upload(request, self.uploads, _id(request), looks=True) as held:
+                check_taken(held.record)
+                await self._finished(request, held)
+                return tus_response(200, described(held.record) | {"Cache-Control": "no-store"})
         except SluiceError as error:
             if error.status < 500:
                 raise
@@ -173,39 +193,42 @@ class TusHandler:
         if essence(headers.get("content-type", "")) != OFFSET_STREAM:
             raise Unsupported(f"A PATCH of tus needs Content-Type: {OFFSET_STREAM}")
         offset = parse_offset(headers)
-        async with self.uploads.hold(_id(request)) as held:
-            _check_taken(held.record)
+        async with self._held(request, _id(request)) as held:
+            check_taken(held.record)
+            if "parts" in held.record.details:
+                raise Forbidden("A final upload takes no bytes but those of its parts")
             held.check_offset(offset)
             if "upload-length" in headers:
                 await _set_length(held, ascii_uint(headers["upload-length"], "Upload-Length"))
             await _take(request, held)
-            found = await _finished(request, held)
-            return _response(
-                204, {"Upload-Offset": str(held.record.offset)} | found | _expires(held.record)
+            found = await self._finished(request, held)
+            return tus_response(
+                204, {"Upload-Offset": str(held.record.offset)} | found | expires(held.record)
             )
 
     async def _terminate(self, request: Request) -> Response:
         check_version(joined_headers(request))
-        async with self.uploads.hold(_id(request)) as held:
-            _check_taken(held.record)
+        async with self._held(request, _id(request)) as held:
+            check_taken(held.record)
             await held.cancel("cancelled")
-            return _response(204, {})
+            return tus_response(204, {})
 
+    def _held(self, request: Request, upload: str) -> AbstractAsyncContextManager[HeldUpload]:
+        return held_upload(request, self.uploads, upload)
 
-async def _answered(request: Request, step: Callable[[Request], Awaitable[Response]]) -> Response:
-    try:
-        return await step(request)
-    except (SluiceError, asyncio.CancelledError) as caught:
-        # Cancelled: the server stops and has waited long enough.
-        error = caught if isinstance(caught, SluiceError) else Unavailable(STOPPING)
-        log_error(error, request.method)
-        response = problem_response(error)
-        response.headers["Tus-Resumable"] = VERSION
-        if isinstance(error, UnsupportedVersion):
-            response.headers["Tus-Version"] = VERSION
-        if isinstance(error, OffsetMismatch):
-            response.headers["Upload-Offset"] = str(error.members["offset"])
-        return response
+    async def _finished(self, request: Request, held: HeldUpload) -> dict[str, str]:
+        """Publish a whole upload, where it is one. Returns the headers that say so.
+
+        Raises FinallyRefused.
+        """
+        record, response = held.record, held.record.response
+        if record.state is LedgerState.OPEN and not is_part(record):
+            if "parts" in record.details:
+                await join_parts(self.uploads, held, record.details["parts"].split())
+            if held.is_whole:
+                response = await held.finish(lambda outcome: final_response(request, outcome))
+                check_taken(held.record)
+        return {} if response is None else dict(response.headers)
 
 
 async def _take(request: Request, held: HeldUpload) -> None:
@@ -218,7 +241,7 @@ async def _take(request: Request, held: HeldUpload) -> None:
         raise TooLarge(f"{left} bytes of the upload are missing; the request has {length}")
     if length == 0:
         return
-    expected = parse_checksum(request.headers.get("upload-checksum"))
+    expected = _expected(request)
     source: Source = BodySource(request, held.stages)
     if length is None and left is not None:
         source = UpTo(source, left)
@@ -228,6 +251,35 @@ async def _take(request: Request, held: HeldUpload) -> None:
         raise ChecksumMismatch(error.detail) from None
     except TooSlow as error:
         raise TooSlowForTus(error.detail) from error
+
+
+def _expected(request: Request) -> Mapping[str, bytes] | LateDigests:
+    """The digest of this request's bytes, where it has one: before or behind them.
+
+    Raises BadRequest for both, and where what stands behind a body cannot be read.
+    """
+    headers = joined_headers(request)
+    announced = [name.strip().lower() for name in headers.get("trailer", "").split(",")]
+    if CHECKSUM not in announced:
+        return parse_checksum(headers.get(CHECKSUM))
+    if CHECKSUM in headers:
+        raise BadRequest("Upload-Checksum stands before the body and is announced behind it, too")
+    protocol = request.scope.get(PROTOCOL)
+    if protocol is None or content_length(request) is not None:
+        raise BadRequest(
+            "Upload-Checksum is announced for behind the body, where it cannot be read; send it "
+            "before the body, or the body in chunks"
+        )
+
+    def find() -> dict[str, bytes]:
+        found = [value for name, value in protocol.trailers() if name == CHECKSUM.encode()]
+        if len(found) != 1:
+            raise BadRequest(
+                "One Upload-Checksum is announced for behind the body; it did not come"
+            )
+        return parse_checksum(found[0].decode("latin-1"))
+
+    return LateDigests(tuple(name for name in CHECKSUMS.values() if is_available(name)), find)
 
 
 async def _set_length(held: HeldUpload, length: int) -> None:
@@ -240,57 +292,26 @@ async def _set_length(held: HeldUpload, length: int) -> None:
         )
 
 
-async def _finished(request: Request, held: HeldUpload) -> dict[str, str]:
-    """Publish a whole upload, where it is one. Returns the headers that say so."""
-    response = held.record.response
-    if held.record.state is LedgerState.OPEN and held.is_whole:
-        if "concat" in held.record.details:
-            return {}  # a part of another upload
-        response = await held.finish(lambda outcome: _final(request, outcome))
-        _check_taken(held.record)
-    return {} if response is None else dict(response.headers)
+def _part_id(url: str) -> str:
+    """The id of a part from its URL, absolute or not. Raises BadRequest."""
+    path = url.partition("?")[0].rstrip("/")
+    try:
+        return checked_id(path.rpartition("/")[2])
+    except BadRequest:
+        raise BadRequest("Upload-Concat names something that is no upload of this server") from None
 
 
-def _final(request: Request, outcome: Entry | SluiceError) -> FinalResponse:
-    if isinstance(outcome, SluiceError):
-        written = write_problem(outcome)
-        return FinalResponse(written.status, tuple(written.headers), written.body.decode())
-    return FinalResponse(204, (("Content-Location", object_url(request, outcome.key)),))
-
-
-def _check_taken(record: UploadRecord) -> None:
-    """Raises Gone, and Forbidden for an upload that was refused: clients send it again after any
-    409, and take one whose bytes are all there for stored."""
-    if record.state is LedgerState.GONE:
-        raise Gone("This upload has expired or was cancelled; begin a new one")
-    if record.state is LedgerState.DONE and record.code:
-        raise Forbidden("The file was refused; nothing was stored", refused=record.code)
-    if record.dialect != DIALECT:
-        raise NotFound("There is no such upload of tus")
-
-
-def _described(record: UploadRecord) -> dict[str, str]:
-    headers = {"Upload-Offset": str(record.offset)}
-    if record.length is None:
-        headers["Upload-Defer-Length"] = "1"
-    else:
-        headers["Upload-Length"] = str(record.length)
-    if record.details.get("metadata"):
-        headers["Upload-Metadata"] = record.details["metadata"]
-    if record.details.get("concat"):
-        headers["Upload-Concat"] = record.details["concat"]
-    return headers | _expires(record)
-
-
-def _expires(record: UploadRecord) -> dict[str, str]:
-    if record.expires is None or record.state is not LedgerState.OPEN:
-        return {}
-    return {"Upload-Expires": http_date(record.expires)}
+def _wanted(creation: TusCreation) -> UploadRequest:
+    name = next((creation.metadata[key] for key in NAMES if key in creation.metadata), "")
+    kind = next((creation.metadata[key] for key in TYPES if key in creation.metadata), "")
+    filename = clean_name(name) if name else "unnamed"
+    return UploadRequest(
+        filename=filename,
+        type=kept_type(kind, filename),
+        method="POST",
+        folders=clean_folders(name) if name else "",
+    )
 
 
 def _id(request: Request) -> str:
     return str(request.path_params["id"])
-
-
-def _response(status: int, headers: dict[str, str]) -> Response:
-    return Response(status_code=status, headers={"Tus-Resumable": VERSION, **headers})

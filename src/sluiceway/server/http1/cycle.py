@@ -37,6 +37,7 @@ class SluiceCycle(RequestResponseCycle):
     why_ended: SluiceError | None  # what was wrong with the body, if that ended it
     body_delivered: bool  # the app has the last message of the body
     cut_delivered: bool  # the app knows that the body ended too early
+    trailers: list[tuple[bytes, bytes]]  # behind the body, names in lower case
     head: bytes  # of a whole response: it is written with its body
     # uvicorn's, which names no types
     response_started: bool
@@ -51,7 +52,7 @@ class SluiceCycle(RequestResponseCycle):
         self.message_event: Any = SmallEvent()
         self.queue, self.input_ended, self.why_ended = [], False, None
         self.body_delivered = self.cut_delivered = False
-        self.head = b""
+        self.head, self.trailers = b"", []
         if self.scope["http_version"] == "1.0":
             # RFC 9110 10.1.1: an older client would take the 100 for the response
             self.waiting_for_100_continue: bool = False

@@ -17,6 +17,7 @@ from sluiceway.wire.problems import write_problem
 __all__ = [
     "HEAD_BYTES",
     "MOST_FIELDS",
+    "announced_digests",
     "bare_refusal",
     "body_length",
     "check_fields",
@@ -85,8 +86,23 @@ def too_large() -> SluiceError:
     )
 
 
+def announced_digests(fields: Fields) -> frozenset[bytes]:
+    """The digests that a head announces for behind its body.
+
+    A handler that does not read them refuses the request because of the announcement.
+    """
+    return frozenset(
+        name
+        for field, value in fields
+        if field == b"trailer"
+        for name in (each.strip().lower() for each in value.split(b","))
+        if is_checksum_field(name.decode("latin-1"))
+    )
+
+
 def check_trailer(name: bytes) -> None:
-    """Raises BadDigest for a digest behind the body: its sender would believe that it is checked.
+    """Raises BadDigest for a digest behind the body that the head did not announce: its sender
+    would believe that it is checked.
 
     Other trailers change nothing.
     """

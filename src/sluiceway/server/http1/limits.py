@@ -16,6 +16,7 @@ from sluiceway.server.http1.head_limits import (
     HEAD_BYTES,
     MOST_FIELDS,
     Fields,
+    announced_digests,
     body_length,
     check_fields,
     check_trailer,
@@ -161,6 +162,7 @@ class ConnectionLimits:
     """
 
     __slots__ = (
+        "_announced",
         "_dropped",
         "_end",
         "_head_size",
@@ -180,6 +182,7 @@ class ConnectionLimits:
         self.input_is_over: bool = False  # the client closed its half
         self.body_bytes: int = 0  # of the request under way, so far
         self._end = MessageEnd()
+        self._announced: frozenset[bytes] = frozenset()  # digests that come as trailers
         self._dropped = 0
         self._head_size = 0  # of the complete lines of the head that is arriving
         self._overhead = 0  # bytes of the request under way that are neither its head nor its body
@@ -292,7 +295,8 @@ class ConnectionLimits:
                 return True
         try:
             if self.state is not HEAD:
-                check_trailer(name)
+                if name.lower() not in self._announced:
+                    check_trailer(name)
                 return False
             check_fields(before + 1)
             raise too_large()
@@ -303,7 +307,9 @@ class ConnectionLimits:
         """The head is complete. Raises BadRequest."""
         if (error := head_error(version, fields)) is not None:
             raise self._complain(error)
-        self._end.expect_body(body_length(fields))
+        length = body_length(fields)
+        self._announced = announced_digests(fields) if length is None else frozenset()
+        self._end.expect_body(length)
 
     def head_ended(self, *, upgrade: bool) -> Action:
         """The head was accepted. `upgrade`: it asks for another protocol, and a body follows."""

@@ -154,6 +154,8 @@ class SluiceProtocol(HttpToolsProtocol):
         if self._limits.field(name, value, len(self.headers)):
             # RFC 9110 5.5; httptools leaves the white space behind a value
             super().on_header(name, value.strip(b" \t"))
+        elif self._limits.state is BODY:
+            cast("SluiceCycle", self.cycle).trailers.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
         if self._limits.state in PARSER_WAITS:
@@ -210,6 +212,10 @@ class SluiceProtocol(HttpToolsProtocol):
             self.transport.get_extra_info("socket"),
             None if length is None else length - self._limits.body_bytes - lent,
         )
+
+    def trailers(self) -> list[tuple[bytes, bytes]]:
+        """The fields behind the body of the request under way, once it is complete."""
+        return cast("SluiceCycle", self.cycle).trailers
 
     def lend(self, handed_back: Callable[[int], None]) -> LentSocket | None:
         """Lend the connection for the middle of the body under way; None where that cannot be.

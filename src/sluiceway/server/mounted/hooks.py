@@ -29,6 +29,7 @@ from sluiceway.errors import (
 from sluiceway.server.mounted.uploads import EndedUpload, Outcome, StartedUpload
 from sluiceway.server.settings.arguments import Places
 from sluiceway.stores.contract import MOST_METADATA, Entry, Replace, UploadRequest
+from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.session import UploadSession
 from sluiceway.wire.headers.media_types import kept_type
 from sluiceway.wire.headers.parameters import TOKEN
@@ -101,6 +102,9 @@ class RequestHooks:
         self._entries: list[Entry] = []
         self._filenames: list[str] = []
         self._session: UploadSession | None = None
+        self._upload = ""  # the id of one that the ledger has
+        self._error: BaseException | None = None
+        self._goes_on = False
 
     async def place(self) -> Places:
         """Where the files of this request go. Raises what the app's function raises."""
@@ -111,7 +115,36 @@ class RequestHooks:
         self._session = session
         session.before_file, session.after_kept = self._start, self._kept
 
-    async def _start(self, wanted: UploadRequest, size: int | None) -> UploadRequest:
+    async def start(
+        self, upload: str, wanted: UploadRequest, size: int | None, part: bool
+    ) -> UploadRequest:
+        """As `on_start`, of an upload that may outlive this request."""
+        self._upload = upload
+        return await self._start(wanted, size, part)
+
+    def goes_on(self) -> None:
+        """The upload is in the ledger: it ends with another request, perhaps."""
+        self._goes_on = True
+
+    def note(self, error: BaseException) -> None:
+        """The request was refused with this error, and `end` may hear of none."""
+        self._error = error
+
+    async def kept(self, entry: Entry) -> None:
+        """An upload of the ledger was published. Raises what the app's function raises."""
+        await self._kept(entry)
+
+    async def end_held(self, held: HeldUpload) -> None:
+        """An upload of the ledger has ended with this request."""
+        record = held.record
+        self._upload, self._filenames = record.id, [record.request.filename]
+        self._entries = [] if held.entry is None else [held.entry]
+        seconds = time.time() - record.created
+        await self._end(held.error, record.offset, seconds)
+
+    async def _start(
+        self, wanted: UploadRequest, size: int | None, part: bool = False
+    ) -> UploadRequest:
         """What is stored, as the app wants it. Raises what refuses it."""
         self._filenames.append(wanted.filename)
         if self._hooks.on_start is None:
@@ -125,6 +158,7 @@ class RequestHooks:
             wanted.type,
             wanted.key,
             metadata=dict(wanted.user),
+            part=part,
         )
         await self._call(self._hooks.on_start, upload)
         return _changed(wanted, upload)
@@ -137,6 +171,11 @@ class RequestHooks:
 
     async def end(self, error: BaseException | None) -> None:
         """Called at every ending. An error in the app's function is logged and changes nothing."""
+        if not self._goes_on:
+            received = 0 if self._session is None else self._session.record.received
+            await self._end(error or self._error, received, time.monotonic() - self._began)
+
+    async def _end(self, error: BaseException | None, received: int, seconds: float) -> None:
         if self._hooks.on_end is None:
             return
         ended = EndedUpload(
@@ -145,8 +184,8 @@ class RequestHooks:
             error.original if isinstance(error, HookFailed) else error,
             tuple(self._entries) if error is None else (),
             tuple(self._filenames),
-            0 if self._session is None else self._session.record.received,
-            time.monotonic() - self._began,
+            received,
+            seconds,
         )
         try:
             await self._call(self._hooks.on_end, ended)
@@ -162,7 +201,7 @@ class RequestHooks:
 
     @property
     def _id(self) -> str:
-        return "" if self._session is None else self._session.id
+        return self._upload if self._session is None else self._session.id
 
     async def _call(self, hook: Callable[..., Any], *values: object) -> Any:
         scope = self._request.scope

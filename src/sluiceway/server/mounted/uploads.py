@@ -43,6 +43,8 @@ class StartedUpload:
         replaces: Whether it may replace an object at the key. None: as the client asked, for the
             key that it named; a key of yours must be free.
         metadata: Kept with the object; names in lower case.
+        part: Whether these are only bytes for another upload, which a tus client joins of several
+            parts: `on_start` is called for that one, too. Read-only.
 
     Example:
         def on_start(upload, request):
@@ -61,6 +63,7 @@ class StartedUpload:
     key: str
     replaces: bool | None = None
     metadata: dict[str, str] = dataclasses.field(default_factory=dict)
+    part: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ class EndedUpload:
         entries: The objects that are kept.
         filenames: The names of its files as far as they began, cleaned.
         received: Bytes that came.
-        seconds: Time from its request to its end.
+        seconds: Time from its (first) request to its end.
     """
 
     id: str

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Protocol, cast
 
 from sluiceway.errors import (
+    Cancelled,
     Gone,
     NoSpace,
     NotFound,
@@ -27,8 +29,10 @@ from sluiceway.pipe.hashes import digest_pairs
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import Stages
-from sluiceway.stores.contract import Entry, Metadata
+from sluiceway.stores.contract import Entry, Metadata, Replace
 from sluiceway.stores.unpublished import (
+    JoinableDraft,
+    ReadableDraft,
     ResumableDraft,
     ResumableStore,
     SavedDraft,
@@ -40,7 +44,8 @@ from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState, step
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.progress_record import ProgressRecord
-from sluiceway.uploads.resumable.prefix_digests import PrefixDigests
+from sluiceway.uploads.resumable.draft_source import DraftSource
+from sluiceway.uploads.resumable.prefix_digests import LateDigests, PrefixDigests
 from sluiceway.uploads.resumable.resting import ended_state
 from sluiceway.uploads.session import UploadRules, check_digests
 from sluiceway.uploads.states import State
@@ -77,6 +82,10 @@ class HeldUpload:
         self._progress_table = progress_table
         self._draft: ResumableDraft | None = None
         self.replaced: bool = False  # whether publishing replaced an object, where the store tells
+        self.on_kept: Callable[[Entry], Awaitable[None]] | None = None
+        self.has_ended: bool = False  # while it was held here
+        self.entry: Entry | None = None  # what it became
+        self.error: SluiceError | None = None  # why it became nothing
 
     @property
     def is_whole(self) -> bool:
@@ -107,7 +116,7 @@ class HeldUpload:
     async def append(
         self,
         source: Source,
-        expected: Mapping[str, bytes] | None = None,
+        expected: Mapping[str, bytes] | LateDigests | None = None,
         on_offset: Callable[[int], None] | None = None,
     ) -> int:
         """Add the bytes of a request. Returns the new offset, which is kept.
@@ -139,7 +148,8 @@ class HeldUpload:
                 on_kept=None if expected else on_kept,
             )
             if expected:
-                check_digests(await chunk.finish(), expected)
+                wanted = expected.find() if isinstance(expected, LateDigests) else expected
+                check_digests(await chunk.finish(), wanted)
         except BaseException:
             if expected:
                 await asyncio.shield(self._forget(start))
@@ -148,6 +158,29 @@ class HeldUpload:
             await chunk.aclose()
         await self.keep()
         return self.record.offset
+
+    async def append_upload(self, part: HeldUpload, start: int, count: int) -> None:
+        """Add kept bytes of another upload, from `start` on.
+
+        Raises TooLarge, NoSpace, StoreFailed.
+        """
+        most, draft, other = self._rules.max_size, await self._open(), await part._open()
+        if most is not None and self.record.offset + count > most:
+            raise TooLarge(f"The parts have more than {most} bytes together", limit=most)
+        if isinstance(draft, JoinableDraft):
+            await draft.append_draft(other, start, count)
+        elif isinstance(other, ReadableDraft):
+            source = DraftSource(other, start, count)
+            await pump(source, draft, meter=self.progress, budget=self._rules.budget)
+        else:
+            raise StoreFailed("The kept bytes of an upload cannot be read here").for_operator()
+        self.progress.received = self.progress.forwarded = draft.written
+        await self.keep()
+
+    async def live_until(self, time: float) -> None:
+        """Let the upload expire then, unless it expires sooner."""
+        if self.record.state is LedgerState.OPEN:
+            await self._save(expires=min(self.record.expires or time, time))
 
     async def keep(self) -> None:
         """Keep what arrived, and write the offset down."""
@@ -158,7 +191,8 @@ class HeldUpload:
         """Publish the upload. Its response is written down with the step, and comes back to a
         repeated request.
 
-        Raises an error after which the same request may be repeated: the upload stays open.
+        Raises an error after which the same request may be repeated: the upload stays open. Raises
+        that of `on_kept`, which is final.
         """
         if (there := await self._published_before()) is not None:
             return await self._done(there, respond, events)
@@ -173,13 +207,12 @@ class HeldUpload:
             raise
         except SluiceError as error:
             response = respond(error)
-            await self._save("refuse", response=response, code=error.code)
+            await self._refuse(error, response)
             await draft.discard()
-            self._end_progress(error.code)
             return response
         return await self._done(entry, respond, events)
 
-    async def cancel(self, code: str) -> None:
+    async def cancel(self, code: str, error: SluiceError | None = None) -> None:
         """End the upload: its bytes are removed, and its id is remembered for a while."""
         if self.record.state is LedgerState.GONE:
             return
@@ -190,7 +223,7 @@ class HeldUpload:
                 await (await self._open()).discard()
             except NotFound:
                 pass
-            self._end_progress(code)
+            self._end(code, error or Cancelled("The upload was cancelled"))
 
     async def leave(self) -> None:
         """Let go of the draft and of the upload. What was kept stays."""
@@ -215,9 +248,17 @@ class HeldUpload:
         if record.state is LedgerState.FINISHING:
             saved = SavedDraft(record.draft, tuple(await self._ledger.parts(record.id)))
             found = await self._store.find_published(record.id, saved, record.key)
-            await self._save("retry" if found is None else "publish")
-            if found is not None:
-                self._end_progress("")
+            if found is None:
+                await self._save("retry")
+                return
+            try:
+                await self._tell(found)
+            except SluiceError as error:
+                await self._refuse(error, None)
+                return
+            await self._save("publish", offset=found.size)
+            self.entry = found
+            self._end("")
 
     # Steps
 
@@ -231,14 +272,6 @@ class HeldUpload:
         if found is not None:
             await self._save("whole")
         return found
-
-    async def _done(
-        self, entry: Entry, respond: Respond, events: Sequence[OutboxEvent]
-    ) -> FinalResponse:
-        response = respond(entry)
-        await self._save("publish", events=events, response=response, offset=entry.size)
-        self._end_progress("")
-        return response
 
     @property
     def _store(self) -> ResumableStore:
@@ -275,6 +308,35 @@ class HeldUpload:
         if self._store.traits.tells_replaced:
             self.replaced = cast("TellsReplaced", draft).replaced
         return entry
+
+    async def _tell(self, entry: Entry) -> None:
+        """The app may still refuse what is published: then it is taken back, where it can be."""
+        try:
+            if self.on_kept is not None:
+                await self.on_kept(entry)
+        except SluiceError:
+            if self._store.traits.undoable:
+                with suppress(SluiceError):  # deleted or replaced: no longer ours
+                    await self._store.delete(entry.key, Replace(allowed=True, etag=entry.etag))
+            raise
+
+    async def _done(
+        self, entry: Entry, respond: Respond, events: Sequence[OutboxEvent]
+    ) -> FinalResponse:
+        try:
+            await self._tell(entry)
+        except SluiceError as error:
+            await self._refuse(error, respond(error))
+            raise
+        response = respond(entry)
+        await self._save("publish", events=events, response=response, offset=entry.size)
+        self.entry = entry
+        self._end("")
+        return response
+
+    async def _refuse(self, error: SluiceError, response: FinalResponse | None) -> None:
+        await self._save("refuse", response=response, code=error.code)
+        self._end(error.code, error)
 
     async def _forget(self, offset: int) -> None:
         """What came behind `offset` does not count."""
@@ -317,7 +379,8 @@ class HeldUpload:
         await self._ledger.save(changed, parts, events)
         self.record = changed
 
-    def _end_progress(self, code: str) -> None:
+    def _end(self, code: str, error: SluiceError | None = None) -> None:
+        self.has_ended, self.error = True, error
         if code:
             self.progress.code = code
         else:

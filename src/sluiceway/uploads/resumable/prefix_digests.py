@@ -6,7 +6,8 @@ a piece, hashes what the draft keeps. Knows no ledger and no request.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from sluiceway.errors import StoreFailed
 from sluiceway.pipe.budget import Budget
@@ -15,9 +16,25 @@ from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Draft
 from sluiceway.stores.unpublished import KnowsDigests, ReadableDraft
 
-__all__ = ["PrefixDigests"]
+__all__ = ["LateDigests", "PrefixDigests"]
 
 READ_BLOCK = 1 << 20  # bytes read at once
+
+
+@dataclass(frozen=True, slots=True)
+class LateDigests:
+    """Digests that stand behind the bytes they are of.
+
+    Args:
+        algorithms: Those that may come: all of them are computed.
+        find: Returns the digests, when all bytes have come. Raises what refuses the bytes.
+    """
+
+    algorithms: tuple[str, ...]
+    find: Callable[[], Mapping[str, bytes]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.algorithms)
 
 
 class PrefixDigests:

@@ -11,12 +11,12 @@ import dataclasses
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
 from sluiceway.errors import Locked, NotFound, SluiceError, Superseded, TooLarge
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import UploadRequest
+from sluiceway.stores.contract import Entry, UploadRequest
 from sluiceway.uploads.keys import new_id
 from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.ledger.expiry import Expiry
@@ -120,14 +120,16 @@ class ResumableUploads:
         return record
 
     @asynccontextmanager
-    async def look(self, upload: str) -> AsyncIterator[HeldUpload]:
+    async def look(
+        self, upload: str, on_kept: Callable[[Entry], Awaitable[None]] | None = None
+    ) -> AsyncIterator[HeldUpload]:
         """As `hold`, for a request that asks how far an upload came.
 
         One that has ended is read alone: nothing is written, and no lock is waited for.
         """
         record = await self.find(upload)
         if record.state not in (LedgerState.DONE, LedgerState.GONE):
-            async with self.hold(upload) as held:
+            async with self.hold(upload, on_kept) as held:
                 yield held
             return
         held = self._held(record)
@@ -137,8 +139,12 @@ class ResumableUploads:
             await held.digests.aclose()
 
     @asynccontextmanager
-    async def hold(self, upload: str) -> AsyncIterator[HeldUpload]:
+    async def hold(
+        self, upload: str, on_kept: Callable[[Entry], Awaitable[None]] | None = None
+    ) -> AsyncIterator[HeldUpload]:
         """Take an upload up. A request that still runs for it is interrupted first.
+
+        `on_kept` is called when it is published, before it is done; an error takes it back.
 
         Raises NotFound, Locked when the other request does not let go, and, inside the block,
         Superseded when a newer request takes the upload up.
@@ -146,6 +152,7 @@ class ResumableUploads:
         holding = await self._wait_for(upload)
         try:
             held = self._held(await self._claim(upload))
+            held.on_kept = on_kept
             try:
                 await held.recover()
                 yield held

@@ -13,14 +13,14 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from enum import Enum, auto
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
-from sluiceway.errors import NoSpace, SluiceError, StoreFailed, TooLarge
+from sluiceway.errors import SluiceError, StoreFailed, TooLarge
 from sluiceway.pipe.budget import BLOCK, Budget
 from sluiceway.pipe.lending import LentConnection, Update
 from sluiceway.pipe.source import Buffer
 from sluiceway.pipe.worker_thread import in_thread
-from sluiceway.stores.contract import Entry, Metadata, Replace
+from sluiceway.stores.contract import Draft, Entry, Metadata, Replace
 from sluiceway.stores.disk.drafts.blocks import BlockWriter
 from sluiceway.stores.disk.drafts.file import ALIGN, DraftFile
 from sluiceway.stores.disk.drafts.pace import SenderPace
@@ -127,17 +127,7 @@ class DiskDraft:
 
     async def check_room(self, size: int) -> None:
         """Raises NoSpace or TooLarge when `size` bytes do not fit, before the first comes."""
-        if (most := self._file.largest()) is not None and size > most:
-            raise TooLarge(
-                f"The server's process may write no file above {most} bytes (ulimit -f); "
-                f"this one has {size}",
-                limit=most,
-            )
-        free = await self._in_thread(self._file.free)
-        if free is not None and free < size:
-            raise NoSpace(
-                f"The disk has no room for {size} bytes. Make room there, then send it again"
-            )
+        await self._in_thread(partial(self._file.check_room, size))
 
     async def write(self, data: Buffer) -> None:
         async with self._lock:
@@ -235,6 +225,16 @@ class DiskDraft:
             await self._flush()
             most = min(size, max(0, self.written - start))
             return await self._in_thread(lambda: self._file.read(start, most))
+
+    async def append_draft(self, other: Draft, start: int, count: int) -> None:
+        """The kernel copies from file to file, or lets them share blocks."""
+        part = cast("DiskDraft", other)  # of the same store
+        async with self._lock, part._lock:
+            for draft in (self, part):
+                await draft._flush()
+                draft._release_block()
+            await self._in_thread(partial(self._file.append_file, part._file, start, count))
+            self.written += count
 
     async def truncate(self, offset: int) -> None:
         async with self._lock:

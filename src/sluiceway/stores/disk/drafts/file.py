@@ -16,10 +16,11 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-from sluiceway.errors import NoSpace, NotFound, StoreFailed
+from sluiceway.errors import NoSpace, NotFound, StoreFailed, TooLarge
 from sluiceway.pipe.budget import Block
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Metadata
+from sluiceway.stores.disk.drafts.copying import copy_range
 from sluiceway.stores.disk.drafts.process_lock import DRAFTS, LASTING
 from sluiceway.stores.disk.errors import NO_ROOM
 from sluiceway.stores.disk.metadata import write_note
@@ -140,6 +141,20 @@ class DraftFile:
         status = os.fstatvfs(self.folder)
         return status.f_bavail * status.f_frsize if status.f_blocks else None
 
+    def check_room(self, size: int) -> None:
+        """Raises NoSpace or TooLarge when `size` bytes do not fit."""
+        if (most := self.largest()) is not None and size > most:
+            raise TooLarge(
+                f"The server's process may write no file above {most} bytes (ulimit -f); "
+                f"this one has {size}",
+                limit=most,
+            )
+        free = self.free()
+        if free is not None and free < size:
+            raise NoSpace(
+                f"The disk has no room for {size} bytes. Make room there, then send it again"
+            )
+
     def make(self, mode: int = OWNER_ALONE) -> None:
         """Make the file, or open it again. Raises StoreFailed where another file took its place."""
         if self._fd >= 0:
@@ -230,6 +245,13 @@ class DraftFile:
         """Write at the position, which moves on."""
         self.write(data, self.position)
         self.position += len(data)
+
+    def append_file(self, other: DraftFile, start: int, count: int) -> None:
+        """Write `count` bytes of another draft, from `start` on, at the position."""
+        self.make()
+        other.make()
+        copy_range(other._fd, self._fd, start, self.position, count)
+        self.position += count
 
     def write(self, data: Buffer, at: int) -> None:
         self.make()

@@ -1,0 +1,71 @@
+"""Uploads that outlive a request, with the functions of the app around the service.
+
+Every dialect creates and holds its uploads here, so each function is called once for an upload,
+however many requests bring it. Knows no dialect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from starlette.requests import Request
+
+from sluiceway.server.mounted.hooks import HOOKS, RequestHooks
+from sluiceway.stores.contract import UploadRequest
+from sluiceway.uploads.keys import new_id
+from sluiceway.uploads.ledger.record import UploadRecord
+from sluiceway.uploads.resumable.held import HeldUpload
+from sluiceway.uploads.resumable.service import ResumableUploads
+
+__all__ = ["create_upload", "held_upload", "is_part"]
+
+PART = "part"  # of the details of a record
+
+
+def is_part(record: UploadRecord) -> bool:
+    """Whether these are only bytes of another upload."""
+    return PART in record.details
+
+
+async def create_upload(
+    request: Request,
+    uploads: ResumableUploads,
+    dialect: str,
+    wanted: UploadRequest,
+    length: int | None = None,
+    details: Mapping[str, str] | None = None,
+    *,
+    part: bool = False,
+) -> UploadRecord:
+    """As `ResumableUploads.create`; the app decides before. `part`: only bytes of another upload.
+
+    Raises what the app's function raises.
+    """
+    upload = new_id()
+    hooks: RequestHooks | None = request.scope.get(HOOKS)
+    if hooks is not None:
+        wanted = await hooks.start(upload, wanted, length, part)
+    marks = {PART: "1"} if part else {}
+    record = await uploads.create(dialect, wanted, length, {**(details or {}), **marks}, upload)
+    if hooks is not None:
+        hooks.goes_on()
+    return record
+
+
+@asynccontextmanager
+async def held_upload(
+    request: Request, uploads: ResumableUploads, upload: str, *, looks: bool = False
+) -> AsyncIterator[HeldUpload]:
+    """As `ResumableUploads.hold`, or `look`; the app hears what is kept, and how the upload ended.
+
+    But not of uploads that are only bytes of another one.
+    """
+    hooks: RequestHooks | None = request.scope.get(HOOKS)
+    take_up = uploads.look if looks else uploads.hold
+    async with take_up(upload, None if hooks is None else hooks.kept) as held:
+        try:
+            yield held
+        finally:
+            if hooks is not None and held.has_ended and not is_part(held.record):
+                await hooks.end_held(held)

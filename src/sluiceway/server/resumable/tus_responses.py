@@ -1,0 +1,142 @@
+"""What a request of tus gets: each response names the version, errors included.
+
+The rules behind the statuses are those of real clients: after which they send again, and after
+which they begin anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sluiceway.errors import (
+    DigestMismatch,
+    Forbidden,
+    Gone,
+    NotFound,
+    OffsetMismatch,
+    SluiceError,
+    TooSlow,
+    Unavailable,
+)
+from sluiceway.server.mounted.hooks import HOOKS, HookFailed
+from sluiceway.server.operator_log import log_error
+from sluiceway.server.responses import object_url, problem_response
+from sluiceway.stores.contract import Entry
+from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
+from sluiceway.uploads.ledger.states import LedgerState
+from sluiceway.wire.headers.http_dates import http_date
+from sluiceway.wire.problems import write_problem
+from sluiceway.wire.tus import VERSION, UnsupportedVersion
+
+__all__ = [
+    "DIALECT",
+    "ChecksumMismatch",
+    "FinallyRefused",
+    "TooSlowForTus",
+    "answered",
+    "check_taken",
+    "described",
+    "expires",
+    "final_response",
+    "tus_response",
+]
+
+DIALECT = "tus"
+SENT_AGAIN = (409, 423)  # statuses after which clients send the same again
+STOPPING = "The server is stopping; what arrived of the upload is kept. Go on from there"
+
+
+class ChecksumMismatch(
+    DigestMismatch, code="digest-mismatch", status=460, title="Checksum Mismatch"
+): ...
+
+
+class FinallyRefused(Forbidden, code="forbidden", title="The file was refused"):
+    """An upload that ended with a refusal, which a repeated request gets again.
+
+    But 403 for those after which clients send again, as any 409: one whose bytes are all there
+    would then pass for stored.
+    """
+
+    def __init__(self, record: UploadRecord) -> None:
+        super().__init__("The file was refused; nothing was stored", refused=record.code)
+        self.response: FinalResponse | None = record.response
+
+    def as_response(self) -> Response:
+        found = self.response
+        if found is None or found.status in SENT_AGAIN or found.status >= 500:
+            return problem_response(self)
+        return Response(found.body, found.status, dict(found.headers))
+
+
+class TooSlowForTus(TooSlow, code="too-slow", status=500, title="No bytes arrived for too long"):
+    """Its clients send again after a 5xx; any other 4xx they report to their user."""
+
+
+async def answered(request: Request, step: Callable[[Request], Awaitable[Response]]) -> Response:
+    try:
+        return await step(request)
+    except (SluiceError, asyncio.CancelledError) as caught:
+        # Cancelled: the server stops and has waited long enough.
+        error = caught if isinstance(caught, SluiceError) else Unavailable(STOPPING)
+        if (hooks := request.scope.get(HOOKS)) is not None:
+            hooks.note(error)
+        if isinstance(caught, HookFailed):
+            raise  # the app's framework may have an answer
+        log_error(error, request.method)
+        if isinstance(error, FinallyRefused):
+            response = error.as_response()
+        else:
+            response = problem_response(error)
+        response.headers["Tus-Resumable"] = VERSION
+        if isinstance(error, UnsupportedVersion):
+            response.headers["Tus-Version"] = VERSION
+        if isinstance(error, OffsetMismatch):
+            response.headers["Upload-Offset"] = str(error.members["offset"])
+        return response
+
+
+def final_response(request: Request, outcome: Entry | SluiceError) -> FinalResponse:
+    if isinstance(outcome, SluiceError):
+        written = write_problem(outcome)
+        return FinalResponse(written.status, tuple(written.headers), written.body.decode())
+    return FinalResponse(204, (("Content-Location", object_url(request, outcome.key)),))
+
+
+def check_taken(record: UploadRecord) -> None:
+    """Raises Gone, FinallyRefused, and NotFound for an upload of another protocol."""
+    if record.state is LedgerState.GONE:
+        raise Gone("This upload has expired or was cancelled; begin a new one")
+    if record.state is LedgerState.DONE and record.code:
+        raise FinallyRefused(record)
+    if record.dialect != DIALECT:
+        raise NotFound("There is no such upload of tus")
+
+
+def described(record: UploadRecord) -> dict[str, str]:
+    headers = {}
+    if "parts" not in record.details or record.state is LedgerState.DONE:  # else not joined yet
+        headers["Upload-Offset"] = str(record.offset)
+    if record.length is not None:
+        headers["Upload-Length"] = str(record.length)
+    elif "parts" not in record.details:
+        headers["Upload-Defer-Length"] = "1"
+    if record.details.get("metadata"):
+        headers["Upload-Metadata"] = record.details["metadata"]
+    if record.details.get("concat"):
+        headers["Upload-Concat"] = record.details["concat"]
+    return headers | expires(record)
+
+
+def expires(record: UploadRecord) -> dict[str, str]:
+    if record.expires is None or record.state is not LedgerState.OPEN:
+        return {}
+    return {"Upload-Expires": http_date(record.expires)}
+
+
+def tus_response(status: int, headers: dict[str, str]) -> Response:
+    return Response(status_code=status, headers={"Tus-Resumable": VERSION, **headers})

@@ -1,0 +1,65 @@
+"""Uploads that are parts of another one: joined in order, once all of them are whole.
+
+A join that was interrupted goes on where it was. Parts stay, for a while: others may need them as
+well. Knows no dialect and no URL.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from sluiceway.errors import BadRequest
+from sluiceway.uploads.ledger.record import UploadRecord
+from sluiceway.uploads.ledger.states import LedgerState
+from sluiceway.uploads.resumable.held import HeldUpload
+from sluiceway.uploads.resumable.service import ResumableUploads
+
+__all__ = ["find_parts", "join_parts", "length_of"]
+
+STEP = 256 << 20  # bytes between two offsets of a join that are written down
+PARTS_LIVE = 3600.0  # seconds that parts stay when they were joined
+
+
+async def find_parts(uploads: ResumableUploads, ids: Sequence[str]) -> list[UploadRecord]:
+    """The parts, in order; one may come twice. Raises BadRequest for one that is not there."""
+    found: dict[str, UploadRecord] = {}
+    for upload in dict.fromkeys(ids):
+        record = await uploads.ledger.find(upload)
+        if record is None or record.state is not LedgerState.OPEN:
+            raise BadRequest("One of the parts does not exist, or exists no more")
+        found[upload] = record
+    return [found[upload] for upload in ids]
+
+
+def length_of(parts: Sequence[UploadRecord]) -> int | None:
+    """Bytes of all parts; None as long as one does not know its length."""
+    lengths = [part.length for part in parts]
+    return None if None in lengths else sum(each for each in lengths if each is not None)
+
+
+async def join_parts(uploads: ResumableUploads, held: HeldUpload, ids: Sequence[str]) -> bool:
+    """Append the parts to the upload that is held; whether all are there.
+
+    Nothing is joined before all are whole. Raises BadRequest, TooLarge, NoSpace, StoreFailed, and
+    Locked for a part that does not let go.
+    """
+    parts = await find_parts(uploads, ids)
+    if any(part.offset != part.length for part in parts):
+        return False
+    total = sum(part.offset for part in parts)
+    if held.record.length != total:
+        await held.set_length(total)
+    end = 0
+    for part in parts:
+        begin, end = end, end + part.offset
+        if held.record.offset < end:
+            async with uploads.hold(part.id) as held_part:
+                while (at := held.record.offset) < end:
+                    count = min(STEP, end - at)
+                    await held.append_upload(held_part, at - begin, count)
+    until = time.time() + PARTS_LIVE
+    for upload in dict.fromkeys(ids):
+        async with uploads.hold(upload) as held_part:
+            await held_part.live_until(until)
+    return True
