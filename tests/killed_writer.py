@@ -2,7 +2,8 @@
 
 With an upload's id it writes to a draft that may be taken up again, and prints what it kept.
 
-disk FOLDER, filesystem URL, objects URL, postgres URL, sqlite URL or relay URL, where it goes.
+disk FOLDER, fanout FOLDER|FOLDER, filesystem URL, objects URL, postgres URL, sqlite URL or relay
+URL, where it goes.
 """
 
 from __future__ import annotations
@@ -47,6 +48,11 @@ def _store(kind: str, place: str) -> Store:
         from sluiceway.stores.objects.store import ObjectStore
 
         return ObjectStore(place, budget)
+    if kind == "fanout":
+        from sluiceway.stores.fanout.store import Destination, FanoutStore
+
+        folders = [DiskStore(folder, budget) for folder in place.split("|")]
+        return FanoutStore([Destination(each, True, each.root) for each in folders], budget)
     if kind == "sqlite":
         from sluiceway.stores.sqlite.store import SqliteStore
 

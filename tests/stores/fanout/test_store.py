@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from killed_writer import keeper
 from sluiceway.pipe.budget import MINIMUM, Budget
 from sluiceway.stores.contract import Store, Traits
 from sluiceway.stores.disk.store import DiskStore
@@ -67,6 +68,9 @@ class TestTwoDisksAndABestEffortOne(TestMemoryAndDisk):
             self.disk(tmp_path / "c", required=False),
         ]
 
+    def keeper(self, tmp_path: Path, upload: str) -> list[str]:
+        return keeper("fanout", f"{tmp_path / 'a'}|{tmp_path / 'b'}", upload)
+
 
 class TestWithHardlyAnyMemory(TestTwoDisksAndABestEffortOne):
     """The smallest budget: the best-effort copy is given up now and then, and nothing else
@@ -81,6 +85,7 @@ WEAKER: dict[str, object] = {
     "durable": False,
     "atomic_publish": False,
     "create_only": False,
+    "resumable": False,
     "max_key_bytes": 100,
     "undoable": False,
     "remote": True,
@@ -94,8 +99,7 @@ FROM_THE_FRONT: dict[str, object] = {
     "lists_metadata": False,
 }
 
-# A draft of several drafts can neither be resumed nor read.
-NEVER = ("resumable", "readable_drafts", "key_first", "tells_replaced")
+NEVER = ("readable_drafts", "key_first", "tells_replaced")
 
 
 @pytest.mark.parametrize("front", [True, False])

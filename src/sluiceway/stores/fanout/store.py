@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from dataclasses import replace as changed
+from typing import Any, cast
 
 from sluiceway.errors import NotFound, SluiceError, StoreFailed, Unsupported
 from sluiceway.pipe.budget import Budget
@@ -30,8 +31,11 @@ from sluiceway.stores.contract import (
 )
 from sluiceway.stores.fanout.best_effort import DISCARD_TIMEOUT, BestEffortTarget
 from sluiceway.stores.fanout.draft import FanoutDraft
+from sluiceway.stores.fanout.lasting import LastingFanout, split_saved
+from sluiceway.stores.fanout.late_copies import LateCopies
 from sluiceway.stores.fanout.required import RequiredTarget, naming, run_all
 from sluiceway.stores.locks import KeyLocks
+from sluiceway.stores.unpublished import ResumableDraft, ResumableStore, SavedDraft
 
 __all__ = ["Destination", "FanoutStore"]
 
@@ -68,6 +72,11 @@ class FanoutStore:
         self._budget = budget
         self._running: set[BestEffortTarget] = set()
         self._locks = KeyLocks()
+        others = {
+            (each.display_name, each.public_name or each.display_name): each.store
+            for each in self._best_effort
+        }
+        self._copies = LateCopies(self._front.store, others, budget)
 
     @property
     def traits(self) -> Traits:
@@ -103,6 +112,49 @@ class FanoutStore:
             targets[self._front],
             self._locks,
         )
+
+    async def begin(
+        self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
+    ) -> ResumableDraft:
+        async def begin(to: Destination, number: int) -> ResumableDraft:
+            return await _resumable(to).begin(
+                upload, size, self._lasting_request(to, upload_request)
+            )
+
+        return await self._lasting(upload, 0, begin)
+
+    async def resume(
+        self,
+        upload: str,
+        saved: SavedDraft,
+        offset: int,
+        size: int | None,
+        upload_request: UploadRequest = UploadRequest(),
+        epoch: int = 0,
+    ) -> ResumableDraft:
+        each = split_saved(saved, len(self._required))
+
+        async def resume(to: Destination, number: int) -> ResumableDraft:
+            request = self._lasting_request(to, upload_request)
+            store = _resumable(to)
+            return await store.resume(upload, each[number], offset, size, request, epoch)
+
+        return await self._lasting(upload, offset, resume)
+
+    async def find_published(self, upload: str, saved: SavedDraft, key: str) -> Entry | None:
+        """Where a process died between two destinations, those behind it get the object now."""
+        each = split_saved(saved, len(self._required))
+        found = [
+            await _resumable(to).find_published(upload, own, key)
+            for to, own in zip(self._required, each, strict=True)
+        ]
+        entry = found[self._required.index(self._front)]
+        if entry is None:  # it is published first
+            return None
+        for to, own, there in zip(self._required, each, found, strict=True):
+            if there is None:
+                await self._publish_late(to, upload, own, entry)
+        return entry
 
     async def stat(self, key: str) -> Entry:
         return await self._front.store.stat(key)
@@ -162,6 +214,7 @@ class FanoutStore:
                 await each.store.check()
 
     async def aclose(self) -> None:
+        await self._copies.aclose()
         for target in self._running:
             target.stop()
         if running := [target.task for target in self._running]:
@@ -178,6 +231,57 @@ class FanoutStore:
             raise failed[0]
 
     # Inside
+
+    async def _lasting(
+        self,
+        upload: str,
+        offset: int,
+        open_draft: Callable[[Destination, int], Coroutine[Any, Any, ResumableDraft]],
+    ) -> LastingFanout:
+        """A draft of a draft at each required destination, or at none."""
+        targets: dict[Destination, RequiredTarget] = {}
+
+        async def open_one(to: Destination, number: int) -> None:
+            with naming(to.display_name):
+                draft = await open_draft(to, number)
+            targets[to] = RequiredTarget(to.store, to.display_name, upload, draft, to.public_name)
+
+        try:
+            await run_all(open_one(each, number) for number, each in enumerate(self._required))
+        except BaseException:
+            drafts = [cast(ResumableDraft, target.draft) for target in targets.values()]
+            await finish_all([asyncio.ensure_future(draft.suspend()) for draft in drafts])
+            raise
+        required = [targets[each] for each in self._required]
+        return LastingFanout(required, targets[self._front], self._locks, offset, self._copies)
+
+    def _lasting_request(self, to: Destination, upload_request: UploadRequest) -> UploadRequest:
+        """Where only an object gives its bytes back, it must not be seen before it is checked."""
+        request = self._request_for(to, upload_request)
+        readable = [each.store.traits for each in self._required]
+        if any(each.readable_drafts and not each.key_first for each in readable):
+            return request
+        return changed(request, key="") if to.store.traits.key_first else request
+
+    async def _publish_late(
+        self, to: Destination, upload: str, saved: SavedDraft, entry: Entry
+    ) -> None:
+        known = entry.metadata
+        request = UploadRequest(
+            key=entry.key,
+            filename=known.filename,
+            type=known.type,
+            headers=known.headers,
+            user=known.user,
+        )
+        with naming(to.display_name):
+            draft = await _resumable(to).resume(
+                upload, saved, entry.size, entry.size, self._lasting_request(to, request)
+            )
+            try:
+                await draft.publish(entry.key, known)
+            finally:
+                await draft.suspend()
 
     def _begin_best_effort(
         self, to: Destination, upload: str, size: int | None, upload_request: UploadRequest
@@ -201,17 +305,14 @@ class FanoutStore:
 
 
 def _traits(front: Destination, required: list[Destination]) -> Traits:
-    """What all required destinations promise.
-
-    A draft cannot be resumed: two destinations may be at two offsets.
-    """
+    """What all required destinations promise."""
     traits = [each.store.traits for each in required]
     return Traits(
         name="destinations",
         durable=all(each.durable for each in traits),
         atomic_publish=all(each.atomic_publish for each in traits),
         create_only=all(each.create_only for each in traits),
-        resumable=False,
+        resumable=all(each.resumable for each in traits),
         max_key_bytes=min(each.max_key_bytes for each in traits),
         readable=front.store.traits.readable,
         undoable=all(each.undoable for each in traits),
@@ -223,6 +324,10 @@ def _traits(front: Destination, required: list[Destination]) -> Traits:
         renames=all(each.renames for each in traits),
         counts=tuple(dict.fromkeys(name for each in traits for name in each.counts)),
     )
+
+
+def _resumable(to: Destination) -> ResumableStore:
+    return cast(ResumableStore, to.store)  # its trait says so
 
 
 def _renaming(to: Destination) -> Renames:
