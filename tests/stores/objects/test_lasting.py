@@ -1,0 +1,214 @@
+"""Uploads to S3 that outlive their process, where answers are lost, late or never come."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+
+from fix_s3 import Objects
+from s3_faults import Fault, S3Faults
+from sluiceway.errors import NotFound, SluiceError, StoreFailed
+from sluiceway.pipe.budget import Budget
+from sluiceway.stores.contract import Metadata, UploadRequest
+from sluiceway.stores.objects.lasting import draft as lasting
+from sluiceway.stores.objects.lasting.state import LastingState, draft_id, parse_parts
+from sluiceway.stores.objects.part_sizes import SMALLEST_PART
+from sluiceway.stores.objects.store import ObjectStore
+from sluiceway.stores.unpublished import ResumableDraft, SavedDraft
+from sluiceway.testing.store_suite import pattern, read
+
+MIB = 1 << 20
+PART = SMALLEST_PART
+DATA = pattern(8 * MIB)  # a part, and a tail
+REQUEST = UploadRequest("tape", "tape")
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def proxy(s3: Objects) -> Iterator[S3Faults]:
+    proxy = S3Faults(s3.endpoint)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def bucket(s3: Objects) -> Iterator[str]:
+    name = s3.fresh()
+    yield name
+    assert s3.unfinished(name) == []
+    assert [key for key in s3.keys(name) if "/lasting/" in key] == []
+
+
+def store_at(s3: Objects, bucket: str, proxy: S3Faults | None = None) -> ObjectStore:
+    """Parts of 5 MiB."""
+    endpoint = s3.endpoint if proxy is None else proxy.url
+    more = {"endpoint": endpoint, "attempts": "1", "timeout": "3", "addressing": "path"}
+    return ObjectStore(s3.url(bucket), Budget(16 << 20), {**s3.options, **more})
+
+
+async def keep(draft: ResumableDraft, data: bytes) -> SavedDraft:
+    await draft.write(data)
+    await draft.sync()
+    saved = draft.save()
+    draft.saved()
+    return saved
+
+
+def added(earlier: SavedDraft, later: SavedDraft) -> SavedDraft:
+    return SavedDraft(later.state, earlier.parts + later.parts)
+
+
+async def test_a_late_part_of_a_process_that_died_replaces_nothing(
+    s3: Objects, bucket: str
+) -> None:
+    """It carries the number that the dead process had for it; that number was not used again."""
+    store = store_at(s3, bucket)
+    draft = await store.begin("one", 3 * len(DATA), REQUEST)
+    saved = await keep(draft, DATA)
+    state = LastingState.parse(saved.state)
+    assert not state.at_rest
+    again = await store.resume("one", saved, len(DATA), 3 * len(DATA), REQUEST, 1)
+    more = added(saved, await keep(again, DATA))
+    late = {"UploadId": state.upload, "PartNumber": state.next, "Body": bytes(PART)}
+    s3.client.upload_part(Bucket=bucket, Key="tape", **late)
+    await again.write(DATA)
+    await again.publish("tape", Metadata("tape"))
+    numbers = [part.number for part in parse_parts(more.parts)]
+    assert numbers[:2] == [1, state.next + lasting.SKIPPED]
+    assert await read(store, "tape") == DATA * 3
+    await draft.suspend()
+    await store.aclose()
+
+
+async def test_a_process_that_let_go_leaves_no_number_out(s3: Objects, bucket: str) -> None:
+    """And a part of another size than planned is no matter."""
+    store = store_at(s3, bucket)
+    draft = await store.begin("one", None, REQUEST)
+    saved = await keep(draft, DATA)
+    await draft.suspend()
+    saved = dataclasses.replace(saved, state=draft.save().state)
+    again = await store.resume("one", saved, len(DATA), None, REQUEST, 1)
+    more = added(saved, await keep(again, DATA))
+    assert [part.number for part in parse_parts(more.parts)] == [1, 2, 3]
+    await again.publish("tape", Metadata("tape"))
+    assert await read(store, "tape") == DATA * 2
+    await store.aclose()
+
+
+@pytest.mark.parametrize("kind", ["lost", "reset", "stall"])
+async def test_a_part_whose_answer_is_lost_is_found_or_sent_again(
+    s3: Objects, bucket: str, proxy: S3Faults, kind: str
+) -> None:
+    """A part that S3 has counts; for another one the upload goes on from what was kept."""
+    store = store_at(s3, bucket, proxy)
+    draft = await store.begin("one", 2 * len(DATA), REQUEST)
+    saved = await keep(draft, DATA)
+    proxy.script["tape"] = Fault(kind, "part")
+    if kind == "lost":
+        await draft.write(DATA)
+        assert await draft.sync() == 2 * len(DATA)
+    else:
+        with pytest.raises(SluiceError):
+            await keep(draft, DATA)
+        await draft.suspend()
+        assert not LastingState.parse(draft.save().state).at_rest
+        draft = await store.resume("one", saved, len(DATA), 2 * len(DATA), REQUEST, 1)
+        await draft.write(DATA)
+    await draft.publish("tape", Metadata("tape"))
+    assert proxy.script["tape"].met == 1
+    assert await read(store, "tape") == DATA * 2
+    await store.aclose()
+
+
+@pytest.mark.parametrize("kind", ["lost", "reset", "500", "error-in-200"])
+async def test_a_publish_whose_answer_is_lost_is_looked_for(
+    s3: Objects, bucket: str, proxy: S3Faults, kind: str
+) -> None:
+    """Made, it counts as made; else the same draft is published later, by another process."""
+    store = store_at(s3, bucket, proxy)
+    draft = await store.begin("one", len(DATA), REQUEST)
+    saved = await keep(draft, DATA)
+    proxy.script["tape"] = Fault(kind, "complete")
+    if kind == "lost":
+        await draft.publish("tape", Metadata("tape"))
+    else:
+        with pytest.raises(SluiceError):
+            await draft.publish("tape", Metadata("tape"))
+        assert await store.find_published("one", saved, "tape") is None
+        await draft.suspend()
+        later = store_at(s3, bucket)
+        again = await later.resume("one", saved, len(DATA), len(DATA), REQUEST, 1)
+        await again.publish("tape", Metadata("tape"))
+        await later.aclose()
+    found = await store.find_published("one", saved, "tape")
+    assert found is not None
+    assert await read(store, "tape") == DATA
+    await store.aclose()
+
+
+async def test_a_process_that_died_after_its_publish_leaves_nothing(
+    s3: Objects, bucket: str
+) -> None:
+    """Whoever finds the object removes what stood beside it."""
+    store = store_at(s3, bucket)
+    draft = await store.begin("one", len(DATA), REQUEST)
+    saved = await keep(draft, DATA)
+    await draft.publish("tape", Metadata("tape"))
+    left = f".sluiceway/lasting/{draft_id('one')}.left-1"
+    s3.client.put_object(Bucket=bucket, Key=left, Body=b"x")
+    assert await store.find_published("one", saved, "tape") is not None
+    assert s3.keys(bucket) == ["tape"]
+    with pytest.raises(NotFound):
+        await store.resume("one", saved, len(DATA), len(DATA), REQUEST, 2)
+    await store.aclose()
+
+
+async def test_a_sweep_leaves_what_a_ledger_may_know(s3: Objects, bucket: str) -> None:
+    """Of any age up to a month; other multipart uploads are aborted as before."""
+    store = store_at(s3, bucket)
+    draft = await store.begin("one", None, REQUEST)
+    saved = await keep(draft, DATA)
+    await draft.suspend()
+    s3.client.create_multipart_upload(Bucket=bucket, Key="other")
+    assert await store.sweep(0) == 1
+    assert s3.unfinished(bucket) == ["tape"]
+    again = await store.resume("one", saved, len(DATA), None, REQUEST, 1)
+    await again.discard()
+    await store.aclose()
+
+
+async def test_an_upload_begun_again_leaves_nothing_of_the_first_time(
+    s3: Objects, bucket: str
+) -> None:
+    """A process died before it wrote down its first part."""
+    store = store_at(s3, bucket)
+    dead = await store.begin("one", None, REQUEST)
+    await dead.write(DATA)
+    await dead.sync()
+    draft = await store.begin("one", None, REQUEST)
+    await draft.write(DATA[:100])
+    await draft.publish("tape", Metadata("tape"))
+    assert await read(store, "tape") == DATA[:100]
+    await dead.suspend()
+    await store.aclose()
+
+
+async def test_a_ledger_that_cannot_be_read_is_an_error(s3: Objects, bucket: str) -> None:
+    store = store_at(s3, bucket)
+    for saved in (
+        SavedDraft("{"),
+        SavedDraft('{"pieces": [{"x": 1}]}'),
+        SavedDraft("[]"),
+        SavedDraft("", ("[1]",)),
+    ):
+        with pytest.raises(StoreFailed):
+            await store.resume("one", saved, 0, None, REQUEST, 1)
+    await store.aclose()
