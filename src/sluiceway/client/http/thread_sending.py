@@ -76,11 +76,11 @@ class SendingBurst:
         by_kernel = CAN_SENDFILE and update is unseen and not self.chunked
         if by_kernel and isinstance(lent, FileSending):
             self._send_file(lent)
-        if update is unseen or not lent.alone:
+        if update is unseen or not lent.alone or self._most < HALF:  # which would need two of them
             while lent.going and not self.rest:
                 self._pass_on(lent, update)
             return
-        self._most = min(self._most, HALF)
+        self._most = HALF
         with Beside(update) as beside:
             while lent.going and not self.rest:
                 self._pass_on(lent, beside.show)
