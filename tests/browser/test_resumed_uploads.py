@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from browser.cutting_proxy import cutting_proxy
 from browser.engines import ARGS, Engines
+from browser.other_app import other_app
 from browser.uploads_page import Complaints, UploadsPage
 from fix_server import RunningServer, start_server
 
@@ -313,18 +314,62 @@ def test_firefox_goes_on_too(engines: Engines, server: RunningServer, film: Path
             page = UploadsPage(context.new_page())
             page.page.on("dialog", lambda dialog: dialog.accept())
             page.page.goto(proxy.url + "/")
-            page.choose(film)
+            page.page.locator("#files").set_input_files(film)
             wait_until_kept(page)
             page.page.reload()
             expect(page.page.locator("#unfinished .unfinished-row")).to_have_count(1)
-            page.choose(film)
+            page.page.locator("#files").set_input_files(film)
             wait_for(page, "done")
             check_stored(server, film)
             page.page.get_by_role("button", name="Clear finished").click()
-            page.choose(film)
+            page.page.locator("#files").set_input_files(film)
             wait_for(page, "done")
             check_stored(server, film)
         assert proxy.cuts >= 1
     finally:
         context.close()
         engines.close("firefox")
+
+
+@pytest.mark.torture
+def test_the_element_goes_on_on_a_page_of_another_site(
+    context: BrowserContext, film: Path, tmp_path: Path
+) -> None:
+    """It pauses, and after a reload it names the file, and the same one chosen again goes on."""
+    with other_app() as app:
+        server = start_server(tmp_path / "root", "--allow-origin", app.url)
+        try:
+            with cutting_proxy(server.port, cut=5_000_000, rate=3e6) as proxy:
+                app.page = (
+                    '<!doctype html><html lang="en"><title>Shelf</title><body>'
+                    '<script type="module" src="/page/sluice.js"></script>'
+                    f'<sluice-drop endpoint="{proxy.url}/files"><h2>Emma</h2></sluice-drop>'
+                )
+                page = context.new_page()
+                page.goto(app.url + "/")
+                _choose(page, film)
+                bar = page.locator("sluice-drop .bar")
+                expect(bar).to_have_attribute("aria-valuenow", re.compile(r"[1-9]"), timeout=WAIT)
+                page.get_by_role("button", name="Pause").click()
+                status = page.locator("sluice-drop .status")
+                expect(status).to_have_text(re.compile(r"paused at \d+ %"))
+                page.get_by_role("button", name="Go on").click()
+                page.wait_for_timeout(3000)
+                page.get_by_role("button", name="Pause").click()
+                page.reload()
+                hint = page.locator("sluice-drop .hint")
+                expect(hint).to_contain_text("Not finished: film.mp4")
+                proxy.rate, proxy.sent = float("inf"), 0
+                _choose(page, film)
+                expect(status).to_contain_text("stored, finished in", timeout=WAIT)
+                assert proxy.sent < SIZE
+        finally:
+            server.stop()
+    (stored,) = [size for key, size in server.stored().items() if key.endswith("film.mp4")]
+    assert stored == SIZE
+
+
+def _choose(page: Page, file: Path) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Add a file").click()
+    chooser.value.set_files(file)
