@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fix_postgres import Database
-from fix_server import Serve, start_server
+from fix_server import Serve
 from fix_taking import eventually, noise
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.postgres.store import PostgresStore
@@ -54,12 +54,12 @@ async def _init(url: str) -> None:
 
 
 def test_a_sweep_removes_exactly_what_has_expired(
-    place: tuple[str, list[str]], tmp_path: Path
+    place: tuple[str, list[str]], serve: Serve
 ) -> None:
     """Beside running servers. Their own sweeps end it; its client learns that it is gone."""
     where, options = place
-    server = start_server(tmp_path / "root", *options, "--expire-after", "3", to=where)
-    keeping = start_server(tmp_path / "root", *options, "--expire-after", "900", to=where)
+    server = serve(*options, "--expire-after", "3", to=where)
+    keeping = serve(*options, "--expire-after", "900", to=where)
     short, long = Tus(server.url), Tus(keeping.url)
     old, kept = short.create(len(DATA)), long.create(len(DATA), filename="kept")
     for client, upload in (short, old), (long, kept):
@@ -72,8 +72,6 @@ def test_a_sweep_removes_exactly_what_has_expired(
     assert long.offset(kept) == 60_000
     done = long.patch(kept, 60_000, DATA[60_000:])
     assert done.status_code == 204
-    for one in (server, keeping):
-        one.stop()
     for client in (short, long):
         client.session.close()
 

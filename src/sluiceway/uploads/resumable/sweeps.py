@@ -76,11 +76,15 @@ class Sweeps:
         return count
 
     async def remove_leftovers(self, older: float) -> Leftovers:
-        """Compare drafts and ledger. A draft that got bytes within `older` seconds is left alone:
-        it may belong to another ledger."""
-        store = self._store
-        if not isinstance(store, ListsDrafts):
+        """Compare drafts and ledger, both ways."""
+        if not isinstance(self._store, ListsDrafts):
             return Leftovers()
+        drafts = await self._remove_unknown(self._store, older)
+        return Leftovers(drafts, await self._end_lost(self._store))
+
+    async def _remove_unknown(self, store: ListsDrafts, older: float) -> int:
+        """A draft that got bytes within `older` seconds is left alone: it may belong to another
+        ledger."""
         drafts, after = 0, ""
         while names := await store.draft_names(after, NAMES_AT_ONCE, older):
             after, unknown = names[-1], set(names)
@@ -89,7 +93,7 @@ class Sweeps:
             for name in sorted(unknown):
                 await store.remove_draft(name)
             drafts += len(unknown)
-        return Leftovers(drafts, await self._end_lost(store))
+        return drafts
 
     def start(self) -> None:
         """Sweep now and then in the background, until the end."""
@@ -116,17 +120,12 @@ class Sweeps:
 
     async def _sweep(self) -> None:
         count = await self.expire(time.time())
-        left = Leftovers()
-        if self._expiry.after is not None:
-            left = await self.remove_leftovers(max(3600.0, self._expiry.after))
-        if count or left.drafts or left.uploads:
-            log.info(
-                "swept: %d uploads expired or forgotten, %d drafts without an upload, "
-                "%d uploads without their bytes",
-                count,
-                left.drafts,
-                left.uploads,
-            )
+        drafts = 0
+        # An upload whose bytes are not there is left to its expiry: the folder may be back later.
+        if self._expiry.after is not None and isinstance(self._store, ListsDrafts):
+            drafts = await self._remove_unknown(self._store, max(3600.0, self._expiry.after))
+        if count or drafts:
+            log.info("Swept: %d uploads expired or forgotten, %d drafts left over", count, drafts)
 
     async def _expire(self, record: UploadRecord, now: float) -> bool:
         """Whether something was done. An upload that moved meanwhile is left alone."""

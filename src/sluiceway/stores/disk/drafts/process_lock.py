@@ -63,8 +63,8 @@ class ProcessLock:
     def lasting_names(self, after: str, most: int, older: float) -> list[str]:
         """Names of drafts that outlive their process. See `ListsDrafts`."""
         before = time.time() - older
-        names = heapq.nsmallest(most, (name for name in self._files(self.lasting) if name > after))
-        return [name for name in names if self._changed(name) <= before]
+        names = (name for name in self._files(self.lasting) if name > after)
+        return heapq.nsmallest(most, (name for name in names if self._changed(name) <= before))
 
     def has_lasting(self, name: str) -> bool:
         return self._changed(name) < math.inf
