@@ -85,18 +85,21 @@ class ResumableUploads:
         length: int | None = None,
         details: Mapping[str, str] | None = None,
         upload: str | None = None,
+        *,
+        is_part: bool = False,
     ) -> UploadRecord:
         """Write a new upload down. It is durable, and has no byte yet.
 
-        Raises TooLarge, BadName for a key that its name would not give, Exists for a taken id, and
-        for a taken name before its bytes are sent.
+        `is_part`: it will be bytes of another one, and never an object with a key. Raises TooLarge,
+        BadName for a key that its name would not give, Exists for a taken id, and for a taken name
+        before its bytes are sent.
         """
         most = self._rules.max_size
         if most is not None and length is not None and length > most:
             raise TooLarge(
                 f"The upload has {length} bytes; this server takes at most {most}", limit=most
             )
-        if not request.key:
+        if not request.key and not is_part:
             key = await self._rules.free_key(request)
             if self._rules.store.traits.key_first and self._rules.keeps_key(request):
                 request = dataclasses.replace(request, key=key)
