@@ -20,7 +20,7 @@ from fix_server import RunningServer
 from fix_taking import eventually
 from rude_peer import Peer
 
-__all__ = ["listens", "proxied"]
+__all__ = ["proxied"]
 
 Proxied = Callable[..., str]
 

@@ -38,10 +38,9 @@ class CuttingProxy:
     def cut_all(self) -> None:
         """End every connection now."""
         with self._lock:
-            ended = list(self._open)
-        for one in ended:
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+            hung_up = list(self._open)
+        for one in hung_up:
+            _hang_up(one)
 
     def close(self) -> None:
         with suppress(OSError):
@@ -89,16 +88,10 @@ class CuttingProxy:
         self._end(client, upstream)
 
     def _end(self, *sockets: socket.socket) -> None:
-        """Ends both; the second of their threads closes them, when no other one waits in them."""
-        for one in sockets:
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
         with self._lock:
-            is_last = not self._open.issuperset(sockets)
             self._open.difference_update(sockets)
-        if is_last:
-            for one in sockets:
-                one.close()
+        for one in sockets:
+            _hang_up(one)
 
 
 @contextmanager
@@ -110,3 +103,9 @@ def cutting_proxy(
         yield proxy
     finally:
         proxy.close()
+
+
+def _hang_up(one: socket.socket) -> None:
+    with suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)
+    one.close()

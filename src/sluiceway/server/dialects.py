@@ -29,18 +29,7 @@ from sluiceway.wire.headers.media_types import essence
 from sluiceway.wire.resumable import PARTIAL_UPLOAD, is_creation
 from sluiceway.wire.tus import OFFSET_STREAM
 
-__all__ = [
-    "append",
-    "cancel",
-    "correct_path",
-    "create",
-    "find_resting",
-    "is_append",
-    "show_offset",
-    "show_options",
-]
-
-APPENDED = "/files/uploads/"  # where aiotus looks for an upload
+__all__ = ["append", "cancel", "create", "find_resting", "is_append", "show_offset", "show_options"]
 
 
 def show_options(request: Request, upload_service: UploadService) -> Response:
@@ -90,15 +79,6 @@ async def show_offset(request: Request, upload_service: UploadService) -> Respon
     return None
 
 
-def correct_path(request: Request) -> None:
-    """Some clients of tus append a relative Location to the URL that they sent the creation to."""
-    root = request.scope.get("root_path", "")
-    wrong = f"{root}{APPENDED}"
-    if "tus-resumable" in request.headers and request.scope["path"].startswith(wrong):
-        upload = request.scope["path"].removeprefix(wrong)
-        request.scope["path"] = f"{root}/uploads/{upload}"
-
-
 def is_append(request: Request) -> bool:
     """Whether a PATCH is one of a protocol of uploads at all."""
     headers = request.headers
@@ -133,7 +113,7 @@ async def cancel(request: Request, upload_service: UploadService) -> Response:
         return await cancel_upload(upload_service, upload)
     if record.dialect == DIALECT:
         return await ResumableHandler(request, upload_service, uploads).cancel()
-    async with held_upload(request, uploads, upload) as held:
+    async with held_upload(request, uploads, upload, brief=True) as held:
         if held.record.state in (LedgerState.DONE, LedgerState.GONE):
             raise NotFound(NOTHING_TO_CANCEL)
         await held.cancel("cancelled")

@@ -138,14 +138,15 @@ async def test_a_living_holder_keeps_its_upload(open_ledger: Open) -> None:
 
 
 async def test_a_holder_may_let_go_without_a_save(open_ledger: Open) -> None:
-    """Another process's upload stays as it is."""
+    """Another process's upload stays as it is, and one that it took up again since."""
     one, other = open_ledger(), open_ledger()
     await claimed_by(one)
-    await other.release(RECORD.id)
+    await other.release(RECORD.id, 1)
+    await one.release(RECORD.id, 0)
     found = await other.claim(RECORD.id)
     assert found is not None
     assert found.holder == one.process
-    await one.release(RECORD.id)
+    await one.release(RECORD.id, 1)
     found = await other.claim(RECORD.id)
     assert found is not None
     assert (found.holder, found.epoch) == (other.process, 2)
@@ -155,7 +156,7 @@ async def test_what_an_earlier_holder_saves_is_refused(open_ledger: Open) -> Non
     """Neither its offset nor its parts and events count."""
     one, other = open_ledger(), open_ledger()
     held = await claimed_by(one)
-    await one.release(RECORD.id)
+    await one.release(RECORD.id, 1)
     claimed = await other.claim(RECORD.id)
     late = dataclasses.replace(held, offset=50)
     with pytest.raises(Superseded):
@@ -173,8 +174,8 @@ async def test_what_an_earlier_holder_saves_is_refused(open_ledger: Open) -> Non
 async def test_a_holder_learns_that_another_process_asks(open_ledger: Open) -> None:
     """Soon, once for each time, and not for an upload that it let go of."""
     one, other = open_ledger(), open_ledger()
-    asked: list[str] = []
-    one.on_asked(asked.append)
+    asked: list[tuple[str, int]] = []
+    one.on_asked(lambda upload, epoch: asked.append((upload, epoch)))
     held = await claimed_by(one)
     await asyncio.sleep(0.2)
     assert asked == []
@@ -184,7 +185,7 @@ async def test_a_holder_learns_that_another_process_asks(open_ledger: Open) -> N
     async with asyncio.timeout(10):
         while not asked:
             await asyncio.sleep(0.01)
-    assert set(asked) == {RECORD.id}
+    assert set(asked) == {(RECORD.id, 1)}
     await one.save(dataclasses.replace(held, holder=""))
     await other.ask(found)
     claimed = await other.claim(RECORD.id)
@@ -281,7 +282,7 @@ async def test_many_saves_at_once_are_all_there(open_ledger: Open) -> None:
         await claimed_by(one, dataclasses.replace(RECORD, id=f"u{number}")) for number in range(20)
     ]
     for number in (3, 14):
-        await one.release(f"u{number}")
+        await one.release(f"u{number}", 1)
         assert await other.claim(f"u{number}")
     outcomes = await asyncio.gather(
         *(one.save(dataclasses.replace(record, offset=9), ["p"]) for record in held),

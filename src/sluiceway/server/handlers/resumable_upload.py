@@ -80,10 +80,7 @@ class ResumableHandler:
 
     async def _show(self) -> Response:
         version = self._bodiless_version()
-        record = await self._find(version)
-        if record.state is not LedgerState.DONE:
-            async with self.uploads.hold(record.id) as held:
-                record = held.record
+        record = await self.uploads.at_rest((await self._find(version)).id)
         check_active(version, record)
         fields = fields_of(version, self.uploads, record) | {"Cache-Control": "no-store"}
         if record.code and record.response is not None:
@@ -137,7 +134,7 @@ class ResumableHandler:
     async def _cancel(self) -> Response:
         version = self._bodiless_version()
         record = await self._find(version)
-        async with self.uploads.hold(record.id) as held:
+        async with self.uploads.hold(record.id, brief=True) as held:
             check_active(version, held.record)
             await held.cancel("cancelled")
         return Response(status_code=204)

@@ -19,6 +19,7 @@ from sluiceway.errors import (
     Forbidden,
     Locked,
     SluiceError,
+    Superseded,
     TooLarge,
     TooSlow,
     Unsupported,
@@ -40,6 +41,7 @@ from sluiceway.server.resumable.tus_responses import (
     described,
     expires,
     final_response,
+    stored_at,
     tus_response,
 )
 from sluiceway.server.resumable.up_to import UpTo
@@ -145,8 +147,7 @@ class TusHandler:
             details,
             part=details.get("concat") == PART,
         )
-        # Relative to this request's URL: right behind each proxy and mount, whatever they strip.
-        found = {"Location": f"uploads/{record.id}"}
+        found = {"Location": f"{request.scope.get('root_path', '')}/uploads/{record.id}"}
         has_bytes = essence(headers.get("content-type", "")) == OFFSET_STREAM
         if has_bytes or length == 0 or "parts" in details:
             async with self._held(request, record.id) as held:
@@ -180,7 +181,7 @@ class TusHandler:
                 await self._finished(request, held)
                 return tus_response(200, described(held.record) | {"Cache-Control": "no-store"})
         except SluiceError as error:
-            if error.status < 500:
+            if error.status < 500 and not isinstance(error, Superseded):
                 raise
             # Clients ask again after this one; after any other error they begin a new upload. One
             # that finds all of its bytes takes the file for stored: it learns the offset only when
@@ -209,7 +210,7 @@ class TusHandler:
 
     async def _terminate(self, request: Request) -> Response:
         check_version(joined_headers(request))
-        async with self._held(request, _id(request)) as held:
+        async with held_upload(request, self.uploads, _id(request), brief=True) as held:
             check_taken(held.record)
             await held.cancel("cancelled")
             return tus_response(204, {})
@@ -229,6 +230,9 @@ class TusHandler:
             if held.is_whole:
                 response = await held.finish(lambda outcome: final_response(request, outcome))
                 check_taken(held.record)
+        if response is None and held.record.state is LedgerState.DONE:
+            # The process that published it ended before it could write its response down.
+            return dict([stored_at(request, held.record.key)])
         return {} if response is None else dict(response.headers)
 
 

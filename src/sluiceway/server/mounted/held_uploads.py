@@ -47,8 +47,7 @@ async def create_upload(
     if hooks is not None:
         wanted = await hooks.start(upload, wanted, length, part)
     marks = {PART: "1"} if part else {}
-    marked = {**(details or {}), **marks}
-    record = await uploads.create(dialect, wanted, length, marked, upload, is_part=part)
+    record = await uploads.create(dialect, wanted, length, {**(details or {}), **marks}, upload)
     if hooks is not None:
         hooks.goes_on()
     return record
@@ -56,15 +55,21 @@ async def create_upload(
 
 @asynccontextmanager
 async def held_upload(
-    request: Request, uploads: ResumableUploads, upload: str, *, looks: bool = False
+    request: Request,
+    uploads: ResumableUploads,
+    upload: str,
+    *,
+    looks: bool = False,
+    brief: bool = False,
 ) -> AsyncIterator[HeldUpload]:
     """As `ResumableUploads.hold`, or `look`; the app hears what is kept, and how the upload ended.
 
     But not of uploads that are only bytes of another one.
     """
     hooks: RequestHooks | None = request.scope.get(HOOKS)
-    take_up = uploads.look if looks else uploads.hold
-    async with take_up(upload, None if hooks is None else hooks.kept) as held:
+    kept = None if hooks is None else hooks.kept
+    taken = uploads.look(upload, kept) if looks else uploads.hold(upload, kept, brief)
+    async with taken as held:
         try:
             yield held
         finally:

@@ -42,6 +42,7 @@ __all__ = [
     "described",
     "expires",
     "final_response",
+    "stored_at",
     "tus_response",
 ]
 
@@ -104,7 +105,12 @@ def final_response(request: Request, outcome: Entry | SluiceError) -> FinalRespo
     if isinstance(outcome, SluiceError):
         written = write_problem(outcome)
         return FinalResponse(written.status, tuple(written.headers), written.body.decode())
-    return FinalResponse(204, (("Content-Location", object_url(request, outcome.key)),))
+    return FinalResponse(204, (stored_at(request, outcome.key),))
+
+
+def stored_at(request: Request, key: str) -> tuple[str, str]:
+    """The header that says where the file is."""
+    return "Content-Location", object_url(request, key)
 
 
 def check_taken(record: UploadRecord) -> None:

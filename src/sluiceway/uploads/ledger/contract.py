@@ -61,14 +61,14 @@ class Ledger(Protocol):
         more."""
         ...
 
-    def on_asked(self, let_go: Callable[[str], None]) -> None:
-        """`let_go` gets the id of each upload of this process that another process asks for.
+    def on_asked(self, let_go: Callable[[str, int], None]) -> None:
+        """`let_go` gets the id and epoch of each upload of this process that another one asks for.
 
         It is called in the event loop, within a tenth of a second.
         """
         ...
 
-    async def release(self, upload: str) -> None:
+    async def release(self, upload: str, epoch: int) -> None:
         """Let go of an upload without changing it, in case this process is its holder."""
         ...
 

@@ -79,11 +79,11 @@ class PostgresLedger:
     async def ask(self, record: UploadRecord) -> None:
         await self._rows(ASK, self._place, record.id, record.epoch, self._lease.channels)
 
-    def on_asked(self, let_go: Callable[[str], None]) -> None:
+    def on_asked(self, let_go: Callable[[str, int], None]) -> None:
         self._lease.let_go = let_go
 
-    async def release(self, upload: str) -> None:
-        await self._rows(RELEASE, self._place, upload, self.process)
+    async def release(self, upload: str, epoch: int) -> None:
+        await self._rows(RELEASE, self._place, upload, epoch, self.process)
 
     async def save(
         self,
@@ -132,10 +132,7 @@ class PostgresLedger:
         return [upload for (upload,) in rows]
 
     async def begin_sweep(self, every: float) -> bool:
-        if not await self._rows(BEGIN_SWEEP, f"sweep of {self._place}", every):
-            return False
-        await self._rows("DELETE FROM {t_processes} WHERE seen < now() - interval '1 day'")
-        return True
+        return bool(await self._rows(BEGIN_SWEEP, f"sweep of {self._place}", every))
 
     async def due_events(self, now: float, most: int) -> list[OutboxEvent]:
         rows = await self._rows(
@@ -170,9 +167,8 @@ class PostgresLedger:
         await self._lease.aclose()
         await self._pool.aclose()
 
-    async def _asked(self) -> list[str]:
-        rows = await self._pool.rows(ASKED, self._place, self.process)
-        return [upload for (upload,) in rows]
+    async def _asked(self) -> list[tuple[str, int]]:
+        return await self._pool.rows(ASKED, self._place, self.process)
 
     async def _rows(self, text: LiteralString, *values: object) -> list[Any]:
         await self._prepare()

@@ -34,11 +34,13 @@ RETRY_AFTER = 0.2  # seconds from a lost session to the next one
 class ProcessLease:
     """A name among the holders."""
 
-    def __init__(self, pool: PostgresPool, look: Callable[[], Awaitable[list[str]]]) -> None:
-        """`look` reads which uploads others ask for."""
+    def __init__(
+        self, pool: PostgresPool, look: Callable[[], Awaitable[list[tuple[str, int]]]]
+    ) -> None:
+        """`look` reads which uploads others ask for, with their epochs."""
         self._pool, self._look = pool, look
         self.name: str = secrets.token_hex(8)
-        self.let_go: Callable[[str], None] | None = None
+        self.let_go: Callable[[str, int], None] | None = None
         self._lock = int.from_bytes(secrets.token_bytes(8), "big", signed=True)
         self._has_session = False
         self._seen = self._used = -LOOK_EVERY * 1000  # by the monotonic clock
@@ -102,22 +104,23 @@ class ProcessLease:
                 await self._renew()
             async with within_deadline():
                 asked = await self._look()
-            for upload in asked:
-                self._ask(upload)
+            for upload, epoch in asked:
+                self._ask(upload, epoch)
             wait = RENEW_EVERY if self._has_session else LOOK_EVERY
             async for heard in session.notifies(timeout=wait):
                 self._hear(heard.payload)
                 if time.monotonic() - self._seen > RENEW_EVERY:
                     break
 
-    def _hear(self, upload: str) -> None:
+    def _hear(self, payload: str) -> None:
         self._has_session = True
-        if upload:
-            self._ask(upload)
+        epoch, _, upload = payload.partition(" ")
+        if upload and epoch.isdigit():
+            self._ask(upload, int(epoch))
 
-    def _ask(self, upload: str) -> None:
+    def _ask(self, upload: str, epoch: int) -> None:
         if self.let_go is not None:
-            self.let_go(upload)
+            self.let_go(upload, epoch)
 
     async def _renew(self) -> None:
         async with within_deadline():

@@ -95,10 +95,10 @@ DROP_PARTS = """WITH held AS (SELECT place, id FROM {t}
         WHERE p.place = held.place AND p.upload = held.id AND number >= %s)
     SELECT id FROM held"""
 ASK = """WITH held AS (UPDATE {t} SET asked = epoch
-        WHERE place = %s AND id = %s AND epoch = %s RETURNING holder, id)
-    SELECT pg_notify(%s || holder, id) FROM held WHERE holder <> ''"""
-RELEASE = "UPDATE {t} SET holder = '' WHERE place = %s AND id = %s AND holder = %s"
-ASKED = "SELECT id FROM {t} WHERE place = %s AND holder = %s AND asked = epoch"
+        WHERE place = %s AND id = %s AND epoch = %s RETURNING holder, id, epoch)
+    SELECT pg_notify(%s || holder, epoch || ' ' || id) FROM held WHERE holder <> ''"""
+RELEASE = "UPDATE {t} SET holder = '' WHERE place = %s AND id = %s AND epoch = %s AND holder = %s"
+ASKED = "SELECT id, epoch FROM {t} WHERE place = %s AND holder = %s AND asked = epoch"
 EXPIRED = "SELECT {columns} FROM {t} WHERE place = %s AND expires <= %s ORDER BY expires LIMIT %s"
 RENEW = """INSERT INTO {t_processes} (name, lock, seen) VALUES (%s, %s, now())
     ON CONFLICT (name) DO UPDATE SET lock = EXCLUDED.lock, seen = now()"""

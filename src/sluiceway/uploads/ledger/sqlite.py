@@ -75,7 +75,7 @@ class SqliteLedger:
         self._name = ProcessName(self._processes)
         self._file = SqliteFile(os.path.join(folder, "uploads.sqlite"), _SCHEMA, _TABLES)
         self._writer, self._readers = WriterThread(self._file), ReaderThreads(self._file)
-        self._let_go: Callable[[str], None] | None = None
+        self._let_go: Callable[[str, int], None] | None = None
         self._looking: asyncio.Task[None] | None = None
         self._held: set[str] = set()  # uploads of this process; without any nothing is looked for
 
@@ -121,12 +121,15 @@ class SqliteLedger:
             "UPDATE uploads SET asked = epoch WHERE id = ? AND epoch = ?", record.id, record.epoch
         )
 
-    def on_asked(self, let_go: Callable[[str], None]) -> None:
+    def on_asked(self, let_go: Callable[[str, int], None]) -> None:
         self._let_go = let_go
 
-    async def release(self, upload: str) -> None:
+    async def release(self, upload: str, epoch: int) -> None:
         await self._write(
-            "UPDATE uploads SET holder = '' WHERE id = ? AND holder = ?", upload, self.process
+            "UPDATE uploads SET holder = '' WHERE id = ? AND epoch = ? AND holder = ?",
+            upload,
+            epoch,
+            self.process,
         )
         self._held.discard(upload)
 
@@ -280,9 +283,9 @@ class SqliteLedger:
                 watch.close()
 
     async def _let_go_of_asked(self) -> None:
-        for upload in await self._readers.read(partial(_asked, self.process)):
+        for upload, epoch in await self._readers.read(partial(_asked, self.process)):
             if self._let_go is not None:
-                self._let_go(upload)
+                self._let_go(upload, epoch)
 
 
 def _find(upload: str, db: sqlite3.Connection) -> UploadRecord | None:
@@ -290,6 +293,6 @@ def _find(upload: str, db: sqlite3.Connection) -> UploadRecord | None:
     return None if row is None else from_row(row)
 
 
-def _asked(process: str, db: sqlite3.Connection) -> list[str]:
-    rows = db.execute("SELECT id FROM uploads WHERE holder = ? AND asked = epoch", (process,))
-    return [upload for (upload,) in rows]
+def _asked(process: str, db: sqlite3.Connection) -> list[tuple[str, int]]:
+    text = "SELECT id, epoch FROM uploads WHERE holder = ? AND asked = epoch"
+    return db.execute(text, (process,)).fetchall()

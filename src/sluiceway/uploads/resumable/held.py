@@ -11,11 +11,11 @@ import dataclasses
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from typing import Protocol, cast
 
 from sluiceway.errors import (
     Cancelled,
-    Gone,
     NoSpace,
     NotFound,
     OffsetMismatch,
@@ -76,16 +76,21 @@ class HeldUpload:
     ) -> None:
         self.record = record
         self.digests = digests
-        self.progress: ProgressRecord = _progress(record, progress_table)
         self.stages: Stages = Stages()
         self._ledger, self._rules, self._expiry = ledger, rules, expiry
         self._progress_table = progress_table
         self._draft: ResumableDraft | None = None
+        self.is_ending: bool = False  # it is being published or cancelled
         self.replaced: bool = False  # whether publishing replaced an object, where the store tells
         self.on_kept: Callable[[Entry], Awaitable[None]] | None = None
         self.has_ended: bool = False  # while it was held here
         self.entry: Entry | None = None  # what it became
         self.error: SluiceError | None = None  # why it became nothing
+
+    @cached_property
+    def progress(self) -> ProgressRecord:
+        """Known to watchers from its first use on; a request that only looks shows nothing."""
+        return _progress(self.record, self._progress_table)
 
     @property
     def is_whole(self) -> bool:
@@ -99,11 +104,6 @@ class HeldUpload:
                 f"The upload goes on at byte {self.record.offset}, not at {offset}",
                 offset=self.record.offset,
             )
-
-    def check_not_gone(self) -> None:
-        """Raises Gone for an upload that was ended."""
-        if self.record.state is LedgerState.GONE:
-            raise Gone("This upload has expired or was cancelled; begin a new one")
 
     async def set_length(self, length: int) -> None:
         """Write the length down that the client knows only now. Raises TooLarge."""
@@ -194,6 +194,7 @@ class HeldUpload:
         Raises an error after which the same request may be repeated: the upload stays open. Raises
         that of `on_kept`, which is final.
         """
+        self.is_ending = True
         if (there := await self._published_before()) is not None:
             return await self._done(there, respond, events)
         draft = await self._open()
@@ -216,6 +217,7 @@ class HeldUpload:
         """End the upload: its bytes are removed, and its id is remembered for a while."""
         if self.record.state is LedgerState.GONE:
             return
+        self.is_ending = True
         is_open = self.record.state is not LedgerState.DONE
         await self._save("end", code=code)
         if is_open:
@@ -238,7 +240,7 @@ class HeldUpload:
                 await self._draft.suspend()
                 state = self._draft.save().state if rests else state
             await self.digests.settle()
-            if self.record.state is LedgerState.OPEN:
+            if self.record.state is LedgerState.OPEN and "progress" in vars(self):
                 self._progress_table.rest(self.progress)
             await self._save(holder="", draft=state)
 

@@ -12,7 +12,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from sluiceway.errors import Locked, NotFound, SluiceError, Superseded, TooLarge
 from sluiceway.pipe.budget import Budget
@@ -25,7 +25,6 @@ from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.prefix_digests import PrefixDigests
-from sluiceway.uploads.resumable.sweeps import Sweeps
 from sluiceway.uploads.session import UploadRules
 
 __all__ = ["ResumableUploads"]
@@ -37,19 +36,28 @@ log: logging.Logger = logging.getLogger("sluiceway")
 TAKE_OVER = 5.0
 ASK_AGAIN = 0.02  # seconds between looks whether another process has let go
 MOST_DIGESTS = 10_000  # uploads whose running hashes are remembered; a few hundred bytes each
+SWEPT_AT_ONCE = 100  # uploads; a sweep goes on until none is left
 
 
 class _Holding:
     """A request that holds an upload, or is about to."""
 
-    def __init__(self) -> None:
+    def __init__(self, brief: bool = False) -> None:
+        self._brief = brief
         self.task: asyncio.Task[object] | None = asyncio.current_task()
         self.released = asyncio.Event()
+        self.held: HeldUpload | None = None
         self.superseded = False
         self.leaving = False
 
     def interrupt(self) -> None:
-        """End the request. What it took is kept before `released`."""
+        """End the request. What it took is kept before `released`.
+
+        One that publishes or ends the upload goes on: its client waits for the outcome, and a
+        client that asks again and again would never let a slow destination publish.
+        """
+        if self._brief or (self.held is not None and self.held.is_ending):
+            return
         if not self.superseded and not self.leaving and self.task is not None:
             self.superseded = True
             self.task.cancel()
@@ -71,7 +79,6 @@ class ResumableUploads:
         self._holdings: dict[str, _Holding] = {}
         self._releasing: dict[str, asyncio.Task[None]] = {}
         self._digests: OrderedDict[str, PrefixDigests] = OrderedDict()
-        self.sweeps: Sweeps = Sweeps(ledger, rules.store, expiry, self.hold_free)
         ledger.on_asked(self._interrupt)
 
     @property
@@ -85,21 +92,18 @@ class ResumableUploads:
         length: int | None = None,
         details: Mapping[str, str] | None = None,
         upload: str | None = None,
-        *,
-        is_part: bool = False,
     ) -> UploadRecord:
         """Write a new upload down. It is durable, and has no byte yet.
 
-        `is_part`: it will be bytes of another one, and never an object with a key. Raises TooLarge,
-        BadName for a key that its name would not give, Exists for a taken id, and for a taken name
-        before its bytes are sent.
+        Raises TooLarge, BadName for a key that its name would not give, Exists for a taken id, and
+        for a taken name before its bytes are sent.
         """
         most = self._rules.max_size
         if most is not None and length is not None and length > most:
             raise TooLarge(
                 f"The upload has {length} bytes; this server takes at most {most}", limit=most
             )
-        if not request.key and not is_part:
+        if not request.key:
             key = await self._rules.free_key(request)
             if self._rules.store.traits.key_first and self._rules.keeps_key(request):
                 request = dataclasses.replace(request, key=key)
@@ -127,35 +131,50 @@ class ResumableUploads:
     async def look(
         self, upload: str, on_kept: Callable[[Entry], Awaitable[None]] | None = None
     ) -> AsyncIterator[HeldUpload]:
-        """As `hold`, for a request that asks how far an upload came.
+        """As `at_rest`; an upload that has all its bytes, or the parts of others, is held.
 
-        One that has ended is read alone: nothing is written, and no lock is waited for.
+        It must be published before its end is said.
         """
-        record = await self.find(upload)
-        if record.state not in (LedgerState.DONE, LedgerState.GONE):
+        record = await self.at_rest(upload)
+        is_whole = record.offset == record.length or "parts" in record.details
+        if record.state is LedgerState.OPEN and is_whole:
             async with self.hold(upload, on_kept) as held:
                 yield held
             return
-        held = self._held(record)
-        try:
-            yield held
-        finally:
-            await held.digests.aclose()
+        yield self._unhashed(record)
+
+    async def at_rest(self, upload: str) -> UploadRecord:
+        """The record once nobody holds the upload: one that still sends is interrupted.
+
+        Requests that ask do not take the upload up, so they do not interrupt each other.
+        Raises NotFound and Locked.
+        """
+        record = await self.find(upload)
+        if record.state in (LedgerState.DONE, LedgerState.GONE):
+            return record
+        if record.state is LedgerState.OPEN and not record.holder and upload not in self._holdings:
+            return record
+        async with self.hold(upload, brief=True) as held:
+            return held.record  # the one before has let go, or a dead one was recovered
 
     @asynccontextmanager
     async def hold(
-        self, upload: str, on_kept: Callable[[Entry], Awaitable[None]] | None = None
+        self,
+        upload: str,
+        on_kept: Callable[[Entry], Awaitable[None]] | None = None,
+        brief: bool = False,
     ) -> AsyncIterator[HeldUpload]:
         """Take an upload up. A request that still runs for it is interrupted first.
 
-        `on_kept` is called when it is published, before it is done; an error takes it back.
+        `on_kept` is called when it is published, before it is done; an error takes it back. A
+        `brief` request, which only looks or only ends the upload, is not interrupted itself.
 
         Raises NotFound, Locked when the other request does not let go, and, inside the block,
         Superseded when a newer request takes the upload up.
         """
-        holding = await self._wait_for(upload)
+        holding = await self._wait_for(upload, brief)
         try:
-            held = self._held(await self._claim(upload))
+            held = holding.held = self._held(await self._claim(upload))
             held.on_kept = on_kept
             try:
                 await held.recover()
@@ -178,38 +197,19 @@ class ResumableUploads:
 
         Returns their number. An upload that a request holds is left alone.
         """
-        return await self.sweeps.expire(time.time() if now is None else now)
-
-    def start_sweeping(self) -> None:
-        """Sweep now and then until the end, unless another process of these uploads does."""
-        self.sweeps.start()
-
-    @asynccontextmanager
-    async def hold_free(self, upload: str) -> AsyncIterator[HeldUpload | None]:
-        """Take an upload up for a sweep; None when a request has it. Nobody is interrupted."""
-        if upload in self._holdings:
-            yield None
-            return
-        holding = self._holdings[upload] = _Holding()
-        holding.task = None  # a request that comes now waits until it is released
-        try:
-            claimed = await self.ledger.claim(upload)
-            if claimed is None or claimed.holder != self.ledger.process:
-                yield None
-                return
-            held = self._held(claimed)
-            try:
-                await held.recover()
-                yield held
-            finally:
-                await self._leave(held)
-        finally:
-            del self._holdings[upload]
-            holding.released.set()
+        count, now = 0, now or time.time()
+        while records := await self.ledger.expired(now, SWEPT_AT_ONCE):
+            ended = 0
+            for record in records:
+                with suppress(SluiceError):
+                    ended += await self._expire(record, now)
+            count += ended
+            if not ended:
+                break
+        return count
 
     async def aclose(self) -> None:
         """Interrupt the requests that still run, wait until they kept what they took, and close."""
-        await self.sweeps.aclose()
         for holding in list(self._holdings.values()):
             holding.interrupt()
             await holding.released.wait()
@@ -221,22 +221,23 @@ class ResumableUploads:
 
     # Taking up
 
-    def _interrupt(self, upload: str) -> None:
-        """Another process asks for an upload."""
+    def _interrupt(self, upload: str, epoch: int) -> None:
+        """Another process asks for an upload. What is held since is not what it asked for."""
         if (holding := self._holdings.get(upload)) is not None:
-            holding.interrupt()
+            if holding.held is not None and holding.held.record.epoch == epoch:
+                holding.interrupt()
         elif upload not in self._releasing:  # letting go of it failed before
-            self._releasing[upload] = asyncio.create_task(self._release(upload))
+            self._releasing[upload] = asyncio.create_task(self._release(upload, epoch))
 
-    async def _release(self, upload: str) -> None:
+    async def _release(self, upload: str, epoch: int) -> None:
         try:
-            await self.ledger.release(upload)
+            await self.ledger.release(upload, epoch)
         except SluiceError as error:
             log.warning("An upload could not be handed over: %s", error.for_log)
         finally:
             del self._releasing[upload]
 
-    async def _wait_for(self, upload: str) -> _Holding:
+    async def _wait_for(self, upload: str, brief: bool) -> _Holding:
         """The requests of this process take an upload up one after the other."""
         try:
             async with asyncio.timeout(TAKE_OVER):
@@ -245,7 +246,7 @@ class ResumableUploads:
                     await before.released.wait()
         except TimeoutError:
             raise Locked("Another request still holds this upload; try again") from None
-        holding = self._holdings[upload] = _Holding()
+        holding = self._holdings[upload] = _Holding(brief)
         return holding
 
     async def _claim(self, upload: str) -> UploadRecord:
@@ -269,6 +270,13 @@ class ResumableUploads:
                 record.request.expected, (record.request.wanted, *self._rules.store.traits.counts)
             )
             digests = PrefixDigests(counted, self._budget)
+        return self._with(record, digests)
+
+    def _unhashed(self, record: UploadRecord) -> HeldUpload:
+        """To be looked at only."""
+        return self._with(record, PrefixDigests((), self._budget))
+
+    def _with(self, record: UploadRecord, digests: PrefixDigests) -> HeldUpload:
         return HeldUpload(
             record, self.ledger, self._rules, self._progress_table, digests, self.expiry
         )
@@ -287,3 +295,28 @@ class ResumableUploads:
                 await oldest.aclose()
         else:
             await held.digests.aclose()
+
+    async def _expire(self, record: UploadRecord, now: float) -> bool:
+        """Whether something was done. An upload that moved meanwhile is left alone."""
+        if record.state in (LedgerState.DONE, LedgerState.GONE):
+            await self.ledger.remove(record.id)
+            return True
+        if record.id in self._holdings:
+            return False
+        holding = self._holdings[record.id] = _Holding()
+        try:
+            claimed = await self.ledger.claim(record.id)
+            if claimed is None or claimed.holder != self.ledger.process:
+                return False
+            held = self._held(claimed)
+            try:
+                if claimed.expires is None or claimed.expires > now:
+                    return False
+                await held.recover()
+                await held.cancel("expired")
+                return True
+            finally:
+                await self._leave(held)
+        finally:
+            del self._holdings[record.id]
+            holding.released.set()
