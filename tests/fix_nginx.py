@@ -20,7 +20,7 @@ from fix_server import RunningServer
 from fix_taking import eventually
 from rude_peer import Peer
 
-__all__ = ["proxied"]
+__all__ = ["listens", "proxied"]
 
 Proxied = Callable[..., str]
 

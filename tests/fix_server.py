@@ -71,10 +71,13 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     running: list[RunningServer] = []
 
     def start(
-        *options: str, root: Path | None = None, env: dict[str, str] | None = None
+        *options: str,
+        root: Path | None = None,
+        env: dict[str, str] | None = None,
+        to: str | None = None,
     ) -> RunningServer:
         folder = root or tmp_path / f"root{len(running)}"
-        server = start_server(folder, *options, env=env)
+        server = start_server(folder, *options, env=env, to=to)
         running.append(server)
         return server
 

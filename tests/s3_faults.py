@@ -41,7 +41,7 @@ ERROR = (
 class Fault:
     """A kind of fault for a kind of request.
 
-    Requests are put, create, part, complete, abort, get, head and list.
+    Requests are put, create, part, copy, complete, abort, get, head and list.
     """
 
     kind: str
@@ -111,6 +111,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _pass(self) -> None:
         parts = urlsplit(self.path)
         request = _request_kind(self.command, parts.query)
+        if "x-amz-copy-source" in self.headers:
+            request = "copy"
         self.faults.seen.append(request)
         fault = self.faults.script.get(unquote(parts.path).rpartition("/")[2])
         if self.command in ("PUT", "POST") and any(

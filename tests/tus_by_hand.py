@@ -71,7 +71,7 @@ class Tus:
 
     def offset(self, upload: str) -> int:
         response = self.head(upload)
-        assert response.status_code == 200
+        assert response.status_code == 200, (response.status_code, response.headers)
         return int(response.headers["Upload-Offset"])
 
     def patch(

@@ -38,9 +38,10 @@ class CuttingProxy:
     def cut_all(self) -> None:
         """End every connection now."""
         with self._lock:
-            hung_up = list(self._open)
-        for one in hung_up:
-            _hang_up(one)
+            ended = list(self._open)
+        for one in ended:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         with suppress(OSError):
@@ -88,10 +89,16 @@ class CuttingProxy:
         self._end(client, upstream)
 
     def _end(self, *sockets: socket.socket) -> None:
-        with self._lock:
-            self._open.difference_update(sockets)
+        """Ends both; the second of their threads closes them, when no other one waits in them."""
         for one in sockets:
-            _hang_up(one)
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        with self._lock:
+            is_last = not self._open.issuperset(sockets)
+            self._open.difference_update(sockets)
+        if is_last:
+            for one in sockets:
+                one.close()
 
 
 @contextmanager
@@ -103,9 +110,3 @@ def cutting_proxy(
         yield proxy
     finally:
         proxy.close()
-
-
-def _hang_up(one: socket.socket) -> None:
-    with suppress(OSError):
-        one.shutdown(socket.SHUT_RDWR)
-    one.close()

@@ -251,6 +251,34 @@ def test_taken_names_are_asked_about_once(server: RunningServer, visit: OpenPage
     expect(page.row("once0 (2).txt")).to_be_visible()
 
 
+# Answers the question; before the browser says that the dialog is closed, one more file comes.
+ANSWER_AND_CHOOSE = """() => {
+  const chosen = new DataTransfer();
+  chosen.items.add(new File(["new"], "held-late.txt"));
+  document.querySelector("#conflict-dialog [value=rename]").click();
+  const input = document.querySelector("#files");
+  input.files = chosen.files;
+  input.dispatchEvent(new Event("change", { bubbles: true }));
+}"""
+
+
+def test_an_answer_holds_although_the_queue_changes_as_it_is_given(
+    server: RunningServer, visit: OpenPage
+) -> None:
+    """Both files are kept beside the old ones: none is skipped."""
+    for name in ("held-a.txt", "held-b.txt"):
+        put(server, name, b"old")
+    page = visit(server.url)
+    page.page.locator("#files").set_input_files([payload("held-a.txt"), payload("held-b.txt")])
+    expect(page.page.locator(".row[data-state=asking]")).to_have_count(2)
+    page.page.evaluate(ANSWER_AND_CHOOSE)
+
+    expect(page.summary).to_have_text("3 files stored")
+    expect(conflict(page)).to_be_hidden()
+    for name in ("held-a", "held-b"):
+        assert (server.root / f"{name} (2).txt").read_bytes() == b"new"
+
+
 def test_each_name_is_asked_about_where_a_person_wants_it(
     server: RunningServer, visit: OpenPage
 ) -> None:

@@ -9,13 +9,17 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from browser.cutting_proxy import cutting_proxy
+from browser.engines import ARGS, Engines
+from browser.other_app import other_app
 from browser.uploads_page import Complaints, UploadsPage
 from fix_server import RunningServer, start_server
 
@@ -124,3 +128,248 @@ def test_a_paused_upload_goes_on_also_after_a_reload(
         expect(page.page.locator("#unfinished")).to_be_hidden()
     check_stored(server, film)
     assert proxy.sent < SIZE
+
+
+@pytest.mark.torture
+def test_150_mb_arrive_over_connections_of_100_mb(
+    server: RunningServer, opened: Callable[[str], UploadsPage], tmp_path: Path
+) -> None:
+    """At most a fiftieth is sent twice."""
+    film = tmp_path / "film.mp4"
+    film.write_bytes(os.urandom(150_000_000))
+    with cutting_proxy(server.port, cut=100_000_000) as proxy:
+        page = opened(proxy.url)
+        proxy.sent = 0
+        page.choose(film)
+        wait_for(page, "done")
+    check_stored(server, film)
+    assert proxy.cuts == 1
+    assert proxy.sent <= 1.02 * 150_000_000
+
+
+@pytest.mark.torture
+def test_an_upload_waits_for_the_network_and_goes_on_by_itself(
+    context: BrowserContext,
+    server: RunningServer,
+    opened: Callable[[str], UploadsPage],
+    film: Path,
+) -> None:
+    """The page's own browser says when it is offline and when it is back."""
+    with cutting_proxy(server.port, rate=3e6) as proxy:
+        page = opened(proxy.url)
+        page.choose(film)
+        wait_until_kept(page)
+        context.set_offline(True)
+        expect(page.status("film.mp4")).to_have_text(
+            re.compile(r"waiting for the network · goes on at \d+ %")
+        )
+        expect(page.announcer).to_contain_text("film.mp4 waits for the connection")
+        context.set_offline(False)
+        wait_for(page, "done")
+    check_stored(server, film)
+
+
+@pytest.mark.torture
+def test_an_upload_goes_on_after_its_server_was_killed(
+    opened: Callable[[str], UploadsPage], film: Path, tmp_path: Path
+) -> None:
+    """Killed while it received, and started again: what it kept is not sent again."""
+    root = tmp_path / "root"
+    first = start_server(root, "--key-template", "{path}")
+    with cutting_proxy(first.port, rate=3e6) as proxy:
+        page = opened(proxy.url)
+        page.choose(film)
+        wait_until_kept(page)
+        first.stop(signal.SIGKILL)
+        wait_for(page, "interrupted")
+        second = start_server(root, "--key-template", "{path}")
+        try:
+            proxy.server, proxy.rate, proxy.sent = second.port, float("inf"), 0
+            wait_for(page, "done")
+            check_stored(second, film)
+            assert proxy.sent < SIZE
+        finally:
+            second.stop()
+    kept = [one.value for one in page.samples()]
+    assert kept == sorted(kept)
+
+
+@pytest.mark.torture
+def test_an_upload_goes_on_after_the_browser_was_started_again(
+    engines: Engines, server: RunningServer, film: Path, tmp_path: Path
+) -> None:
+    """Its profile has the entry. A file that only has the same name begins anew."""
+
+    def start() -> BrowserContext:
+        return engines.driver.chromium.launch_persistent_context(
+            tmp_path / "profile",
+            executable_path=shutil.which("chromium-headless-shell") or shutil.which("chromium"),
+            args=ARGS,
+            locale="en-GB",
+        )
+
+    with cutting_proxy(server.port, rate=3e6) as proxy:
+        context = start()
+        page = UploadsPage(context.new_page())
+        page.page.goto(proxy.url + "/")
+        page.choose(film)
+        wait_until_kept(page)
+        context.close()
+        context = start()
+        page = UploadsPage(context.new_page())
+        page.page.goto(proxy.url + "/")
+        listed = page.page.locator("#unfinished .unfinished-row")
+        expect(listed).to_have_count(1)
+        other = tmp_path / "other" / "film.mp4"
+        other.parent.mkdir()
+        other.write_bytes(b"short")
+        page.choose(other)
+        wait_for(page, "done")
+        (server.root / "film.mp4").unlink()
+        page.page.get_by_role("button", name="Clear finished").click()
+        expect(listed).to_have_count(1)
+        proxy.rate, proxy.sent = float("inf"), 0
+        page.choose(film)
+        wait_for(page, "done")
+        context.close()
+    check_stored(server, film)
+    assert proxy.sent < SIZE
+
+
+@pytest.mark.torture
+def test_a_removed_entry_ends_the_upload_at_the_server(
+    context: BrowserContext,
+    server: RunningServer,
+    opened: Callable[[str], UploadsPage],
+    film: Path,
+) -> None:
+    """A second tab does not list what the first one sends, and lists it when that one is closed."""
+    with cutting_proxy(server.port, rate=2e6) as proxy:
+        page = opened(proxy.url)
+        page.choose(film)
+        wait_until_kept(page)
+        second = opened(proxy.url)
+        second.page.wait_for_timeout(1000)
+        assert second.page.locator("#unfinished .unfinished-row").count() == 0
+        page.page.close(run_before_unload=False)
+        second.page.reload()
+        expect(second.page.locator("#unfinished .unfinished-row")).to_have_count(1)
+        lasting = server.root / ".sluiceway" / "lasting"
+        assert any(path.is_file() for path in lasting.rglob("*"))
+        second.page.get_by_role("button", name="Remove film.mp4").click()
+        expect(second.page.locator("#unfinished")).to_be_hidden()
+        second.page.wait_for_timeout(1000)
+    assert not any(path.is_file() for path in lasting.rglob("*"))
+    assert context.pages
+
+
+@pytest.mark.torture
+def test_a_taken_name_is_asked_about_before_a_large_file_is_sent(
+    server: RunningServer, opened: Callable[[str], UploadsPage], film: Path
+) -> None:
+    """Keep both: it gets a number."""
+    (server.root / "film.mp4").write_bytes(b"there")
+    page = opened(server.url)
+    page.choose(film)
+    wait_for(page, "asking")
+    page.page.get_by_role("button", name="Keep both").click()
+    expect(page.page.locator(".row[data-state=done]")).to_have_count(1, timeout=WAIT)
+    assert (server.root / "film (2).mp4").stat().st_size == SIZE
+    (server.root / "film (2).mp4").unlink()
+    (server.root / "film.mp4").unlink()
+
+
+@pytest.mark.torture
+def test_the_bar_of_an_upload_over_several_processes(
+    opened: Callable[[str], UploadsPage], tmp_path: Path
+) -> None:
+    """Each connection may come to another worker; the bar moves on in each part."""
+    film = tmp_path / "film.mp4"
+    film.write_bytes(os.urandom(30_000_000))
+    server = start_server(tmp_path / "root", "--key-template", "{path}", "--workers", "4")
+    try:
+        with cutting_proxy(server.port, cut=7_000_000, rate=6e6) as proxy:
+            page = opened(proxy.url)
+            page.choose(film)
+            wait_for(page, "done")
+        check_stored(server, film)
+    finally:
+        server.stop()
+    samples = page.samples()
+    kept = [one.value for one in samples]
+    assert kept == sorted(kept)
+    sending = {one.value for one in samples if one.state == "sending"}
+    # The parts begin at about 0, 23, 46, 70 and 93 %; the server says more in between.
+    assert len(sending) > 10
+
+
+@pytest.mark.torture
+@pytest.mark.firefox
+def test_firefox_goes_on_too(engines: Engines, server: RunningServer, film: Path) -> None:
+    """After cuts, and after a reload."""
+    browser: Browser = engines.browser("firefox")
+    context = browser.new_context(locale="en-GB")
+    try:
+        with cutting_proxy(server.port, cut=5_000_000, rate=4e6) as proxy:
+            page = UploadsPage(context.new_page())
+            page.page.on("dialog", lambda dialog: dialog.accept())
+            page.page.goto(proxy.url + "/")
+            page.page.locator("#files").set_input_files(film)
+            wait_until_kept(page)
+            page.page.reload()
+            expect(page.page.locator("#unfinished .unfinished-row")).to_have_count(1)
+            page.page.locator("#files").set_input_files(film)
+            wait_for(page, "done")
+            check_stored(server, film)
+            page.page.get_by_role("button", name="Clear finished").click()
+            page.page.locator("#files").set_input_files(film)
+            wait_for(page, "done")
+            check_stored(server, film)
+        assert proxy.cuts >= 1
+    finally:
+        context.close()
+        engines.close("firefox")
+
+
+@pytest.mark.torture
+def test_the_element_goes_on_on_a_page_of_another_site(
+    context: BrowserContext, film: Path, tmp_path: Path
+) -> None:
+    """It pauses, and after a reload it names the file, and the same one chosen again goes on."""
+    with other_app() as app:
+        server = start_server(tmp_path / "root", "--allow-origin", app.url)
+        try:
+            with cutting_proxy(server.port, cut=5_000_000, rate=3e6) as proxy:
+                app.page = (
+                    '<!doctype html><html lang="en"><title>Shelf</title><body>'
+                    '<script type="module" src="/page/sluice.js"></script>'
+                    f'<sluice-drop endpoint="{proxy.url}/files"><h2>Emma</h2></sluice-drop>'
+                )
+                page = context.new_page()
+                page.goto(app.url + "/")
+                _choose(page, film)
+                bar = page.locator("sluice-drop .bar")
+                expect(bar).to_have_attribute("aria-valuenow", re.compile(r"[1-9]"), timeout=WAIT)
+                page.get_by_role("button", name="Pause").click()
+                status = page.locator("sluice-drop .status")
+                expect(status).to_have_text(re.compile(r"paused at \d+ %"))
+                page.get_by_role("button", name="Go on").click()
+                page.wait_for_timeout(3000)
+                page.get_by_role("button", name="Pause").click()
+                page.reload()
+                hint = page.locator("sluice-drop .hint")
+                expect(hint).to_contain_text("Not finished: film.mp4")
+                proxy.rate, proxy.sent = float("inf"), 0
+                _choose(page, film)
+                expect(status).to_contain_text("stored, finished in", timeout=WAIT)
+                assert proxy.sent < SIZE
+        finally:
+            server.stop()
+    (stored,) = [size for key, size in server.stored().items() if key.endswith("film.mp4")]
+    assert stored == SIZE
+
+
+def _choose(page: Page, file: Path) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Add a file").click()
+    chooser.value.set_files(file)

@@ -150,7 +150,10 @@ def test_the_element_takes_a_drop_and_links_the_result(opened: Callable[[str], P
         page.close()
 
 
-@pytest.mark.parametrize(("language", "words"), [("de", "Dateien"), ("ar", "ملفات")])
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [pytest.param("de", "Dateien", marks=pytest.mark.torture), ("ar", "ملفات")],
+)
 def test_the_page_speaks_another_language(
     engine: Browser, server: RunningServer, language: str, words: str
 ) -> None:

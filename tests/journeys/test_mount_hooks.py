@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 import requests
@@ -297,8 +298,9 @@ def begun(app: Hooked, way: str, name: str, length: int, **more: str) -> tuple[T
     tus.session.headers["X-User"] = "ann"
     response = tus.post(creation(length, filename=name) | more)
     assert response.status_code == 201, response.text
-    assert response.headers["Location"].startswith(f"{way}/uploads/")
-    return tus, app.url + response.headers["Location"]
+    upload = urljoin(app.url + tus.path, response.headers["Location"])
+    assert upload.startswith(f"{app.url}{way}/uploads/")
+    return tus, upload
 
 
 def test_an_upload_of_several_requests_is_one_to_the_app(app: Hooked, way: str) -> None:

@@ -20,13 +20,15 @@ import pytest
 import requests
 
 from fix_postgres import Database
-from fix_server import RunningServer, Serve, start_server
+from fix_server import RunningServer, Serve
 from fix_taking import eventually, noise
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.postgres.store import PostgresStore
+from sluiceway.testing.store_suite.hooks import LONG
 from tus_by_hand import OFFSET_STREAM, Tus
 
 SIZE = 3 << 20
+WORKERS = "4" if LONG else "2"
 SOON = 5.0  # seconds: generous; the service promises a quarter of one on a machine that is not busy
 DATA = noise(SIZE)
 
@@ -45,9 +47,9 @@ def tables(database: Database) -> Iterator[tuple[str, str]]:
 def servers(
     request: pytest.FixtureRequest, serve: Serve, tmp_path: Path
 ) -> Iterator[tuple[list[RunningServer], Callable[[str], bytes]]]:
-    """Four processes behind one port, or two servers; and how to read a stored file."""
+    """Some processes behind one port, or two servers; and how to read a stored file."""
     if request.param == "workers":
-        one = serve("--workers", "4", "--key-template", "{path}-{id}")
+        one = serve("--workers", WORKERS, "--key-template", "{path}-{id}")
         yield [one], lambda key: (one.root / key).read_bytes()
         return
     store, ledger = request.getfixturevalue("tables")
@@ -57,10 +59,8 @@ def servers(
         yield both, lambda key: (tmp_path / "shared" / key).read_bytes()
         return
     asyncio.run(_init(store))
-    both = [start_server(tmp_path / f"unused{at}", *options, to=store) for at in range(2)]
+    both = [serve(*options, to=store) for _ in range(2)]
     yield both, lambda key: requests.get(f"{both[0].url}/files/{key}", timeout=30).content
-    for server in both:
-        server.stop()
 
 
 async def _init(place: str) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from fix_postgres import Database
-from fix_server import start_server
+from fix_server import Serve
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.postgres.store import PostgresStore
 from tus_by_hand import Tus, creation
 
 
 async def test_without_a_ledger_the_log_says_what_to_set(
-    database: Database, tmp_path: Path
+    database: Database, serve: Serve, tmp_path: Path
 ) -> None:
     """And a client that begins an upload learns that it cannot be resumed here."""
     table = database.fresh()
@@ -21,7 +21,7 @@ async def test_without_a_ledger_the_log_says_what_to_set(
     await store.init()
     await store.aclose()
     for options, status in ([], 400), (["--state", str(tmp_path / "state")], 201):
-        server = start_server(tmp_path / "root", *options, to=place)
+        server = serve(*options, to=place)
         client = Tus(server.url)
         response = client.post(creation(5))
         assert response.status_code == status

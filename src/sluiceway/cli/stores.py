@@ -1,21 +1,29 @@
-"""`sluiceway init` prepares a place; `sluiceway sweep` removes leftovers of crashed servers."""
+"""`sluiceway init` prepares a place; `sluiceway sweep` removes what expired, and
+what crashed servers left."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 import click
 
 from sluiceway.cli.suggestions import SuggestingCommand
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.budget import MINIMUM, Budget
-from sluiceway.server.destinations import open_destination
+from sluiceway.pipe.hashes import DEFAULT_CHOICE
+from sluiceway.server.destinations import display_name, open_destination
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
+from sluiceway.server.state.ledgers import open_ledger
 from sluiceway.stores.contract import Maintained
+from sluiceway.uploads.keys import KeyTemplate
+from sluiceway.uploads.progress import ProgressTable
+from sluiceway.uploads.resumable.service import ResumableUploads
+from sluiceway.uploads.session import UploadRules
 from sluiceway.wire.urls import is_place, redact_url
 
 __all__ = ["init", "sweep"]
@@ -49,33 +57,83 @@ def init(place: str, store_option: tuple[str, ...]) -> None:
     "--older-than",
     metavar="SECONDS",
     type=click.FloatRange(min=0),
-    help="Only uploads that were not touched for so long.",
+    help="Of what crashes left, only what was not touched for so long.",
 )
+@click.option("--state", metavar="FOLDER", help="As for `sluiceway serve`.")
+@click.option("--ledger", metavar="URL", help="As for `sluiceway serve`.")
 @click.option(
     "--store-option",
     multiple=True,
     metavar="NAME=VALUE",
     help="As for `sluiceway serve`. Repeatable.",
 )
-def sweep(place: str, older_than: float | None, store_option: tuple[str, ...]) -> None:
-    """Remove unfinished uploads that crashed servers left in PLACE.
+def sweep(
+    place: str,
+    older_than: float | None,
+    state: str | None,
+    ledger: str | None,
+    store_option: tuple[str, ...],
+) -> None:
+    """Remove uploads to PLACE that have expired, and what crashed servers left there.
 
     Safe beside running servers, which do it themselves now and then. Without --older-than, an
-    upload counts as left behind after an hour in a database, after a day in a bucket.
+    upload counts as left behind after an hour in a database, after a day in a bucket, and after a
+    week where uploads can be resumed. Give --state or --ledger where the servers have it.
     """
-    count = _at(place, store_option, lambda store: store.sweep(older_than))
-    click.echo(f"{redact_url(place)}: {count} leftover{'' if count == 1 else 's'} removed")
+
+    async def work() -> list[str]:
+        settings = Settings(to=(place,), state=state, ledger=ledger, store_option=store_option)
+        return await _sweep(settings, older_than)
+
+    if not is_place(place) and not os.path.isdir(place):  # opening a folder would create it
+        click.echo(f"sluiceway: There is no folder {place}; nothing is to be swept", err=True)
+        sys.exit(2)
+    for line in _run(work):
+        click.echo(f"{redact_url(place)}: {line}")
+
+
+async def _sweep(settings: Settings, older_than: float | None) -> list[str]:
+    """What was done, a line each."""
+    budget = Budget(MINIMUM)
+    store = open_destination(settings, budget)
+    lines = []
+    try:
+        if isinstance(store, Maintained):
+            lines.append(f"{_counted(await store.sweep(older_than), 'leftover')} removed")
+        if (found := open_ledger(settings, store)) is not None:
+            rules = UploadRules(store, budget, KeyTemplate(), DEFAULT_CHOICE, None, False)
+            uploads = ResumableUploads(found, rules, budget, ProgressTable(), settings.expiry)
+            try:
+                lines += await _sweep_uploads(uploads, older_than)
+            finally:
+                await uploads.aclose()
+        elif not lines:
+            raise BadSetting(f"{display_name(settings)} needs no sweep")
+    finally:
+        await store.aclose()
+    return lines
+
+
+async def _sweep_uploads(uploads: ResumableUploads, older_than: float | None) -> list[str]:
+    count = await uploads.sweep()
+    after = uploads.expiry.after or 0.0
+    left = await uploads.sweeps.remove_leftovers(after if older_than is None else older_than)
+    line = (
+        f"{_counted(count, 'resumable upload')} expired or forgotten, "
+        f"{_counted(left.drafts, 'draft')} without an upload removed, "
+        f"{_counted(left.uploads, 'upload')} without bytes ended"
+    )
+    return [line]
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _at(place: str, options: tuple[str, ...], do: Callable[[Maintained], Awaitable[T]]) -> T:
-    """Exits with 2 for a place that cannot be used like this, with 1 for one that failed."""
-
     async def work() -> T:
         if not is_place(place):  # opening a folder would create it
-            raise BadSetting(
-                f"{redact_url(place)} needs no init and no sweep; "
-                "`sluiceway serve` does both itself"
-            )
+            raise BadSetting(f"{redact_url(place)} needs no init; `sluiceway serve` does it itself")
         store = open_destination(Settings(to=(place,), store_option=options), Budget(MINIMUM))
         try:
             if not isinstance(store, Maintained):
@@ -84,6 +142,11 @@ def _at(place: str, options: tuple[str, ...], do: Callable[[Maintained], Awaitab
         finally:
             await store.aclose()
 
+    return _run(work)
+
+
+def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Exits with 2 for what cannot be used like this, with 1 for what failed."""
     try:
         return asyncio.run(work())
     except (SluiceError, OSError) as error:

@@ -231,7 +231,7 @@ class Sluiceway:
         try:
             # A folder that cannot be made is reported now, and not at the first upload.
             if self._hooks is None or self._hooks.to is None:
-                _ = self.upload_service
+                self.upload_service.start_sweeping()
         except (SluiceError, OSError) as error:
             await send({"type": "lifespan.startup.failed", "message": f"sluiceway: {error}"})
             return

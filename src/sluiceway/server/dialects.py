@@ -29,7 +29,18 @@ from sluiceway.wire.headers.media_types import essence
 from sluiceway.wire.resumable import PARTIAL_UPLOAD, is_creation
 from sluiceway.wire.tus import OFFSET_STREAM
 
-__all__ = ["append", "cancel", "create", "find_resting", "is_append", "show_offset", "show_options"]
+__all__ = [
+    "append",
+    "cancel",
+    "correct_path",
+    "create",
+    "find_resting",
+    "is_append",
+    "show_offset",
+    "show_options",
+]
+
+APPENDED = "/files/uploads/"  # where aiotus looks for an upload
 
 
 def show_options(request: Request, upload_service: UploadService) -> Response:
@@ -77,6 +88,15 @@ async def show_offset(request: Request, upload_service: UploadService) -> Respon
     if record is not None and record.dialect == DIALECT:
         return await ResumableHandler(request, upload_service, uploads).show()
     return None
+
+
+def correct_path(request: Request) -> None:
+    """Some clients of tus append a relative Location to the URL that they sent the creation to."""
+    root = request.scope.get("root_path", "")
+    wrong = f"{root}{APPENDED}"
+    if "tus-resumable" in request.headers and request.scope["path"].startswith(wrong):
+        upload = request.scope["path"].removeprefix(wrong)
+        request.scope["path"] = f"{root}/uploads/{upload}"
 
 
 def is_append(request: Request) -> bool:

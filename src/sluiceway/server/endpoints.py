@@ -110,6 +110,7 @@ class Endpoints:
 
     async def respond(self, request: Request) -> Response:
         """Raises what the handler raises, NotFound and MethodNotAllowed."""
+        dialects.correct_path(request)
         return await self._routes.respond(request)
 
     async def _list(self, request: Request) -> Response:

@@ -17,6 +17,7 @@ __all__ = [
     "JoinableDraft",
     "KeyFirst",
     "KnowsDigests",
+    "ListsDrafts",
     "ReadableDraft",
     "ResumableDraft",
     "ResumableStore",
@@ -181,4 +182,27 @@ class ResumableStore(Store, Protocol):
 
         For a process that died while it published. None: it did not become an object.
         """
+        ...
+
+
+@runtime_checkable
+class ListsDrafts(Protocol):
+    """A ResumableStore whose drafts can be compared with a ledger: what only one of them knows is
+    left of a crash."""
+
+    def draft_name(self, upload: str) -> str:
+        """The name of the draft of this upload in this store."""
+        ...
+
+    async def has_draft(self, upload: str) -> bool: ...
+
+    async def draft_names(self, after: str, most: int, older: float) -> list[str]:
+        """Some drafts that may outlive their process, in order of names, from above `after`.
+
+        Those that got bytes within `older` seconds are left out.
+        """
+        ...
+
+    async def remove_draft(self, name: str) -> None:
+        """Remove one that no ledger knows. Does nothing where it is gone."""
         ...

@@ -67,6 +67,11 @@ class UploadService:
         self._live: dict[str, UploadSession] = {}
         self._looking: asyncio.Task[None] | None = None
 
+    def start_sweeping(self) -> None:
+        """Remove expired uploads of the ledger now and then, where there is one."""
+        if self.resumable is not None:
+            self.resumable.start_sweeping()
+
     def receive(self, upload: str | None = None, length: int | None = None) -> UploadSession:
         """Begin an upload: `async with upload_service.receive(id, length) as session`.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 
@@ -25,7 +25,7 @@ def part(tus: Tus, data: bytes, sent: int | None = None) -> str:
     """A part, of which `sent` bytes are there."""
     response = tus.post(creation(len(data)) | {"Upload-Concat": "partial"})
     assert response.status_code == 201
-    upload = tus.url + response.headers["Location"]
+    upload = urljoin(tus.url, response.headers["Location"])
     if data[:sent]:
         assert tus.patch(upload, 0, data[:sent]).status_code == 204
     return upload
@@ -36,7 +36,7 @@ def final(tus: Tus, *parts: str, **pairs: str) -> str:
         {"Upload-Concat": "final;" + " ".join(parts), "Upload-Metadata": coded(**pairs)}
     )
     assert response.status_code == 201, response.text
-    return tus.url + response.headers["Location"]
+    return urljoin(tus.url, response.headers["Location"])
 
 
 def stored_as(server: RunningServer, name: str) -> bytes | None:
@@ -130,7 +130,7 @@ def test_parts_have_the_limit_together(serve: Serve) -> None:
     assert tus.post({"Upload-Concat": "final;" + " ".join(parts)}).status_code == 413
     late = tus.post({"Upload-Defer-Length": "1", "Upload-Concat": "partial"}).headers["Location"]
     upload = final(tus, parts[0], late)
-    tus.patch(tus.url + late, 0, b"z" * 600, Upload_Length="600")
+    tus.patch(urljoin(tus.url, late), 0, b"z" * 600, Upload_Length="600")
     assert tus.head(upload).status_code == 413
     assert server.stored() == {}
 

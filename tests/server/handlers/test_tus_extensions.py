@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
 from time import time
+from urllib.parse import urljoin
 
 import pytest
 
@@ -93,13 +94,13 @@ def test_an_empty_upload_is_complete_at_once(tus: Tus, taker: RunningServer) -> 
     response = tus.post(creation(0, filename="empty.bin"))
     assert response.status_code == 201
     assert stored_as(taker, "empty.bin") == b""
-    assert tus.offset(taker.url + response.headers["Location"]) == 0
+    assert tus.offset(urljoin(taker.url, response.headers["Location"])) == 0
 
 
 def test_the_name_and_type_come_from_the_metadata(tus: Tus, taker: RunningServer) -> None:
     """A name never becomes a path; a HEAD repeats what was sent, not what was made of it."""
     response = tus.post(creation(0, filename="../../etc/ä b.txt", filetype="text/plain", empty=""))
-    upload = taker.url + response.headers["Location"]
+    upload = urljoin(taker.url, response.headers["Location"])
     assert (
         base64.b64encode(b"../../etc/\xc3\xa4 b.txt").decode()
         in (tus.head(upload).headers["Upload-Metadata"])
@@ -142,7 +143,7 @@ def test_a_creation_may_bring_the_first_bytes(tus: Tus, taker: RunningServer) ->
     fields = creation(len(DATA), filename="with.bin") | {"Content-Type": OFFSET_STREAM}
     response = tus.post(fields, DATA[:20_000])
     assert (response.status_code, response.headers["Upload-Offset"]) == (201, "20000")
-    upload = taker.url + response.headers["Location"]
+    upload = urljoin(taker.url, response.headers["Location"])
     assert tus.patch(upload, 20_000, DATA[20_000:]).status_code == 204
     assert stored_as(taker, "with.bin") == DATA
     whole = tus.post(creation(3, filename="whole.bin") | {"Content-Type": OFFSET_STREAM}, b"abc")
@@ -154,7 +155,7 @@ def test_a_body_of_another_type_is_ignored(tus: Tus, taker: RunningServer) -> No
     response = tus.post(creation(3) | {"Content-Type": "text/plain"}, b"abc")
     assert response.status_code == 201
     assert "Upload-Offset" not in response.headers
-    assert tus.offset(taker.url + response.headers["Location"]) == 0
+    assert tus.offset(urljoin(taker.url, response.headers["Location"])) == 0
 
 
 def test_a_creation_may_wait_for_a_100(taker: RunningServer) -> None:
@@ -182,7 +183,7 @@ def test_a_creation_that_fails_leaves_nothing(tus: Tus, taker: RunningServer) ->
 def test_the_time_an_upload_lives_is_told(tus: Tus, taker: RunningServer) -> None:
     """It moves with each PATCH, and ends with the upload."""
     response = tus.post(creation(10))
-    upload = taker.url + response.headers["Location"]
+    upload = urljoin(taker.url, response.headers["Location"])
     for found in (response, tus.patch(upload, 0, b"ab"), tus.head(upload)):
         expires = parsedate_to_datetime(found.headers["Upload-Expires"]).timestamp()
         assert time() + 60 < expires <= time() + 101

@@ -11,12 +11,13 @@ from fix_s3 import Objects
 from s3_faults import Fault, S3Faults
 from sluiceway.errors import NotFound, SluiceError, StoreFailed
 from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.hashes import CRC64NVME, digest_of
 from sluiceway.stores.contract import Metadata, UploadRequest
 from sluiceway.stores.objects.lasting import draft as lasting
 from sluiceway.stores.objects.lasting.state import LastingState, draft_id, parse_parts
 from sluiceway.stores.objects.part_sizes import SMALLEST_PART
 from sluiceway.stores.objects.store import ObjectStore
-from sluiceway.stores.unpublished import ResumableDraft, SavedDraft
+from sluiceway.stores.unpublished import JoinableDraft, KnowsDigests, ResumableDraft, SavedDraft
 from sluiceway.testing.store_suite import pattern, read
 
 MIB = 1 << 20
@@ -168,6 +169,42 @@ async def test_a_process_that_died_after_its_publish_leaves_nothing(
     assert s3.keys(bucket) == ["tape"]
     with pytest.raises(NotFound):
         await store.resume("one", saved, len(DATA), len(DATA), REQUEST, 2)
+    await store.aclose()
+
+
+async def test_uploads_are_joined_inside_of_the_bucket(
+    s3: Objects, bucket: str, proxy: S3Faults
+) -> None:
+    """Whole parts are copied there, the bytes between them are read and written; the checksum of
+    all is known, the joined uploads can be joined again by a later process, and nothing is left."""
+    store, nameless = store_at(s3, bucket, proxy), UploadRequest(filename="part")
+    pieces = [DATA, DATA[:100], pattern(6 * MIB, MIB), b"", DATA[:MIB]]
+    kept = [
+        (draft := await store.begin(str(number), None, nameless), await keep(draft, piece))
+        for number, piece in enumerate(pieces)
+    ]
+    joined = await store.begin("one", None, REQUEST)
+    assert isinstance(joined, JoinableDraft)
+    assert isinstance(joined, KnowsDigests)
+    for (draft, _), piece in zip(kept, pieces, strict=True):
+        await joined.append_draft(draft, 0, len(piece))
+        await draft.suspend()
+    whole = b"".join(pieces)
+    assert await joined.known_digests() == {CRC64NVME: digest_of(CRC64NVME, whole)}
+    await joined.publish("tape", Metadata("tape"))
+    assert await read(store, "tape") == whole
+    assert proxy.seen.count("copy") >= 1
+
+    again = await store.begin("two", None, UploadRequest("again", "again"))
+    assert isinstance(again, JoinableDraft)
+    for number, ((_, saved), piece) in enumerate(zip(kept, pieces, strict=True)):
+        part = await store.resume(str(number), saved, len(piece), None, nameless, 1)
+        await again.append_draft(part, len(piece) // 2, len(piece) - len(piece) // 2)
+        await part.discard()
+    await again.publish("again", Metadata("again"))
+    halves = b"".join(piece[len(piece) // 2 :] for piece in pieces)
+    assert await read(store, "again") == halves
+    assert sorted(key for key in s3.keys(bucket) if ".sluiceway" not in key) == ["again", "tape"]
     await store.aclose()
 
 

@@ -147,7 +147,8 @@ class TusHandler:
             details,
             part=details.get("concat") == PART,
         )
-        found = {"Location": f"{request.scope.get('root_path', '')}/uploads/{record.id}"}
+        # Relative to this request's URL: right behind each proxy and mount, whatever they strip.
+        found = {"Location": f"uploads/{record.id}"}
         has_bytes = essence(headers.get("content-type", "")) == OFFSET_STREAM
         if has_bytes or length == 0 or "parts" in details:
             async with self._held(request, record.id) as held:

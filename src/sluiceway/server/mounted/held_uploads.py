@@ -47,7 +47,8 @@ async def create_upload(
     if hooks is not None:
         wanted = await hooks.start(upload, wanted, length, part)
     marks = {PART: "1"} if part else {}
-    record = await uploads.create(dialect, wanted, length, {**(details or {}), **marks}, upload)
+    marked = {**(details or {}), **marks}
+    record = await uploads.create(dialect, wanted, length, marked, upload, is_part=part)
     if hooks is not None:
         hooks.goes_on()
     return record

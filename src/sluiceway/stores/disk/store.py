@@ -123,6 +123,18 @@ class DiskStore:
     async def find_published(self, upload: str, saved: SavedDraft, key: str) -> Entry | None:
         return await self._in_thread(lambda: self._find_published(lasting_name(upload), key))
 
+    def draft_name(self, upload: str) -> str:
+        return lasting_name(upload)
+
+    async def has_draft(self, upload: str) -> bool:
+        return await self._in_thread(lambda: self._process_lock.has_lasting(lasting_name(upload)))
+
+    async def draft_names(self, after: str, most: int, older: float) -> list[str]:
+        return await self._in_thread(lambda: self._process_lock.lasting_names(after, most, older))
+
+    async def remove_draft(self, name: str) -> None:
+        await self._in_thread(lambda: self._process_lock.remove_lasting(name))
+
     def _draft(self, file: DraftFile, size: int | None) -> DiskDraft:
         return DiskDraft(file, size, self._budget, self._writers, self._group_commit, self._live)
 

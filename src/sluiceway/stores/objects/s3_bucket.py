@@ -209,23 +209,30 @@ class S3Bucket(Bucket):
     ) -> None:
         """Copy inside the bucket, part by part. Visible when all of it is copied."""
         upload = await self.begin(key, metadata, draft)
-        copy_source = {"Bucket": self._calls.bucket, "Key": self.prefix + source}
         try:
             parts = []
             for number, at in enumerate(range(0, size, COPY_PART), 1):
-                response = await self._call(
-                    "upload_part_copy",
-                    key,
-                    UploadId=upload,
-                    PartNumber=number,
-                    CopySource=copy_source,
-                    CopySourceRange=f"bytes={at}-{min(at + COPY_PART, size) - 1}",
-                )
-                parts.append(SentPart(number, str(response["CopyPartResult"]["ETag"]), 0))
+                span = at, min(at + COPY_PART, size)
+                tag = await self.copy_part(key, upload, number, source, span)
+                parts.append(SentPart(number, tag, 0))
             await self.complete(key, upload, parts, draft, replace)
         except BaseException:
             await asyncio.shield(self.abort(key, upload))
             raise
+
+    async def copy_part(
+        self, key: str, upload: str, number: int, source: str, span: tuple[int, int]
+    ) -> str:
+        """Make a part of a span of an object. Returns its tag."""
+        response = await self._call(
+            "upload_part_copy",
+            key,
+            UploadId=upload,
+            PartNumber=number,
+            CopySource={"Bucket": self._calls.bucket, "Key": self.prefix + source},
+            CopySourceRange=f"bytes={span[0]}-{span[1] - 1}",
+        )
+        return str(response["CopyPartResult"]["ETag"])
 
     async def delete(self, key: str, etag: str | None = None) -> None:
         replace = Replace(allowed=True, etag=etag)

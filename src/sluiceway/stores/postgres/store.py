@@ -49,6 +49,9 @@ BEGIN_LEASE = """INSERT INTO {t_readers} (lease, id)
     SELECT %s, id FROM {t} WHERE key = %s RETURNING id"""
 MAY_WRITE = """SELECT has_table_privilege(%s, 'INSERT') AND NOT pg_is_in_recovery()
     AND current_setting('transaction_read_only') = 'off'"""
+LASTING = """SELECT DISTINCT upload COLLATE "C" AS name FROM {t_drafts}
+    WHERE epoch IS NOT NULL AND upload COLLATE "C" > %s
+        AND seen < now() - make_interval(secs => %s) ORDER BY name LIMIT %s"""
 # Jumps from id to id in the index, so that it does not read a table of terabytes.
 ORPHANS = """
     WITH RECURSIVE ids AS (
@@ -144,6 +147,22 @@ class PostgresStore:
             "SELECT {columns} FROM {t} WHERE id = %s", uuid.UUID(saved.state)
         )
         return entry_from_row(rows[0]) if rows else None
+
+    def draft_name(self, upload: str) -> str:
+        return upload
+
+    async def has_draft(self, upload: str) -> bool:
+        text = "SELECT 1 FROM {t_drafts} WHERE upload = %s AND epoch IS NOT NULL"
+        return bool(await self.database.rows(text, upload))
+
+    async def draft_names(self, after: str, most: int, older: float) -> list[str]:
+        rows = await self.database.rows(LASTING, after, older, most)
+        return [upload for (upload,) in rows]
+
+    async def remove_draft(self, name: str) -> None:
+        text = "DELETE FROM {t_drafts} WHERE upload = %s AND epoch IS NOT NULL RETURNING id"
+        for row in await self.database.rows(text, name):
+            await self.database.free_chunks(row[0])
 
     async def stat(self, key: str) -> Entry:
         return (await self._find(key))[1]

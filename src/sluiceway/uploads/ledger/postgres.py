@@ -132,7 +132,10 @@ class PostgresLedger:
         return [upload for (upload,) in rows]
 
     async def begin_sweep(self, every: float) -> bool:
-        return bool(await self._rows(BEGIN_SWEEP, f"sweep of {self._place}", every))
+        if not await self._rows(BEGIN_SWEEP, f"sweep of {self._place}", every):
+            return False
+        await self._rows("DELETE FROM {t_processes} WHERE seen < now() - interval '1 day'")
+        return True
 
     async def due_events(self, now: float, most: int) -> list[OutboxEvent]:
         rows = await self._rows(

@@ -12,7 +12,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from sluiceway.errors import Locked, NotFound, SluiceError, Superseded, TooLarge
 from sluiceway.pipe.budget import Budget
@@ -25,6 +25,7 @@ from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.prefix_digests import PrefixDigests
+from sluiceway.uploads.resumable.sweeps import Sweeps
 from sluiceway.uploads.session import UploadRules
 
 __all__ = ["ResumableUploads"]
@@ -36,7 +37,6 @@ log: logging.Logger = logging.getLogger("sluiceway")
 TAKE_OVER = 5.0
 ASK_AGAIN = 0.02  # seconds between looks whether another process has let go
 MOST_DIGESTS = 10_000  # uploads whose running hashes are remembered; a few hundred bytes each
-SWEPT_AT_ONCE = 100  # uploads; a sweep goes on until none is left
 
 
 class _Holding:
@@ -79,6 +79,7 @@ class ResumableUploads:
         self._holdings: dict[str, _Holding] = {}
         self._releasing: dict[str, asyncio.Task[None]] = {}
         self._digests: OrderedDict[str, PrefixDigests] = OrderedDict()
+        self.sweeps: Sweeps = Sweeps(ledger, rules.store, expiry, self.hold_free)
         ledger.on_asked(self._interrupt)
 
     @property
@@ -92,18 +93,21 @@ class ResumableUploads:
         length: int | None = None,
         details: Mapping[str, str] | None = None,
         upload: str | None = None,
+        *,
+        is_part: bool = False,
     ) -> UploadRecord:
         """Write a new upload down. It is durable, and has no byte yet.
 
-        Raises TooLarge, BadName for a key that its name would not give, Exists for a taken id, and
-        for a taken name before its bytes are sent.
+        `is_part`: it will be bytes of another one, and never an object with a key. Raises TooLarge,
+        BadName for a key that its name would not give, Exists for a taken id, and for a taken name
+        before its bytes are sent.
         """
         most = self._rules.max_size
         if most is not None and length is not None and length > most:
             raise TooLarge(
                 f"The upload has {length} bytes; this server takes at most {most}", limit=most
             )
-        if not request.key:
+        if not request.key and not is_part:
             key = await self._rules.free_key(request)
             if self._rules.store.traits.key_first and self._rules.keeps_key(request):
                 request = dataclasses.replace(request, key=key)
@@ -197,19 +201,38 @@ class ResumableUploads:
 
         Returns their number. An upload that a request holds is left alone.
         """
-        count, now = 0, now or time.time()
-        while records := await self.ledger.expired(now, SWEPT_AT_ONCE):
-            ended = 0
-            for record in records:
-                with suppress(SluiceError):
-                    ended += await self._expire(record, now)
-            count += ended
-            if not ended:
-                break
-        return count
+        return await self.sweeps.expire(time.time() if now is None else now)
+
+    def start_sweeping(self) -> None:
+        """Sweep now and then until the end, unless another process of these uploads does."""
+        self.sweeps.start()
+
+    @asynccontextmanager
+    async def hold_free(self, upload: str) -> AsyncIterator[HeldUpload | None]:
+        """Take an upload up for a sweep; None when a request has it. Nobody is interrupted."""
+        if upload in self._holdings:
+            yield None
+            return
+        holding = self._holdings[upload] = _Holding()
+        holding.task = None  # a request that comes now waits until it is released
+        try:
+            claimed = await self.ledger.claim(upload)
+            if claimed is None or claimed.holder != self.ledger.process:
+                yield None
+                return
+            held = self._held(claimed)
+            try:
+                await held.recover()
+                yield held
+            finally:
+                await self._leave(held)
+        finally:
+            del self._holdings[upload]
+            holding.released.set()
 
     async def aclose(self) -> None:
         """Interrupt the requests that still run, wait until they kept what they took, and close."""
+        await self.sweeps.aclose()
         for holding in list(self._holdings.values()):
             holding.interrupt()
             await holding.released.wait()
@@ -295,28 +318,3 @@ class ResumableUploads:
                 await oldest.aclose()
         else:
             await held.digests.aclose()
-
-    async def _expire(self, record: UploadRecord, now: float) -> bool:
-        """Whether something was done. An upload that moved meanwhile is left alone."""
-        if record.state in (LedgerState.DONE, LedgerState.GONE):
-            await self.ledger.remove(record.id)
-            return True
-        if record.id in self._holdings:
-            return False
-        holding = self._holdings[record.id] = _Holding()
-        try:
-            claimed = await self.ledger.claim(record.id)
-            if claimed is None or claimed.holder != self.ledger.process:
-                return False
-            held = self._held(claimed)
-            try:
-                if claimed.expires is None or claimed.expires > now:
-                    return False
-                await held.recover()
-                await held.cancel("expired")
-                return True
-            finally:
-                await self._leave(held)
-        finally:
-            del self._holdings[record.id]
-            holding.released.set()

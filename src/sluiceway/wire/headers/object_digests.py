@@ -10,8 +10,6 @@ import base64
 import binascii
 from collections.abc import Iterable, Mapping
 
-import http_sf
-
 from sluiceway.errors import BadRequest
 from sluiceway.pipe.hashes import (
     ALGORITHMS,
@@ -131,6 +129,8 @@ def _of_s3(headers: Mapping[str, str]) -> bytes | None:
 def _weights(value: str) -> dict[str, int]:
     if not value or len(value) > MOST_DIGEST_HEADER or not value.isascii():
         return {}
+    import http_sf  # here: copies start a tenth sooner without it
+
     try:
         parsed = http_sf.parse(value.encode("ascii"), tltype="dictionary")
     except (ValueError, ArithmeticError):

@@ -9,6 +9,8 @@ import { part } from "./row.js";
 export class ConflictDialog {
   /** What holds for all names that are taken, until the queue is at rest. @type {Decision | ""} */
   #forAll = "";
+  /** From the question to the event of its answer, which comes after the dialog has closed. */
+  #open = false;
 
   /**
    * @param {HTMLDialogElement} dialog
@@ -20,6 +22,7 @@ export class ConflictDialog {
     this.forAll = /** @type {HTMLInputElement} */ (part(dialog, "input"));
     // Escape decides nothing away: the stored file stays.
     dialog.addEventListener("close", () => {
+      this.#open = false;
       this.#decide(/** @type {Decision} */ (dialog.returnValue || "skip"));
     });
     queue.addEventListener("change", () => this.#look());
@@ -30,6 +33,7 @@ export class ConflictDialog {
   }
 
   #look() {
+    if (this.#open && !this.dialog.open) return; // asked again now, the answer would be lost
     if (!this.queue.busy) this.#forAll = "";
     const asking = this.#asking;
     if (asking.length === 0) return;
@@ -40,7 +44,8 @@ export class ConflictDialog {
     part(this.dialog, ".for-all-text").textContent = texts.get("taken.for-all", {
       count: asking.length,
     });
-    if (this.dialog.open) return;
+    if (this.#open) return;
+    this.#open = true;
     this.forAll.checked = true;
     this.dialog.returnValue = "";
     this.dialog.showModal();

@@ -10,7 +10,10 @@ One lock serves all drafts of a store: a draft that waits needs no open file. Bl
 from __future__ import annotations
 
 import hashlib
+import heapq
+import math
 import os
+import time
 from contextlib import suppress
 
 from sluiceway.pipe.file_lock import ProcessName
@@ -56,6 +59,26 @@ class ProcessLock:
             if draft.partition(".")[0] not in living:
                 with suppress(OSError):  # another process sweeps too
                     os.unlink(draft, dir_fd=self.drafts)
+
+    def lasting_names(self, after: str, most: int, older: float) -> list[str]:
+        """Names of drafts that outlive their process. See `ListsDrafts`."""
+        before = time.time() - older
+        names = (name for name in self._files(self.lasting) if name > after)
+        return heapq.nsmallest(most, (name for name in names if self._changed(name) <= before))
+
+    def has_lasting(self, name: str) -> bool:
+        return self._changed(name) < math.inf
+
+    def remove_lasting(self, name: str) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self.lasting)
+
+    def _changed(self, name: str) -> float:
+        """Seconds since the epoch; infinite for a draft that is gone."""
+        try:
+            return os.stat(name, dir_fd=self.lasting, follow_symlinks=False).st_mtime
+        except FileNotFoundError:
+            return math.inf
 
     def close(self) -> None:
         """Release the lock. Call it after the last draft has ended."""

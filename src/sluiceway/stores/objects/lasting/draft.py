@@ -13,14 +13,15 @@ import logging
 import time
 from contextlib import suppress
 from dataclasses import replace as replaced
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from sluiceway.errors import NotFound, PeerFailed, PeerTimeout, SluiceError, StoreFailed
 from sluiceway.pipe.cancellation import finish_then_cancel, shield_until_done
 from sluiceway.pipe.hashes import CRC64NVME, digest_of, is_available
-from sluiceway.stores.contract import Entry, Metadata, Replace, UploadRequest
-from sluiceway.stores.objects.bucket import REPLACE_ANY
+from sluiceway.stores.contract import Draft, Entry, Metadata, Replace, UploadRequest
+from sluiceway.stores.objects.bucket import READ_BLOCK, REPLACE_ANY
 from sluiceway.stores.objects.full_checksum import SentPart, combined_crc
+from sluiceway.stores.objects.lasting.joining import Run, next_edge, run_from
 from sluiceway.stores.objects.lasting.state import (
     LastingState,
     Piece,
@@ -33,6 +34,7 @@ from sluiceway.stores.objects.lasting.state import (
     staged_key,
 )
 from sluiceway.stores.objects.lasting.tail import Tail
+from sluiceway.stores.objects.part_sizes import SMALLEST_PART
 from sluiceway.stores.objects.parts_draft import PartsDraft
 from sluiceway.stores.unpublished import SavedDraft
 
@@ -180,7 +182,47 @@ class LastingParts(PartsDraft):
             value = await self._bucket.run(digest_of, CRC64NVME, gathered)
         return {CRC64NVME: combined_crc([*known, (value, self._filled)])}
 
+    async def append_draft(self, other: Draft, start: int, count: int) -> None:
+        """As in `JoinableDraft`. See `joining`."""
+        self._check()
+        source, at, end = cast(LastingParts, other), start, start + count
+        parts = await source._as_parts()
+        while at < end:
+            run = run_from(parts, at, end)
+            fits = run is not None and run.size >= SMALLEST_PART
+            if fits and self._filled >= SMALLEST_PART:
+                await self._submit_part()
+            if run is not None and fits and not self._filled:
+                await self._copy_part(source._key, at, run)
+                at += run.size
+            else:
+                stop = min(at + READ_BLOCK, next_edge(parts, at) or end, end)
+                data = await source.read(at, stop - at)
+                await self.write(data)
+                at += len(data)
+                if not data:
+                    raise StoreFailed("The kept bytes of an upload are shorter than they were")
+
     # Inside
+
+    async def _as_parts(self) -> list[SentPart]:
+        """Be an object that can be copied from; a small draft stays as it is, without a part."""
+        if self._upload is None:
+            return []
+        parts = await self._finish_parts()
+        await shield_until_done(self._stage(parts))
+        return parts
+
+    async def _copy_part(self, key: str, start: int, run: Run) -> None:
+        if self._upload is None:
+            await finish_then_cancel(self._begin())
+        number, self._next_number = self._next_number, self._next_number + 1
+        span = start, start + run.size
+        tag = await self._bucket.copy_part(self._key, self._upload or "", number, key, span)
+        self._sent.append((number, run.size))
+        self._parts[number] = SentPart(number, tag, run.size, counted=run.counted)
+        self._written += run.size
+        self._part_size = self._size_of_next()
 
     async def _take_up(self, state: LastingState, parts: list[SentPart], offset: int) -> None:
         size = 0
@@ -194,6 +236,12 @@ class LastingParts(PartsDraft):
         self._in_ledger = self._offered = len(self._sent), state.pieces
         if self._upload is not None:
             await self._find_numbers(state, parts)
+        if self._staged:  # the object has all of it; no part can follow
+            if rest := offset - size:
+                self._sent.append((0, rest))
+                self._parts[0] = SentPart(0, "", rest)
+            self._tail.pieces, self._written = [], offset
+            return
         self._part_size = self._size_of_next()
         self._claim.whole = self._memory_needed
         self._tail.drop_before(size)

@@ -1,0 +1,108 @@
+"""`sluiceway sweep`, and the server's own sweeps: what has expired goes, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fix_postgres import Database
+from fix_server import Serve
+from fix_taking import eventually, noise
+from sluiceway.pipe.budget import Budget
+from sluiceway.stores.postgres.store import PostgresStore
+from tus_by_hand import Tus
+
+DATA = noise(100_000)
+
+
+def sweep(*arguments: str) -> str:
+    """What it prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "sluiceway", "sweep", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout
+
+
+@pytest.fixture(params=["folder", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Where files go, and the options that say where uploads are written down."""
+    if request.param == "folder":
+        yield str(tmp_path / "root"), []
+        return
+    database: Database = request.getfixturevalue("database")
+    table, ledger = database.fresh(), database.fresh()
+    asyncio.run(_init(f"{database.url}&table={table}"))
+    yield f"{database.url}&table={table}", ["--ledger", f"{database.url}&table={ledger}"]
+    database.drop(table)
+    suffixes = ("", "_parts", "_events", "_processes")
+    database.rows(f"DROP TABLE IF EXISTS {', '.join(ledger + suffix for suffix in suffixes)}")
+
+
+async def _init(url: str) -> None:
+    store = PostgresStore(url, Budget(16 << 20))
+    await store.init()
+    await store.aclose()
+
+
+def test_a_sweep_removes_exactly_what_has_expired(
+    place: tuple[str, list[str]], serve: Serve
+) -> None:
+    """Beside running servers. Their own sweeps end it; its client learns that it is gone."""
+    where, options = place
+    server = serve(*options, "--expire-after", "3", to=where)
+    keeping = serve(*options, "--expire-after", "900", to=where)
+    short, long = Tus(server.url), Tus(keeping.url)
+    old, kept = short.create(len(DATA)), long.create(len(DATA), filename="kept")
+    for client, upload in (short, old), (long, kept):
+        assert client.patch(upload, 0, DATA[:60_000]).status_code == 204
+    eventually(lambda: short.head(old).status_code == 410)
+    assert long.head(upload_at(long, old)).status_code == 410
+    assert "0 drafts without an upload removed, 0 uploads without bytes" in sweep(
+        where, *options, "--older-than", "0"
+    )
+    assert long.offset(kept) == 60_000
+    done = long.patch(kept, 60_000, DATA[60_000:])
+    assert done.status_code == 204
+    for client in (short, long):
+        client.session.close()
+
+
+def upload_at(client: Tus, upload: str) -> str:
+    return client.url + upload[upload.index("/uploads/") :]
+
+
+def test_a_sweep_removes_what_a_crash_left(serve: Serve, tmp_path: Path) -> None:
+    """A draft of no upload, and an upload whose bytes are gone; others stay."""
+    server = serve(root=tmp_path / "root")
+    client = Tus(server.url)
+    lost, fine = client.create(len(DATA)), client.create(len(DATA))
+    lasting = tmp_path / "root" / ".sluiceway" / "lasting"
+    assert client.patch(lost, 0, DATA[:5000]).status_code == 204
+    (draft,) = lasting.iterdir()
+    assert client.patch(fine, 0, DATA[:7000]).status_code == 204
+    draft.rename(lasting / ("0" * 32))
+    printed = sweep(str(tmp_path / "root"))
+    assert "0 drafts without an upload removed, 1 upload without bytes ended" in printed
+    assert client.head(lost).status_code == 410
+    printed = sweep(str(tmp_path / "root"), "--older-than", "0")
+    assert "1 draft without an upload removed, 0 uploads without bytes ended" in printed
+    assert client.offset(fine) == 7000
+    client.session.close()
+
+
+def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sluiceway", "sweep", str(tmp_path / "none")],
+        capture_output=True,
+        timeout=60,
+    )
+    assert (done.returncode, (tmp_path / "none").exists()) == (2, False)

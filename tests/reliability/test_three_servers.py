@@ -1,0 +1,265 @@
+"""Three servers behind nginx, without sticky sessions, killed at random: no upload notices.
+
+No byte is lost that was acknowledged, no file is stored twice, none gets stuck. The ledger is in
+PostgreSQL; the files are there, or in a bucket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urljoin
+
+import pytest
+import requests
+
+from fix_nginx import listens
+from fix_postgres import Database
+from fix_s3 import Objects
+from fix_server import RunningServer, Serve
+from fix_taking import TORTURE, eventually, need, noise
+from sluiceway.pipe.budget import Budget
+from sluiceway.stores.postgres.store import PostgresStore
+from tus_by_hand import Tus
+
+T = TypeVar("T")
+
+UPLOADS = 200 if TORTURE else 10
+AT_ONCE = 8 if TORTURE else 4
+KILLS = 60 if TORTURE else 2
+LARGEST = (12 << 20) if TORTURE else (600 << 10)  # bytes
+STUCK = 60.0  # seconds: generous; a machine that is not busy needs fewer than five
+
+CONFIG = """
+{user}daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
+events {{ worker_connections 512; }}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  upstream servers {{ {servers} }}
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{
+      proxy_pass http://servers;
+      proxy_http_version 1.1;
+      proxy_set_header Host $host;
+      proxy_request_buffering off; proxy_buffering off;
+      client_max_body_size 0;
+    }}
+  }}
+}}
+"""
+
+
+@dataclass
+class Servers:
+    """Equal servers, each on a port of its own."""
+
+    serve: Serve
+    to: str
+    options: list[str]
+    env: dict[str, str]
+    ports: list[int] = field(default_factory=list)
+    running: list[RunningServer] = field(default_factory=list)
+
+    def start(self, count: int) -> None:
+        for number in range(count):
+            self.ports.append(free_port())
+            self.running.append(self._start(number))
+
+    def kill(self, number: int) -> None:
+        """Kill one, and start it again."""
+        self.running[number].stop(signal.SIGKILL)
+        self.running[number] = self._start(number)
+
+    def _start(self, number: int) -> RunningServer:
+        port = str(self.ports[number])
+        return self.serve("--port", port, *self.options, to=self.to, env=self.env)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture(
+    params=["postgresql", pytest.param("s3", marks=pytest.mark.torture)],
+)
+def servers(request: pytest.FixtureRequest, database: Database, serve: Serve) -> Iterator[Servers]:
+    """Three."""
+    table, ledger = database.fresh(), database.fresh()
+    to, options, env = f"{database.url}&table={table}", list[str](), dict[str, str]()
+    if request.param == "s3":
+        s3: Objects = request.getfixturevalue("s3")
+        to, options, env = s3.url(s3.fresh()), [], dict(s3.env)
+    else:
+        asyncio.run(_init(to))
+    options += ["--ledger", f"{database.url}&table={ledger}"]
+    three = Servers(serve, to, options, env)
+    three.start(3)
+    yield three
+    for server in three.running:
+        server.stop()
+    database.drop(table)
+    suffixes = ("", "_parts", "_events", "_processes")
+    database.rows(f"DROP TABLE IF EXISTS {', '.join(ledger + suffix for suffix in suffixes)}")
+
+
+async def _init(url: str) -> None:
+    store = PostgresStore(url, Budget(16 << 20))
+    await store.init()
+    await store.aclose()
+
+
+@pytest.fixture
+def front(servers: Servers, tmp_path: Path) -> Iterator[str]:
+    """The URL of an nginx that gives each request to the next server."""
+    need("nginx")
+    folder, port = tmp_path / "nginx", free_port()
+    folder.mkdir()
+    named = " ".join(f"server 127.0.0.1:{port} max_fails=0;" for port in servers.ports)
+    user = "user root; " if os.geteuid() == 0 else ""
+    config = folder / "nginx.conf"
+    config.write_text(CONFIG.format(user=user, folder=folder, port=port, servers=named))
+    process = subprocess.Popen(
+        ["nginx", "-c", str(config), "-e", str(folder / "error.log")], stderr=subprocess.DEVNULL
+    )
+    try:
+        eventually(lambda: process.poll() is not None or listens(port), "nginx listens")
+        assert process.poll() is None, (folder / "error.log").read_text()
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@dataclass
+class Upload:
+    """One client: it sends pieces until all is stored, whatever fails on the way."""
+
+    url: str
+    name: str
+    data: bytes
+    chance: random.Random
+    longest: float = 0.0  # seconds without an answer that brought it on
+    retries: int = 0
+
+    def run(self) -> None:
+        client = Tus(self.url)
+        self.progress = time.monotonic()
+        upload = self._until(lambda: self._create(client))
+        acknowledged, offset = 0, 0
+        while offset < len(self.data):
+            size = self.chance.randint(1, len(self.data) // 3)
+            try:
+                response = client.patch(upload, offset, self.data[offset : offset + size])
+                if response.status_code == 204:
+                    self._progressed()
+                    acknowledged = offset = int(response.headers["Upload-Offset"])
+                    continue
+                assert response.status_code in (409, 423) or response.status_code >= 500, (
+                    response.status_code,
+                    response.text,
+                )
+            except requests.RequestException:
+                pass
+            self.retries += 1
+            offset = self._until(lambda: self._offset(client, upload))
+            assert offset >= acknowledged, f"{acknowledged} bytes were acknowledged, not {offset}"
+        client.session.close()
+
+    def _until(self, attempt: Callable[[], T | None]) -> T:
+        while (found := attempt()) is None:
+            assert time.monotonic() - self.progress < STUCK, f"{self.name} is stuck"
+            time.sleep(0.05)
+        self._progressed()
+        return found
+
+    def _create(self, client: Tus) -> str | None:
+        try:
+            return client.create(len(self.data), filename=self.name)
+        except (requests.RequestException, AssertionError):
+            return None
+
+    def _offset(self, client: Tus, upload: str) -> int | None:
+        try:
+            response = client.head(urljoin(self.url, upload))
+        except requests.RequestException:
+            return None
+        if response.status_code == 200:
+            return int(response.headers["Upload-Offset"])
+        assert response.status_code in (409, 423) or response.status_code >= 500, response
+        return None
+
+    def _progressed(self) -> None:
+        now = time.monotonic()
+        self.longest, self.progress = max(self.longest, now - self.progress), now
+
+
+@pytest.mark.timeout(3600 if TORTURE else 180)
+def test_uploads_through_three_servers_survive_their_kills(servers: Servers, front: str) -> None:
+    """Each file is there once, with all its bytes."""
+    seed = random.SystemRandom().getrandbits(32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    data = noise(LARGEST)
+    uploads = []
+    for number in range(UPLOADS):
+        size = chance.randint(LARGEST // 10, LARGEST)
+        child = random.Random(chance.random())
+        uploads.append(Upload(front, f"file-{number}", data[-size:], child))
+    ended = threading.Event()
+
+    def kill() -> int:
+        kills = 0
+        while not ended.is_set() and kills < KILLS:
+            servers.kill(chance.randrange(3))
+            kills += 1
+            ended.wait(chance.uniform(0.2, 1.0))
+        return kills
+
+    with ThreadPoolExecutor(AT_ONCE + 1) as threads:
+        killer = threads.submit(kill)
+        try:
+            for done in [threads.submit(upload.run) for upload in uploads]:
+                done.result()
+        finally:
+            ended.set()
+        kills = killer.result()
+    assert kills
+    check_stored(front, uploads)
+    waits = sorted(upload.longest for upload in uploads)
+    retries = sum(upload.retries for upload in uploads)
+    print(
+        f"{kills} kills, {retries} retries, longest waits {[round(one, 2) for one in waits[-5:]]}"
+    )
+
+
+def check_stored(front: str, uploads: list[Upload]) -> None:
+    expected = {upload.name: hashlib.sha256(upload.data).digest() for upload in uploads}
+    found: dict[str, bytes] = {}
+    after: str | None = ""
+    while after is not None:
+        listed = requests.get(f"{front}/files", params={"after": after}, timeout=60).json()
+        for item in listed["files"]:
+            name = item["key"].rpartition("/")[2]
+            assert name not in found, f"{name} is stored twice"
+            content = requests.get(f"{front}/files/{item['key']}", timeout=60).content
+            found[name] = hashlib.sha256(content).digest()
+        after = listed.get("next")
+    assert found == expected
