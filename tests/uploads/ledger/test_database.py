@@ -51,7 +51,7 @@ async def test_a_ledger_goes_on_after_all_its_connections_broke(
     """As after a restart of the database: it saves, and hears what others ask for."""
     one, other = ledgers
     asked: list[str] = []
-    one.on_asked(asked.append)
+    one.on_asked(lambda upload, epoch: asked.append(upload))
     record = await held(one)
     await asyncio.sleep(0.2)
     database.rows(
