@@ -71,7 +71,7 @@ def test_no_key_leads_out_of_the_root(guarded: tuple[RunningServer, Path]) -> No
     assert outside(around) == before
     assert sorted(
         path.name for path in (server.root / ".sluiceway").iterdir() if path.name != "about"
-    ) == ["drafts", "servers"]
+    ) == ["drafts", "lasting", "processes", "servers"]
     assert server.drafts() == []
 
 
