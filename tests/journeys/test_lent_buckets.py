@@ -11,12 +11,14 @@ from fix_s3 import Objects
 from fix_server import start_server
 from fix_taking import noise
 from lent_ways import RANDOM, lent_bytes, lent_env
+from tus_by_hand import Tus
 
 
 def test_parts_are_filled_from_the_connection(s3: Objects, tmp_path: Path) -> None:
     bucket = s3.fresh()
     env = {**s3.env, **lent_env(tmp_path, RANDOM)}
-    server = start_server(tmp_path / "root", env=env, to=f"s3://{bucket}")
+    state = str(tmp_path / "state")
+    server = start_server(tmp_path / "root", "--state", state, env=env, to=f"s3://{bucket}")
     try:
         for size in (70_000, 23_000_001):
             body = noise(size)
@@ -26,6 +28,14 @@ def test_parts_are_filled_from_the_connection(s3: Objects, tmp_path: Path) -> No
             assert response.json()["files"][0]["sha-256"] == digest
             stored = s3.client.get_object(Bucket=bucket, Key=f"k{size}")["Body"].read()
             assert hashlib.sha256(stored).hexdigest() == digest
-        assert sum(lent_bytes(server)) > 10_000_000
+        lent = sum(lent_bytes(server))
+        assert lent > 10_000_000
+        tus = Tus(server.url)
+        upload = tus.create(len(body), filename="resumable")
+        assert tus.patch(upload, 0, body).status_code == 204
+        tus.session.close()
+        (key,) = [key for key in s3.keys(bucket) if key.endswith("/resumable")]
+        assert s3.client.get_object(Bucket=bucket, Key=key)["Body"].read() == body
+        assert sum(lent_bytes(server)) > lent + 10_000_000
     finally:
         server.stop()

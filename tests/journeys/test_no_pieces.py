@@ -14,13 +14,19 @@ from tus_by_hand import Tus, creation
 DATA = b"bytes" * 1000
 
 
-@pytest.mark.parametrize("place", ["fsspec", "bucket without --state"])
+BUCKET = pytest.param("bucket without --state", marks=pytest.mark.torture)
+
+
+@pytest.mark.parametrize("place", ["fsspec", BUCKET])
 def test_a_resumable_upload_is_refused_in_words_and_a_whole_one_is_stored(
-    s3: Objects, tmp_path: Path, place: str
+    request: pytest.FixtureRequest, tmp_path: Path, place: str
 ) -> None:
     """No dialect is announced, each creation gets 4xx with what to do, and the log says why."""
-    to = "fsspec+memory://no-pieces" if place == "fsspec" else s3.url(s3.fresh())
-    server = start_server(tmp_path / "none", env=s3.env, to=to)
+    env, to = None, "fsspec+memory://no-pieces"
+    if place != "fsspec":
+        s3: Objects = request.getfixturevalue("s3")
+        env, to = s3.env, s3.url(s3.fresh())
+    server = start_server(tmp_path / "none", env=env, to=to)
     tus = Tus(server.url)
     try:
         options = tus.send("OPTIONS", "/files")

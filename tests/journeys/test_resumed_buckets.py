@@ -7,6 +7,8 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from fix_s3 import Objects
 from fix_server import RunningServer, start_server
 from fix_taking import noise
@@ -45,14 +47,19 @@ def send_until_kept(server: RunningServer, tus: Tus, upload: str, offset: int, l
         while kept < least and time.monotonic() < until:
             wire.send(DATA[at : at + 10_000])
             at += 10_000
-            time.sleep(0.05)
+            time.sleep(0.2)
             kept = int(str(tus.progress(upload)["kept"]))
         server.stop(signal.SIGKILL)
     assert kept >= least
     return kept
 
 
-def test_a_killed_server_loses_nothing_that_it_said_to_keep(s3: Objects, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "kills", [(10 * MIB,), pytest.param((3 * MIB, 10 * MIB), marks=pytest.mark.torture)]
+)
+def test_a_killed_server_loses_nothing_that_it_said_to_keep(
+    s3: Objects, tmp_path: Path, kills: tuple[int, ...]
+) -> None:
     """In the middle of a part, and behind one; the object is whole, and nothing else remains."""
     bucket = s3.fresh()
     server = start(s3, bucket, tmp_path)
@@ -61,7 +68,7 @@ def test_a_killed_server_loses_nothing_that_it_said_to_keep(s3: Objects, tmp_pat
         upload = tus.create(len(DATA), filename="tape.bin")
         assert tus.patch(upload, 0, DATA[:100_000]).headers["Upload-Offset"] == "100000"
         offset = 100_000
-        for least in (3 * MIB, 10 * MIB):
+        for least in kills:
             kept = send_until_kept(server, tus, upload, offset, least)
             before, server = server.url, start(s3, bucket, tmp_path)
             upload = upload.replace(before, server.url)
