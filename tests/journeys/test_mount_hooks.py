@@ -389,3 +389,16 @@ def test_what_a_mounted_service_offers_is_what_it_can(app: Hooked, way: str) -> 
     assert "concatenation" in offered
     upload = begun(app, way, "trailer.bin", 3)[1]
     assert tus.patch(upload, 0, b"abc", Trailer="Upload-Checksum").status_code == 400
+
+
+def test_an_upload_in_pieces_of_the_ietf_is_one_to_the_app(app: Hooked, way: str) -> None:
+    name = f"chosen-{way[1:]}-ietf.bin"
+    begun = app.ask(
+        "POST", f"{way}/files?name={name}", data=b"ab", headers={"Upload-Complete": "?0"}
+    )
+    assert (begun.status_code, app.facts()) == (201, [])
+    more = {"Upload-Offset": "2", "Content-Type": "application/partial-upload"}
+    done = app.ask("PATCH", begun.headers["Location"], data=b"c", headers=more)
+    assert done.status_code in (200, 201), done.text
+    kept, end = app.facts()
+    assert (kept["kept"], end["outcome"], end["received"]) == (f"chosen/{name}", "kept", 3)

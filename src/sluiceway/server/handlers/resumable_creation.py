@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from sluiceway.errors import BadRequest
 from sluiceway.server.intake import PutTarget, check_length, named_request, posted_request
+from sluiceway.server.mounted.held_uploads import create_upload, held_upload
 from sluiceway.server.request_headers import content_digests, joined_headers
 from sluiceway.server.resumable.content import agreed_length, finish, settle_length, take
 from sluiceway.server.resumable.fields import (
@@ -92,10 +93,12 @@ class Creation:
         expected = {} if self.complete else content_digests(request)
         chosen = request.query_params.get("upload")
         upload = None if chosen is None else checked_id(chosen)
-        record = await uploads.create(DIALECT, upload_request, length, upload=upload)
+        record = await create_upload(
+            request, uploads, DIALECT, upload_request, length, upload=upload
+        )
         url = upload_url(request, record.id)
         self._interim.created(url, limits_of(uploads, record).write(self.version))
-        async with uploads.hold(record.id) as held:
+        async with held_upload(request, uploads, record.id) as held:
             await settle_length(held, request, self._announcement, self.complete)
             await take(request, held, store, self._interim, expected)
             if self.complete:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from sluiceway.errors import BadRequest, CompletedUpload, Unsupported
 from sluiceway.pipe.stages import Stages
+from sluiceway.server.mounted.held_uploads import held_upload
 from sluiceway.server.request_body import check_body, content_length
 from sluiceway.server.request_headers import content_digests, joined_headers
 from sluiceway.server.responses import receipt
@@ -97,7 +98,7 @@ class ResumableHandler:
         expected = content_digests(self.request)
         complete = announcement.complete is not False
         record = await self._find(version)
-        async with self.uploads.hold(record.id) as held:
+        async with held_upload(self.request, self.uploads, record.id) as held:
             check_active(version, held.record)
             if held.record.state is LedgerState.DONE:
                 return await self._repeated(version, held.record, offset, complete)
@@ -134,7 +135,7 @@ class ResumableHandler:
     async def _cancel(self) -> Response:
         version = self._bodiless_version()
         record = await self._find(version)
-        async with self.uploads.hold(record.id, brief=True) as held:
+        async with held_upload(self.request, self.uploads, record.id, brief=True) as held:
             check_active(version, held.record)
             await held.cancel("cancelled")
         return Response(status_code=204)

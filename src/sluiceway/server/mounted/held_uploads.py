@@ -36,13 +36,14 @@ async def create_upload(
     length: int | None = None,
     details: Mapping[str, str] | None = None,
     *,
+    upload: str | None = None,
     part: bool = False,
 ) -> UploadRecord:
     """As `ResumableUploads.create`; the app decides before. `part`: only bytes of another upload.
 
     Raises what the app's function raises.
     """
-    upload = new_id()
+    upload = upload or new_id()
     hooks: RequestHooks | None = request.scope.get(HOOKS)
     if hooks is not None:
         wanted = await hooks.start(upload, wanted, length, part)

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sluiceway.errors import Gone, NotFound, OffsetMismatch, SluiceError, TooLarge
+from sluiceway.server.mounted.hooks import HOOKS, HookFailed
 from sluiceway.server.operator_log import log_error
 from sluiceway.server.request_headers import joined_headers
 from sluiceway.server.responses import problem_response
@@ -124,6 +125,10 @@ async def answered(
     try:
         return await step()
     except SluiceError as error:
+        if (hooks := request.scope.get(HOOKS)) is not None:
+            hooks.note(error)
+        if isinstance(error, HookFailed):
+            raise  # the app's framework may have an answer
         log_error(error, request.method)
         response = problem_response(error)
         version = version_or_final(request)
