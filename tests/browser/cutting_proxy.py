@@ -6,6 +6,7 @@ with cutting_proxy(server.port, cut=6_000_000) as proxy: ...   # proxy.url, prox
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -98,6 +99,9 @@ class CuttingProxy:
             self._open.difference_update(sockets)
         if is_last:
             for one in sockets:
+                # A reset: a sender whose window is closed never hears of an end.
+                with suppress(OSError):
+                    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 one.close()
 
 

@@ -71,8 +71,10 @@ class Interruption extends Error {
   }
 }
 
-// Nothing left the browser and nothing was kept for so long: a new connection is tried.
-const STILL_MS = 60_000;
+// Nothing left the browser and nothing arrived for so long: a new connection is tried, after each
+// failure later. While they wait to send more, browsers look at no answer, nor at the end of a
+// connection.
+const STILL_MS = 10_000;
 const SAVE_MS = 2000;
 // So many refusals in a row that may pass, with nothing kept between them: a person has to look.
 const MOST_BUSY = 12;
@@ -211,7 +213,8 @@ export class ResumableSending {
     this.#stop.signal.addEventListener("abort", onStop);
     let [leftAt, most] = [Date.now(), 0];
     const lastMove = () => Math.max(leftAt, movedAt());
-    const unguard = guard(STILL_MS, lastMove, () => request.abort());
+    const stillMs = STILL_MS * 2 ** Math.min(this.#failures, 4);
+    const unguard = guard(stillMs, lastMove, () => request.abort());
     begins(this.#url.split("/").at(-1) ?? "", from, request.signal);
     this.#stale = true;
     try {
