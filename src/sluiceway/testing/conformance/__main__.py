@@ -63,16 +63,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{options.url} cannot be asked: {error}", file=sys.stderr)
         return 2
     results = []
-    for result in _judged(peer, options):
-        results.append(result)
-        if not options.quiet or result.verdict is CaseVerdict.FAILED:
-            print(table([result]), flush=True)
-        if result.verdict is CaseVerdict.FAILED:
-            try:
-                peer.wait_for(COMES_BACK)
-            except NoResponse as error:
-                print(f"{error}: the other cases were not run", file=sys.stderr)
-                return 1
+    try:
+        for result in _judged(peer, options):
+            results.append(result)
+            if not options.quiet or result.verdict is CaseVerdict.FAILED:
+                print(table([result]), flush=True)
+    except NoResponse as error:
+        print(f"{error}: the other cases were not run", file=sys.stderr)
+        return 1
     print(summary(results))
     if options.json:
         Path(options.json).write_text(write_json(results) + "\n", "utf-8")
@@ -84,8 +82,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _judged(peer: Peer, options: argparse.Namespace) -> Iterator[Result]:
-    with ThreadPoolExecutor(options.parallel) as threads:
-        yield from threads.map(lambda row: judge(*row), _rows(peer, options))
+    """Raises NoResponse where the server ends and nobody starts it again."""
+
+    def run(row: tuple[Case, str, object]) -> Result:
+        result = judge(*row)
+        if result.verdict is CaseVerdict.FAILED:
+            peer.wait_for(COMES_BACK)  # before this thread's next case
+        return result
+
+    threads = ThreadPoolExecutor(options.parallel)
+    try:
+        yield from threads.map(run, _rows(peer, options))
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
 def _rows(peer: Peer, options: argparse.Namespace) -> Iterator[tuple[Case, str, object]]:
