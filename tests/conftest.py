@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from zlib import crc32
 
 import pytest
@@ -20,12 +21,15 @@ import pytest
 import fork_server
 from sluiceway.pipe.budget import BLOCK
 
+STATE = TemporaryDirectory(prefix="sluiceway-state-")
 # A run under nohup, or in the background of a script, ignores these signals, and the commands
 # that tests interrupt would inherit that. A handler is not inherited.
 for name in ("SIGHUP", "SIGINT", "SIGQUIT"):
     if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is signal.SIG_IGN:
         signal.signal(getattr(signal, name), lambda *_: None)
 fork_server.install()
+# Copies that tests start keep no bookmark in the user's own folder.
+os.environ["XDG_STATE_HOME"] = STATE.name
 pytest_plugins = [
     "fix_services",
     "fix_filesystems",

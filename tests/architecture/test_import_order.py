@@ -18,6 +18,7 @@ THIRD_PARTY = {
     "pipe/hashes.py": {"awscrt", "blake3"},
     "wire": {"http_sf"},
     "client/http/aiohttp_errors.py": {"aiohttp"},
+    "client/local/bookmarks.py": {"platformdirs"},
     "client/http/aiohttp_request.py": {"aiohttp"},
     "client/http/transport.py": {"aiohttp", "yarl", "multidict"},
     "server": {"starlette"},

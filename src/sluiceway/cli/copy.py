@@ -78,6 +78,12 @@ _EXIT_HELP = "\b\nExit codes:\n" + "\n".join(
     help="How often a broken transfer is retried; with -r 8 times for each object. A pipe "
     "is not retried once bytes of it were read.",
 )
+@click.option(
+    "--resume/--no-resume",
+    default=True,
+    help="Send files from 2 MiB on so that the same command goes on after a cut or a kill, where "
+    "the server offers tus or IETF resumable uploads.  [default: --resume]",
+)
 @network_options
 @many_options
 @click.option(

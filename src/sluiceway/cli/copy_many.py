@@ -25,6 +25,7 @@ SHARED = (
     "token",
     "from_token",
     "digest",
+    "resume",
     "force",
     "limit_rate",
     "store_option",

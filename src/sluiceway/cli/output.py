@@ -89,6 +89,11 @@ class Output(Printer):
                 f"{now.name} is left out: {now.note}",
                 always=True,
             )
+        if now.stage == "resuming" and self._bar is None:
+            self._note(
+                {"code": "resuming", "source": now.name, "detail": now.note},
+                f"{now.name}: {now.note}",
+            )
         if self._bar is not None:
             self._bar(now)
         if now.receipt is not None and self._json:

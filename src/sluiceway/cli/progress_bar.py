@@ -36,7 +36,7 @@ class ProgressBar:
 
     def show(self, now: Progress) -> None:
         """One report of the transfer."""
-        if now.stage in ("retrying", "left-out"):
+        if now.stage in ("retrying", "resuming", "left-out"):
             self._line(f"sluiceway: {now.name}: {now.note}")
             return
         rich, task = self._open(now)

@@ -23,6 +23,7 @@ from sluiceway.client.download_plan import (
 from sluiceway.client.http.error_responses import FROM_TOKEN, refusal
 from sluiceway.client.http.exchange import Head
 from sluiceway.client.http.redirects import follow_redirects
+from sluiceway.client.local.bookmarks import SourceIdentity
 from sluiceway.client.local.download_target import served_name
 from sluiceway.client.retry import DEFAULT_POLICY, RetryPolicy, may_ask_again, reached
 from sluiceway.errors import (
@@ -93,6 +94,13 @@ class RemoteSource:
     def validator(self) -> str | None:
         """The version that the first response named: a strong ETag with its quotes, or a date."""
         return self._validator
+
+    @property
+    def identity(self) -> SourceIdentity | None:
+        """What names its bytes in another process; None without a strong validator."""
+        if self._validator is None or self.length is None:
+            return None
+        return SourceIdentity(self._url, f"{self._validator} {self.length}")
 
     async def meet(self) -> None:
         """Ask, and learn what the file is.

@@ -68,13 +68,14 @@ IDEMPOTENT = frozenset({"PUT", "GET", "HEAD", "DELETE", "OPTIONS", "TRACE"})
 class RetryPolicy:
     """How often a request is made in all, and how long to wait between two attempts.
 
-    Waits double from `first_wait` up to `longest_wait` (seconds). A random half of each wait
-    spreads clients that failed together. A Retry-After is never shortened.
+    Waits double from `first_wait` up to `longest_wait` (seconds). A random part of each wait,
+    `jitter`, spreads clients that failed together. A Retry-After is never shortened.
     """
 
     attempts: int = MOST_ATTEMPTS
     first_wait: float = FIRST_WAIT
     longest_wait: float = MOST_WAIT
+    jitter: float = 0.5
 
     def wait(self, error: SluiceError, attempt: int) -> float | None:
         """Return the seconds to wait after attempt `attempt` (the first is 1); None to give up.
@@ -87,7 +88,7 @@ class RetryPolicy:
             return None
         # The exponent is bounded before the power: 2.0 ** 1024 overflows.
         bound = min(self.longest_wait, self.first_wait * 2.0 ** min(attempt - 1, 20))
-        return max(random.uniform(bound / 2, bound), requested)  # noqa: S311 - no secret
+        return max(random.uniform((1 - self.jitter) * bound, bound), requested)  # noqa: S311 - no secret
 
     async def run(self, work: Callable[[], Awaitable[T]], met: bool = True) -> T:
         """Return what `work` returns, repeating it after transient errors.

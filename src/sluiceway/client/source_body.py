@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from sluiceway.client.http.exchange import Response
 from sluiceway.client.http.request import EarlyResponse, StreamingRequest
+from sluiceway.client.resumable.running_digests import RunningDigests
 from sluiceway.errors import BodyCut, DigestMismatch, SourceFailed, TooLarge
 from sluiceway.pipe.budget import MINIMUM, Budget
 from sluiceway.pipe.digests import Digests
@@ -29,7 +30,8 @@ class SourceBody:
 
     Its figures are those of the last request. `promises` are digests that the source must have;
     other bytes are never sent whole. `algorithms` are counted besides. `stages` learns where time
-    goes.
+    goes. With `running`, the source is a piece of a longer one, whose digests go on there;
+    `last` tells the piece whose end they are compared at.
     """
 
     def __init__(
@@ -41,6 +43,8 @@ class SourceBody:
         promises: Sequence[Promise] = (),
         algorithms: Sequence[str] = (SHA256,),
         stages: Stages | None = None,
+        running: RunningDigests | None = None,
+        last: bool = True,
     ) -> None:
         self.source = source
         self.head = head
@@ -48,6 +52,7 @@ class SourceBody:
         self._promises = promises
         self._algorithms = (*algorithms, *(promise.algorithm for promise in promises))
         self._stages = stages or Stages()
+        self._running, self._last = running, last
         self._request: StreamingRequest | None = None
         self._withheld: Buffer | None = None
         self._budget = Budget(MINIMUM)  # of blocks for a large source that lends itself
@@ -95,15 +100,16 @@ class SourceBody:
     async def _push(self, request: StreamingRequest) -> None:
         self.started = True
         stages = self._stages
-        digests = Digests(dict.fromkeys(self._algorithms))
+        digests = self._running or Digests(dict.fromkeys(self._algorithms))
         try:
             stages.enter(DESTINATION)
             if self.head:
                 await request.write(self.head)
             stages.enter(QUEUE)
             await self._read(digests)
-            found = await digests.finish()
-            self._check(found)
+            found = await digests.finish() if self._last else {}
+            if self._last:
+                self._check(found)
             self.digests = found
             stages.enter(DESTINATION)
             if self._withheld is not None:
@@ -115,9 +121,10 @@ class SourceBody:
             if request.acknowledged >= request.handed:
                 stages.enter(ANSWER)
         finally:
-            await digests.aclose()
+            if self._running is None:
+                await digests.aclose()
 
-    async def _read(self, digests: Digests) -> None:
+    async def _read(self, digests: Digests | RunningDigests) -> None:
         source = TimedSource(self.source, self._stages)
         try:
             # The limit stops a source that is too long while its last piece is still withheld.

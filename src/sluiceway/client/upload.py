@@ -6,13 +6,9 @@ No loops over bytes here. The redirects are in `redirects`, the waits in `retry`
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from sluiceway.client.file_request import FileRequest
 from sluiceway.client.http.error_responses import refusal
-from sluiceway.client.http.exchange import Head, Response
+from sluiceway.client.http.exchange import Response
 from sluiceway.client.http.redirects import (
     SEE_OTHER,
     RedirectChain,
@@ -25,43 +21,23 @@ from sluiceway.client.retry import (
     ANSWERED,
     ATTEMPTS,
     BUSY,
-    DEFAULT_POLICY,
-    RetryPolicy,
     may_ask_again,
     may_repeat,
 )
 from sluiceway.client.source_body import SourceBody
-from sluiceway.errors import BadRequest, DigestMismatch, PeerFailed, SluiceError
-from sluiceway.pipe.hashes import SHA256, digest_pairs
+from sluiceway.client.upload_job import EXPECT_FROM, RESUMABLE_FROM, UploadJob
+from sluiceway.client.upload_receipt import because, upload_receipt
+from sluiceway.errors import PeerFailed, SluiceError
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
-from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import ANSWER, DESTINATION, Stages
-from sluiceway.wire.headers.digests import Promise
-from sluiceway.wire.urls import joined, located, redact_url
+from sluiceway.wire.urls import redact_url
 
 __all__ = ["EXPECT_FROM", "UploadJob", "upload"]
 
-# Bytes from which a body asks first (Expect). A refusal of fewer costs less than the extra round
-# trip; curl has had this limit since 7.84.
-EXPECT_FROM = 1 << 20
+# Bytes of a file that becomes resumable when its first request broke off. Fewer arrive by luck.
+LEAST_RESUMED = 64 << 10
 # A server that knows no Expect gets the same request without it (RFC 9110 10.1.1).
 EXPECTATION_FAILED = 417
-
-
-@dataclass(frozen=True, slots=True)
-class UploadJob:
-    """One file to send: `source` in the request `file_request`. `name` is for progress and errors.
-
-    `promises` are digests that the source must have; `algorithms` are counted besides.
-    """
-
-    source: Source
-    file_request: FileRequest
-    name: str
-    headers: Mapping[str, str]
-    promises: Sequence[Promise] = ()
-    retry_policy: RetryPolicy = DEFAULT_POLICY
-    algorithms: Sequence[str] = (SHA256,)
 
 
 async def upload(
@@ -76,7 +52,28 @@ async def upload(
     `error_responses`), PeerFailed, SourceFailed, DigestMismatch when the source breaks a promise or
     the server keeps other bytes than were sent.
     """
-    return await _UploadRun(transport, job, on_progress, stages or Stages()).run()
+    stages = stages or Stages()
+    if (job.source.length or 0) >= RESUMABLE_FROM:
+        resumed = await _resumed(transport, job, on_progress, stages)
+        if resumed is not None:
+            return resumed
+    return await _UploadRun(transport, job, on_progress, stages).run()
+
+
+async def _resumed(
+    transport: Transport, job: UploadJob, on_progress: OnProgress | None, stages: Stages
+) -> Receipt | None:
+    """The receipt of a resumable upload; None where the upload has to be one request."""
+    resuming, source = job.resuming, job.source
+    if resuming is None or source.length is None or not source.reopenable:
+        return None
+    offer = await resuming.offers.ask(resuming.request.url, job.headers)
+    if offer is None or not offer.takes(source.length):
+        return None
+    # Late: small uploads need nothing of it.
+    from sluiceway.client.resumable.resumable_upload import ResumableUpload
+
+    return await ResumableUpload(transport, job, resuming, offer, on_progress, stages).run()
 
 
 class _UploadRun:
@@ -113,6 +110,15 @@ class _UploadRun:
                 if not self._connected:  # never reached: probably a wrong URL
                     raise
                 await self._recover(error, attempt)
+                resumed = await self._resumed()
+                if resumed is not None:
+                    return resumed
+
+    async def _resumed(self) -> Receipt | None:
+        """The same file once more, now so that the next cut costs less. None: as before."""
+        if (self._job.source.length or 0) < LEAST_RESUMED:
+            return None
+        return await _resumed(self._transport, self._job, self._on_progress, self._stages)
 
     async def _attempt(self) -> Receipt:
         """Send one request, its redirects included."""
@@ -129,7 +135,7 @@ class _UploadRun:
             head = response.head
             if chain.challenged(head):
                 if not body.may_send:
-                    raise _because(
+                    raise because(
                         refusal(head, response.text),
                         "it asks who we are, and a stream that has begun cannot be sent again",
                     )
@@ -187,7 +193,7 @@ class _UploadRun:
                 return self._receipt(await response.read(MOST_RESPONSE))
         except SluiceError as error:
             error.members.setdefault(ANSWERED, SEE_OTHER)
-            raise _because(
+            raise because(
                 error, "the server has the file, and this place was to tell what became of it"
             ) from error
 
@@ -199,12 +205,12 @@ class _UploadRun:
         body, job = self._body, self._job
         wait = job.retry_policy.wait(trouble, attempt)
         if wait is None:
-            raise trouble if attempt == 1 else _because(trouble, f"tried {attempt} times")
+            raise trouble if attempt == 1 else because(trouble, f"tried {attempt} times")
         if not body.may_send:
             name = "standard input" if job.name == "-" else job.name
-            raise _because(trouble, f"{name} can be read only once, so it was not sent again")
+            raise because(trouble, f"{name} can be read only once, so it was not sent again")
         if not may_repeat(job.file_request.method, body.complete):
-            raise _because(
+            raise because(
                 trouble, "it was not sent again, because the server may have stored it already"
             )
         self._stages.enter(DESTINATION)
@@ -223,37 +229,11 @@ class _UploadRun:
                 "nothing is certain",
                 **{ANSWERED: head.status},
             )
-        answer = _parse_json(response)
-        entry = _entry(answer)
-        self._compare(head, entry)
-        spent = self._stages.spent()
-        receipt = Receipt(
-            size=body.sent,
-            digests=digest_pairs(body.digests or {}),
-            location=_location(head, entry),
-            source=self._job.name,
-            status=head.status,
-            answer=answer,
-            seconds=sum(spent.values()),
-            stages=spent,
+        receipt = upload_receipt(
+            response, self._job.name, body.sent, body.digests or {}, self._stages
         )
         self._report("done", body.sent, receipt=receipt)
         return receipt
-
-    def _compare(self, head: Head, entry: Mapping[str, object]) -> None:
-        """Compare size and digests with those that the destination names, if it does."""
-        size = entry.get("size")
-        if isinstance(size, int) and size != self._body.sent:
-            raise DigestMismatch(
-                f"{redact_url(head.url)} keeps {size} bytes of {self._body.sent}; send it again"
-            )
-        for name, digits in digest_pairs(self._body.digests or {}):
-            named = entry.get(name)
-            if isinstance(named, str) and named.lower() != digits:
-                raise DigestMismatch(
-                    f"{redact_url(head.url)} keeps other bytes than were sent ({name} differs); "
-                    "send it again"
-                )
 
     def _on_sent(self, acknowledged: int) -> None:
         """The peer has `acknowledged` bytes of the body: report those of the file."""
@@ -274,40 +254,3 @@ class _UploadRun:
             self._on_progress(
                 Progress(self._job.name, stage, done, self._job.source.length, note, receipt)
             )
-
-
-def _because(error: SluiceError, reason: str) -> SluiceError:
-    """The same error with a reason behind its text."""
-    error.detail = f"{error.detail}; {reason}"
-    error.args = (error.detail,)
-    return error
-
-
-def _parse_json(response: Response) -> object:
-    if "json" not in response.head.headers.get("content-type", ""):
-        return None
-    try:
-        return json.loads(response.text)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _entry(answer: object) -> Mapping[str, object]:
-    """The entry of the one file in this project's response, {"files": [entry]}; else empty."""
-    files = answer.get("files") if isinstance(answer, dict) else None
-    first = files[0] if isinstance(files, list) and len(files) == 1 else None
-    return first if isinstance(first, dict) else {}
-
-
-def _location(head: Head, entry: Mapping[str, object]) -> str:
-    """Where the file is now, without secrets.
-
-    The Location header, else the entry's url, else the URL that it was sent to.
-    """
-    for resolve, reference in ((located, head.headers.get("location")), (joined, entry.get("url"))):
-        if isinstance(reference, str) and reference:
-            try:
-                return resolve(head.url, reference)
-            except BadRequest:
-                continue
-    return redact_url(head.url)

@@ -88,6 +88,9 @@ def copy(
             several with commas, "auto" or "none". Digests that the source names are always checked.
         retries: how often a broken transfer is retried (4), where its source can be read again and
             the request may be repeated.
+        resume: send files from 2 MiB on so that a cut, or a killed process, costs only what the
+            server did not keep yet, where it offers tus or IETF resumable uploads (True). Run
+            the same copy again to go on.
         pack: "zip" makes one zip of all objects below a folder, a prefix or a server's listing.
         limit_rate: bytes a second at most, as a number or as text such as "10MiB".
         timeout: seconds in which a server may send or take nothing (60), also before its response
@@ -224,8 +227,8 @@ def copy_all(
         retries: of each object (8).
         unpack: "tar" reads `src` as one archive (a path, `-` or a URL; plain, gzip, bzip2 or xz)
             and copies its members while it arrives.
-        headers, token, from_headers, from_token, timeout (seconds), ca_file, client_cert, auth,
-            store_option: as for `copy`.
+        resume, headers, token, from_headers, from_token, timeout (seconds), ca_file, client_cert,
+            auth, store_option: as for `copy`.
 
     Returns:
         The report: numbers of objects, bytes, seconds, and the failures.

@@ -6,11 +6,12 @@ names), checked, and never a path of the machine. Knows no kind of store, server
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from sluiceway.client.local.bookmarks import SourceIdentity
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.hashes import DEFAULT_CHOICE, DigestChoice, is_available
 from sluiceway.pipe.receipt import OnProgress, Receipt
@@ -86,6 +87,9 @@ class Reading:
     stages: Stages = field(default_factory=Stages)  # where the time goes, since it was opened
     on_progress: OnProgress | None = None
     digests: DigestChoice = DEFAULT_CHOICE
+    # What names the bytes in another process, so that an upload of them can be resumed there.
+    identity: SourceIdentity | None = None
+    on_note: Callable[[str], None] | None = None  # that it goes on after a cut, or begins anew
     # All bytes, where the object is small and was read when it was opened; `source` gives them too.
     content: Buffer | None = None
 

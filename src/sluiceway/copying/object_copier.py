@@ -217,7 +217,11 @@ class ObjectCopier:
             counted = CountedSource(source, self._on_moved)
             try:
                 yield dataclasses.replace(
-                    reading, source=counted, digests=self._rules.digests, content=None
+                    reading,
+                    source=counted,
+                    digests=self._rules.digests,
+                    content=None,
+                    on_note=lambda note: self._on_note(f"{item.key}: {note}"),
                 )
             finally:
                 counted.take_back()

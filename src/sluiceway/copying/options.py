@@ -83,6 +83,7 @@ class CopyOptions:
         rate: bytes a second at most; None for no limit.
         force: replace what is at the destination.
         digests: what is counted of every object.
+        resume: whether large uploads to a server may be resumed.
         name, type, form, field, size (bytes), pack: of `copy`.
         jobs, journal, key_filter, dry_run, preserve, unpack: of `copy_all`.
 
@@ -104,6 +105,7 @@ class CopyOptions:
     rate: int | None = None
     force: bool = False
     digests: DigestChoice = DEFAULT_CHOICE
+    resume: bool = True
     name: str | None = None
     type: str | None = None
     form: tuple[tuple[str, str], ...] = ()
@@ -217,6 +219,7 @@ class CopyOptions:
             rate=parse_size(rate, "The rate") if isinstance(rate, str) else rate,
             force=given.get("force", False),
             digests=DigestChoice.parse(given.get("digest", SHA256)),
+            resume=given.get("resume", True),
         )
 
     @property

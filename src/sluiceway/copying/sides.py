@@ -121,13 +121,14 @@ def one_target(options: CopyOptions, transport: Transport | None) -> CopyTarget:
         return _object_of(open_place(options.target, Budget(MEMORY)), options)
     if options.writes is None:
         return PathTarget(options.target, options.source)
-    from sluiceway.copying.endpoints.http_target import FormTarget, HttpTarget
+    from sluiceway.copying.endpoints.http_target import FormTarget, HttpTarget, ResumingPolicy
 
-    transport = _needed(transport)
+    transport, policy = _needed(transport), options.retry_policy
+    resuming = ResumingPolicy(transport, policy) if options.resume else None
     if options.as_form:
-        policy, fields = options.retry_policy, options.form
-        return FormTarget(transport, options.writes, policy, fields, options.field)
-    return HttpTarget(transport, options.writes, options.retry_policy)
+        fields = options.form
+        return FormTarget(transport, options.writes, policy, fields, options.field, resuming)
+    return HttpTarget(transport, options.writes, policy, resuming)
 
 
 def _object_of(place: Place, options: CopyOptions) -> StoreTarget:
@@ -193,12 +194,14 @@ def many_target(
         return side
     text = os.fspath(side)
     if options.writes is not None:
-        from sluiceway.copying.endpoints.http_target import FormTarget, HttpTarget
+        from sluiceway.copying.endpoints.http_target import FormTarget, HttpTarget, ResumingPolicy
 
         transport = _needed(transport)
+        policy = options.retry_policy
+        resuming = ResumingPolicy(transport, policy) if options.resume else None
         if urlsplit(options.writes.url).path.endswith(FORM_END):
-            return FormTarget(transport, options.writes, options.retry_policy)
-        return HttpTarget(transport, _below(options.writes))
+            return FormTarget(transport, options.writes, policy, resuming=resuming)
+        return HttpTarget(transport, _below(options.writes), resuming=resuming)
     if is_place(text):
         from sluiceway.copying.endpoints.store import StoreTarget
 

@@ -15,7 +15,15 @@ from sluiceway.pipe.stages import verdict
 __all__ = ["OnProgress", "Progress", "Receipt", "Stage"]
 
 Stage = Literal[
-    "connecting", "sending", "waiting", "receiving", "checking", "retrying", "left-out", "done"
+    "connecting",
+    "sending",
+    "waiting",
+    "receiving",
+    "checking",
+    "retrying",
+    "resuming",
+    "left-out",
+    "done",
 ]
 
 
@@ -90,17 +98,20 @@ class Progress:
 
     `done` may reach `total` before the end: only stage "done" is success. While sending, `done`
     counts bytes of the file that the peer's kernel acknowledged (where the system cannot know them:
-    that the socket took), and starts again with each try. While receiving, it counts bytes written
-    to the target.
+    that the socket took), and starts again with each try: from 0, or from what the server keeps of
+    an upload that can be resumed. While receiving, it counts bytes written to the target.
 
     Args:
         name: The file's name, for people.
         stage: What happens now: "connecting", "sending", "waiting" for the response, "receiving",
-            "checking" what an earlier run left, "retrying", "left-out" or "done".
+            "checking" what an earlier run left, "retrying", "resuming" an upload that broke off,
+            "left-out" or "done".
         done: Bytes.
         total: Bytes; None while it is unknown.
-        note: Why, at the stages "retrying" and "left-out".
+        note: Why, at the stages "retrying", "resuming" and "left-out".
         receipt: At stage "done": the receipt of this file.
+        kept: Bytes that the server has said it keeps, in an upload that can be resumed: a cut costs
+            none of them. None in other transfers.
 
     Example:
         >>> def show(progress: sluiceway.Progress) -> None:
@@ -114,6 +125,7 @@ class Progress:
     total: int | None
     note: str = ""
     receipt: Receipt | None = None
+    kept: int | None = None
 
 
 OnProgress = Callable[[Progress], None]

@@ -25,6 +25,7 @@ __all__ = [
     "TimedSource",
     "WrappedSource",
     "throttled",
+    "unthrottled",
 ]
 
 # Seconds of the rate that may go at once after a pause: a late wake-up must not cost speed.
@@ -42,6 +43,10 @@ class WrappedSource(ABC):
 
     def __init__(self, source: Source) -> None:
         self._source = source
+
+    @property
+    def wrapped(self) -> Source:
+        return self._source
 
     @property
     def length(self) -> int | None:
@@ -101,6 +106,7 @@ class CountedSource(WrappedSource):
 
     def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
         self.take_back()
+        self._count(start)  # the target has them already
         return super().open(start, stop)
 
     def take_back(self) -> None:
@@ -172,3 +178,10 @@ class ThrottledSource(WrappedSource):
 def throttled(source: Source, rate: int | None) -> Source:
     """Return the source at `rate` bytes a second at most; with None, the source itself."""
     return source if rate is None else ThrottledSource(source, Throttle(rate))
+
+
+def unthrottled(source: Source) -> Source:
+    """The source within its wrappers: for bytes that are read and not sent."""
+    while isinstance(source, WrappedSource):
+        source = source.wrapped
+    return source

@@ -15,6 +15,7 @@ from functools import partial
 from typing import BinaryIO
 
 from sluiceway.client.local.believed_sizes import measured
+from sluiceway.client.local.bookmarks import SourceIdentity
 from sluiceway.client.local.daemon_thread import DaemonThread
 from sluiceway.client.local.lent_file import CAN_LEND, LentLocalFile
 from sluiceway.client.local.part_notes import is_part_name
@@ -26,7 +27,15 @@ from sluiceway.pipe.readahead import read_ahead
 from sluiceway.pipe.source import Buffer, BytesSource, PassingSource, Source
 from sluiceway.pipe.worker_thread import in_thread, open_in_thread
 
-__all__ = ["READ_SIZE", "LocalFile", "files_below", "open_local", "pipe_chunks", "sized"]
+__all__ = [
+    "READ_SIZE",
+    "LocalFile",
+    "files_below",
+    "identity_of",
+    "open_local",
+    "pipe_chunks",
+    "sized",
+]
 
 READ_ONLY = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 READ_SIZE = 1 << 20  # bytes; one change of threads per MiB
@@ -83,6 +92,15 @@ class LocalFile:
         self._readings = list[_Reading]()  # under way
         # It changes whenever the bytes may have. A made-up file has no version to find again.
         self.version: str = "" if size is None else f"{size}-{self._seen.st_mtime_ns}"
+
+    @property
+    def identity(self) -> SourceIdentity | None:
+        """What names its bytes in another process; None for a descriptor and a made-up file."""
+        if isinstance(self._path, int) or not self.version:
+            return None
+        seen = self._seen
+        version = f"{seen.st_dev}-{seen.st_ino}-{self.version}"
+        return SourceIdentity(os.path.abspath(self._path), version)
 
     async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
         end = stop
@@ -172,6 +190,11 @@ class LocalFile:
                 f"{now.st_size} after); nothing was stored. Copy it when no other program writes "
                 "to it, or pipe it in"
             )
+
+
+def identity_of(source: Source) -> SourceIdentity | None:
+    """What names a local source's bytes in another process; None for a pipe."""
+    return source.identity if isinstance(source, LocalFile) else None
 
 
 class _Reading:

@@ -24,6 +24,7 @@ class SharedKeywords(TypedDict, total=False):
     force: bool
     digest: str
     retries: int
+    resume: bool
     limit_rate: int | str | None
     timeout: float | None
     ca_file: str | None

@@ -94,7 +94,7 @@ class FolderSource:
             raise SourceChanged(f"{path} changed since it was listed")
         found = CopyItem(item.key, source.length, source.version, item.modified, mode=item.mode)
         metadata = Metadata(os.path.basename(path), guess_type(path))
-        yield Reading(found, source, metadata, content=source.content)
+        yield Reading(found, source, metadata, content=source.content, identity=source.identity)
 
     async def aclose(self) -> None:
         self._threads.shutdown(wait=False)

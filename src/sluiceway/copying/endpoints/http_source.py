@@ -96,7 +96,15 @@ class RemoteObject:
             name = self._name or source.name
             metadata = Metadata(name, self._type or _readable_type(source) or guess_type(name))
             found = CopyItem(name, source.length)
-            yield Reading(found, source, metadata, self.display_name, source.promises, stages)
+            yield Reading(
+                found,
+                source,
+                metadata,
+                self.display_name,
+                source.promises,
+                stages,
+                identity=source.identity,
+            )
         finally:
             await source.aclose()
 
@@ -246,7 +254,7 @@ class HttpSource:
                 content = await source.read_small()
                 yield Reading(found, BytesSource(content), metadata, content=content)
             else:
-                yield Reading(found, source, metadata)
+                yield Reading(found, source, metadata, identity=source.identity)
         finally:
             await source.aclose()
 

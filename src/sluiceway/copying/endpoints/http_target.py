@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import re
 import secrets
+from dataclasses import replace as replaced
 
 from sluiceway.client.download_plan import length_of
 from sluiceway.client.file_request import FileRequest, form_request, put_request
@@ -17,8 +18,10 @@ from sluiceway.client.http.exchange import Head
 from sluiceway.client.http.redirects import follow_redirects
 from sluiceway.client.http.transport import Transport
 from sluiceway.client.remote_source import RemoteSource
+from sluiceway.client.resumable.offers import Offers
 from sluiceway.client.retry import ANSWERED, ATTEMPTS, BUSY, RetryPolicy
-from sluiceway.client.upload import UploadJob, upload
+from sluiceway.client.upload import upload
+from sluiceway.client.upload_job import Resuming, UploadJob
 from sluiceway.copying.contract import CopyItem, Reading, name_is_taken
 from sluiceway.copying.endpoints.http_source import IN_PLACE, WANT_DIGEST, Listing
 from sluiceway.copying.endpoints.verified_put import digest_of_source, receipt_for
@@ -33,7 +36,7 @@ from sluiceway.wire.headers.object_digests import announced_digests, digest_head
 from sluiceway.wire.names import clean_name
 from sluiceway.wire.urls import below, redact_url
 
-__all__ = ["FormTarget", "HttpTarget"]
+__all__ = ["FormTarget", "HttpTarget", "ResumingPolicy"]
 
 SECOND_LOOKS = (0.1, 0.3)  # seconds before a HEAD that was answered 500 is repeated
 # What WebDAV servers answer to a PUT whose folder is missing: some, most (RFC 4918 9.7.1), nginx.
@@ -54,10 +57,15 @@ class HttpTarget:
     display_name: str
 
     def __init__(
-        self, transport: Transport, server: RemoteServer, retry_policy: RetryPolicy = RetryPolicy(1)
+        self,
+        transport: Transport,
+        server: RemoteServer,
+        retry_policy: RetryPolicy = RetryPolicy(1),
+        resuming: ResumingPolicy | None = None,
     ) -> None:
-        """`retry_policy`: of one `put`."""
+        """`retry_policy`: of one `put`. `resuming` is None where each object is one request."""
         self._transport, self._server, self._retry_policy = transport, server, retry_policy
+        self._resuming = resuming
         self.display_name = redact_url(server.url)
         self._folders = WebdavFolders(transport, server)
         self._head_works = False  # a HEAD gave information: a 500 is transient then
@@ -118,6 +126,9 @@ class HttpTarget:
                 headers["repr-digest"] = standard
         shape = put_request(self._server.url, key, _type(reading))
         job = _upload_job(reading, shape, headers, self._retry_policy)
+        if self._resuming is not None:
+            name = key if self._server.url.endswith("/") else reading.metadata.filename
+            job = self._resuming.applied(job, reading, self._server.url, shape, name)
         try:
             return await upload(self._transport, job, reading.on_progress, reading.stages)
         except SluiceError as error:
@@ -180,10 +191,13 @@ class FormTarget:
         retry_policy: RetryPolicy,
         fields: tuple[tuple[str, str], ...] = (),
         file_field: str | None = None,
+        resuming: ResumingPolicy | None = None,
     ) -> None:
-        """`fields` are sent before the file, whose own field name is `file_field`."""
+        """`fields` are sent before the file, whose own field name is `file_field`. A form cannot be
+        resumed: only a file without fields goes resumably, with `resuming`."""
         self._transport, self._server, self._retry_policy = transport, server, retry_policy
         self._fields, self._file_field = fields, file_field
+        self._resuming = None if fields or file_field else resuming
         self.display_name = redact_url(server.url)
 
     async def empty(self) -> bool:
@@ -206,10 +220,40 @@ class FormTarget:
             self._server.url, name, _type(reading), self._fields, self._file_field, token
         )
         job = _upload_job(reading, shape, headers, self._retry_policy)
+        if self._resuming is not None:
+            raw = FileRequest("POST", self._server.url, _type(reading))
+            job = self._resuming.applied(job, reading, self._server.url, raw, clean_name(name))
         return await upload(self._transport, job, reading.on_progress, reading.stages)
 
     async def aclose(self) -> None:
         """The transport is its owner's."""
+
+
+class ResumingPolicy:
+    """How the large objects of one copy go on after a cut."""
+
+    def __init__(
+        self, transport: Transport, retry_policy: RetryPolicy, parallel: int | None = None
+    ) -> None:
+        """`retry_policy`: of the steps of one object. `parallel`: requests for one object."""
+        self._offers, self._retry_policy = Offers(transport), retry_policy
+        self._parallel = parallel or 1
+
+    def applied(
+        self, job: UploadJob, reading: Reading, place: str, request: FileRequest, name: str
+    ) -> UploadJob:
+        """The job, resumable where the server offers that."""
+        resuming = Resuming(
+            self._offers,
+            place,
+            request,
+            name,
+            self._retry_policy,
+            reading.identity,
+            reading.on_note,
+            self._parallel,
+        )
+        return replaced(job, resuming=resuming)
 
 
 def _upload_job(

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 from sluiceway.client.local.command import Command, command_source
 from sluiceway.client.local.download_target import open_target
-from sluiceway.client.local.files import files_below, open_local, sized
+from sluiceway.client.local.files import files_below, identity_of, open_local, sized
 from sluiceway.copying.contract import CopyItem, Reading
 from sluiceway.copying.endpoints.verified_put import ProgressTap, put_into_file
 from sluiceway.errors import BadRequest
@@ -54,9 +54,9 @@ class LocalObject:
             shown = "Standard input" if self.display_name == "-" else self.display_name
             source = await sized(source, self._size, shown)
             stages.enter(QUEUE)
-        yield Reading(
-            item, source, Metadata(self._name, self._type), self.display_name, stages=stages
-        )
+        metadata = Metadata(self._name, self._type)
+        found = identity_of(source)
+        yield Reading(item, source, metadata, self.display_name, stages=stages, identity=found)
 
     async def aclose(self) -> None:
         """Nothing stays open."""
@@ -82,7 +82,7 @@ class LocalFiles:
         path, stages = os.path.join(self.display_name, item.key), Stages()
         source = await asyncio.to_thread(open_local, path)
         metadata = Metadata(os.path.basename(path), self._type_of(item.key))
-        yield Reading(item, source, metadata, path, stages=stages)
+        yield Reading(item, source, metadata, path, stages=stages, identity=identity_of(source))
 
     async def aclose(self) -> None:
         """Nothing stays open."""

@@ -1,0 +1,115 @@
+"""Which resumable uploads a server offers: asked once, by OPTIONS, for all uploads of a copy.
+
+IETF resumable uploads show themselves by Upload-Limit, tus by Tus-Version. What a server answers
+otherwise means that it offers none. Sends no file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sluiceway.client.http.exchange import Head
+from sluiceway.client.http.redirects import follow_redirects, without_body_headers
+from sluiceway.client.http.transport import Transport
+from sluiceway.client.retry import BUSY, RetryPolicy
+from sluiceway.errors import SluiceError
+from sluiceway.wire.numbers import clipped_uint
+from sluiceway.wire.tus import VERSION as TUS_VERSION
+from sluiceway.wire.upload_limit import parse_upload_limit
+
+__all__ = ["Offer", "Offers"]
+
+# Seconds for the question: a server that does not know it and stays silent costs no more.
+ASK_TIMEOUT = 10.0
+ASK_POLICY = RetryPolicy(attempts=3)  # of a busy server; then the file goes in one request
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a server takes.
+
+    Args:
+        protocol: The dialect.
+        max_size: Bytes of a whole upload; None where the server names no limit.
+        min_size: Bytes below which an upload is not resumable.
+        max_append: Bytes of one request.
+        extensions: Of tus.
+    """
+
+    protocol: Literal["tus", "ietf"]
+    max_size: int | None = None
+    min_size: int = 0
+    max_append: int | None = None
+    extensions: frozenset[str] = field(default_factory=frozenset)
+
+    def takes(self, size: int) -> bool:
+        """Whether an upload of this size can be resumable. One that is too large meets the server's
+        own refusal in one request."""
+        return size >= self.min_size and (self.max_size is None or size <= self.max_size)
+
+
+class Offers:
+    """The offer of one server. Several uploads may ask at once."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._lock = asyncio.Lock()
+        self._asked = False
+        self._found: Offer | None = None
+
+    async def ask(self, url: str, headers: Mapping[str, str]) -> Offer | None:
+        """What uploads to this URL may use; None for plain requests only."""
+        async with self._lock:
+            if not self._asked:
+                self._found = await self._ask(url, headers)
+                self._asked = True
+            return self._found
+
+    async def _ask(self, url: str, headers: Mapping[str, str]) -> Offer | None:
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                head = await self._options(url, without_body_headers(headers))
+            except (SluiceError, TimeoutError):
+                return None  # the upload itself meets it, and knows whether to try again
+            if head.status not in BUSY:
+                return _offer(head)
+            wait = ASK_POLICY.wait(_busy(head), attempt)
+            if wait is None:
+                return None
+            await asyncio.sleep(wait)
+
+    async def _options(self, url: str, headers: Mapping[str, str]) -> Head:
+        async with (
+            asyncio.timeout(ASK_TIMEOUT),
+            follow_redirects(self._transport, url, headers, method="OPTIONS") as response,
+        ):
+            await response.text()  # the connection stays usable
+            return response.head
+
+
+def _busy(head: Head) -> SluiceError:
+    return SluiceError("The server is busy", retry_after=head.headers.get("retry-after"))
+
+
+def _offer(head: Head) -> Offer | None:
+    if not 200 <= head.status < 300:
+        return None
+    limits = parse_upload_limit(head.headers.get("upload-limit"))
+    if limits is not None:
+        return Offer(
+            "ietf",
+            limits.get("max-size"),
+            limits.get("min-size", 0),
+            limits.get("max-append-size"),
+        )
+    versions = head.headers.get("tus-version", "").replace(" ", "").split(",")
+    extensions = frozenset(head.headers.get("tus-extension", "").replace(" ", "").split(","))
+    if TUS_VERSION in versions and "creation" in extensions:
+        most = clipped_uint(head.headers.get("tus-max-size", ""))
+        return Offer("tus", most, extensions=extensions)
+    return None

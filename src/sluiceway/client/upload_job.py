@@ -1,0 +1,73 @@
+"""What an upload is asked to do: the source, its request, and how it may go on after a cut.
+
+Values only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sluiceway.client.file_request import FileRequest
+from sluiceway.client.retry import DEFAULT_POLICY, RetryPolicy
+from sluiceway.pipe.hashes import SHA256
+from sluiceway.pipe.source import Source
+from sluiceway.wire.headers.digests import Promise
+
+if TYPE_CHECKING:  # the transport loads the HTTP library
+    from sluiceway.client.local.bookmarks import SourceIdentity
+    from sluiceway.client.resumable.offers import Offers
+
+__all__ = ["EXPECT_FROM", "RESUMABLE_FROM", "Resuming", "UploadJob"]
+
+# Bytes from which a body asks first (Expect). A refusal of fewer costs less than the extra round
+# trip; curl has had this limit since 7.84.
+EXPECT_FROM = 1 << 20
+# Bytes from which an upload is resumable from its beginning, where the server offers that. It costs
+# two round trips and a wait for the server's disk. A smaller file becomes resumable when its first
+# request broke off.
+RESUMABLE_FROM = 2 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Resuming:
+    """How an upload may go on after a cut.
+
+    Args:
+        offers: What the server takes; shared by the uploads of one copy.
+        place: The URL that was given for the copy: an endpoint of tus takes creations there.
+        request: What is created: without the framing of a form.
+        filename: For tus, whose uploads have no other name.
+        retry_policy: Of the steps of one upload; it starts again with each new byte.
+        identity: Names the source's bytes across processes; None where nothing does.
+        on_note: Gets in words that an upload goes on, or begins anew.
+        parallel: Requests at the same time that send one file, where the server can join them.
+    """
+
+    offers: Offers
+    place: str
+    request: FileRequest
+    filename: str
+    retry_policy: RetryPolicy = DEFAULT_POLICY
+    identity: SourceIdentity | None = None
+    on_note: Callable[[str], None] | None = None
+    parallel: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class UploadJob:
+    """One file to send: `source` in the request `file_request`. `name` is for progress and errors.
+
+    `promises` are digests that the source must have; `algorithms` are counted besides. `resuming`
+    is None for an upload that stays one request.
+    """
+
+    source: Source
+    file_request: FileRequest
+    name: str
+    headers: Mapping[str, str]
+    promises: Sequence[Promise] = ()
+    retry_policy: RetryPolicy = DEFAULT_POLICY
+    algorithms: Sequence[str] = (SHA256,)
+    resuming: Resuming | None = None
