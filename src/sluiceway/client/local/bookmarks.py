@@ -17,7 +17,14 @@ from dataclasses import asdict, dataclass
 
 from sluiceway.pipe.file_lock import try_lock_file
 
-__all__ = ["EXPIRES", "MOST_BOOKMARKS", "Bookmark", "Notes", "SourceIdentity", "take_bookmark"]
+__all__ = [
+    "EXPIRES",
+    "MOST_BOOKMARKS",
+    "Bookmark",
+    "BookmarkNotes",
+    "SourceIdentity",
+    "take_bookmark",
+]
 
 MOST_BOOKMARKS = 1000  # of a user; the oldest ones go
 EXPIRES = 14 * 24 * 3600.0  # seconds; servers rarely keep an unfinished upload for longer
@@ -41,7 +48,7 @@ class SourceIdentity:
 
 
 @dataclass(frozen=True, slots=True)
-class Notes:
+class BookmarkNotes:
     """What a later run needs to go on."""
 
     url: str  # of the upload, or what else names it
@@ -56,9 +63,9 @@ class Bookmark:
 
     def __init__(self, path: str, fd: int) -> None:
         self._path, self._fd = path, fd
-        self.notes: Notes | None = self._read()
+        self.notes: BookmarkNotes | None = self._read()
 
-    def write(self, notes: Notes) -> None:
+    def write(self, notes: BookmarkNotes) -> None:
         """Survives a power cut. Does nothing where the disk is full: the upload goes on without."""
         self.notes = notes
         data = json.dumps(asdict(notes)).encode()
@@ -82,9 +89,9 @@ class Bookmark:
         os.close(self._fd)
         self._fd = -1
 
-    def _read(self) -> Notes | None:
+    def _read(self) -> BookmarkNotes | None:
         try:
-            notes = Notes(**json.loads(os.read(self._fd, MOST_NOTES)))
+            notes = BookmarkNotes(**json.loads(os.read(self._fd, MOST_NOTES)))
         except (OSError, ValueError, TypeError, RecursionError):
             return None
         texts = (notes.url, notes.protocol, notes.version)

@@ -13,7 +13,7 @@ from functools import partial
 from sluiceway.client.http.error_responses import refusal
 from sluiceway.client.http.exchange import Response
 from sluiceway.client.http.transport import Transport
-from sluiceway.client.local.bookmarks import Bookmark, Notes, take_bookmark
+from sluiceway.client.local.bookmarks import Bookmark, BookmarkNotes, take_bookmark
 from sluiceway.client.resumable.dialects import DIALECTS
 from sluiceway.client.resumable.offers import Offer
 from sluiceway.client.resumable.outcome import Next, after_error
@@ -134,7 +134,7 @@ class ResumableUpload:
             raise
         self._offset = 0
         if (identity := self._resuming.identity) is not None and self._bookmark is not None:
-            notes = Notes(self._steps.url, self._dialect.name, identity.version, self._size)
+            notes = BookmarkNotes(self._steps.url, self._dialect.name, identity.version, self._size)
             await in_thread(partial(self._bookmark.write, notes))
         return True
 
@@ -150,9 +150,9 @@ class ResumableUpload:
             )
         if offset > self._offset:
             self._attempts = 1
-        if self._asks and offset:
-            self._note(f"goes on at {offset} of {self._size} bytes")
         self._offset, self._asks = offset, False
+        if offset:
+            self._note(f"goes on at {offset} of {self._size} bytes")
         if not self._dialect.ended(head, self._size):
             return None
         return await self._ended(Response(head, b""))
@@ -223,6 +223,7 @@ class ResumableUpload:
                     f"The {promise.algorithm} of {job.name} is not the one that was announced"
                 )
         receipt = upload_receipt(response, job.name, self._size, found, self._stages, location)
+        self._offset = self._size
         self._report("done", self._size, receipt=receipt)
         return receipt
 
@@ -270,7 +271,7 @@ class ResumableUpload:
         return error
 
     def _forget(self) -> None:
-        self._steps.url, self._offset, self._asks = "", 0, False
+        self._steps.url, self._asks = "", False
         if self._bookmark is not None:
             self._bookmark.clear()
 
