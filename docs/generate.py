@@ -104,10 +104,31 @@ client can distinguish that from a break.) `-H` and `--token` are for the destin
 `--from-header` and `--from-token` for the source. No header that could hold a secret follows a
 redirect to another host.
 
-An upload is retried if its connection broke, or it was answered 408, 429, 502, 503 or 504. Its
-source must be readable again (a file; a URL with such a validator), and the request repeatable: a
-PUT always, a form only if the server surely had not got all of it. If an upload cannot be repeated,
-the error says why. Such an upload uses a new connection, because an open one may be closing.
+**A large upload goes on where it stopped.** `copy` asks a server by OPTIONS what it takes (once a
+copy). Where that is IETF resumable uploads, as at servers of this project, or tus, a file of 2 MiB
+or more is created first and then sent in one PATCH. If the connection breaks, `copy` asks how far
+the server is and sends the rest; the name, `--force` and the digest mean what they mean in a PUT. A
+smaller file is one request, and resumable once that broke. The steps are retried as `--retries`
+says, with random waits; each new byte starts the count again, so a line that cuts every connection
+after 100 MB takes a file of any size. Offset conflicts (409) and locks (423) are asked again. A
+server that has lost the upload (404, 410) gets the file from its beginning, and `copy` says so.
+Behind a proxy that refuses large bodies (413), pieces become smaller, down to 512 KiB.
+
+**After a kill, a reboot or `^C`, run the same command again.** The URL of an upload under way is
+noted in the user's state folder (`$XDG_STATE_HOME/sluiceway/uploads`), for 14 days, readable by the
+user alone. The note belongs to the file (path, device, inode, size, time) and to the destination. A
+file that changed is sent from its beginning, and `copy` says so. Two copies of one file to one
+place do not disturb each other: the second has an upload of its own. The digest needs all bytes, so
+a second run reads what was sent before; `--digest none` does not. Pipes, standard input, commands
+and forms with fields cannot be resumed by another run, and on Windows, which lacks these locks, no
+file can. `--no-resume` (`resume=False`) sends one request and notes nothing. A tus server picks the
+object's URL itself, and may know no condition on what is there.
+
+An upload in one request is retried if its connection broke, or it was answered 408, 429, 502, 503
+or 504. Its source must be readable again (a file; a URL with such a validator), and the request
+repeatable: a PUT always, a form only if the server surely had not got all of it. If an upload
+cannot be repeated, the error says why. Such an upload uses a new connection, because an open one
+may be closing.
 
 Up to five redirects are followed. Cookies that a host sets on the way are sent to that host only.
 An upload that is answered 303 is stored: the URL in the response is requested, and its status

@@ -156,7 +156,7 @@ def copy(
     sluiceway copy cover.jpg https://host/books --form id=42 --field cover
     tar c data | sluiceway copy - https://host/files/data.tar
     sluiceway copy --from-command 'pg_dump shop | zstd' s3://backups/shop.sql.zst
-    sluiceway copy https://host/files/big.iso .          resumes where it stopped
+    sluiceway copy https://host/files/big.iso .          resumes where it stopped, as uploads do
     sluiceway copy https://a/big.iso https://b/files/    from server to server
     sluiceway copy big.iso 'postgresql://host/database/big.iso?table=files'
     sluiceway copy big.iso sqlite:///files.db/big.iso

@@ -63,7 +63,7 @@ EXITS = (
         SOME_FAILED,
         "some of many objects could not be copied; the report names them, the others are there",
     ),
-    Exit(INTERRUPTED, "interrupted; run it again, and an unfinished download resumes"),
+    Exit(INTERRUPTED, "interrupted; run it again, and an unfinished file resumes"),
 )
 
 

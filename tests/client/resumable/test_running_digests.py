@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluiceway.client.resumable.running_digests import RunningDigests
@@ -14,6 +14,7 @@ from sluiceway.pipe.source import BytesSource
 DATA = os.urandom(5000)
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 5000)), max_size=6))
 async def test_pieces_in_any_order_give_the_digest_of_the_whole(
     pieces: list[tuple[int, int]],
