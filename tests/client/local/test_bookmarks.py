@@ -94,6 +94,6 @@ def test_expired_ones_and_the_oldest_of_too_many_go(
 def test_a_state_folder_that_cannot_be_made_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_bytes(b"no folder")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     assert take_bookmark("a") is None

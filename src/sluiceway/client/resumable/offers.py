@@ -24,6 +24,7 @@ __all__ = ["Offer", "Offers"]
 
 # Seconds for the question: a server that does not know it and stays silent costs no more.
 ASK_TIMEOUT = 10.0
+OTHER_VERSION = 412  # of tus
 ASK_POLICY = RetryPolicy(attempts=3)  # of a busy server; then the file goes in one request
 
 
@@ -69,11 +70,14 @@ class Offers:
             return self._found
 
     async def _ask(self, url: str, headers: Mapping[str, str]) -> Offer | None:
-        attempt = 0
+        attempt, asked = 0, without_body_headers(headers)
         while True:
             attempt += 1
             try:
-                head = await self._options(url, without_body_headers(headers))
+                head = await self._options(url, asked)
+                if head.status == OTHER_VERSION and "tus-version" in head.headers:
+                    # A client need not name a version here; tuspyserver wants it all the same.
+                    head = await self._options(url, asked | {"tus-resumable": TUS_VERSION})
             except (SluiceError, TimeoutError):
                 return None  # the upload itself meets it, and knows whether to try again
             if head.status not in BUSY:

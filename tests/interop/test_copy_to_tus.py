@@ -1,0 +1,67 @@
+"""Copies to tus servers that we did not write: @tus/server (node) and tuspyserver (Python).
+
+Real processes behind a proxy that cuts: the file arrives, and only what was not kept goes twice.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cutting_proxy import CuttingProxy
+from fix_npm import npm_package
+from sluiceway import copy
+
+DATA = os.urandom(3 << 20)
+
+TUSPYSERVER = """
+import socket, sys
+import uvicorn
+from fastapi import FastAPI
+from tuspyserver import create_tus_router
+
+app = FastAPI()
+app.include_router(create_tus_router(prefix="files", files_dir=sys.argv[1]))
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+uvicorn.run(app, fd=listener.fileno(), log_level="warning")
+"""
+
+
+@pytest.fixture(params=["@tus/server", "tuspyserver"])
+def foreign(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[int, Path]]:
+    """The port of a server, and the folder it stores into."""
+    folder = tmp_path / "stored"
+    folder.mkdir()
+    if request.param == "@tus/server":
+        npm_package("@tus/server")
+        script = Path(__file__).parents[1] / "npm" / "tus_server.mjs"
+        command = ["node", str(script), str(folder)]
+    else:
+        pytest.importorskip("tuspyserver")
+        command = [sys.executable, "-c", TUSPYSERVER, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield int(process.stdout.readline()), folder
+        process.terminate()
+
+
+def test_a_file_arrives_over_a_line_that_cuts(
+    foreign: tuple[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    port, folder = foreign
+    path = tmp_path / "big.bin"
+    path.write_bytes(DATA)
+    with CuttingProxy(port, 2 << 20) as proxy:
+        receipt = copy(path, f"{proxy.url}/files")
+    assert receipt.size == len(DATA)
+    stored = [one for one in folder.rglob("*") if one.stat().st_size == len(DATA)]
+    assert [one.read_bytes() == DATA for one in stored] == [True]
+    assert proxy.cuts >= 1
+    assert proxy.sent <= 1.02 * len(DATA)
