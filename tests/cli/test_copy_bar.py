@@ -78,7 +78,8 @@ def test_the_bar_shows_retries(tmp_path: Path) -> None:
 
     def act(exchange: Exchange) -> None:
         exchange.read_body()
-        exchange.reply(responses.pop() if responses else 201)
+        upload = exchange.method == "PUT"
+        exchange.reply((responses.pop() if responses else 201) if upload else 404)
 
     with Peer(act) as peer:
         code, shown = on_a_terminal(command(source, f"{peer.url}/a"))

@@ -103,8 +103,9 @@ async def test_a_source_that_breaks_off_in_a_burst_is_continued(often: list[int]
     with Peer(cutting(cut, data=DATA)) as one, Peer(took) as other:
         receipt = await sluiceway.acopy(f"{one.url}/f", f"{other.url}/f")
 
-    assert other.seen[0].body == DATA
-    assert (receipt.size, len(other.seen)) == (SIZE, 1)
+    assert [exchange.method for exchange in other.seen] == ["OPTIONS", "PUT"]
+    assert other.seen[1].body == DATA
+    assert receipt.size == SIZE
     assert one.seen[1].first_byte() == cut
     assert often
 
@@ -117,9 +118,9 @@ async def test_a_source_that_cannot_be_continued_is_never_sent_whole(often: list
     with Peer(breaks) as one, Peer(took) as other:
         with pytest.raises(SourceFailed):
             await sluiceway.acopy(f"{one.url}/f", f"{other.url}/f")
-        assert other.seen[0].done.wait(20)
+        assert other.seen[-1].done.wait(20)
 
-    assert other.seen[0].cut
+    assert other.seen[-1].cut
 
 
 async def test_other_bytes_than_announced_are_never_sent_whole(often: list[int]) -> None:
@@ -130,9 +131,9 @@ async def test_other_bytes_than_announced_are_never_sent_whole(often: list[int])
     with Peer(lies) as one, Peer(took) as other:
         with pytest.raises(DigestMismatch):
             await sluiceway.acopy(f"{one.url}/f", f"{other.url}/f", digest="none")
-        assert other.seen[0].done.wait(20)
+        assert other.seen[-1].done.wait(20)
 
-    assert other.seen[0].cut
+    assert other.seen[-1].cut
 
 
 async def test_a_target_that_answers_within_a_burst_is_heard(often: list[int]) -> None:

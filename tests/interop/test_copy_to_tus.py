@@ -59,7 +59,7 @@ def test_a_file_arrives_over_a_line_that_cuts(
     path = tmp_path / "big.bin"
     path.write_bytes(DATA)
     with CuttingProxy(port, 2 << 20) as proxy:
-        receipt = copy(path, f"{proxy.url}/files")
+        receipt = copy(path, f"{proxy.url}/files/")
     assert receipt.size == len(DATA)
     stored = [one for one in folder.rglob("*") if one.stat().st_size == len(DATA)]
     assert [one.read_bytes() == DATA for one in stored] == [True]

@@ -21,6 +21,7 @@ from sluiceway.client.retry import (
     ANSWERED,
     ATTEMPTS,
     BUSY,
+    connection_broke,
     may_ask_again,
     may_repeat,
 )
@@ -67,7 +68,7 @@ async def _resumed(
     resuming, source = job.resuming, job.source
     if resuming is None or source.length is None or not source.reopenable:
         return None
-    offer = await resuming.offers.ask(resuming.request.url, job.headers)
+    offer = await resuming.offers.ask(resuming.request.url, resuming.place, job.headers)
     if offer is None or not offer.takes(source.length):
         return None
     # Late: small uploads need nothing of it.
@@ -110,8 +111,7 @@ class _UploadRun:
                 if not self._connected:  # never reached: probably a wrong URL
                     raise
                 await self._recover(error, attempt)
-                resumed = await self._resumed()
-                if resumed is not None:
+                if connection_broke(error) and (resumed := await self._resumed()) is not None:
                     return resumed
 
     async def _resumed(self) -> Receipt | None:

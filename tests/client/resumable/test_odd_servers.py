@@ -140,7 +140,6 @@ def sent(server: TusPeer, file: Path, **options: object) -> list[Progress]:
         [answering("PATCH", 429, Retry_After="1")],
         [answering("PATCH", 417)],
         [losing_the_response],
-        [answering("OPTIONS", 503, Retry_After="0")],
     ],
 )
 def test_all_bytes_arrive_once(file: Path, faults: list[Fault]) -> None:
@@ -227,6 +226,19 @@ def test_a_server_that_is_silent_gets_one_request(
     with Peer(act) as peer:
         copy(file, f"{peer.url}/x")
         assert exchanged(peer) == ["OPTIONS", "PUT"]
+
+
+def test_a_server_that_is_busy_meets_the_file_itself(file: Path) -> None:
+    """The one request is then retried as ever."""
+    busy = [503, 503]
+
+    def act(exchange: Exchange) -> None:
+        exchange.read_body()
+        exchange.reply(busy.pop() if busy else 201, {"Retry-After": "0"})
+
+    with Peer(act) as peer:
+        copy(file, f"{peer.url}/x")
+        assert exchanged(peer) == ["OPTIONS", "PUT", "PUT"]
 
 
 def exchanged(peer: Peer) -> list[str]:

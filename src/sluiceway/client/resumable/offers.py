@@ -7,14 +7,14 @@ otherwise means that it offers none. Sends no file.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from sluiceway.client.http.exchange import Head
 from sluiceway.client.http.redirects import follow_redirects, without_body_headers
 from sluiceway.client.http.transport import Transport
-from sluiceway.client.retry import BUSY, RetryPolicy
+from sluiceway.client.retry import BUSY
 from sluiceway.errors import SluiceError
 from sluiceway.wire.numbers import clipped_uint
 from sluiceway.wire.tus import VERSION as TUS_VERSION
@@ -24,8 +24,6 @@ __all__ = ["Offer", "Offers"]
 
 # Seconds for the question: a server that does not know it and stays silent costs no more.
 ASK_TIMEOUT = 10.0
-OTHER_VERSION = 412  # of tus
-ASK_POLICY = RetryPolicy(attempts=3)  # of a busy server; then the file goes in one request
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,31 +59,28 @@ class Offers:
         self._asked = False
         self._found: Offer | None = None
 
-    async def ask(self, url: str, headers: Mapping[str, str]) -> Offer | None:
-        """What uploads to this URL may use; None for plain requests only."""
+    async def ask(self, url: str, place: str, headers: Mapping[str, str]) -> Offer | None:
+        """What uploads to `url` may use; None for plain requests only.
+
+        `place` is where the whole copy goes: a server of tus may answer only there.
+        """
         async with self._lock:
             if not self._asked:
-                self._found = await self._ask(url, headers)
-                self._asked = True
+                await self._ask(dict.fromkeys((url, place)), without_body_headers(headers))
             return self._found
 
-    async def _ask(self, url: str, headers: Mapping[str, str]) -> Offer | None:
-        attempt, asked = 0, without_body_headers(headers)
-        while True:
-            attempt += 1
-            try:
-                head = await self._options(url, asked)
-                if head.status == OTHER_VERSION and "tus-version" in head.headers:
-                    # A client need not name a version here; tuspyserver wants it all the same.
-                    head = await self._options(url, asked | {"tus-resumable": TUS_VERSION})
-            except (SluiceError, TimeoutError):
-                return None  # the upload itself meets it, and knows whether to try again
-            if head.status not in BUSY:
-                return _offer(head)
-            wait = ASK_POLICY.wait(_busy(head), attempt)
-            if wait is None:
-                return None
-            await asyncio.sleep(wait)
+    async def _ask(self, urls: Iterable[str], headers: Mapping[str, str]) -> None:
+        """A server that cannot say it now gets one request, and is asked again for the next file:
+        the upload meets the same trouble, and knows whether to try again."""
+        try:
+            for url in urls:
+                head = await self._options(url, headers)
+                if head.status in BUSY:
+                    return
+                self._found = self._found or _offer(head)
+        except (SluiceError, TimeoutError):
+            return
+        self._asked = True
 
     async def _options(self, url: str, headers: Mapping[str, str]) -> Head:
         async with (
@@ -94,10 +89,6 @@ class Offers:
         ):
             await response.text()  # the connection stays usable
             return response.head
-
-
-def _busy(head: Head) -> SluiceError:
-    return SluiceError("The server is busy", retry_after=head.headers.get("retry-after"))
 
 
 def _offer(head: Head) -> Offer | None:
