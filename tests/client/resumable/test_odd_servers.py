@@ -17,7 +17,8 @@ from sluiceway.pipe.receipt import Progress
 from sluiceway.wire.tus import parse_metadata
 
 DATA = os.urandom((2 << 20) + 5)
-Fault = Callable[["TusPeer", Exchange], bool]  # whether it answered
+# A method, and what its next request gets instead of an honest answer.
+Fault = tuple[str, Callable[["TusPeer", Exchange], None]]
 
 
 class TusPeer:
@@ -31,8 +32,9 @@ class TusPeer:
 
     def __call__(self, exchange: Exchange) -> None:
         self.methods.append(exchange.method)
-        if self.faults and self.faults[0](self, exchange):
-            del self.faults[0]
+        if self.faults and self.faults[0][0] == exchange.method:
+            _, act = self.faults.pop(0)  # before the answer: the next request may come at once
+            act(self, exchange)
             return
         headers = {"Tus-Resumable": "1.0.0"}
         if exchange.method == "OPTIONS":
@@ -74,45 +76,31 @@ def file(tmp_path: Path) -> Path:
 
 
 def answering(method: str, status: int, **headers: str) -> Fault:
-    def act(_: TusPeer, exchange: Exchange) -> bool:
-        if exchange.method != method:
-            return False
-        exchange.reply(status, {name.replace("_", "-"): text for name, text in headers.items()})
-        return True
-
-    return act
+    fields = {name.replace("_", "-"): text for name, text in headers.items()}
+    return method, lambda _, exchange: exchange.reply(status, fields)
 
 
 def cutting(after: int) -> Fault:
     """A PATCH of which so many bytes are kept before its connection breaks."""
 
-    def act(server: TusPeer, exchange: Exchange) -> bool:
-        if exchange.method != "PATCH":
-            return False
+    def act(server: TusPeer, exchange: Exchange) -> None:
         exchange.ask_for_body()
         kept = server.kept[exchange.target]
         while len(kept) < after:
             kept += exchange.recv(min(65536, after - len(kept)))
         exchange.reset()
-        return True
 
-    return act
+    return "PATCH", act
 
 
-def losing_the_response(server: TusPeer, exchange: Exchange) -> bool:
-    if exchange.method != "PATCH":
-        return False
+def lose_the_response(server: TusPeer, exchange: Exchange) -> None:
     server.kept[exchange.target] += exchange.read_body()
     exchange.reset()
-    return True
 
 
-def forgetting(server: TusPeer, exchange: Exchange) -> bool:
-    if exchange.method != "HEAD":
-        return False
+def forget(server: TusPeer, exchange: Exchange) -> None:
     server.kept.clear()
     exchange.reply(410)
-    return True
 
 
 def sent(server: TusPeer, file: Path, **options: object) -> list[Progress]:
@@ -139,7 +127,7 @@ def sent(server: TusPeer, file: Path, **options: object) -> list[Progress]:
         [answering("PATCH", 423)],
         [answering("PATCH", 429, Retry_After="1")],
         [answering("PATCH", 417)],
-        [losing_the_response],
+        [("PATCH", lose_the_response)],
     ],
 )
 def test_all_bytes_arrive_once(file: Path, faults: list[Fault]) -> None:
@@ -150,7 +138,7 @@ def test_all_bytes_arrive_once(file: Path, faults: list[Fault]) -> None:
 
 
 def test_an_upload_that_was_lost_begins_anew_and_says_so(file: Path) -> None:
-    server = TusPeer(cutting(1 << 20), forgetting)
+    server = TusPeer(cutting(1 << 20), ("HEAD", forget))
     seen = sent(server, file)
     assert server.names == ["big.bin"] * 2
     assert any("lost the upload" in one.note for one in seen)
@@ -161,12 +149,11 @@ def test_a_proxy_that_refuses_large_bodies_gets_pieces(
 ) -> None:
     """As nginx with its default of 1 MiB. Each piece is at least so large that it is worth it."""
     server = TusPeer()
-    refuse = answering("PATCH", 413)
 
     def proxy(exchange: Exchange) -> None:
         if int(exchange.headers.get("content-length", "0")) > 1 << 20:
             server.methods.append("413")
-            refuse(server, exchange)
+            exchange.reply(413)
         else:
             server(exchange)
 
