@@ -77,7 +77,9 @@ class Offers:
                 head = await self._options(url, headers)
                 if head.status in BUSY:
                     return
-                self._found = self._found or _offer(head)
+                if (offer := _offer(head)) is not None:
+                    self._found = offer
+                    break
         except (SluiceError, TimeoutError):
             return
         self._asked = True
