@@ -1,13 +1,12 @@
-"""Copies to tus servers that we did not write: @tus/server (node) and tuspyserver (Python).
+"""Copies to a tus server that we did not write: @tus/server.
 
-Real processes behind a proxy that cuts: the file arrives, and only what was not kept goes twice.
+A real process behind a proxy that cuts: the file arrives, and only what was not kept goes twice.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,32 +18,15 @@ from sluiceway import copy
 
 DATA = os.urandom(3 << 20)
 
-TUSPYSERVER = """
-import socket, sys
-import uvicorn
-from fastapi import FastAPI
-from tuspyserver import create_tus_router
 
-app = FastAPI()
-app.include_router(create_tus_router(prefix="files", files_dir=sys.argv[1]))
-listener = socket.create_server(("127.0.0.1", 0))
-print(listener.getsockname()[1], flush=True)
-uvicorn.run(app, fd=listener.fileno(), log_level="warning")
-"""
-
-
-@pytest.fixture(params=["@tus/server", "tuspyserver"])
-def foreign(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[int, Path]]:
+@pytest.fixture
+def foreign(tmp_path: Path) -> Iterator[tuple[int, Path]]:
     """The port of a server, and the folder it stores into."""
     folder = tmp_path / "stored"
     folder.mkdir()
-    if request.param == "@tus/server":
-        npm_package("@tus/server")
-        script = Path(__file__).parents[1] / "npm" / "tus_server.mjs"
-        command = ["node", str(script), str(folder)]
-    else:
-        pytest.importorskip("tuspyserver")
-        command = [sys.executable, "-c", TUSPYSERVER, str(folder)]
+    npm_package("@tus/server")
+    script = Path(__file__).parents[1] / "npm" / "tus_server.mjs"
+    command = ["node", str(script), str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield int(process.stdout.readline()), folder
