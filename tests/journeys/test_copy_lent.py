@@ -105,10 +105,21 @@ class Peer:
 
     def _serve(self, turns: tuple[Callable[[socket.socket], None], ...]) -> None:
         for turn in turns:
-            connection, _ = self._listener.accept()
-            with connection:
-                connection.settimeout(LIMIT)
+            with self._accept() as connection:
                 turn(connection)
+
+    def _accept(self) -> socket.socket:
+        """A connection for a file, after the question what is taken here: plain requests."""
+        while True:
+            connection, _ = self._listener.accept()
+            connection.settimeout(LIMIT)
+            if connection.recv(7, socket.MSG_PEEK | socket.MSG_WAITALL) != b"OPTIONS":
+                return connection
+            with connection:
+                head_of(connection)
+                connection.sendall(
+                    b"HTTP/1.1 404 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+                )
 
     def close(self) -> None:
         self._listener.close()
