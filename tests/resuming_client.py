@@ -14,7 +14,7 @@ import threading
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 
@@ -128,7 +128,7 @@ class ResumingClient:
             fields = {"Upload-Complete": "?0", "Upload-Length": str(len(data))}
         response = requests.post(f"{self._url}/files", headers=fields, timeout=30)
         assert response.status_code == 201, (response.status_code, response.text)
-        upload = Tried(urlsplit(response.headers["Location"]).path, data)
+        upload = Tried(urlsplit(urljoin(response.url, response.headers["Location"])).path, data)
         self.uploads.append(upload)
         return upload
 
