@@ -85,7 +85,11 @@ REFUSALS: dict[str, tuple[int, str, bytes]] = {
     "a digest of the wrong form": (400, "bad-digest", put(WRONG_DIGEST_FORM)),
     "no digest at all": (400, "bad-digest", put("Repr-Digest: nonsense")),
     "a bad key": (400, "bad-name", put(key="a/../b")),
-    "a part of a file": (400, "bad-request", put("Content-Range: bytes 0-4/9")),
+    "the end of a file whose beginning is not there": (
+        409,
+        "offset-mismatch",
+        put("Content-Range: bytes 4-8/9"),
+    ),
     "a bad upload id": (400, "bad-request", put(key="x?upload=1")),
     "a form without boundary": (
         400,

@@ -142,7 +142,7 @@ def test_a_key_stored_decomposed_by_others_is_served(taker: RunningServer) -> No
 
 
 def test_a_part_of_a_file_is_refused(taker: RunningServer) -> None:
-    """curl -C sends only the tail, with Content-Range.
+    """curl -C sends only the tail, with Content-Range, and nothing is there before it.
 
     Stored as the whole file, it would be corruption.
     """
@@ -152,7 +152,7 @@ def test_a_part_of_a_file_is_refused(taker: RunningServer) -> None:
         + b"tail!",
     )
 
-    assert (response.status, response.code) == (400, "bad-request")
+    assert (response.status, response.code) == (409, "offset-mismatch")
     assert not (taker.root / "partial").exists()
 
 

@@ -28,6 +28,7 @@ from sluiceway.server.handlers.listing import (
     list_view,
     rename_object,
 )
+from sluiceway.server.handlers.partial_put import is_partial, put_piece
 from sluiceway.server.handlers.progress import show_upload
 from sluiceway.server.handlers.raw import post_raw, put_object
 from sluiceway.server.handlers.readiness import Readiness, show_liveness
@@ -162,6 +163,8 @@ class Endpoints:
 
     async def _take_put(self, request: Request, upload_service: UploadService) -> Response:
         key: str = request.path_params["key"]
+        if is_partial(request) and not is_form(request):
+            return await put_piece(request, upload_service, key)
         created = await dialects.create(request, upload_service, self._interim, key)
         if created is not None:
             return created

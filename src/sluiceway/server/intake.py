@@ -15,12 +15,15 @@ from sluiceway.errors import (
     Exists,
     NotFound,
     PreconditionFailed,
+    SluiceError,
     TooLarge,
     Unsupported,
 )
 from sluiceway.server.door.auth import STAGES
+from sluiceway.server.door.counted_send import MORE_HEADERS
 from sluiceway.server.http1.peer_gone import PROTOCOL
 from sluiceway.server.mounted.hooks import HOOKS
+from sluiceway.server.operator_log import log_error
 from sluiceway.server.request_body import check_body, content_length
 from sluiceway.server.request_headers import (
     clean_file_name,
@@ -32,9 +35,10 @@ from sluiceway.server.request_headers import (
     relayed_replace,
     replace_for,
 )
-from sluiceway.server.streaming import on_client_leaving
+from sluiceway.server.streaming import on_client_leaving, raw_headers
 from sluiceway.stores.contract import Entry, Replace, UploadRequest
 from sluiceway.uploads.keys import checked_id
+from sluiceway.uploads.resumable.by_key import adopt
 from sluiceway.uploads.service import UploadService
 from sluiceway.uploads.session import UploadSession
 from sluiceway.wire.headers.conditions import has_conditions
@@ -46,6 +50,7 @@ __all__ = [
     "PutTarget",
     "begin_upload",
     "check_length",
+    "keep_cut",
     "named_request",
     "posted_request",
     "publish",
@@ -88,6 +93,30 @@ async def publish(
     gone = BodyCut("The client left before the destination had answered")
     with on_client_leaving(request.receive, lambda: session.stop(gone)):
         return await session.publish()
+
+
+async def keep_cut(
+    request: Request,
+    upload_service: UploadService,
+    session: UploadSession,
+    upload_request: UploadRequest,
+) -> None:
+    """Keep what a cut PUT brought, where the destination can: a client may go on by the key."""
+    uploads, draft = upload_service.resumable, session.release_cut()
+    if draft is None:
+        return
+    # An app's on_start may have chosen another key for this request, and for the next one again.
+    if uploads is None or session.before_file is not None:
+        await draft.discard()
+        return
+    try:
+        offset = await adopt(uploads, draft, upload_request, content_length(request))
+    except SluiceError as error:
+        log_error(error, request.method)  # the client learns that its body was cut
+        return
+    if offset:
+        fields = {"upload-offset": str(offset), "upload-complete": "?0"}
+        request.scope.setdefault(MORE_HEADERS, raw_headers(fields))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import hashlib
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace as replaced
+from typing import cast
 
 from sluiceway.errors import Exists, NotFound, PreconditionFailed, StoreFailed
 from sluiceway.pipe.source import Buffer, BytesSource
@@ -72,6 +73,12 @@ class MemoryStore:
         draft = self.drafts[upload] = self.drafts[upload].taken_up(offset)
         return draft
 
+    async def adopt(self, draft: Draft, upload: str) -> ResumableDraft:
+        ours = cast("MemoryDraft", draft)
+        self.drafts.pop(ours.name, None)
+        ours.name, self.drafts[upload] = upload, ours
+        return ours
+
     async def find_published(self, upload: str, saved: SavedDraft, key: str) -> Entry | None:
         there = self.objects.get(key)
         return there[0] if there is not None and self.published.get(key) == upload else None
@@ -128,7 +135,7 @@ class MemoryDraft:
 
     def __init__(self, store: MemoryStore, upload: str) -> None:
         self._store = store
-        self._upload = upload
+        self.name = upload
         self._data = bytearray()
         self._ended = False
         self.replaced: bool = False
@@ -164,7 +171,7 @@ class MemoryDraft:
         entry = Entry(key=key, size=len(data), etag=etag, modified=now, metadata=metadata)
         self.replaced = key in self._store.objects
         self._store.objects[key] = (entry, data)
-        self._store.published[key] = self._upload
+        self._store.published[key] = self.name
         await self.discard()
         return entry
 
@@ -172,8 +179,8 @@ class MemoryDraft:
         if self._ended:
             return
         self._ended = True
-        if self._store.drafts.get(self._upload) is self:
-            del self._store.drafts[self._upload]
+        if self._store.drafts.get(self.name) is self:
+            del self._store.drafts[self.name]
 
     def save(self) -> SavedDraft:
         return SavedDraft()
@@ -186,7 +193,7 @@ class MemoryDraft:
     def taken_up(self, offset: int) -> MemoryDraft:
         """Another draft with the bytes before `offset`; this one takes no more."""
         self._ended = True
-        draft = MemoryDraft(self._store, self._upload)
+        draft = MemoryDraft(self._store, self.name)
         draft._data = self._data[:offset]
         return draft
 

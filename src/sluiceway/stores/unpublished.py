@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 from sluiceway.stores.contract import Draft, Entry, Store, UploadRequest
 
 __all__ = [
+    "AdoptingStore",
     "FileBackedDraft",
     "JoinableDraft",
     "KeyFirst",
@@ -205,4 +206,22 @@ class ListsDrafts(Protocol):
 
     async def remove_draft(self, name: str) -> None:
         """Remove one that no ledger knows. Does nothing where it is gone."""
+        ...
+
+
+@runtime_checkable
+class AdoptingStore(ResumableStore, Protocol):
+    """A ResumableStore in which any draft can be made to outlive its process."""
+
+    async def adopt(self, draft: Draft, upload: str) -> ResumableDraft:
+        """Make a draft of this store that `draft` made one that `resume` takes up.
+
+        Args:
+            draft: Neither published nor discarded; not used any more afterwards.
+            upload: The id under which `resume` finds it. What was there is replaced.
+
+        Raises:
+            NoSpace: The destination is full.
+            StoreFailed: The destination failed, or the draft has ended.
+        """
         ...

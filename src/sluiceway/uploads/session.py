@@ -61,6 +61,14 @@ class UploadRules:
     max_size: int | None  # bytes of one request's files together
     flatten: bool  # folders that clients name are dropped
 
+    def check_size(self, length: int | None) -> None:
+        """Raises TooLarge for an upload of this length."""
+        if self.max_size is not None and length is not None and length > self.max_size:
+            raise TooLarge(
+                f"The upload has {length} bytes; this server takes at most {self.max_size}",
+                limit=self.max_size,
+            )
+
     def make_key(self, filename: str, folders: str) -> str:
         """Return the key of a file whose client named none.
 
@@ -169,6 +177,11 @@ class UploadSession:
         if error is None or self.record.state is not State.RECEIVING:
             return None  # publishing raises it
         return error
+
+    def release_cut(self) -> Draft | None:
+        """The draft of a file that did not arrive whole: it is the caller's to end then."""
+        draft, self._filling = self._filling, None
+        return draft
 
     def count_kept(self) -> None:
         """Count what another machine has acknowledged: at most all bytes but one.

@@ -9,10 +9,12 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sluiceway.errors import BodyCut, TooSlow
 from sluiceway.server.intake import (
     PutTarget,
     begin_upload,
     check_length,
+    keep_cut,
     named_request,
     posted_request,
     publish,
@@ -31,7 +33,11 @@ async def put_object(request: Request, upload_service: UploadService, key: str) 
     upload_request = named_request(request, target)
     check_length(request, upload_service)
     async with begin_upload(request, upload_service) as session:
-        await session.take(BodySource(request, session.stages), upload_request)
+        try:
+            await session.take(BodySource(request, session.stages), upload_request)
+        except (BodyCut, TooSlow):
+            await keep_cut(request, upload_service, session, upload_request)
+            raise
         entries = await target.publish(request, upload_service, session)
     return upload_response(
         request, upload_service, session, entries, replaced=target.replaced(session, entries)

@@ -119,9 +119,9 @@ class ResumableHandler:
         """The last append once more: its response was lost. Raises for any other one."""
         size = content_length(self.request)
         is_last = complete and size is not None and offset + size == record.offset
-        if version.knows_completed:
-            raise CompletedUpload("The upload is complete; its file is stored, or was refused")
         if not is_last:
+            if version.knows_completed:
+                raise CompletedUpload("The upload is complete; its file is stored, or was refused")
             raise offset_mismatch(record, offset)
         response = record.response or await self._late_response(record)
         return replayed(response, fields_of(version, self.uploads, record))

@@ -18,7 +18,7 @@ from sluiceway.uploads.ledger.record import UploadRecord
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.service import ResumableUploads
 
-__all__ = ["create_upload", "held_upload", "is_part"]
+__all__ = ["create_upload", "decided", "held_upload", "is_part"]
 
 PART = "part"  # of the details of a record
 
@@ -53,6 +53,18 @@ async def create_upload(
     if hooks is not None:
         hooks.goes_on()
     return record
+
+
+async def decided(
+    request: Request, upload: str, wanted: UploadRequest, length: int | None
+) -> UploadRequest:
+    """What the app makes of an upload that begins anew. Raises what its function raises."""
+    hooks: RequestHooks | None = request.scope.get(HOOKS)
+    if hooks is None:
+        return wanted
+    wanted = await hooks.start(upload, wanted, length, False)
+    hooks.goes_on()
+    return wanted
 
 
 @asynccontextmanager

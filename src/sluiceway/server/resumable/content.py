@@ -70,7 +70,7 @@ async def take(
     request: Request,
     held: HeldUpload,
     store: Store,
-    interim: Interim,
+    interim: Interim | None,
     expected: Mapping[str, bytes],
 ) -> None:
     """Append the content, whose digests are `expected`.
@@ -81,7 +81,11 @@ async def take(
     if content_length(request) == 0:
         return
     try:
-        await held.append(BodySource(request, held.stages), expected, interim.progress)
+        await held.append(
+            BodySource(request, held.stages),
+            expected,
+            None if interim is None else interim.progress,
+        )
     except TooLarge:
         if held.record.length is None:
             raise

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from sluiceway.errors import NotFound, PreconditionFailed, SluiceError
 from sluiceway.pipe.budget import Budget
@@ -119,6 +119,11 @@ class DiskStore:
         except OSError as error:
             raise map_error(error, "the upload") from None
         return self._draft(file, size)
+
+    async def adopt(self, draft: Draft, upload: str) -> ResumableDraft:
+        ours = cast("DiskDraft", draft)
+        await ours.last(self._process_lock.lasting, lasting_name(upload))
+        return ours
 
     async def find_published(self, upload: str, saved: SavedDraft, key: str) -> Entry | None:
         return await self._in_thread(lambda: self._find_published(lasting_name(upload), key))

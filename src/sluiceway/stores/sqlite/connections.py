@@ -21,7 +21,7 @@ from sluiceway.errors import NoSpace, StoreFailed
 from sluiceway.stores.rows.object_rows import COLUMNS
 from sluiceway.stores.sqlite.errors import MissingTable
 
-__all__ = ["BUSY_TIMEOUT", "ObjectsFile", "SqliteFile"]
+__all__ = ["BUSY_TIMEOUT", "MissingTable", "ObjectsFile", "SqliteFile"]
 
 BUSY_TIMEOUT = 30.0  # seconds to wait for another program that writes to the file
 MODE_RETRY = 0.02  # seconds; SQLite waits for no lock when the journal's mode changes

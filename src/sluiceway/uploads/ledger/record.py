@@ -15,7 +15,7 @@ from typing import Any
 from sluiceway.stores.contract import Replace, UploadRequest
 from sluiceway.uploads.ledger.states import LedgerState
 
-__all__ = ["COLUMNS", "FinalResponse", "UploadRecord", "from_row", "to_row"]
+__all__ = ["COLUMNS", "FinalResponse", "UploadRecord", "begun_anew", "from_row", "to_row"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,23 @@ class UploadRecord:
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(UploadRecord))
+
+
+def begun_anew(
+    request: UploadRequest, length: int | None, now: float, expires: float | None
+) -> dict[str, Any]:
+    """What changes in the record of an upload that begins anew under its id."""
+    return {
+        "request": request,
+        "length": length,
+        "created": now,
+        "expires": expires,
+        "offset": 0,
+        "draft": "",
+        "key": "",
+        "response": None,
+        "code": "",
+    }
 
 
 def to_row(record: UploadRecord) -> tuple[Any, ...]:

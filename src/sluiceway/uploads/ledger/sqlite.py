@@ -22,7 +22,7 @@ from functools import partial
 from sluiceway.errors import Exists, SluiceError, StoreFailed, Superseded
 from sluiceway.pipe.file_lock import HAS_LOCKS, ProcessName
 from sluiceway.pipe.worker_thread import in_thread
-from sluiceway.stores.sqlite.connections import SqliteFile
+from sluiceway.stores.sqlite.connections import MissingTable, SqliteFile
 from sluiceway.stores.sqlite.readers import ReaderThreads
 from sluiceway.stores.sqlite.writer import WriterThread
 from sluiceway.uploads.ledger.contract import OutboxEvent
@@ -95,7 +95,10 @@ class SqliteLedger:
     async def find(self, upload: str) -> UploadRecord | None:
         if self._file.number() is None:
             return None
-        return await self._readers.read(partial(_find, upload))
+        try:
+            return await self._readers.read(partial(_find, upload))
+        except MissingTable:  # the file has just been made, and nothing is in it yet
+            return None
 
     async def claim(self, upload: str) -> UploadRecord | None:
         def work(db: sqlite3.Connection) -> UploadRecord | None:

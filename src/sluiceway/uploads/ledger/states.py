@@ -33,6 +33,9 @@ STEPS: Final[dict[tuple[LedgerState, str], LedgerState]] = {
     ): LedgerState.DONE,  # the key is taken: sending again changes nothing
     (LedgerState.FINISHING, "retry"): LedgerState.OPEN,  # the destination is full or stopped
     (LedgerState.DONE, "end"): LedgerState.GONE,
+    # A key has one upload at a time, and its client may begin it anew.
+    (LedgerState.OPEN, "restart"): LedgerState.OPEN,
+    (LedgerState.DONE, "restart"): LedgerState.OPEN,
 }
 
 

@@ -12,25 +12,24 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
-from typing import Protocol, cast
+from typing import cast
 
 from sluiceway.errors import (
     Cancelled,
-    NoSpace,
     NotFound,
     OffsetMismatch,
     SluiceError,
     StoreFailed,
     TooLarge,
-    Unavailable,
 )
 from sluiceway.pipe.digests import Digests
 from sluiceway.pipe.hashes import digest_pairs
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import Stages
-from sluiceway.stores.contract import Entry, Metadata, Replace
+from sluiceway.stores.contract import Draft, Entry, Metadata, Replace, UploadRequest
 from sluiceway.stores.unpublished import (
+    AdoptingStore,
     JoinableDraft,
     ReadableDraft,
     ResumableDraft,
@@ -40,26 +39,18 @@ from sluiceway.stores.unpublished import (
 )
 from sluiceway.uploads.ledger.contract import Ledger, OutboxEvent
 from sluiceway.uploads.ledger.expiry import Expiry
-from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
+from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord, begun_anew
 from sluiceway.uploads.ledger.states import LedgerState, step
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.progress_record import ProgressRecord
 from sluiceway.uploads.resumable.draft_source import DraftSource
+from sluiceway.uploads.resumable.outcome import PASSING, Respond
 from sluiceway.uploads.resumable.prefix_digests import LateDigests, PrefixDigests
-from sluiceway.uploads.resumable.resting import ended_state
+from sluiceway.uploads.resumable.resting import ended_state, progress_of
 from sluiceway.uploads.session import UploadRules, check_digests
 from sluiceway.uploads.states import State
 
-__all__ = ["HeldUpload", "Respond"]
-
-# Errors after which the same last request may succeed later; after any other one it never will.
-PASSING = (NoSpace, Unavailable, StoreFailed)
-
-
-class Respond(Protocol):
-    """What the client's last request gets: the dialect knows."""
-
-    def __call__(self, outcome: Entry | SluiceError) -> FinalResponse: ...
+__all__ = ["HeldUpload"]
 
 
 class HeldUpload:
@@ -90,7 +81,7 @@ class HeldUpload:
     @cached_property
     def progress(self) -> ProgressRecord:
         """Known to watchers from its first use on; a request that only looks shows nothing."""
-        return _progress(self.record, self._progress_table)
+        return progress_of(self.record, self._progress_table)
 
     @property
     def is_whole(self) -> bool:
@@ -107,9 +98,7 @@ class HeldUpload:
 
     async def set_length(self, length: int) -> None:
         """Write the length down that the client knows only now. Raises TooLarge."""
-        most = self._rules.max_size
-        if most is not None and length > most:
-            raise TooLarge(f"The upload has {length} bytes; the server takes at most {most}")
+        self._rules.check_size(length)
         await self._save(length=length)
         self.progress.length = length
 
@@ -221,11 +210,26 @@ class HeldUpload:
         is_open = self.record.state is not LedgerState.DONE
         await self._save("end", code=code)
         if is_open:
-            try:
-                await (await self._open()).discard()
-            except NotFound:
-                pass
+            await self._discard_draft()
             self._end(code, error or Cancelled("The upload was cancelled"))
+
+    async def restart(self, request: UploadRequest, length: int | None) -> None:
+        """Begin anew under the same id: what was kept does not count. Raises TooLarge."""
+        self._rules.check_size(length)
+        if self.record.state is LedgerState.OPEN:
+            await self._discard_draft()
+        await self._ledger.drop_parts(self.record, 0)
+        asked = (request.wanted, *self._store.traits.counts)
+        await self.digests.begin(self._rules.digests.to_count(request.expected, asked))
+        now = time.time()
+        await self._save("restart", **begun_anew(request, length, now, self._expiry.begun(now)))
+        self.progress = progress_of(self.record, self._progress_table)
+
+    async def adopt(self, draft: Draft) -> None:
+        """Keep the bytes that a request without a ledger brought. The draft is this one's then."""
+        store = cast("AdoptingStore", self._store)
+        self._draft = await store.adopt(draft, self.record.id)
+        await self.keep()
 
     async def leave(self) -> None:
         """Let go of the draft and of the upload. What was kept stays."""
@@ -262,8 +266,6 @@ class HeldUpload:
             self.entry = found
             self._end("")
 
-    # Steps
-
     async def _published_before(self) -> Entry | None:
         """The object of an earlier attempt, which succeeded although it seemed to fail."""
         if not self.record.key:
@@ -293,6 +295,13 @@ class HeldUpload:
                     record.id, saved, record.offset, record.length, request, record.epoch
                 )
         return self._draft
+
+    async def _discard_draft(self) -> None:
+        try:
+            await (await self._open()).discard()
+        except NotFound:
+            pass  # another program removed it
+        self._draft = None
 
     async def _publish(self, draft: ResumableDraft, digests: tuple[tuple[str, str], ...]) -> Entry:
         record, request = self.record, self.record.request
@@ -389,10 +398,3 @@ class HeldUpload:
             self.progress.kept = self.record.offset
         self.progress.state = ended_state(code)
         self._progress_table.end(self.progress)
-
-
-def _progress(record: UploadRecord, table: ProgressTable) -> ProgressRecord:
-    """An upload that has ended keeps the record that says so."""
-    if record.state in (LedgerState.DONE, LedgerState.GONE):
-        return table.unwatched(record.id, record.length)
-    return table.resume(record.id, record.length, record.offset)

@@ -82,6 +82,12 @@ class PrefixDigests:
             await self._digests.aclose()
             self._digests, self.position = Digests(self._algorithms, self._budget), 0
 
+    async def begin(self, algorithms: Iterable[str]) -> None:
+        """Forget all bytes, and count these digests from now on."""
+        await self._digests.aclose()
+        self._algorithms, self.position = tuple(algorithms), 0
+        self._digests = Digests(self._algorithms, self._budget)
+
     async def aclose(self) -> None:
         await self._digests.aclose()
 

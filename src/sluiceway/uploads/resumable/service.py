@@ -14,9 +14,9 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
-from sluiceway.errors import Locked, NotFound, SluiceError, Superseded, TooLarge
+from sluiceway.errors import Locked, NotFound, SluiceError, Superseded
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import Entry, UploadRequest
+from sluiceway.stores.contract import Entry, Store, UploadRequest
 from sluiceway.uploads.keys import new_id
 from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.ledger.expiry import Expiry
@@ -83,6 +83,10 @@ class ResumableUploads:
         ledger.on_asked(self._interrupt)
 
     @property
+    def store(self) -> Store:
+        return self._rules.store
+
+    @property
     def max_size(self) -> int | None:
         return self._rules.max_size
 
@@ -102,11 +106,7 @@ class ResumableUploads:
         BadName for a key that its name would not give, Exists for a taken id, and for a taken name
         before its bytes are sent.
         """
-        most = self._rules.max_size
-        if most is not None and length is not None and length > most:
-            raise TooLarge(
-                f"The upload has {length} bytes; this server takes at most {most}", limit=most
-            )
+        self._rules.check_size(length)
         if not request.key and not is_part:
             key = await self._rules.free_key(request)
             if self._rules.store.traits.key_first and self._rules.keeps_key(request):

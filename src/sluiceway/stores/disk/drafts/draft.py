@@ -123,8 +123,6 @@ class DiskDraft:
         holds_block = self._blocks is not None and self._blocks.filling
         return holds_block or self._pieces.size > IDLE_BYTES or self._file.reserved > 0
 
-    # Writing
-
     async def check_room(self, size: int) -> None:
         """Raises NoSpace or TooLarge when `size` bytes do not fit, before the first comes."""
         await self._in_thread(partial(self._file.check_room, size))
@@ -141,7 +139,9 @@ class DiskDraft:
             else:
                 if self._mode is not _Mode.DIRECT:  # which lasts until the observer calls it slow
                     self._enter(_Mode.BUFFERED)
-                await self._write_buffered(data)
+                self._pieces.add(data)
+                if self._pieces.is_full:
+                    await self._in_thread(self._write_pieces)
             self.written += len(data)
 
     async def draw(self, lent: LentConnection, update: Update) -> bool:
@@ -263,6 +263,12 @@ class DiskDraft:
     async def suspend(self) -> None:
         await self._leave(self._file.leave)
 
+    async def last(self, folder: int, name: str) -> None:
+        """Outlive the process from now on, under another name."""
+        async with self._lock:
+            self._check()
+            await self._in_thread(lambda: self._file.last(folder, name))
+
     async def close(self) -> None:
         """Its store is closed: a draft that lasts is left, another one is discarded."""
         await (self.suspend() if self._file.lasts else self.discard())
@@ -292,11 +298,6 @@ class DiskDraft:
         if self._blocks is not None:
             self._blocks.write_filled()
         self._write_pieces()
-
-    async def _write_buffered(self, data: Buffer) -> None:
-        self._pieces.add(data)
-        if self._pieces.is_full:
-            await self._in_thread(self._write_pieces)
 
     def _write_pieces(self) -> None:
         if self._pieces.size:
@@ -354,8 +355,6 @@ class DiskDraft:
     def _release_block(self) -> None:
         if self._blocks is not None:
             self._blocks.release()
-
-    # State
 
     @property
     def _has_ended(self) -> bool:

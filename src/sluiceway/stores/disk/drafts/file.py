@@ -326,6 +326,12 @@ class DraftFile:
             ).for_operator()
         self.cut(size)
 
+    def last(self, folder: int, name: str) -> None:
+        """Move to the folder of the files that outlive their process."""
+        self.make()
+        os.rename(self.name, name, src_dir_fd=self.folder, dst_dir_fd=folder)
+        self.folder, self.name, self.lasts, self._is_durable = folder, name, True, False
+
     def leave(self) -> None:
         """Close the file, which stays in its folder."""
         self._closed = None

@@ -1,0 +1,171 @@
+"""PUT /files/{key} in pieces, found again by the key: curl -C, Content-Range, Upload-Offset.
+
+Every piece begins where the kept bytes end, else 409 says where that is. 308 asks for more, as
+Google's resumable uploads do; the last piece is answered as a PUT of the whole file.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sluiceway.errors import (
+    BadRequest,
+    InconsistentLength,
+    OffsetMismatch,
+    SluiceError,
+    Superseded,
+)
+from sluiceway.server.intake import PutTarget, check_length, named_request
+from sluiceway.server.mounted.held_uploads import decided, held_upload
+from sluiceway.server.operator_log import log_error
+from sluiceway.server.request_body import check_body, content_length
+from sluiceway.server.request_headers import content_digests, joined_headers
+from sluiceway.server.responses import problem_response
+from sluiceway.server.resumable.content import finish, take
+from sluiceway.server.resumable.fields import replayed
+from sluiceway.uploads.ledger.states import LedgerState
+from sluiceway.uploads.resumable.by_key import make_by_key, upload_of
+from sluiceway.uploads.resumable.held import HeldUpload
+from sluiceway.uploads.resumable.service import ResumableUploads
+from sluiceway.uploads.service import UploadService
+from sluiceway.wire.names import check_key
+from sluiceway.wire.partial_put import FilePiece, is_piece, kept_range, parse_piece
+
+__all__ = ["is_partial", "put_piece"]
+
+RESUME_INCOMPLETE = 308
+ASK_AGAIN = 5  # times that a question is asked again which a newer request interrupted
+
+
+def is_partial(request: Request) -> bool:
+    """Whether a PUT brings a piece of its file, or asks how much of it is there."""
+    return is_piece(request.headers)
+
+
+async def put_piece(request: Request, upload_service: UploadService, key: str) -> Response:
+    """Raises BadRequest where this destination keeps no pieces."""
+    uploads = upload_service.resumable
+    if uploads is None:
+        raise BadRequest(
+            "This request brings a piece of a file, and this server keeps whole files only here; "
+            "send the whole file in one request"
+        )
+    return await _PiecePut(request, upload_service, uploads, key).respond()
+
+
+class _PiecePut:
+    def __init__(
+        self,
+        request: Request,
+        upload_service: UploadService,
+        uploads: ResumableUploads,
+        key: str,
+    ) -> None:
+        self._request, self._upload_service, self._uploads = request, upload_service, uploads
+        self._key = check_key(key, upload_service.store.traits.max_key_bytes)
+        self._piece: FilePiece = parse_piece(joined_headers(request), content_length(request))
+
+    async def respond(self) -> Response:
+        try:
+            if self._piece.start == 0:
+                return await self._begin()
+            upload = upload_of(self._key)
+            for _ in range(ASK_AGAIN if self._piece.start is None else 0):
+                with suppress(Superseded):  # what a cut request brought is just being kept
+                    return await self._find(upload)
+            return await self._find(upload)
+        except OffsetMismatch as error:
+            log_error(error, self._request.method)
+            response = problem_response(error)
+            for name, value in kept_range(_number(error)).items():
+                response.headers[name] = value
+            return response
+
+    async def _find(self, upload: str) -> Response:
+        if await self._uploads.ledger.find(upload) is None:
+            return self._nothing_kept()
+        asks = self._piece.start is None
+        async with held_upload(self._request, self._uploads, upload, brief=asks) as held:
+            return await self._go_on(held)
+
+    async def _begin(self) -> Response:
+        target = await PutTarget.of(self._request, self._upload_service, self._key)
+        wanted = named_request(self._request, target, whole=False)
+        check_length(self._request, self._upload_service)
+        expected = content_digests(self._request)
+        length = self._piece.length
+        wanted = await decided(self._request, upload_of(self._key), wanted, length)
+        upload = await make_by_key(self._uploads, self._key, wanted, length)
+        async with held_upload(self._request, self._uploads, upload) as held:
+            await held.restart(wanted, length)
+            return await self._take(held, expected)
+
+    async def _go_on(self, held: HeldUpload) -> Response:
+        piece = self._piece
+        if held.record.state is LedgerState.GONE:
+            return self._nothing_kept()
+        record = held.record
+        if piece.length is not None and record.length not in (None, piece.length):
+            raise InconsistentLength(
+                f"The file was said to have {record.length} bytes before, and now {piece.length}; "
+                "send it from its beginning"
+            )
+        if record.state is LedgerState.DONE:
+            return self._repeated(held)
+        if piece.start is None:
+            return await self._show(held)
+        if piece.start != record.offset:
+            raise _mismatch(record.offset, piece.start)
+        check_body(self._request)
+        expected = content_digests(self._request)
+        if record.length is None and piece.length is not None:
+            await held.set_length(piece.length)
+        return await self._take(held, expected)
+
+    async def _take(self, held: HeldUpload, expected: dict[str, bytes]) -> Response:
+        """With all of its own digests checked, or nothing of the piece counts."""
+        store = self._upload_service.store
+        await take(self._request, held, store, None, expected)
+        if self._piece.last:
+            return replayed(await finish(self._request, held, store), {})
+        return _incomplete(held.record.offset)
+
+    async def _show(self, held: HeldUpload) -> Response:
+        """How much is kept. Where that is all, the client's last response was lost."""
+        if self._piece.last and held.record.offset == self._piece.length:
+            return replayed(await finish(self._request, held, self._upload_service.store), {})
+        return _incomplete(held.record.offset)
+
+    def _repeated(self, held: HeldUpload) -> Response:
+        """The question or the piece once more that ended the upload."""
+        record, piece, size = held.record, self._piece, content_length(self._request)
+        ends_it = size is not None and piece.start is not None and piece.start + size
+        if record.response is None or (piece.start is not None and ends_it != record.offset):
+            raise _mismatch(record.offset, piece.start or 0)
+        return replayed(record.response, {})
+
+    def _nothing_kept(self) -> Response:
+        if self._piece.start is None:
+            return _incomplete(0)
+        raise _mismatch(0, self._piece.start)
+
+
+def _incomplete(offset: int) -> Response:
+    headers = {"Cache-Control": "no-store", "Upload-Complete": "?0", **kept_range(offset)}
+    return Response(status_code=RESUME_INCOMPLETE, headers=headers)
+
+
+def _mismatch(offset: int, provided: int) -> OffsetMismatch:
+    return OffsetMismatch(
+        f"{offset} bytes of the file are kept, and this piece begins at {provided}; send it from "
+        f"byte {offset} on",
+        **{"expected-offset": offset, "provided-offset": provided},
+    )
+
+
+def _number(error: SluiceError) -> int:
+    offset = error.members["expected-offset"]
+    return offset if isinstance(offset, int) else 0
