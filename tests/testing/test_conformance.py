@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from fix_npm import npm_package
-from fix_server import Serve
+from fix_postgres import Database
+from fix_s3 import Objects
+from fix_server import Serve, start_server
 from sluiceway.testing.conformance.__main__ import RESUMABLE_CASES, TUS_CASES, main
 
 # What @tus/server 2.4.5 does not keep, by our reading of the open points, too.
@@ -95,6 +98,40 @@ def test_our_server_keeps_each_rule(serve: Serve, tmp_path: Path, dialect: str) 
     code, faults = found_faults(f"{server.url}/files", tmp_path, dialect, "--strict")
     assert faults == {}
     assert code == 0
+
+
+@pytest.mark.torture
+def test_a_bucket_keeps_each_rule(s3: Objects, tmp_path: Path) -> None:
+    """Each dialect, with the ledger in a folder."""
+    server = start_server(
+        tmp_path / "none",
+        *("--state", str(tmp_path / "state"), "--max-size", "1GiB", "--interim", "on"),
+        env=s3.env,
+        to=s3.url(s3.fresh(), "up"),
+    )
+    try:
+        code, faults = found_faults(f"{server.url}/files", tmp_path, "--strict")
+    finally:
+        server.stop()
+    assert (code, faults) == (0, {})
+
+
+@pytest.mark.torture
+def test_a_database_keeps_each_rule(database: Database, tmp_path: Path) -> None:
+    """Each dialect, with the ledger in the same database."""
+    files, ledger = (f"{database.url}&table={database.fresh()}" for _ in range(2))
+    init = [sys.executable, "-m", "sluiceway", "init", files]
+    subprocess.run(init, check=True, capture_output=True, timeout=60)
+    server = start_server(
+        tmp_path / "none",
+        *("--ledger", ledger, "--max-size", "1GiB", "--interim", "on"),
+        to=files,
+    )
+    try:
+        code, faults = found_faults(f"{server.url}/files", tmp_path, "--strict")
+    finally:
+        server.stop()
+    assert (code, faults) == (0, {})
 
 
 def test_the_faults_of_another_server_are_found(other_server: str, tmp_path: Path) -> None:
