@@ -73,16 +73,20 @@ class Offers:
         """A server that cannot say it now gets one request, and is asked again for the next file:
         the upload meets the same trouble, and knows whether to try again."""
         try:
-            for url in urls:
-                head = await self._options(url, headers)
-                if head.status in BUSY:
-                    return
-                if (offer := _offer(head)) is not None:
-                    self._found = offer
-                    break
+            self._asked = await self._ask_each(urls, headers)
         except (SluiceError, TimeoutError):
-            return
-        self._asked = True
+            pass
+
+    async def _ask_each(self, urls: Iterable[str], headers: Mapping[str, str]) -> bool:
+        """Whether the server could say it."""
+        for url in urls:
+            head = await self._options(url, headers)
+            if head.status in BUSY:
+                return False
+            if (offer := _offer(head)) is not None:
+                self._found = offer
+                break
+        return True
 
     async def _options(self, url: str, headers: Mapping[str, str]) -> Head:
         async with (

@@ -232,12 +232,9 @@ class FormTarget:
 class ResumingPolicy:
     """How the large objects of one copy go on after a cut."""
 
-    def __init__(
-        self, transport: Transport, retry_policy: RetryPolicy, parallel: int | None = None
-    ) -> None:
-        """`retry_policy`: of the steps of one object. `parallel`: requests for one object."""
+    def __init__(self, transport: Transport, retry_policy: RetryPolicy) -> None:
+        """`retry_policy`: of the steps of one object."""
         self._offers, self._retry_policy = Offers(transport), retry_policy
-        self._parallel = parallel or 1
 
     def applied(
         self, job: UploadJob, reading: Reading, place: str, request: FileRequest, name: str
@@ -251,7 +248,6 @@ class ResumingPolicy:
             self._retry_policy,
             reading.identity,
             reading.on_note,
-            self._parallel,
         )
         return replaced(job, resuming=resuming)
 

@@ -62,12 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, NoResponse) as error:
         print(f"{options.url} cannot be asked: {error}", file=sys.stderr)
         return 2
-    results = []
+    results: list[Result] = []
     try:
-        for result in _judged(peer, options):
-            results.append(result)
-            if not options.quiet or result.verdict is CaseVerdict.FAILED:
-                print(table([result]), flush=True)
+        _run(peer, options, results)
     except NoResponse as error:
         print(f"{error}: the other cases were not run", file=sys.stderr)
         return 1
@@ -81,9 +78,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if is_kept and results else 1
 
 
-def _judged(peer: Peer, options: argparse.Namespace) -> Iterator[Result]:
+def _run(peer: Peer, options: argparse.Namespace, results: list[Result]) -> None:
     """Raises NoResponse where the server ends and nobody starts it again."""
+    for result in _judged(peer, options):
+        results.append(result)
+        if not options.quiet or result.verdict is CaseVerdict.FAILED:
+            print(table([result]), flush=True)
 
+
+def _judged(peer: Peer, options: argparse.Namespace) -> Iterator[Result]:
     def run(row: tuple[Case, str, object]) -> Result:
         result = judge(*row)
         if result.verdict is CaseVerdict.FAILED:
