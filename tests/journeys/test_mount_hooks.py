@@ -397,7 +397,11 @@ def test_an_upload_in_pieces_of_the_ietf_is_one_to_the_app(app: Hooked, way: str
         "POST", f"{way}/files?name={name}", data=b"ab", headers={"Upload-Complete": "?0"}
     )
     assert (begun.status_code, app.facts()) == (201, [])
-    more = {"Upload-Offset": "2", "Content-Type": "application/partial-upload"}
+    more = {
+        "Upload-Offset": "2",
+        "Upload-Complete": "?1",
+        "Content-Type": "application/partial-upload",
+    }
     done = app.ask("PATCH", begun.headers["Location"], data=b"c", headers=more)
     assert done.status_code in (200, 201), done.text
     kept, end = app.facts()
