@@ -47,7 +47,7 @@ class ResumingClient:
         self.uploads: list[Tried] = []
         self._url, self._dialect = server.url, dialect
         self._chance, self._number = random.Random(seed), seed % 1000
-        self._stop = threading.Event()
+        self._stop, self._is_cut = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._until_the_end)
         self._fault: BaseException | None = None
 
@@ -71,13 +71,18 @@ class ResumingClient:
     def told(self) -> int:
         return sum(upload.told for upload in self.uploads)
 
-    def check(self, server: RunningServer, finish: bool = True) -> None:
+    def count_no_more(self) -> None:
+        """What the server says from now on is not counted: a power cut sends no responses."""
+        self._is_cut.set()
+
+    def check(self, server: RunningServer) -> None:
         """Raises AssertionError where an offset went back, or a whole file is not what was sent."""
         self._url = server.url
+        self._is_cut.clear()
         for upload in self.uploads:
-            self._check(upload, finish)
+            self._check(upload)
 
-    def _check(self, upload: Tried, finish: bool) -> None:
+    def _check(self, upload: Tried) -> None:
         found = self._head(upload)
         if upload.is_cancelled:
             assert found.status_code in (404, 410), found.status_code
@@ -85,8 +90,6 @@ class ResumingClient:
         assert found.ok, (found.status_code, found.text)
         offset = int(found.headers["Upload-Offset"])
         assert upload.told <= offset <= len(upload.data), (upload.told, offset)
-        if not finish:
-            return
         if not upload.kept_at:
             self._append(upload, offset, len(upload.data) - offset)
         assert upload.kept_at, upload
@@ -111,7 +114,9 @@ class ResumingClient:
         while upload.told < size and not self._stop.is_set():
             self._append(upload, upload.told, self._chance.choice(CHUNKS))
             if self._chance.random() < 0.2:
-                offset = int(self._head(upload).headers["Upload-Offset"])
+                found = self._head(upload)
+                self._check_counted()
+                offset = int(found.headers["Upload-Offset"])
                 assert offset >= upload.told, (offset, upload.told)
                 upload.told = offset
         if not upload.kept_at and self._chance.random() < 0.2:
@@ -127,6 +132,7 @@ class ResumingClient:
         else:
             fields = {"Upload-Complete": "?0", "Upload-Length": str(len(data))}
         response = requests.post(f"{self._url}/files", headers=fields, timeout=30)
+        self._check_counted()
         assert response.status_code == 201, (response.status_code, response.text)
         upload = Tried(urlsplit(urljoin(response.url, response.headers["Location"])).path, data)
         self.uploads.append(upload)
@@ -148,6 +154,7 @@ class ResumingClient:
             headers=fields | {"Upload-Offset": str(offset)},
             timeout=30,
         )
+        self._check_counted()
         assert response.ok, (response.status_code, response.text)
         upload.told = end
         if end == len(upload.data):
@@ -161,4 +168,9 @@ class ResumingClient:
     def _cancel(self, upload: Tried) -> None:
         fields = TUS if self._dialect == "tus" else {}
         response = requests.delete(self._url + upload.path, headers=fields, timeout=30)
+        self._check_counted()
         upload.is_cancelled = response.ok
+
+    def _check_counted(self) -> None:
+        if self._is_cut.is_set():
+            raise ConnectionError("the power is off")

@@ -23,11 +23,13 @@ import requests
 
 from fix_server import RunningServer, start_server
 from fix_taking import TORTURE, missing, need
+from resuming_client import DIALECTS, ResumingClient
 from witness import Witness
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(3600 if TORTURE else 120)]
 
 CUTS = 100 if TORTURE else 2
+RESUMED_CUTS = 50 if TORTURE else 1
 LONGEST = 0.8  # seconds until the cut
 EXT4_IOC_SHUTDOWN = 0x8004587D
 NO_LOG_FLUSH = 2  # what is not on the disk is lost; all later I/O fails
@@ -162,6 +164,34 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(make_disk: Callable[[],
         try:
             witness.check(root)
             witness.check_restarted(again)
+        finally:
+            again.stop()
+        disk.unmount()
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_power_cut_takes_no_offset_back(make_disk: Callable[[], Disk], dialect: str) -> None:
+    """Each upload goes on at an offset not below any that was told, and is whole in the end."""
+    seed = random.SystemRandom().getrandbits(32)
+    print(f"seed {seed}")  # shown when the test fails
+    chance = random.Random(seed)
+    for number in range(RESUMED_CUTS):
+        disk = make_disk()
+        root = disk.mounted / "root"
+        server = start_server(root)
+        try:
+            with ResumingClient(server, dialect, seed + number) as client:
+                time.sleep(chance.uniform(0, LONGEST))  # the random moment is what is tested
+                client.count_no_more()
+                disk.cut()
+        finally:
+            server.stop(signal.SIGKILL)
+        disk.unmount()
+        disk.mount()
+
+        again = start_server(root)
+        try:
+            client.check(again)
         finally:
             again.stop()
         disk.unmount()
