@@ -110,9 +110,12 @@ class SqliteFile:
             return self._checked_reader("rw")
         except sqlite3.OperationalError:
             # A file that nobody can write, in a folder where no WAL can be made: nothing changes
-            # it, unless a WAL lies there that only a writer could read.
-            wal = f"{self.path}-wal"
-            if os.path.exists(wal) and os.path.getsize(wal):
+            # it, unless a WAL lies there that only a writer could read. Any other failure passes
+            # (a full disk, too many open files): an immutable reader would never see later writes.
+            wal, folder = f"{self.path}-wal", os.path.dirname(self.path) or "."
+            if (_may_write(self.path) and _may_write(folder)) or (
+                os.path.exists(wal) and os.path.getsize(wal)
+            ):
                 raise
             return self._checked_reader("ro&immutable=1")
 
@@ -185,3 +188,7 @@ class ObjectsFile(SqliteFile):
         )
         if size > pages * page:
             raise NoSpace("The database's disk has no room for this file")
+
+
+def _may_write(path: str) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
