@@ -14,6 +14,7 @@ command -v unzip >/dev/null 2>&1 || missing="$missing unzip"
 command -v bsdtar >/dev/null 2>&1 || missing="$missing libarchive-tools"
 command -v firefox-esr >/dev/null 2>&1 || missing="$missing firefox-esr"
 command -v npm >/dev/null 2>&1 || missing="$missing npm"
+command -v ip >/dev/null 2>&1 || missing="$missing iproute2"
 # The long proofs build and run the images of deploy/.
 if [ "${1:-}" = torture ]; then
     command -v buildah     >/dev/null 2>&1 || missing="$missing buildah"
