@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from rude_peer import Exchange, Peer, ranged
 
-__all__ = ["DATA", "Act", "changed", "cutting", "nothing_whole", "taking"]
+__all__ = ["DATA", "Act", "changed", "cutting", "nothing_whole", "taking", "uploads"]
 DATA = os.urandom(3_000_000)
 Act = Callable[[Exchange], object]
 
@@ -41,6 +41,11 @@ def cutting(
         exchange.send(data[start : start + cut])
 
     return act
+
+
+def uploads(destination: Peer) -> list[Exchange]:
+    """The requests that bring files: without the one that asks what the server takes."""
+    return [asked for asked in destination.seen if asked.method != "OPTIONS"]
 
 
 def nothing_whole(destination: Peer) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,12 +29,26 @@ def taking(exchange: Exchange) -> None:
     exchange.reply(201)
 
 
+def offers_nothing(act: Callable[[Exchange], None]) -> Callable[[Exchange], None]:
+    """A server whose OPTIONS is answered at once, and every other request by `act`."""
+
+    def answered(exchange: Exchange) -> None:
+        if exchange.method == "OPTIONS":
+            exchange.reply(204)
+        else:
+            act(exchange)
+
+    return answered
+
+
+@offers_nothing
 def slow_answer(exchange: Exchange) -> None:
     exchange.read_body()
     time.sleep(1.2)
     exchange.reply(201)
 
 
+@offers_nothing
 def slow_reader(exchange: Exchange) -> None:
     left = int(exchange.headers["content-length"])
     while left:
@@ -91,6 +106,21 @@ async def test_a_slow_reader_is_the_destination(tmp_path: Path) -> None:
     assert receipt.verdict.endswith(" % destination")
 
 
+async def test_a_slow_word_on_resumable_uploads_is_the_destinations(source: Path) -> None:
+    """The wait for the response to OPTIONS, which comes before the first byte."""
+
+    def act(exchange: Exchange) -> None:
+        if exchange.method == "OPTIONS":
+            time.sleep(0.8)
+        taking(exchange)
+
+    with Peer(act) as peer:
+        receipt = await timed(source, f"{peer.url}/f")
+
+    assert receipt.stages[DESTINATION] > 0.7
+    assert receipt.verdict.endswith(" % destination")
+
+
 async def test_a_slow_pipe_is_the_source(tmp_path: Path) -> None:
     """Nothing came, so nothing could be sent."""
     pipe = tmp_path / "pipe"
@@ -138,6 +168,7 @@ async def test_waits_before_retries_are_in_the_sum(source: Path) -> None:
     """Half a second lost to a busy server is the destination's."""
     responses = [503]
 
+    @offers_nothing
     def act(exchange: Exchange) -> None:
         exchange.read_body()
         if responses:

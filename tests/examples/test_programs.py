@@ -34,7 +34,7 @@ def api(serve: Serve) -> RunningServer:
 def test_restore_goes_on_where_the_source_broke_off_and_keeps_the_length(tmp_path: Path) -> None:
     """The storage cuts the first answer in the middle.
 
-    The API sees one request, of known length, and it is whole.
+    The API sees one upload, of known length, and it is whole.
     """
     cuts = iter([1_000_000])
 
@@ -58,7 +58,8 @@ def test_restore_goes_on_where_the_source_broke_off_and_keeps_the_length(tmp_pat
 
         assert done.returncode == 0, done.stderr
         assert f"restored {len(DATA)} bytes, sha-256 {SHA}" in done.stdout
-        (exchange,) = rest.seen
+        question, exchange = rest.seen
+        assert question.method == "OPTIONS"  # what the API takes
         assert (exchange.method, exchange.headers["content-length"], exchange.body) == (
             "PUT",
             str(len(DATA)),

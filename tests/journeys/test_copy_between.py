@@ -168,11 +168,12 @@ def test_a_broken_target_connection_is_retried(serve: Serve, lines: list[Line]) 
 
 
 def test_a_source_that_dies_leaves_nothing_at_the_target(serve: Serve, lines: list[Line]) -> None:
-    """Killed in the middle and not restarted: exit code 3, no object, no draft."""
+    """Killed in the middle of one request: exit code 3, no object, no draft."""
     one, two = serve(), serve()
     (one.root / "a").write_bytes(DATA)
     lines.append(Line(one.port, after=10**12, times=1, pause=0.01))
-    process = copying("--retries", "1", f"{lines[0].url}/files/a", f"{two.url}/files/a")
+    urls = f"{lines[0].url}/files/a", f"{two.url}/files/a"
+    process = copying("--no-resume", "--retries", "1", *urls)
     end = time.monotonic() + DEADLINE
     while not two.drafts():
         assert time.monotonic() < end
@@ -188,15 +189,39 @@ def test_a_source_that_dies_leaves_nothing_at_the_target(serve: Serve, lines: li
     assert two.stored() == {}
 
 
+def test_a_source_that_died_goes_on_at_the_target_in_the_next_run(
+    serve: Serve, lines: list[Line], tmp_path: Path
+) -> None:
+    """What the target keeps meanwhile is no object; the same command takes only the rest."""
+    one, two = serve(), serve()
+    (one.root / "a").write_bytes(DATA)
+    lines.append(Line(one.port, after=10_000_000, times=1))
+    urls = f"{lines[0].url}/files/a", f"{two.url}/files/a"
+    process = copying("--retries", "0", *urls, XDG_STATE_HOME=str(tmp_path))
+    _, error = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 3, error
+    assert two.stored() == {}
+    process = copying(*urls, XDG_STATE_HOME=str(tmp_path))
+    output, notes = process.communicate(timeout=DEADLINE)
+
+    assert process.returncode == 0, notes
+    assert b"goes on at" in notes
+    assert DIGEST.encode() in output
+    assert (two.root / "a").read_bytes() == DATA
+    assert "OPTIONS" not in one.log()
+
+
 def test_a_killed_copy_leaves_nothing_at_the_target(
     serve: Serve, lines: list[Line], tmp_path: Path
 ) -> None:
-    """SIGKILL in the middle: no object, the draft is removed, and no local file was created."""
+    """SIGKILL in the middle of one request: no object, the draft is removed, and no local file was
+    created."""
     one, two = serve(), serve()
     (one.root / "a").write_bytes(DATA)
     lines.append(Line(one.port, after=10**12, times=1, pause=0.01))
     (tmp_path / "tmp").mkdir()
-    process = copying(f"{lines[0].url}/files/a", f"{two.url}/files/a", TMPDIR=str(tmp_path / "tmp"))
+    urls = f"{lines[0].url}/files/a", f"{two.url}/files/a"
+    process = copying("--no-resume", *urls, TMPDIR=str(tmp_path / "tmp"))
     end = time.monotonic() + DEADLINE
     while not two.drafts():
         assert time.monotonic() < end

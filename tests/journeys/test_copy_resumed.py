@@ -100,8 +100,9 @@ def test_a_small_file_goes_on_once_it_broke_off(server: RunningServer, tmp_path:
 
 
 def test_without_resume_a_large_file_is_one_request(server: RunningServer, file: Path) -> None:
+    """A PUT: it is repeated wherever it broke, a form only where its end was surely not sent."""
     with CuttingProxy(server.port, CUT) as proxy, pytest.raises(SluiceError):
-        copy(file, f"{proxy.url}/files", resume=False, retries=1)
+        copy(file, f"{proxy.url}/files/whole.bin", resume=False, retries=1)
     assert proxy.cuts == 2
 
 

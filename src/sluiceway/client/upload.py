@@ -55,6 +55,8 @@ async def upload(
     """
     stages = stages or Stages()
     if (job.source.length or 0) >= RESUMABLE_FROM:
+        if on_progress is not None and job.resuming is not None:
+            on_progress(Progress(job.name, "connecting", 0, job.source.length))
         resumed = await _resumed(transport, job, on_progress, stages)
         if resumed is not None:
             return resumed
@@ -62,13 +64,21 @@ async def upload(
 
 
 async def _resumed(
-    transport: Transport, job: UploadJob, on_progress: OnProgress | None, stages: Stages
+    transport: Transport,
+    job: UploadJob,
+    on_progress: OnProgress | None,
+    stages: Stages,
+    broke: bool = False,
 ) -> Receipt | None:
-    """The receipt of a resumable upload; None where the upload has to be one request."""
+    """The receipt of a resumable upload; None where the upload has to be one request.
+
+    `broke`: one request was tried, and broke off.
+    """
     resuming, source = job.resuming, job.source
     if resuming is None or source.length is None or not source.reopenable:
         return None
-    offer = await resuming.offers.ask(resuming.request.url, resuming.place, job.headers)
+    stages.enter(DESTINATION)
+    offer = await resuming.offers.ask(resuming.request.url, resuming.place, job.headers, broke)
     if offer is None or not offer.takes(source.length):
         return None
     # Late: small uploads need nothing of it.
@@ -118,7 +128,9 @@ class _UploadRun:
         """The same file once more, now so that the next cut costs less. None: as before."""
         if (self._job.source.length or 0) < LEAST_RESUMED:
             return None
-        return await _resumed(self._transport, self._job, self._on_progress, self._stages)
+        return await _resumed(
+            self._transport, self._job, self._on_progress, self._stages, broke=True
+        )
 
     async def _attempt(self) -> Receipt:
         """Send one request, its redirects included."""

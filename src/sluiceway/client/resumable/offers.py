@@ -1,7 +1,8 @@
 """Which resumable uploads a server offers: asked once, by OPTIONS, for all uploads of a copy.
 
 IETF resumable uploads show themselves by Upload-Limit, tus by Tus-Version. What a server answers
-otherwise means that it offers none. Sends no file.
+otherwise means that it offers none. A server that does not know OPTIONS costs one file a moment,
+never each file of a folder. Sends no file.
 """
 
 from __future__ import annotations
@@ -57,25 +58,30 @@ class Offers:
         self._transport = transport
         self._lock = asyncio.Lock()
         self._asked = False
+        self._silent = False  # it was asked, and nothing came that can be read
         self._found: Offer | None = None
 
-    async def ask(self, url: str, place: str, headers: Mapping[str, str]) -> Offer | None:
+    async def ask(
+        self, url: str, place: str, headers: Mapping[str, str], broke: bool = False
+    ) -> Offer | None:
         """What uploads to `url` may use; None for plain requests only.
 
-        `place` is where the whole copy goes: a server of tus may answer only there.
+        `place` is where the whole copy goes: a server of tus may answer only there. `broke`: a
+        request of the file broke off, so it is worth to ask a silent server once more.
         """
         async with self._lock:
-            if not self._asked:
+            if not self._asked and (broke or not self._silent):
                 await self._ask(dict.fromkeys((url, place)), without_body_headers(headers))
             return self._found
 
     async def _ask(self, urls: Iterable[str], headers: Mapping[str, str]) -> None:
-        """A server that cannot say it now gets one request, and is asked again for the next file:
-        the upload meets the same trouble, and knows whether to try again."""
+        """A server that is busy gets one request, and is asked again for the next file. From one
+        that stays silent or breaks off, each file would wait for ASK_TIMEOUT: it is asked again
+        only when an upload broke off as well."""
         try:
             self._asked = await self._ask_each(urls, headers)
         except (SluiceError, TimeoutError):
-            pass
+            self._silent = True
 
     async def _ask_each(self, urls: Iterable[str], headers: Mapping[str, str]) -> bool:
         """Whether the server could say it."""

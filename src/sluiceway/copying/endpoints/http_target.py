@@ -10,6 +10,7 @@ import hashlib
 import re
 import secrets
 from dataclasses import replace as replaced
+from urllib.parse import parse_qs, urlsplit
 
 from sluiceway.client.download_plan import length_of
 from sluiceway.client.file_request import FileRequest, form_request, put_request
@@ -194,10 +195,12 @@ class FormTarget:
         resuming: ResumingPolicy | None = None,
     ) -> None:
         """`fields` are sent before the file, whose own field name is `file_field`. A form cannot be
-        resumed: only a file without fields goes resumably, with `resuming`."""
+        resumed: only a file without fields goes resumably, with `resuming`. Nor does one whose URL
+        names it (`?name=`): that holds for a raw POST, and a form brings a name of its own."""
         self._transport, self._server, self._retry_policy = transport, server, retry_policy
         self._fields, self._file_field = fields, file_field
-        self._resuming = None if fields or file_field else resuming
+        named = "name" in parse_qs(urlsplit(server.url).query, keep_blank_values=True)
+        self._resuming = None if fields or file_field or named else resuming
         self.display_name = redact_url(server.url)
 
     async def empty(self) -> bool:
