@@ -60,6 +60,15 @@ class Exchange:
             return data
         return self.sock.recv(most)
 
+    def take(self, count: int) -> int:
+        """Read so many bytes, in pieces. A client that leaves before them ends the act."""
+        taken = 0
+        while taken < count:
+            if not (data := self.recv(min(65536, count - taken))):
+                raise ConnectionError(f"the client left after {taken} bytes")
+            taken += len(data)
+        return taken
+
     def put_back(self, data: bytes) -> None:
         """Bytes that were received come again by `recv`."""
         self._ahead = data + self._ahead

@@ -103,17 +103,13 @@ def refuses_slowly(exchange: Exchange) -> None:
 
 
 def refuses_midway(exchange: Exchange) -> None:
-    read = 0
-    while read < 1 << 20:
-        read += len(exchange.recv())
+    exchange.take(1 << 20)
     exchange.reply(413, body=b"enough")
 
 
 def closes_at(count: int) -> Act:
     def act(exchange: Exchange) -> None:
-        read = 0
-        while read < count:
-            read += len(exchange.recv(min(65536, count - read)))
+        exchange.take(count)
         exchange.reset()
 
     return act
@@ -204,9 +200,9 @@ def reads_slowly(exchange: Exchange) -> None:
     exchange.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
     left = int(exchange.headers["content-length"])
     while left:
-        data = exchange.recv(min(50_000, left))
-        left -= len(data)
-        time.sleep(len(data) / 1e6)
+        piece = exchange.take(min(50_000, left))
+        left -= piece
+        time.sleep(piece / 1e6)
     exchange.reply(201, body=b"at last")
 
 

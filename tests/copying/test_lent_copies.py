@@ -138,10 +138,11 @@ async def test_other_bytes_than_announced_are_never_sent_whole(often: list[int])
 
 async def test_a_target_that_answers_within_a_burst_is_heard(often: list[int]) -> None:
     def refuses(exchange: Exchange) -> None:
+        if exchange.method == "OPTIONS":  # has no body
+            exchange.reply(405)
+            return
         exchange.ask_for_body()
-        taken = 0
-        while taken < 3 * MIB:
-            taken += len(exchange.recv())
+        exchange.take(3 * MIB)
         exchange.reply(507, body=b"no room")
 
     with Peer(cutting(data=DATA)) as one, Peer(refuses) as other:

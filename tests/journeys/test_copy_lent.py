@@ -225,8 +225,8 @@ def test_a_server_refuses_within_a_burst(always: Copies, tmp_path: Path, leaves:
         if b"100-continue" in head.lower():
             connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         taken = 0
-        while taken < 3 * MIB:
-            taken += len(connection.recv(1 << 16))
+        while taken < 3 * MIB and (piece := connection.recv(1 << 16)):
+            taken += len(piece)
         connection.sendall(
             b"HTTP/1.1 507 Insufficient Storage\r\nContent-Type: application/problem+json\r\n"
             b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(problem), problem)

@@ -17,6 +17,13 @@ EVERY = [
     for kind in NAMED
     if isinstance(kind, type) and issubclass(kind, SluiceError) and kind is not Refused
 ]
+# draft-ietf-httpbis-resumable-upload; what the members decide is further below
+REGISTERED = {
+    "completed-upload": "https://iana.org/assignments/http-problem-types#completed-upload",
+    "inconsistent-length": (
+        "https://iana.org/assignments/http-problem-types#inconsistent-upload-length"
+    ),
+}
 
 
 @pytest.mark.parametrize("kind", EVERY, ids=[kind.__name__ for kind in EVERY])
@@ -25,7 +32,7 @@ def test_every_error_can_be_written(kind: type[SluiceError]) -> None:
     values = json.loads(json.dumps(problem(kind("Do this.", extra=1), "/files/x")))
 
     assert values == {
-        "type": "about:blank",
+        "type": REGISTERED.get(kind.code, "about:blank"),
         "title": kind.title,
         "status": kind.status,
         "detail": "Do this.",

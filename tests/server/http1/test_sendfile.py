@@ -307,7 +307,9 @@ def test_a_stalled_reader_is_dropped_and_a_slow_one_is_served(patched: Patched) 
     with slow_reader(server.port, "endless.bin"), slow_reader(server.port, "large.bin") as slow:
         got = b""
         while len(got) < len(LARGE):
-            got += slow.recv(MIB)
+            piece = slow.recv(MIB)
+            assert piece, "the slow reader was dropped, too"
+            got += piece
             time.sleep(0.02)
         eventually(
             lambda: not any(name.endswith("endless.bin") for name in open_files(server)),

@@ -38,6 +38,8 @@ class PostgresPool:
         self, url: str, default_table: str, suffixes: tuple[str, ...], columns: tuple[str, ...]
     ) -> None:
         """`suffixes` are those of the other tables; `columns` those of the first one."""
+        self.url: str
+        self.table: str
         self.url, self.table = _split_table(url, default_table)
         self._names: Mapping[str, sql.Composable] = {
             **{f"t{suffix}": sql.Identifier(self.table + suffix) for suffix in ("", *suffixes)},

@@ -26,7 +26,8 @@ class ResumableServer:
     """A server that is asked in one version."""
 
     def __init__(self, peer: Peer, version: int) -> None:
-        self.peer, self.version = peer, version
+        self.peer: Peer = peer
+        self.version: int = version
 
     @property
     def _named(self) -> dict[str, str]:

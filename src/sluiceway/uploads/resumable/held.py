@@ -65,8 +65,8 @@ class HeldUpload:
         digests: PrefixDigests,
         expiry: Expiry,
     ) -> None:
-        self.record = record
-        self.digests = digests
+        self.record: UploadRecord = record
+        self.digests: PrefixDigests = digests
         self.stages: Stages = Stages()
         self._ledger, self._rules, self._expiry = ledger, rules, expiry
         self._progress_table = progress_table

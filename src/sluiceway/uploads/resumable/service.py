@@ -74,7 +74,8 @@ class ResumableUploads:
         progress_table: ProgressTable,
         expiry: Expiry = Expiry(),
     ) -> None:
-        self.ledger, self.expiry = ledger, expiry
+        self.ledger: Ledger = ledger
+        self.expiry: Expiry = expiry
         self._rules, self._budget, self._progress_table = rules, budget, progress_table
         self._holdings: dict[str, _Holding] = {}
         self._releasing: dict[str, asyncio.Task[None]] = {}
