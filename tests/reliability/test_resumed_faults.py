@@ -15,7 +15,7 @@ from tus_by_hand import Tus
 DATA = noise(2_100_000)
 PIECE = 700_001  # bytes of a request
 TRIES = 5  # of a client that meets the fault
-CALLS = ("pwrite64", "write", "fsync", "fdatasync", "openat", "linkat", "renameat2", "ftruncate")
+CALLS = ("pwrite64", "fsync", "fdatasync", "openat", "linkat", "renameat2", "ftruncate")
 # The first calls of each thread fail, and each single one of them.
 FAULTS = [
     f"{call}:error={error}:when={when}"
