@@ -22,7 +22,7 @@ response, `fault` says who must act, `retryable` whether the same request may su
     │   └── SameName          409  same-name            two objects get one name at the target
     ├── OffsetMismatch        409  offset-mismatch      the upload goes on at another offset
     ├── Superseded            409  superseded           another request has taken up the upload
-    ├── Gone                  410  gone                 the upload expired or was cancelled
+    ├── Gone                  410  gone                 the upload expired, was cancelled or lost
     ├── LengthRequired        411  length-required      a body here needs a Content-Length
     ├── PreconditionFailed    412  precondition-failed  If-Match or a similar header does not hold
     ├── TooLarge              413  too-large            above --max-size or a limit of the form

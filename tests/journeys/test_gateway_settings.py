@@ -32,6 +32,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "no time to connect": ("--relay-connect-timeout", "0"),
     "no number of seconds": ("--relay-idle-timeout", "nan"),
     "an endless answer": ("--relay-answer-timeout", "inf"),
+    "an endless pause": ("--relay-pause", "inf"),
 }
 
 

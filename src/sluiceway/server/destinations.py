@@ -214,9 +214,16 @@ def _backend(place: str, settings: Settings) -> Backend:
             settings.relay_answer_timeout,
         ),
         trust=_trust(settings, url.address.url),
+        pause=_pause(settings),
         show=settings.relay_show_backend,
         health=_health_url(settings.relay_health, url.address.url),
     )
+
+
+def _pause(settings: Settings) -> float:
+    """An upload goes on in the process that has its connection; of several, chance would decide."""
+    alone = len(settings.to) == 1 and settings.workers == 1
+    return settings.relay_pause if alone else 0.0
 
 
 def _health_url(path: str | None, to: str) -> str | None:

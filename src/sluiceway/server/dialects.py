@@ -145,4 +145,4 @@ async def find_resting(upload: str, upload_service: UploadService) -> Mapping[st
     if upload_service.resumable is None:
         return None
     record = await upload_service.resumable.ledger.find(upload)
-    return None if record is None else resting_snapshot(record)
+    return None if record is None else resting_snapshot(record, upload_service.store)

@@ -15,6 +15,7 @@ from sluiceway.stores.contract import Draft, Entry, Store, UploadRequest
 __all__ = [
     "AdoptingStore",
     "FileBackedDraft",
+    "HoldsDrafts",
     "JoinableDraft",
     "KeyFirst",
     "KnowsDigests",
@@ -183,6 +184,15 @@ class ResumableStore(Store, Protocol):
 
         For a process that died while it published. None: it did not become an object.
         """
+        ...
+
+
+@runtime_checkable
+class HoldsDrafts(Protocol):
+    """A ResumableStore whose drafts are connections: each goes on in its own process, or never."""
+
+    def holds(self, upload: str) -> bool:
+        """Whether the draft of this upload can go on here."""
         ...
 
 

@@ -326,3 +326,7 @@ class UploadRequest:
     def digests(self) -> Pairs:
         """The promised digests as in Metadata."""
         return digest_pairs(self.expected)
+
+    def metadata(self, digests: Pairs) -> Metadata:
+        """What is kept with the object whose bytes have these digests."""
+        return Metadata(self.filename, self.type, digests, self.headers, self.user)

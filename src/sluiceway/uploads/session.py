@@ -231,13 +231,7 @@ class UploadSession:
         finally:
             await digests.aclose()
         check_digests(found, request.expected)
-        metadata = Metadata(
-            filename=request.filename,
-            type=request.type,
-            digests=digest_pairs(found),
-            headers=request.headers,
-            user=request.user,
-        )
+        metadata = request.metadata(digest_pairs(found))
         self._drafted.append(_DraftedFile(draft, key, metadata, request.replace))
         self._filling = None
         self.stages.enter(before)

@@ -119,7 +119,7 @@ async def test_an_upload_comes_in_pieces_and_is_published(start: Start) -> None:
         at += size
         assert await append(process, upload, pattern(size, at - size)) == at
         assert process.table.find(upload) is None
-        resting = resting_snapshot(await process.uploads.find(upload))
+        resting = resting_snapshot(await process.uploads.find(upload), process.uploads.store)
         assert (resting["kept"], resting["state"]) == (at, "waiting")
     async with process.uploads.hold(upload) as held:
         assert held.is_whole

@@ -169,15 +169,15 @@ class StreamingRequest:
         self._from_file = self._from_file or burst.by_kernel
         if self._from_file and lent.ended:
             began = time.monotonic()
-            await self._until_acknowledged()
+            await self.until_acknowledged()
             lent.destination_wait += time.monotonic() - began
         return True
 
-    async def _until_acknowledged(self) -> None:
-        """Wait for the peer's kernel to have the bytes that ours sends from a file.
+    async def until_acknowledged(self) -> None:
+        """Wait for the peer's kernel to have every byte that was written, or for a response.
 
-        Until then, what a program writes into the file is sent instead: a look whether the file is
-        still the same would come too early. Raises PeerTimeout.
+        Of a file that our kernel sends, what a program writes into it until then is sent instead: a
+        look whether the file is still the same would come too early. Raises PeerTimeout.
         """
         idle, before, since = self._transport.deadlines.idle, -1, time.monotonic()
         while (acknowledged := self.acknowledged) < self.handed and not self._open_request.done():

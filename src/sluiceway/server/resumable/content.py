@@ -13,16 +13,17 @@ from starlette.responses import Response
 from sluiceway.errors import InconsistentLength, SluiceError, TooLarge
 from sluiceway.server.door.auth import STAGES
 from sluiceway.server.request_body import BodySource, content_length
-from sluiceway.server.responses import receipt
+from sluiceway.server.responses import problem_response, receipt
 from sluiceway.server.resumable.interim import Interim
 from sluiceway.stores.contract import Entry, Store
 from sluiceway.uploads.ledger.record import FinalResponse
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.wire.headers.object_digests import digest_headers
-from sluiceway.wire.problems import write_problem
 from sluiceway.wire.resumable import Announcement
 
 __all__ = ["agreed_length", "as_final", "finish", "settle_length", "take"]
+
+OF_THE_BODY = (b"content-type", b"content-encoding", b"content-digest", b"content-md5")
 
 
 def agreed_length(
@@ -104,8 +105,7 @@ async def finish(request: Request, held: HeldUpload, store: Store) -> FinalRespo
 
     def respond(outcome: Entry | SluiceError) -> FinalResponse:
         if isinstance(outcome, SluiceError):
-            written = write_problem(outcome)
-            return FinalResponse(written.status, tuple(written.headers), written.body.decode())
+            return as_final(problem_response(outcome), {})
         return as_final(
             receipt(
                 request,
@@ -122,13 +122,16 @@ async def finish(request: Request, held: HeldUpload, store: Store) -> FinalRespo
 
 
 def as_final(response: Response, more: dict[str, str]) -> FinalResponse:
-    """A response in the form in which it is written down."""
+    """A response in the form in which it is written down. Of another server's body, only text."""
+    try:
+        body = bytes(response.body).decode()
+    except UnicodeDecodeError:
+        body = ""
     headers = [
         (name.decode("latin-1"), value.decode("latin-1"))
         for name, value in response.raw_headers
-        if name != b"content-length"
+        if name != b"content-length" and (body or name not in OF_THE_BODY)
     ]
-    body = bytes(response.body).decode()
     return FinalResponse(response.status_code, (*headers, *more.items()), body)
 
 

@@ -94,7 +94,7 @@ def check_dialect(record: UploadRecord) -> None:
 def check_active(version: ProtocolVersion, record: UploadRecord) -> None:
     """Raises Gone, or NotFound where the version asks for it."""
     if record.state is LedgerState.GONE:
-        text = "This upload has expired, was cancelled, or got more bytes than it has"
+        text = "This upload has expired, was cancelled or lost, or got more bytes than it has"
         raise NotFound(text) if version.forgets_ended else Gone(text)
 
 

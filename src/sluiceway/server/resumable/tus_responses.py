@@ -25,11 +25,11 @@ from sluiceway.errors import (
 from sluiceway.server.mounted.hooks import HOOKS, HookFailed
 from sluiceway.server.operator_log import log_error
 from sluiceway.server.responses import object_url, problem_response
+from sluiceway.server.resumable.content import as_final
 from sluiceway.stores.contract import Entry
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.wire.headers.http_dates import http_date
-from sluiceway.wire.problems import write_problem
 from sluiceway.wire.tus import VERSION, UnsupportedVersion
 
 __all__ = [
@@ -103,8 +103,10 @@ async def answered(request: Request, step: Callable[[Request], Awaitable[Respons
 
 def final_response(request: Request, outcome: Entry | SluiceError) -> FinalResponse:
     if isinstance(outcome, SluiceError):
-        written = write_problem(outcome)
-        return FinalResponse(written.status, tuple(written.headers), written.body.decode())
+        return as_final(problem_response(outcome), {})
+    if outcome.reply is not None:  # the file is at another server, which may have said where
+        place = outcome.reply.headers.get("location")
+        return FinalResponse(204, () if place is None else (("Content-Location", place),))
     return FinalResponse(204, (stored_at(request, outcome.key),))
 
 
@@ -116,7 +118,7 @@ def stored_at(request: Request, key: str) -> tuple[str, str]:
 def check_taken(record: UploadRecord) -> None:
     """Raises Gone, FinallyRefused, and NotFound for an upload of another protocol."""
     if record.state is LedgerState.GONE:
-        raise Gone("This upload has expired or was cancelled; begin a new one")
+        raise Gone("This upload has expired, was cancelled or was lost; begin a new one")
     if record.state is LedgerState.DONE and record.code:
         raise FinallyRefused(record)
     if record.dialect != DIALECT:

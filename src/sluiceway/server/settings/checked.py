@@ -129,6 +129,10 @@ class Settings(SettingList):
     def _check_relay(self) -> None:
         if self.relay_body not in ("same", "raw", "form"):
             raise BadSetting(f"--relay-body must be same, raw or form, not {self.relay_body!r}")
+        if not 0 <= self.relay_pause < SECONDS_LIMIT:
+            raise BadSetting(
+                f"--relay-pause must be a number of seconds, 0 or more, not {self.relay_pause}"
+            )
         for name in ("relay_connect_timeout", "relay_idle_timeout", "relay_answer_timeout"):
             seconds = getattr(self, name)
             if not 0 < seconds < SECONDS_LIMIT:

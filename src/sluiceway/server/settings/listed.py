@@ -182,6 +182,11 @@ class SettingList:
         "file.",
         False,
     )
+    relay_pause: float = _setting(
+        "Seconds that the request to that server stays open while a resumable upload waits for its "
+        "client; 0 takes no resumable uploads. Needs --state or --ledger, and one worker.",
+        60.0,
+    )
     relay_connect_timeout: float = _setting(
         "Seconds to wait for a connection to that server.", 10.0
     )

@@ -30,6 +30,8 @@ class Backend:
     chunked: bool = False  # do not derive a file's length from the length of its form
     deadlines: Deadlines = field(default_factory=Deadlines)
     trust: Trust = field(default_factory=Trust)
+    # Seconds that a request stays open between two pieces of an upload; 0: it is never resumed.
+    pause: float = 0.0
     show: bool = False  # clients may learn its address
     # What a probe of readiness asks; None: HEAD of the URL's host and plain path.
     health: str | None = None

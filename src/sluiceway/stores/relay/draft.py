@@ -143,6 +143,12 @@ class RelayDraft:
         """What the destination's kernel acknowledged: its server says nothing before its answer."""
         return self.kept
 
+    async def settle(self) -> None:
+        """Wait until the destination's kernel has all that was sent, or its server has answered."""
+        if self._request is not None:
+            with addresses_hidden():
+                await self._request.until_acknowledged()
+
     async def truncate(self, offset: int) -> None:
         raise BadRequest("What was passed on cannot be taken back; send the file again")
 

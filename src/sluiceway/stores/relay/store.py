@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace as changed
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
@@ -22,7 +23,9 @@ from sluiceway.stores.contract import (
 from sluiceway.stores.relay.backend import Backend
 from sluiceway.stores.relay.draft import FIRST, FormFiles, RelayDraft
 from sluiceway.stores.relay.errors import addresses_hidden, keeps_none
+from sluiceway.stores.relay.held import HeldRequests
 from sluiceway.stores.relay.request import check_repeated_fields
+from sluiceway.stores.unpublished import ResumableDraft, SavedDraft
 from sluiceway.wire.urls import origin, redact_url
 
 __all__ = ["RelayStore"]
@@ -49,12 +52,43 @@ class RelayStore:
     def __init__(self, backend: Backend, budget: Budget | None = None) -> None:
         self.backend: Backend = backend
         self.budget: Budget | None = budget
+        if backend.pause:
+            self.traits = changed(self.traits, resumable=True)
+        self._held = HeldRequests(backend.pause)
         self._transport: Transport | None = None
         self._files: WeakValueDictionary[str, FormFiles] = WeakValueDictionary()
 
     async def draft(
         self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
     ) -> Draft:
+        return await self._begin(upload, size, upload_request)
+
+    async def begin(
+        self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
+    ) -> ResumableDraft:
+        return await self._held.begin(upload, await self._begin(upload, size, upload_request))
+
+    async def resume(
+        self,
+        upload: str,
+        saved: SavedDraft,
+        offset: int,
+        size: int | None,
+        upload_request: UploadRequest = UploadRequest(),
+        epoch: int = 0,
+    ) -> ResumableDraft:
+        return await self._held.take_up(upload, offset)
+
+    def holds(self, upload: str) -> bool:
+        return self._held.holds(upload)
+
+    async def find_published(self, upload: str, saved: SavedDraft, key: str) -> Entry | None:
+        """Nobody knows but the destination, which is not asked: its URLs are its own."""
+        return None
+
+    async def _begin(
+        self, upload: str, size: int | None, upload_request: UploadRequest
+    ) -> RelayDraft:
         upload = upload.rpartition(".")[0] or upload  # "ID.2" is the second file of a form
         files = self._files.setdefault(upload, FormFiles(upload))
         files.count += 1
@@ -134,6 +168,7 @@ class RelayStore:
                 raise PeerFailed(f"{redact_url(url)} answered {status}, and is not ready")
 
     async def aclose(self) -> None:
+        await self._held.aclose()
         transport, self._transport = self._transport, None
         if transport is not None:
             await transport.__aexit__()

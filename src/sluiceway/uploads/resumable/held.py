@@ -16,6 +16,7 @@ from typing import cast
 
 from sluiceway.errors import (
     Cancelled,
+    Gone,
     NotFound,
     OffsetMismatch,
     SluiceError,
@@ -27,7 +28,7 @@ from sluiceway.pipe.hashes import digest_pairs
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import Stages
-from sluiceway.stores.contract import Draft, Entry, Metadata, Replace, UploadRequest
+from sluiceway.stores.contract import Draft, Entry, Replace, UploadRequest
 from sluiceway.stores.unpublished import (
     AdoptingStore,
     JoinableDraft,
@@ -46,7 +47,7 @@ from sluiceway.uploads.progress_record import ProgressRecord
 from sluiceway.uploads.resumable.draft_source import DraftSource
 from sluiceway.uploads.resumable.outcome import PASSING, Respond
 from sluiceway.uploads.resumable.prefix_digests import LateDigests, PrefixDigests
-from sluiceway.uploads.resumable.resting import ended_state, progress_of
+from sluiceway.uploads.resumable.resting import ended_state, progress_of, shown_kept
 from sluiceway.uploads.session import UploadRules, check_digests
 from sluiceway.uploads.states import State
 
@@ -81,7 +82,7 @@ class HeldUpload:
     @cached_property
     def progress(self) -> ProgressRecord:
         """Known to watchers from its first use on; a request that only looks shows nothing."""
-        return progress_of(self.record, self._progress_table)
+        return progress_of(self.record, self._progress_table, self._store)
 
     @property
     def is_whole(self) -> bool:
@@ -191,9 +192,11 @@ class HeldUpload:
             found = await self.digests.finish(draft)
             check_digests(found, self.record.request.expected)
             entry = await self._publish(draft, digest_pairs(found))
-        except PASSING:
+        except (Gone, *PASSING) as error:
             if self.record.state is LedgerState.FINISHING:
                 await self._save("retry")
+            if isinstance(error, Gone):
+                await self.cancel("lost", error)
             raise
         except SluiceError as error:
             response = respond(error)
@@ -223,7 +226,7 @@ class HeldUpload:
         await self.digests.begin(self._rules.digests.to_count(request.expected, asked))
         now = time.time()
         await self._save("restart", **begun_anew(request, length, now, self._expiry.begun(now)))
-        self.progress = progress_of(self.record, self._progress_table)
+        self.progress = progress_of(self.record, self._progress_table, self._store)
 
     async def adopt(self, draft: Draft) -> None:
         """Keep the bytes that a request without a ledger brought. The draft is this one's then."""
@@ -308,14 +311,7 @@ class HeldUpload:
         key = record.key or request.key or await self._rules.free_key(request)
         self.progress.state = State.CHECKING
         await self._save("whole", key=key)
-        metadata = Metadata(
-            filename=request.filename,
-            type=request.type,
-            digests=digests,
-            headers=request.headers,
-            user=request.user,
-        )
-        entry = await draft.publish(key, metadata, request.replace)
+        entry = await draft.publish(key, request.metadata(digests), request.replace)
         if self._store.traits.tells_replaced:
             self.replaced = cast("TellsReplaced", draft).replaced
         return entry
@@ -370,7 +366,7 @@ class HeldUpload:
             if offset != self.record.offset or saved.parts or saved.state != self.record.draft:
                 await self._save(parts=saved.parts, offset=offset, draft=saved.state)
                 self._draft.saved()
-            self.progress.kept = max(self.progress.kept, offset)
+            self.progress.kept = max(self.progress.kept, shown_kept(self.record, self._store))
 
     async def _save(
         self,
@@ -392,6 +388,7 @@ class HeldUpload:
 
     def _end(self, code: str, error: SluiceError | None = None) -> None:
         self.has_ended, self.error = True, error
+        self.progress.by_kernel = self.progress.by_kernel and bool(code)
         if code:
             self.progress.code = code
         else:

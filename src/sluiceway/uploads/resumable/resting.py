@@ -5,13 +5,15 @@ The same values as `ProgressRecord.snapshot` has.
 
 from __future__ import annotations
 
+from sluiceway.stores.contract import Store
+from sluiceway.stores.unpublished import HoldsDrafts
 from sluiceway.uploads.ledger.record import UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.progress_record import ProgressRecord
 from sluiceway.uploads.states import State
 
-__all__ = ["ended_state", "progress_of", "resting_snapshot"]
+__all__ = ["ended_state", "is_lost", "progress_of", "resting_snapshot", "shown_kept"]
 
 CANCELLED = "cancelled"  # the code of an upload that its client ended
 
@@ -23,7 +25,18 @@ def ended_state(code: str) -> State:
     return State.CANCELLED if code == CANCELLED else State.FAILED
 
 
-def resting_snapshot(record: UploadRecord) -> dict[str, object]:
+def is_lost(record: UploadRecord, store: Store) -> bool:
+    """Whether bytes of an open upload are where nothing can be added to them any more."""
+    return (
+        record.state is LedgerState.OPEN
+        and bool(record.offset or record.draft)
+        and isinstance(store, HoldsDrafts)
+        and store.traits.resumable
+        and not store.holds(record.id)
+    )
+
+
+def resting_snapshot(record: UploadRecord, store: Store) -> dict[str, object]:
     """Counters and state, as JSON values. An upload at rest waits for its client."""
     ended = record.state in (LedgerState.DONE, LedgerState.GONE)
     return {
@@ -32,15 +45,24 @@ def resting_snapshot(record: UploadRecord) -> dict[str, object]:
         "received": record.offset,
         "forwarded": record.offset,
         "kept": record.offset,
-        "kept_by": "destination",
+        "kept_by": "destination" if ended or store.traits.keeps != "whole" else "kernel",
         "length": record.length,
         "code": record.code or None,
     }
 
 
-def progress_of(record: UploadRecord, table: ProgressTable) -> ProgressRecord:
+def shown_kept(record: UploadRecord, store: Store) -> int:
+    """The offset as a watcher sees it. Where the destination says nothing before it has everything,
+    the last byte counts when it has answered."""
+    whole = record.offset > 0 and record.offset == record.length
+    return record.offset - (whole and store.traits.keeps == "whole")
+
+
+def progress_of(record: UploadRecord, table: ProgressTable, store: Store) -> ProgressRecord:
     """The progress of an upload that a request takes up. One that has ended keeps the record that
     says so."""
     if record.state in (LedgerState.DONE, LedgerState.GONE):
         return table.unwatched(record.id, record.length)
-    return table.resume(record.id, record.length, record.offset)
+    progress = table.resume(record.id, record.length, record.offset)
+    progress.by_kernel = store.traits.keeps == "whole"
+    return progress

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
-from sluiceway.errors import Locked, NotFound, SluiceError, Superseded
+from sluiceway.errors import Gone, Locked, NotFound, SluiceError, Superseded
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Entry, Store, UploadRequest
 from sluiceway.uploads.keys import new_id
@@ -25,6 +25,7 @@ from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.prefix_digests import PrefixDigests
+from sluiceway.uploads.resumable.resting import is_lost
 from sluiceway.uploads.resumable.sweeps import Sweeps
 from sluiceway.uploads.session import UploadRules
 
@@ -110,7 +111,8 @@ class ResumableUploads:
         self._rules.check_size(length)
         if not request.key and not is_part:
             key = await self._rules.free_key(request)
-            if self._rules.store.traits.key_first and self._rules.keeps_key(request):
+            traits = self._rules.store.traits
+            if (traits.key_first and self._rules.keeps_key(request)) or traits.keeps == "whole":
                 request = dataclasses.replace(request, key=key)
         now = time.time()
         record = UploadRecord(
@@ -157,7 +159,8 @@ class ResumableUploads:
         record = await self.find(upload)
         if record.state in (LedgerState.DONE, LedgerState.GONE):
             return record
-        if record.state is LedgerState.OPEN and not record.holder and upload not in self._holdings:
+        rests = record.state is LedgerState.OPEN and not record.holder
+        if rests and upload not in self._holdings and not is_lost(record, self.store):
             return record
         async with self.hold(upload, brief=True) as held:
             return held.record  # the one before has let go, or a dead one was recovered
@@ -182,7 +185,7 @@ class ResumableUploads:
             held = holding.held = self._held(await self._claim(upload))
             held.on_kept = on_kept
             try:
-                await held.recover()
+                await self._recover(held)
                 yield held
             finally:
                 holding.leaving = True
@@ -223,7 +226,7 @@ class ResumableUploads:
                 return
             held = self._held(claimed)
             try:
-                await held.recover()
+                await self._recover(held)
                 yield held
             finally:
                 await self._leave(held)
@@ -286,6 +289,13 @@ class ResumableUploads:
                 raise Locked("Another request still holds this upload; try again")
             await self.ledger.ask(record)
             await asyncio.sleep(ASK_AGAIN)
+
+    async def _recover(self, held: HeldUpload) -> None:
+        """What is left of an earlier process, or of a lost connection to the destination."""
+        await held.recover()
+        if is_lost(held.record, self.store):
+            log.warning("Upload %s: the connection to its destination was lost", held.record.id)
+            await held.cancel("lost", Gone("The connection to the destination was lost"))
 
     def _held(self, record: UploadRecord) -> HeldUpload:
         digests = self._digests.pop(record.id, None)
