@@ -8,21 +8,24 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from typing import Any
 
+from bench import slow
 from bench.contenders import OURS_NONE, UVICORN, Contender, start
-from bench.process import Failed
+from bench.process import Failed, waiting_bytes
 from bench.results import Result, Wanted, noted, versus
 from bench.rounds import Bench, Sent, paired_rounds
 from bench.small import CONNECTIONS, SIZE
 from bench.stored import empty, new_place, sha256_of
-from bench.table import COUNT, COUNTED_COST
+from bench.table import COUNT, COUNTED_COST, Row
 from bench.transfer import CLIENT_SECONDS, ROOT, WARM_UP
 from bench.usage import Others
 
 __all__ = ["resumable_rows"]
 
+SLOW_GOAL = 24 << 10  # bytes
 SECONDS, QUICK_SECONDS = 2.0, 0.3
 OURS = replace(
     OURS_NONE, name="Sluiceway, tus, durable, digest none", path="/files", method="PATCH"
@@ -50,8 +53,39 @@ def resumable_rows(bench: Bench, wanted: Wanted) -> Result:
     rows = [
         versus("tus PATCH, one at a time; peers without fsync", large, OURS, peers, 2.0),
         versus(f"tus, {words}; peers without fsync", small, OURS, peers, None, COUNT, COUNTED_COST),
+        _slow(bench),
     ]
     return Result(rows, *noted([*large, *small]))
+
+
+def _slow(bench: Bench) -> Row:
+    """Resident memory of each of 1,000 uploads whose PATCH brings 1 KiB a second."""
+    slow.raise_open_files()
+    steady = slow.QUICK_STEADY if bench.quick else slow.STEADY
+    place = bench.place()
+    with start(OURS, bench.binaries, place) as (server, _):
+        _client("one", server.port, OURS, str(bench.source(slow.FIRST)))
+        time.sleep(1)
+        idle = server.rss()
+        words = ["--port", str(server.port), "--path", OURS.path, "--create", OURS.path]
+        client = subprocess.Popen(
+            [sys.executable, "-m", "bench.trickle", *words, "--count", str(slow.COUNT)],
+            cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        with client:
+            if client.stdout is None or client.stdin is None or not client.stdout.readline():
+                raise Failed("the slow client ended early")
+            time.sleep(steady)
+            unread, loaded = waiting_bytes(server.port), server.rss()
+            client.stdin.close()
+            report = json.loads(client.stdout.readline())
+    empty(place)
+    each = (loaded - idle) / slow.COUNT
+    honest = report["alive"] == slow.COUNT and unread < slow.COUNT * slow.PIECE
+    text = f"{each / 1024:.1f} KiB; {report['alive']} alive, {unread} bytes left unread"
+    bench.say(f"  1,000 slow resumable uploads: {text}")
+    title = "1,000 resumable uploads at 1 KiB/s: RSS per upload"
+    return Row(title, text, "-", "-", "<= 24 KiB", honest and each <= SLOW_GOAL)
 
 
 def _one(bench: Bench, contender: Contender) -> Sent:

@@ -16,6 +16,7 @@ import sys
 import time
 
 from bench.answer import connect
+from bench.tus_client import append, created
 
 __all__ = ["Trickle", "main"]
 
@@ -37,13 +38,20 @@ class Trickle:
         count: int,
         piece: int,
         declared: int = DECLARED,
+        create: str = "",
     ) -> None:
+        """`create` is where tus uploads are created, whose PATCHes are sent then."""
         self.piece = b"s" * piece
         self.open: list[socket.socket | None] = []
         self.pieces = 0
         self.lost: list[str] = []
         for number in range(count):
             connection = connect(port)
+            if create:
+                connection.sendall(append(created(connection, create, declared), declared))
+                connection.setblocking(False)
+                self.open.append(connection)
+                continue
             head = (
                 f"{method} {path.format(name=f'slow-{number}')} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
                 f"Content-Type: application/octet-stream\r\nContent-Length: {declared}\r\n\r\n"
@@ -103,9 +111,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--piece", type=int, default=1024, help="bytes a second of each upload")
     parser.add_argument("--declared", type=int, default=DECLARED, help="bytes each says to bring")
     parser.add_argument("--once", action="store_true", help="one piece each, then nothing more")
+    parser.add_argument("--create", default="", help="where tus uploads are created")
     asked = parser.parse_args(arguments)
     trickle = Trickle(
-        asked.port, asked.method, asked.path, asked.count, asked.piece, asked.declared
+        asked.port,
+        asked.method,
+        asked.path,
+        asked.count,
+        asked.piece,
+        asked.declared,
+        asked.create,
     )
     began = time.monotonic()
     tick = 0

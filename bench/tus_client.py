@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import selectors
+import socket
 import sys
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ from urllib.parse import urljoin, urlsplit
 from bench.answer import Refused, connect, read_answer
 from bench.burst import Line
 
-__all__ = ["main"]
+__all__ = ["append", "created", "main"]
 
 OFFSET_STREAM = "application/offset+octet-stream"
 
@@ -46,14 +47,19 @@ def created_at(path: str, head: bytes) -> str:
     raise Refused("a creation without Location")
 
 
+def created(connection: socket.socket, path: str, length: int) -> str:
+    """Create an upload. Returns its path; raises Refused."""
+    connection.sendall(creation(path, length))
+    response = read_answer(connection)
+    if response.status != 201:
+        raise Refused(f"a creation got {response.status}")
+    return created_at(path, response.head or b"")
+
+
 def one(port: int, path: str, source: Path) -> dict[str, float]:
     length = source.stat().st_size
     with connect(port) as connection, source.open("rb") as file:
-        connection.sendall(creation(path, length))
-        response = read_answer(connection)
-        if response.status != 201:
-            raise Refused(f"a creation got {response.status}")
-        upload = created_at(path, response.head or b"")
+        upload = created(connection, path, length)
         began, cpu = time.perf_counter(), time.process_time()
         connection.sendall(append(upload, length))
         connection.sendfile(file)
