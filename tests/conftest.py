@@ -19,7 +19,7 @@ from zlib import crc32
 import pytest
 
 import fork_server
-from sluiceway.pipe.budget import BLOCK
+from sluiceway.pipe.budget import BLOCK, DEPTH
 
 STATE = TemporaryDirectory(prefix="sluiceway-state-")
 # A run under nohup, or in the background of a script, ignores these signals, and the commands
@@ -114,6 +114,7 @@ def pytest_collection() -> Iterator[None]:
 
 VARIANT_SIZES = (0, 1, 64 << 10, BLOCK + 1)  # bytes, of all sizes that the store suite tries
 THIN_OFFSETS = (0, 4096, 2 * BLOCK + 4097)  # bytes, of all to which it truncates a draft
+RESUMED_OFFSETS = (70_000, 2 << 20, DEPTH * BLOCK + 1)  # bytes, of all at which it goes on
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -130,7 +131,7 @@ def _is_long_proof(item: pytest.Item) -> bool:
 
     A variant is a class whose store wraps, or differs little from, one that runs the whole suite:
     it runs endings, cuts, keys and four sizes. All stores but the folder run every size with a
-    known length, four without one, and three offsets of the seven.
+    known length, four without one, three offsets of the seven, and go on at two offsets.
     """
     if item.get_closest_marker("torture"):
         return True
@@ -139,6 +140,8 @@ def _is_long_proof(item: pytest.Item) -> bool:
     suite = item.function.__module__.rpartition(".")[2]
     given = item.callspec.params if hasattr(item, "callspec") else {}
     edge = "at_every_edge" in item.name
+    if suite == "resuming_suite" and item.cls.__name__ != "TestDiskStore":
+        return "offset" in given and given["offset"] not in RESUMED_OFFSETS
     if getattr(item.cls, "variant", False):
         if suite == "bytes_suite":
             return not edge or given["size"] not in VARIANT_SIZES

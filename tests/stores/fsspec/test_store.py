@@ -25,6 +25,7 @@ _places = itertools.count()
 
 
 class TestOverSftp(StoreSuite):
+    resumes = False
     large, many = 36 * MIB, 120  # more in the long proofs
     budget: Budget
     place: str
@@ -68,7 +69,7 @@ class TestOverSftp(StoreSuite):
 
 
 class TestInMemory(StoreSuite):
-    variant = True
+    variant, resumes = True, False
     flat = None
     large = 64 * MIB
     budget: Budget

@@ -20,6 +20,7 @@ BUDGET = 32 << 20  # bytes: parts of 8 MiB
 
 
 class _Staged(StoreSuite):
+    resumes = False
     part = default_part_size(BUDGET, 1)
     budget: Budget
 

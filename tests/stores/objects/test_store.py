@@ -24,7 +24,6 @@ class TestS3(StoreSuite):
     part = default_part_size(BUDGET, 1)
     flat = (16 << 20) + BUDGET  # the parts in flight, and the one that gathers
     large, many = 80 << 20, 120  # the server is slow; more in the long proofs
-    few = True
     budget: Budget
 
     @pytest.fixture(autouse=True)

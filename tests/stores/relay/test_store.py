@@ -32,6 +32,7 @@ def next_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSer
 class TestRelayToOurOwnServer(StoreSuite):
     """PUT to a server in a process of its own."""
 
+    resumes = False
     large = 128 << 20  # it is written to a disk, too
     next: RunningServer
 

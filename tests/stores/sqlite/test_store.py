@@ -21,6 +21,7 @@ LEFTOVERS = """SELECT DISTINCT id FROM files_chunks WHERE id NOT IN (SELECT id F
 class TestSqliteStore(StoreSuite):
     """A file of the test's own."""
 
+    resumes = False
     large = 64 << 20
     path: Path
     budget: Budget

@@ -63,7 +63,7 @@ class Hooks:
     # Bytes of the large object; slow stores take less, and all of it in the long proofs.
     large: int = 1 << 30
     many: int = 1_010  # objects in the long listing: more than any store's page
-    few: bool = False  # try few offsets of drafts; slow stores try all in the long proofs
+    resumes: bool = True  # False: its drafts are never taken up again, and no test is collected
     # Bytes that the large object may cost beyond one of 16 MiB; None for a store in memory.
     flat: int | None = 16 << 20
 
@@ -115,6 +115,7 @@ class Hooks:
     @pytest.fixture
     async def store(self, tmp_path: Path, anyio_backend: str) -> AsyncIterator[Store]:
         store = await self.make_store(tmp_path)
+        assert self.resumes or not store.traits.resumable, "its drafts can be taken up again"
         yield store
         await store.aclose()
         self.at_end(store)
