@@ -69,7 +69,7 @@ def test_a_kill_in_a_storage_call_takes_no_offset_back(
         ):
             with suppress(subprocess.TimeoutExpired):  # no thread makes so many of these calls
                 server.process.wait(LONGEST_WAY)
-            kill_all(server.pid)
+        kill_all(server.pid)  # once strace has left it
         again = serve(root=root)
         client.check(again)
         assert again.stop() == 0
