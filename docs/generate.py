@@ -114,6 +114,11 @@ after 100 MB takes a file of any size. Offset conflicts (409) and locks (423) ar
 server that has lost the upload (404, 410) gets the file from its beginning, and `copy` says so.
 Behind a proxy that refuses large bodies (413), pieces become smaller, down to 512 KiB.
 
+Any other response to OPTIONS (401, 405, 500, a redirect to a page) means one request a file, which
+then meets what the server has to say. A server that stays silent is waited for once, for 10 s at
+most, and asked again only when an upload to it broke off. A form at a URL with `?name=` is one
+request too.
+
 **After a kill, a reboot or `^C`, run the same command again.** The URL of an upload under way is
 noted in the user's state folder (`$XDG_STATE_HOME/sluiceway/uploads`), for 14 days, readable by the
 user alone. The note belongs to the file (path, device, inode, size, time) and to the destination. A
