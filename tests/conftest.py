@@ -113,6 +113,7 @@ def pytest_collection() -> Iterator[None]:
 
 
 VARIANT_SIZES = (0, 1, 64 << 10, BLOCK + 1)  # bytes, of all sizes that the store suite tries
+KNOWN_SIZES = (*VARIANT_SIZES, 4096, DEPTH * BLOCK + 1)  # and of those whose length is known
 THIN_OFFSETS = (0, 4096, 2 * BLOCK + 4097)  # bytes, of all to which it truncates a draft
 RESUMED_OFFSETS = (70_000, 2 << 20, DEPTH * BLOCK + 1)  # bytes, of all at which it goes on
 
@@ -130,7 +131,7 @@ def _is_long_proof(item: pytest.Item) -> bool:
     """Whether only `make torture` runs a test: a marked one, or some of the store suite.
 
     A variant is a class whose store wraps, or differs little from, one that runs the whole suite:
-    it runs endings, cuts, keys and four sizes. All stores but the folder run every size with a
+    it runs endings, cuts, keys and four sizes. All stores but the folder run six sizes with a
     known length, four without one, three offsets of the seven, and go on at two offsets.
     """
     if item.get_closest_marker("torture"):
@@ -149,7 +150,7 @@ def _is_long_proof(item: pytest.Item) -> bool:
     if suite != "bytes_suite" or item.cls.__name__ == "TestDiskStore":
         return False
     if edge:
-        return not given["known"] and given["size"] not in VARIANT_SIZES
+        return given["size"] not in (KNOWN_SIZES if given["known"] else VARIANT_SIZES)
     return "truncate_drops" in item.name and given["offset"] not in THIN_OFFSETS
 
 
