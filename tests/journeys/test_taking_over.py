@@ -7,9 +7,14 @@ nothing.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
+import os
+import signal
 import socket
 import sqlite3
+import struct
+import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -72,13 +77,17 @@ async def _init(place: str) -> None:
 def hang(server: RunningServer, upload: str, offset: int, data: bytes) -> socket.socket:
     """A PATCH that says it brings the rest, sends some of it, and pauses."""
     sock = socket.create_connection(("127.0.0.1", server.port), 30)
+    sock.sendall(_patch_head(urlsplit(upload).path, offset) + data)
+    return sock
+
+
+def _patch_head(path: str, offset: int) -> bytes:
     head = (
-        f"PATCH {urlsplit(upload).path} HTTP/1.1\r\nHost: localhost\r\nTus-Resumable: 1.0.0\r\n"
+        f"PATCH {path} HTTP/1.1\r\nHost: localhost\r\nTus-Resumable: 1.0.0\r\n"
         f"Content-Type: {OFFSET_STREAM}\r\nUpload-Offset: {offset}\r\n"
         f"Content-Length: {SIZE - offset}\r\n\r\n"
     )
-    sock.sendall(head.encode() + data)
-    return sock
+    return head.encode()
 
 
 def test_a_new_request_goes_on_where_another_process_was(
@@ -116,6 +125,46 @@ def test_a_new_request_goes_on_where_another_process_was(
         assert client.offset(client.url + path) == SIZE
         client.session.close()
     print(f"take-overs: {sorted(round(wait * 1000) for wait in waits)} ms")
+
+
+def test_what_a_client_sent_before_its_line_broke_counts(serve: Serve) -> None:
+    """The client asks at once where it goes on, while the system of the server holds its bytes.
+
+    The server is stopped meanwhile, as if it had much else to do. The line ends, or is reset.
+    """
+    server = serve()
+    client = Tus(server.url)
+    for resets in (False, True):
+        path = urlsplit(client.create(SIZE)).path
+        sending, asking = _connected(server), _connected(server)
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            sending.sendall(_patch_head(path, 0) + DATA[:50_000])
+            eventually(lambda sock=sending: not _unacknowledged(sock))  # type: ignore[misc]
+            if resets:
+                sending.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sending.close()
+            head = f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\nTus-Resumable: 1.0.0\r\n\r\n"
+            asking.sendall(head.encode())
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        with asking:
+            assert "upload-offset: 50000\r\n" in asking.recv(4096).decode().lower()
+    client.session.close()
+
+
+def _connected(server: RunningServer) -> socket.socket:
+    """A connection that the server has accepted."""
+    sock = socket.create_connection(("127.0.0.1", server.port), 30)
+    sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert b" 200 " in sock.recv(4096)
+    return sock
+
+
+def _unacknowledged(sock: socket.socket) -> int:
+    """Bytes that the other system has not got yet."""
+    (count,) = struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))
+    return int(count)
 
 
 def test_a_delete_ends_an_upload_that_another_server_takes(

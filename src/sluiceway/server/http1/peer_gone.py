@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 try:
     import fcntl
@@ -17,7 +19,7 @@ try:
 except ImportError:  # Windows: a client that left is noticed by the next read or write
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["PROTOCOL", "READER", "WHY", "hung_up", "peer_disconnected", "reset"]
+__all__ = ["PROTOCOL", "READER", "WHY", "hung_up", "input_is_over", "peer_disconnected", "reset"]
 
 # In the scope of a request that our own protocol serves: the protocol, which has `client_left()`.
 PROTOCOL = "sluiceway.protocol"
@@ -60,6 +62,16 @@ def hung_up(sock: socket.socket, *, half: bool) -> bool:
     except (OSError, ValueError):
         return False
     return bool(state == CLOSE or (half and state == CLOSE_WAIT))
+
+
+def input_is_over(scope: Mapping[str, Any]) -> bool:
+    """Whether a request gets only what the kernel and its connection hold: its client has closed
+    its half, or is gone. False where another server's protocol serves it."""
+    protocol = scope.get(PROTOCOL)
+    if protocol is None:
+        return False
+    cycle, sock = protocol.cycle, protocol.transport.get_extra_info("socket")
+    return bool(cycle.disconnected or cycle.input_ended or (sock and hung_up(sock, half=True)))
 
 
 def reset(transport: asyncio.WriteTransport) -> None:

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 
 from starlette.requests import Request
 
+from sluiceway.server.http1.peer_gone import input_is_over
 from sluiceway.server.mounted.hooks import HOOKS, RequestHooks
 from sluiceway.stores.contract import UploadRequest
 from sluiceway.uploads.keys import new_id
@@ -82,7 +83,11 @@ async def held_upload(
     """
     hooks: RequestHooks | None = request.scope.get(HOOKS)
     kept = None if hooks is None else hooks.kept
-    taken = uploads.look(upload, kept) if looks else uploads.hold(upload, kept, brief)
+    taken = (
+        uploads.look(upload, kept)
+        if looks
+        else uploads.hold(upload, kept, brief, lambda: input_is_over(request.scope))
+    )
     async with taken as held:
         try:
             yield held

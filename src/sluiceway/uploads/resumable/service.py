@@ -36,6 +36,9 @@ log: logging.Logger = logging.getLogger("sluiceway")
 # Seconds that a request waits for the one before it. A holder keeps what it took in milliseconds,
 # unless its destination hangs.
 TAKE_OVER = 5.0
+# Seconds, of these, that a request whose client has left may read on before it is interrupted: what
+# a client sent before its line broke is in the kernel, and counts if it is read.
+LAST_BYTES = 2.0
 ASK_AGAIN = 0.02  # seconds between looks whether another process has let go
 MOST_DIGESTS = 10_000  # uploads whose running hashes are remembered; a few hundred bytes each
 
@@ -43,8 +46,11 @@ MOST_DIGESTS = 10_000  # uploads whose running hashes are remembered; a few hund
 class _Holding:
     """A request that holds an upload, or is about to."""
 
-    def __init__(self, brief: bool = False) -> None:
-        self._brief = brief
+    def __init__(
+        self, brief: bool = False, ends_by_itself: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._brief, self._ends_by_itself = brief, ends_by_itself
+        self._timer: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[object] | None = asyncio.current_task()
         self.released = asyncio.Event()
         self.held: HeldUpload | None = None
@@ -54,9 +60,22 @@ class _Holding:
     def interrupt(self) -> None:
         """End the request. What it took is kept before `released`.
 
-        One that publishes or ends the upload goes on: its client waits for the outcome, and a
-        client that asks again and again would never let a slow destination publish.
+        One whose client has left first reads what that sent: a client that asks at once where it
+        goes on would send all of it again, and again.
         """
+        if self._timer is None and self._ends_by_itself():
+            self._timer = asyncio.get_running_loop().call_later(LAST_BYTES, self._cancel)
+        elif self._timer is None:
+            self._cancel()
+
+    def release(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self.released.set()
+
+    def _cancel(self) -> None:
+        """One that publishes or ends the upload goes on: its client waits for the outcome, and a
+        client that asks again and again would never let a slow destination publish."""
         if self._brief or (self.held is not None and self.held.is_ending):
             return
         if not self.superseded and not self.leaving and self.task is not None:
@@ -171,16 +190,18 @@ class ResumableUploads:
         upload: str,
         on_kept: Callable[[Entry], Awaitable[None]] | None = None,
         brief: bool = False,
+        ends_by_itself: Callable[[], bool] = lambda: False,
     ) -> AsyncIterator[HeldUpload]:
         """Take an upload up. A request that still runs for it is interrupted first.
 
         `on_kept` is called when it is published, before it is done; an error takes it back. A
-        `brief` request, which only looks or only ends the upload, is not interrupted itself.
+        `brief` request, which only looks or only ends the upload, is not interrupted itself; one
+        that `ends_by_itself`, because its client is gone, has a moment to do so.
 
         Raises NotFound, Locked when the other request does not let go, and, inside the block,
         Superseded when a newer request takes the upload up.
         """
-        holding = await self._wait_for(upload, brief)
+        holding = await self._wait_for(upload, _Holding(brief, ends_by_itself))
         try:
             held = holding.held = self._held(await self._claim(upload))
             held.on_kept = on_kept
@@ -198,7 +219,7 @@ class ResumableUploads:
             raise Superseded from None
         finally:
             del self._holdings[upload]
-            holding.released.set()
+            holding.release()
 
     async def sweep(self, now: float | None = None) -> int:
         """End the uploads whose time is over, and forget those that ended long ago.
@@ -232,7 +253,7 @@ class ResumableUploads:
                 await self._leave(held)
         finally:
             del self._holdings[upload]
-            holding.released.set()
+            holding.release()
 
     async def aclose(self) -> None:
         """Interrupt the requests that still run, wait until they kept what they took, and close."""
@@ -264,7 +285,7 @@ class ResumableUploads:
         finally:
             del self._releasing[upload]
 
-    async def _wait_for(self, upload: str, brief: bool) -> _Holding:
+    async def _wait_for(self, upload: str, holding: _Holding) -> _Holding:
         """The requests of this process take an upload up one after the other."""
         try:
             async with asyncio.timeout(TAKE_OVER):
@@ -273,7 +294,7 @@ class ResumableUploads:
                     await before.released.wait()
         except TimeoutError:
             raise Locked("Another request still holds this upload; try again") from None
-        holding = self._holdings[upload] = _Holding(brief)
+        self._holdings[upload] = holding
         return holding
 
     async def _claim(self, upload: str) -> UploadRecord:
