@@ -3,7 +3,7 @@ the pieces. Once it is lost the upload is gone, in words, and is never continued
 
 from __future__ import annotations
 
-import time
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from fix_gateway import takes
+from fix_gateway import parts, takes
 from fix_server import RunningServer, start_server
 from fix_taking import eventually, noise
 from raw_http import Wire
@@ -215,6 +215,17 @@ def test_an_empty_file_arrives(relay: Relay) -> None:
     assert (relay.exchange.method, relay.exchange.body) == ("POST", b"")
 
 
+def test_parts_are_no_files_of_their_own_at_the_destination(relay: Relay) -> None:
+    """They cannot be joined there, so none is taken, and a client that asks learns it before."""
+    extensions = relay.tus.send("OPTIONS", "/files").headers["Tus-Extension"].split(",")
+    assert "creation" in extensions
+    assert not {"concatenation", "concatenation-unfinished"} & {*extensions}
+    refused = relay.tus.post({"Upload-Length": "5", "Upload-Concat": "partial"})
+    assert refused.status_code == 400
+    assert "send the file as one upload" in refused.json()["detail"]
+    assert relay.peer.seen == []
+
+
 # The end
 
 
@@ -293,21 +304,32 @@ def test_bytes_of_a_wrong_checksum_cannot_be_taken_back(relay: Relay) -> None:
     assert [exchange.done.wait(20) and exchange.cut for exchange in relay.peer.seen] == [True] * 2
 
 
+PAUSE = 3  # seconds; two pieces come sooner, also on a busy machine
+TEMPLATE = "/b/{id}/{place}?key={key}"
+
+
+def create_named(relay: Relay, length: int) -> str:
+    """An upload that has a value for each name of TEMPLATE."""
+    headers = {"Upload-Length": str(length), "Upload-Metadata": coded(filename="a.b", place="p q")}
+    created = relay.tus.send("POST", "/files?id=42", **headers)
+    return f"{relay.server.url}/{created.headers['Location']}"
+
+
 def test_a_pause_and_a_restart_end_the_request(tmp_path: Path) -> None:
     """The backend sees a body that breaks off; the upload is gone, and its client learns it."""
     with Peer(takes) as peer:
-        relay = start(peer, tmp_path, "--relay-pause", "0.5")
+        relay = start(peer, tmp_path, "--relay-pause", str(PAUSE), "--relay-url", TEMPLATE)
         try:
-            upload = relay.tus.create(len(DATA))
+            upload = create_named(relay, len(DATA))
             assert relay.tus.patch(upload, 0, DATA[:100_000]).status_code == 204
-            time.sleep(0.25)
             assert relay.tus.patch(upload, 100_000, DATA[100_000:100_001]).status_code == 204
-            assert relay.exchange.done.wait(20)  # nothing asks meanwhile: a question is no piece
+            assert re.fullmatch(r"/b/42/p%20q\?key=[\w-]+/a\.b", relay.exchange.target)
+            assert relay.exchange.done.wait(20)
             assert relay.exchange.cut
             assert relay.is_gone(upload, 100_001)
-            assert "paused for 0.5 seconds" in relay.server.log()
+            assert f"paused for {PAUSE} seconds" in relay.server.log()
             relay.begins()
-            other = relay.tus.create(len(DATA))
+            other = create_named(relay, len(DATA))
             assert relay.tus.patch(other, 0, DATA[:100_000]).status_code == 204
         finally:
             relay.tus.session.close()
@@ -315,9 +337,16 @@ def test_a_pause_and_a_restart_end_the_request(tmp_path: Path) -> None:
         assert relay.exchange.done.wait(20)
         assert relay.exchange.cut
         before = relay.server.url
-        relay = start(peer, tmp_path)
+        relay = start(peer, tmp_path, "--relay-form", "book")
         try:
             assert relay.is_gone(other.replace(before, relay.server.url), 100_000)
+            relay.begins()
+            upload = relay.tus.create(4, filename="a.b")
+            assert relay.tus.patch(upload, 0, b"bo").status_code == 204
+            assert relay.tus.patch(upload, 2, b"ok").status_code == 204
+            (part,) = parts(relay.exchange)
+            assert b'name="book"; filename="a.b"' in part
+            assert part.endswith(b"\r\n\r\nbook")
         finally:
             relay.tus.session.close()
             relay.server.stop()

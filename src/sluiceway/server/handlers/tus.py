@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -31,7 +31,7 @@ from sluiceway.server.http1.peer_gone import PROTOCOL
 from sluiceway.server.mounted.held_uploads import create_upload, held_upload, is_part
 from sluiceway.server.operator_log import log_error
 from sluiceway.server.request_body import BodySource, content_length
-from sluiceway.server.request_headers import joined_headers
+from sluiceway.server.request_headers import joined_headers, query_values
 from sluiceway.server.resumable.tus_responses import (
     DIALECT,
     ChecksumMismatch,
@@ -96,12 +96,12 @@ class TusHandler:
 
     def options(self, request: Request) -> Response:
         """What this server speaks. Tus-Resumable of the request does not matter here."""
-        reads_trailers = PROTOCOL in request.scope
+        lacks = set() if PROTOCOL in request.scope else {"checksum-trailer"}
+        if not self._joins:
+            lacks |= {"concatenation", "concatenation-unfinished"}
         headers = {
             "Tus-Version": VERSION,
-            "Tus-Extension": ",".join(
-                name for name in EXTENSIONS if reads_trailers or name != "checksum-trailer"
-            ),
+            "Tus-Extension": ",".join(name for name in EXTENSIONS if name not in lacks),
             "Tus-Checksum-Algorithm": ",".join(CHECKSUMS),
         }
         if self.uploads.max_size is not None:
@@ -130,6 +130,11 @@ class TusHandler:
         creation = parse_creation(headers)
         concatenation = creation.concatenation
         length, details = creation.length, {"metadata": creation.metadata_text}
+        if concatenation is not None and not self._joins:
+            raise BadRequest(
+                "This server sends files on while they arrive, and joins no parts; send the file "
+                "as one upload"
+            )
         if concatenation is not None:
             details["concat"] = concatenation.text
         if concatenation is not None and concatenation.is_final:
@@ -138,6 +143,9 @@ class TusHandler:
             ids = [_part_id(url) for url in concatenation.partials]
             length, details["parts"] = await self._length_of(ids), " ".join(ids)
         wanted = _wanted(creation)
+        if not self._joins:  # the URL at the next server may name them
+            values = {**creation.metadata, **query_values(request)}
+            wanted = replace(wanted, values=values)
         record = await create_upload(
             request,
             self.uploads,
@@ -164,6 +172,11 @@ class TusHandler:
                     raise
                 record = held.record
         return tus_response(201, found | expires(record))
+
+    @property
+    def _joins(self) -> bool:
+        """A part that was sent on to another server would be a file of its own there."""
+        return self.uploads.store.traits.keeps != "whole"
 
     async def _length_of(self, ids: Sequence[str]) -> int | None:
         """Bytes of the parts of a final upload, where all are known. Raises BadRequest."""
