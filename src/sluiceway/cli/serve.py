@@ -120,6 +120,7 @@ def serve(context: click.Context, /, random_token: bool, **options: Any) -> None
     """
     try:
         _refuse_empty_variables()
+        _refuse_shown_secret(context)
         given = options["token"] or options["token_file"] or options["no_auth"]
         if make_token := random_token and not given:
             options["token"] = secrets.token_urlsafe(TOKEN_BYTES)
@@ -149,6 +150,15 @@ def _refuse_empty_variables() -> None:
                 f"{variable} is set but empty; give it a value (for --{name.replace('_', '-')}), "
                 "or unset it"
             )
+
+
+def _refuse_shown_secret(context: click.Context) -> None:
+    source = context.get_parameter_source("on_finish_secret")
+    if source is click.core.ParameterSource.COMMANDLINE:
+        raise BadSetting(
+            "--on-finish-secret would show the secret to every user of this machine; give "
+            "--on-finish-secret-file FILE, or SLUICEWAY_ON_FINISH_SECRET"
+        )
 
 
 def _refuse_uploaded_settings(config: Path | None, settings: Settings) -> None:

@@ -107,6 +107,7 @@ async def _sweep(settings: Settings, older_than: float | None) -> list[str]:
                 lines += await _sweep_uploads(uploads, older_than)
             finally:
                 await uploads.aclose()
+                await found.aclose()
         elif not lines:
             raise BadSetting(f"{display_name(settings)} needs no sweep")
     finally:

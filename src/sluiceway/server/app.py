@@ -39,7 +39,7 @@ from sluiceway.server.state.ledgers import open_ledger
 from sluiceway.server.streaming import send_response
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.progress import ProgressTable
-from sluiceway.uploads.service import UploadService
+from sluiceway.uploads.service import SEND_AT_END, UploadService
 
 __all__ = ["Sluiceway"]
 
@@ -139,7 +139,8 @@ class Sluiceway:
         """Close the stores. Running uploads are discarded."""
         await self._places.aclose()
         if self._upload_service is not None:
-            await self._upload_service.aclose()
+            timeout = min(SEND_AT_END, self.settings.shutdown_timeout)
+            await self._upload_service.aclose(timeout)
             self._upload_service = None
         if self._progress_table is not None:
             self._progress_table.close()
@@ -147,6 +148,12 @@ class Sluiceway:
 
     def _open_place(self, place: tuple[str, ...]) -> UploadService:
         settings = dataclasses.replace(self.settings, to=place)
+        on_finish = None
+        if settings.on_finish is not None:
+            # Late: without it the service needs no HTTP client.
+            from sluiceway.server.webhook import open_webhook
+
+            on_finish = open_webhook(settings)
         store = open_destination(settings, self.budget)
         chosen = "" if place == self.settings.to else "\n".join(place)
         return UploadService(
@@ -159,16 +166,20 @@ class Sluiceway:
             flatten=settings.flatten,
             ledger=open_ledger(settings, store, chosen),
             expiry=settings.expiry,
+            on_finish=on_finish,
         )
 
     async def _service(self, request: Request) -> UploadService:
         """The destination of this request. It stays open until the request has ended."""
         if self._hooks is None or self._hooks.to is None:
-            return self.upload_service
-        if PLACE not in request.scope:
-            place = as_places(await request.scope[HOOKS].place())
-            request.scope[PLACE] = place, await self._places.use(place)
-        return cast("UploadService", request.scope[PLACE][1])
+            upload_service = self.upload_service
+        else:
+            if PLACE not in request.scope:
+                place = as_places(await request.scope[HOOKS].place())
+                request.scope[PLACE] = place, await self._places.use(place)
+            upload_service = cast("UploadService", request.scope[PLACE][1])
+        upload_service.start_sending()
+        return upload_service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -232,6 +243,7 @@ class Sluiceway:
             # A folder that cannot be made is reported now, and not at the first upload.
             if self._hooks is None or self._hooks.to is None:
                 self.upload_service.start_sweeping()
+                self.upload_service.start_sending()
         except (SluiceError, OSError) as error:
             await send({"type": "lifespan.startup.failed", "message": f"sluiceway: {error}"})
             return

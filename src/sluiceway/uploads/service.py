@@ -16,6 +16,8 @@ from sluiceway.stores.contract import Store
 from sluiceway.uploads.keys import KeyTemplate, new_id
 from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.ledger.expiry import Expiry
+from sluiceway.uploads.outbox.deliverer import Deliverer, EventReceiver
+from sluiceway.uploads.outbox.outbox import Outbox
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.resumable.service import ResumableUploads
 from sluiceway.uploads.session import UploadRules, UploadSession
@@ -25,6 +27,8 @@ __all__ = ["UploadService"]
 
 # Seconds that cut uploads may take to discard their drafts when the server stops.
 STOP_TIMEOUT = 10.0
+# Seconds that events which wait may take to be sent then; the rest stays written down.
+SEND_AT_END = 5.0
 # Seconds between looks: at what another machine acknowledged, and for a cancel of another process.
 LOOK_EVERY = 0.1
 # Uploads of a look, where nothing but a rare failure or a cancel of another process can be found:
@@ -41,6 +45,7 @@ class UploadService:
     max_size: int | None  # bytes of one request's files together
     rules: UploadRules
     resumable: ResumableUploads | None  # uploads that may outlive a request, where a ledger is
+    _deliverer: Deliverer | None
 
     def __init__(
         self,
@@ -54,15 +59,21 @@ class UploadService:
         flatten: bool = False,
         ledger: Ledger | None = None,
         expiry: Expiry = Expiry(),
+        on_finish: EventReceiver | None = None,
     ) -> None:
-        """`expiry` is for the uploads in the ledger."""
+        """`expiry` is for the uploads in the ledger; `on_finish` gets an event of each file."""
         self.store, self.budget, self.progress_table = store, budget, progress_table
         self.max_size = max_size
+        self._ledger, self._deliverer, outbox = ledger, None, None
+        if ledger is not None and on_finish is not None:
+            outbox = Outbox(ledger.events, store)
+            self._deliverer = Deliverer(ledger.events, on_finish, self._recover)
+            outbox.on_event = self._deliverer.wake
         self.rules = UploadRules(
-            store, budget, template or KeyTemplate(), digests, max_size, flatten
+            store, budget, template or KeyTemplate(), digests, max_size, flatten, outbox
         )
         self.resumable = None
-        if ledger is not None:
+        if ledger is not None and store.traits.resumable:
             self.resumable = ResumableUploads(ledger, self.rules, budget, progress_table, expiry)
         self._live: dict[str, UploadSession] = {}
         self._looking: asyncio.Task[None] | None = None
@@ -71,6 +82,11 @@ class UploadService:
         """Remove expired uploads of the ledger now and then, where there is one."""
         if self.resumable is not None:
             self.resumable.start_sweeping()
+
+    def start_sending(self) -> None:
+        """Send the events that wait, where some are sent. Does nothing when it has begun."""
+        if self._deliverer is not None:
+            self._deliverer.start()
 
     def receive(self, upload: str | None = None, length: int | None = None) -> UploadSession:
         """Begin an upload: `async with upload_service.receive(id, length) as session`.
@@ -100,8 +116,11 @@ class UploadService:
             self._live[upload].stop(_cancelled())
         return True
 
-    async def aclose(self) -> None:
-        """End the uploads under way and wait for their drafts; then close the store."""
+    async def aclose(self, send_timeout: float = SEND_AT_END) -> None:
+        """End the uploads under way and wait for their drafts; then close the store.
+
+        Events that wait are sent for at most `send_timeout` seconds.
+        """
         current = asyncio.current_task()
         live = [session for session in self._live.values() if session.task is not current]
         for session in live:
@@ -111,7 +130,18 @@ class UploadService:
             await asyncio.wait(tasks, timeout=STOP_TIMEOUT)
         if self.resumable is not None:
             await self.resumable.aclose()
+        if self._deliverer is not None:
+            await self._deliverer.aclose(send_timeout)
+        if self._ledger is not None:
+            await self._ledger.aclose()
         await self.store.aclose()
+
+    async def _recover(self) -> None:
+        """Events of what processes published that ended meanwhile."""
+        if self.rules.outbox is not None:
+            await self.rules.outbox.settle_abandoned()
+        if self.resumable is not None:
+            await self.resumable.recover_abandoned()
 
     def _end(self, session: UploadSession) -> None:
         del self._live[session.id]

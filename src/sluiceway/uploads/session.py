@@ -25,6 +25,7 @@ from sluiceway.errors import (
     TooLarge,
 )
 from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.cancellation import shield_until_done
 from sluiceway.pipe.digests import Digests
 from sluiceway.pipe.hashes import DigestChoice, digest_pairs
 from sluiceway.pipe.pump import pump
@@ -41,6 +42,7 @@ from sluiceway.stores.contract import (
 )
 from sluiceway.stores.unpublished import TellsReplaced
 from sluiceway.uploads.keys import KeyTemplate
+from sluiceway.uploads.outbox.outbox import Outbox
 from sluiceway.uploads.progress_record import ProgressRecord
 from sluiceway.uploads.states import ENDED, State, after
 from sluiceway.wire.names import check_key, numbered
@@ -60,6 +62,7 @@ class UploadRules:
     digests: DigestChoice
     max_size: int | None  # bytes of one request's files together
     flatten: bool  # folders that clients name are dropped
+    outbox: Outbox | None = None  # reports each finished file
 
     def check_size(self, length: int | None) -> None:
         """Raises TooLarge for an upload of this length."""
@@ -244,6 +247,8 @@ class UploadSession:
         self._move("whole")
         self.stages.enter(ANSWER)
         entries: list[Entry] = []
+        outbox = self._rules.outbox
+        events = [] if outbox is None else await outbox.expect(self.id, self.drafted)
         try:
             for file in self._drafted:
                 entries.append(await file.draft.publish(file.key, file.metadata, file.replace))
@@ -256,12 +261,16 @@ class UploadSession:
                     await self.after_kept(entry)
         except BaseException as error:
             await self._take_back(entries)
+            undoable, is_sure = self._rules.store.traits.undoable, isinstance(error, SluiceError)
+            if outbox is not None:
+                await outbox.settle(events, 0 if undoable else len(entries), is_sure=is_sure)
             if isinstance(error, Exists):
                 error.members.setdefault("key", self._drafted[len(entries)].key)
-            undoable = self._rules.store.traits.undoable
             if isinstance(error, SluiceError) and not undoable and entries:
                 raise _partly(error, [entry.key for entry in entries]) from error
             raise
+        if outbox is not None:
+            await shield_until_done(outbox.settle(events, len(events)))
         self.record.by_kernel = False
         self._move("published")
         self.stages.enter(QUEUE)

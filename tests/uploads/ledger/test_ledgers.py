@@ -121,7 +121,8 @@ async def test_nothing_is_found_in_a_new_ledger(open_ledger: Open, tmp_path: Pat
     assert await ledger.claim("x") is None
     assert await ledger.expired(1e12, 10) == []
     assert await ledger.ids("", 10) == []
-    assert await ledger.due_events(1e12, 10) == []
+    assert await ledger.events.take(10, 1.0) == []
+    assert await ledger.events.abandoned(10) == []
     assert not (tmp_path / "ledger" / "uploads.sqlite").exists()
 
 
@@ -168,7 +169,7 @@ async def test_what_an_earlier_holder_saves_is_refused(open_ledger: Open) -> Non
     assert claimed is not None
     assert (found.offset, found.holder) == (0, other.process)
     assert await other.parts(RECORD.id) == []
-    assert await other.due_events(time.time(), 10) == []
+    assert await other.events.take(10, 1.0) == []
 
 
 async def test_a_holder_learns_that_another_process_asks(open_ledger: Open) -> None:
@@ -297,19 +298,72 @@ async def test_many_saves_at_once_are_all_there(open_ledger: Open) -> None:
 
 
 async def test_an_event_stays_until_it_is_delivered(open_ledger: Open) -> None:
-    """It is added with the step that it reports, once; its upload may be forgotten before."""
-    ledger = open_ledger()
+    """It is added with the step that reports it, once; its upload may be forgotten before."""
+    ledger, other = open_ledger(), open_ledger()
     await ledger.create(RECORD)
     event = OutboxEvent("e1", RECORD.id, '{"a": 1}')
     await ledger.save(RECORD, events=[event])
     await ledger.save(RECORD, events=[event])
     await ledger.remove(RECORD.id)
-    assert await ledger.due_events(100.0, 10) == [event]
-    await ledger.postpone(event, 200.0)
-    assert await ledger.due_events(100.0, 10) == []
-    assert await ledger.due_events(200.0, 10) == [dataclasses.replace(event, tries=1)]
-    await ledger.delivered(event)
-    assert await ledger.due_events(1e9, 10) == []
+    [taken] = await ledger.events.take(10, 60.0)
+    assert abs(taken.created - time.time()) < 60
+    assert dataclasses.replace(taken, created=0.0) == event
+    assert await other.events.take(10, 60.0) == []  # leased
+    await ledger.events.postpone(event, 60.0, 1)
+    assert await other.events.take(10, 60.0) == []
+    await ledger.events.postpone(event, 0.0, 2)
+    assert await other.events.take(10, 0.0) == [dataclasses.replace(taken, tries=2)]
+    assert len(await other.events.take(10, 0.0)) == 1  # a lease that is over
+    await other.events.drop([event])
+    assert await ledger.events.take(10, 0.0) == []
+
+
+async def test_two_processes_share_what_is_due(open_ledger: Open) -> None:
+    one, other = open_ledger(), open_ledger()
+    await one.create(RECORD)
+    await one.save(RECORD, events=[OutboxEvent(f"e{at}", RECORD.id, "{}") for at in range(40)])
+    found = await asyncio.gather(
+        *(ledger.events.take(5, 60.0) for ledger in (one, other) for _ in range(8))
+    )
+    names = [event.id for events in found for event in events]
+    assert len(names) == len(set(names))
+    rest = await one.events.take(40, 60.0)
+    assert sorted([*names, *(event.id for event in rest)]) == sorted(f"e{at}" for at in range(40))
+
+
+async def test_an_expected_event_waits_for_its_file(open_ledger: Open) -> None:
+    """It is not sent before it is confirmed. Only those of the dead are taken over."""
+    one, other = open_ledger(), open_ledger()
+    events = [OutboxEvent(f"e{at}", "u", "{}") for at in range(3)]
+    await one.events.expect(events)
+    assert await other.events.take(10, 60.0) == []
+    assert await other.events.abandoned(10) == []
+    assert await one.events.abandoned(10) == []
+    await one.events.confirm(events[:1])
+    await one.events.drop(events[1:2])
+    await one.events.confirm(events[:1])  # once more, as after a lost answer
+    assert [event.id for event in await other.events.take(10, 60.0)] == ["e0"]
+    await one.aclose()
+    taken = []
+    until = time.monotonic() + 20
+    while not taken and time.monotonic() < until:
+        taken = await other.events.abandoned(10)
+        await asyncio.sleep(0.05)
+    assert [event.id for event in taken] == ["e2"]
+    assert await other.events.abandoned(10) == []
+    await other.events.drop(taken)
+    await other.events.confirm(taken)  # it was there after all
+    assert [event.id for event in await other.events.take(10, 60.0)] == ["e2"]
+
+
+async def test_an_upload_under_publication_is_found(open_ledger: Open) -> None:
+    ledger = open_ledger()
+    assert await ledger.finishing(10) == []
+    claimed = await claimed_by(ledger)
+    await ledger.save(dataclasses.replace(claimed, state=LedgerState.FINISHING))
+    assert await ledger.finishing(10) == [RECORD.id]
+    await ledger.save(dataclasses.replace(claimed, state=LedgerState.DONE))
+    assert await ledger.finishing(10) == []
 
 
 def test_every_state_can_be_reached_and_the_last_one_is_final() -> None:

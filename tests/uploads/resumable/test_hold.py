@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -31,11 +32,11 @@ from sluiceway.stores.contract import Entry, Metadata, Replace, UploadRequest
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.testing.store_suite import pattern, read, store_bytes
 from sluiceway.uploads.keys import KeyTemplate
-from sluiceway.uploads.ledger.contract import OutboxEvent
 from sluiceway.uploads.ledger.expiry import Expiry
 from sluiceway.uploads.ledger.record import FinalResponse
 from sluiceway.uploads.ledger.sqlite import SqliteLedger
 from sluiceway.uploads.ledger.states import LedgerState
+from sluiceway.uploads.outbox.outbox import Outbox
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.resumable.resting import resting_snapshot
 from sluiceway.uploads.resumable.service import ResumableUploads
@@ -57,6 +58,7 @@ class Process:
 
     async def aclose(self) -> None:
         await self.uploads.aclose()
+        await self.uploads.ledger.aclose()
         await self.store.aclose()
 
 
@@ -74,8 +76,9 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     ) -> Process:
         budget = Budget(16 << 20)
         store = DiskStore(str(tmp_path / "root"), budget)
-        rules = UploadRules(store, budget, template, DEFAULT_CHOICE, max_size, False)
         ledger, table = SqliteLedger(str(tmp_path / "ledger")), ProgressTable()
+        outbox = Outbox(ledger.events, store)
+        rules = UploadRules(store, budget, template, DEFAULT_CHOICE, max_size, False, outbox)
         uploads = ResumableUploads(ledger, rules, budget, table, expiry)
         started.append(Process(uploads, store, table))
         return started[-1]
@@ -123,12 +126,13 @@ async def test_an_upload_comes_in_pieces_and_is_published(start: Start) -> None:
         assert (resting["kept"], resting["state"]) == (at, "waiting")
     async with process.uploads.hold(upload) as held:
         assert held.is_whole
-        response = await held.finish(respond, [OutboxEvent("e", upload, "{}")])
+        response = await held.finish(respond)
     assert response.body == hashlib.sha256(pattern(5 * MIB)).hexdigest()
     assert await read(process.store, "book") == pattern(5 * MIB)
     found = await process.uploads.find(upload)
     assert (found.state, found.response, found.holder) == (LedgerState.DONE, response, "")
-    assert len(await process.uploads.ledger.due_events(time.time(), 10)) == 1
+    [event] = await process.uploads.ledger.events.take(10, 60.0)
+    assert json.loads(event.body)["data"]["key"] == "book"
     record = process.table.find(upload)
     assert record is not None
     assert record.state is State.COMPLETE

@@ -67,6 +67,9 @@ class SettingArguments(DestinationArguments, total=False):
     expire_after: float
     expire_fixed: bool
     forget_after: float
+    on_finish: str | None
+    on_finish_secret: str | None
+    on_finish_secret_file: str | None
     store_option: str | Sequence[str]
     redirect_downloads: float
     ca_file: str | None

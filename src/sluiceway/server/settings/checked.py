@@ -22,6 +22,7 @@ from sluiceway.server.settings.guarded import (
     check_token_text,
     host_name,
     origin,
+    read_secret,
     read_token,
 )
 from sluiceway.server.settings.listed import SettingList
@@ -31,6 +32,8 @@ from sluiceway.wire.forms.decoder import FormLimits
 from sluiceway.wire.host_patterns import Hosts
 from sluiceway.wire.request_targets import Origin
 from sluiceway.wire.sizes import parse_size
+from sluiceway.wire.urls import parse_address
+from sluiceway.wire.webhooks import parse_secrets
 
 __all__ = ["Settings", "is_loopback"]
 
@@ -63,6 +66,7 @@ class Settings(SettingList):
         self._read_token()
         self._check_process()
         self._check_ledger()
+        self._check_on_finish()
         self._check_relay()
         self._check_forms()
         self._check_fetch()
@@ -125,6 +129,31 @@ class Settings(SettingList):
                     f"--{name.replace('_', '-')} must be a number of seconds, 0 or more, not "
                     f"{seconds}"
                 )
+
+    def _check_on_finish(self) -> None:
+        if self.on_finish_secret_file is not None:
+            if self.on_finish_secret is not None:
+                raise BadSetting(
+                    "--on-finish-secret-file and SLUICEWAY_ON_FINISH_SECRET are both given; give "
+                    "one"
+                )
+            read = read_secret(self.on_finish_secret_file, "--on-finish-secret-file", "secret")
+            object.__setattr__(self, "on_finish_secret", read)
+            object.__setattr__(self, "on_finish_secret_file", None)  # as that of the token
+        if self.on_finish is None:
+            if self.on_finish_secret is not None:
+                raise BadSetting("There is a secret for --on-finish, but no --on-finish; give both")
+            return
+        try:
+            parse_address(self.on_finish)
+            if self.on_finish_secret is None:
+                raise BadRequest(
+                    "give a secret that signs its requests, with --on-finish-secret-file FILE; "
+                    'make one with: echo "whsec_$(openssl rand -base64 32)" > FILE'
+                )
+            parse_secrets(self.on_finish_secret)
+        except BadRequest as error:
+            raise BadSetting(f"--on-finish: {error.detail}") from None
 
     def _check_relay(self) -> None:
         if self.relay_body not in ("same", "raw", "form"):

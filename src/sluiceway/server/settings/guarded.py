@@ -20,6 +20,7 @@ __all__ = [
     "check_token_text",
     "host_name",
     "origin",
+    "read_secret",
     "read_token",
     "writable_by_others",
 ]
@@ -55,32 +56,38 @@ def check_token_text(token: str, setting: str) -> None:
 
 
 def read_token(path: str) -> str:
+    """The token in a file. Raises BadSetting."""
+    token = read_secret(path, "--token-file", "token")
+    check_token_text(token, f"--token-file {path}")
+    return token
+
+
+def read_secret(path: str, option: str, what: str) -> str:
     """The one line of a file.
 
-    Raises BadSetting, also for a file that other users can write to: they could set the token.
+    Raises BadSetting, also for a file that other users can write to: they could set the secret.
     """
     try:
         with open(path, "rb") as file:
             if writable_by_others(os.fstat(file.fileno())):
                 raise BadSetting(
-                    f"--token-file {path} can be written by other users; run chmod go-w on it"
+                    f"{option} {path} can be written by other users; run chmod go-w on it"
                 )
             content = file.read(LARGEST_TOKEN + 1)
     except OSError as error:
-        raise BadSetting(f"--token-file {path} cannot be read: {error.strerror}") from None
+        raise BadSetting(f"{option} {path} cannot be read: {error.strerror}") from None
     try:
-        token = content.decode("utf-8").removesuffix("\n").removesuffix("\r")
+        secret = content.decode("utf-8").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
         raise BadSetting(
-            f"--token-file {path} is not text; write the token into it and nothing else"
+            f"{option} {path} is not text; write the {what} into it and nothing else"
         ) from None
     if len(content) > LARGEST_TOKEN:
         raise BadSetting(
-            f"--token-file {path} has more than {LARGEST_TOKEN} bytes; write the token into it and "
+            f"{option} {path} has more than {LARGEST_TOKEN} bytes; write the {what} into it and "
             "nothing else"
         )
-    check_token_text(token, f"--token-file {path}")
-    return token
+    return secret
 
 
 def writable_by_others(status: os.stat_result) -> bool:

@@ -128,6 +128,20 @@ class SettingList:
         "arrived, was cancelled or expired.",
         86400.0,
     )
+    on_finish: str | None = _setting(
+        "URL (http or https) that gets a signed POST for each finished file, at least once: "
+        "docs/hooks.md. Needs --on-finish-secret-file.",
+        None,
+    )
+    on_finish_secret: str | None = _setting(
+        "Secret that signs these requests: whsec_ and 24 to 64 random bytes in base64; two with a "
+        "space between them while it is changed. Only as a variable or in the file: every user of "
+        "the machine can read the options of a program.",
+        None,
+    )
+    on_finish_secret_file: str | None = _setting(
+        "File that holds this secret and nothing else.", None
+    )
     store_option: tuple[str, ...] = _setting(
         "NAME=VALUE, for buckets and other places that need more than a URL: endpoint, region, "
         "profile, timeout … Repeatable.",

@@ -24,11 +24,12 @@ __all__ = ["no_ledger_reason", "open_ledger"]
 
 
 def open_ledger(settings: Settings, store: Store, place: str = "") -> Ledger | None:
-    """The ledger of uploads to this store; None where they cannot outlive a request.
+    """The ledger of uploads to this store; None where they cannot outlive a request, and nothing
+    is reported of them.
 
     `place` tells destinations apart that an app chooses by request. Raises BadSetting, OSError.
     """
-    if not store.traits.resumable:
+    if not store.traits.resumable and settings.on_finish is None:
         return None
     if settings.ledger is not None:
         return _in_database(settings.ledger, place)
@@ -36,6 +37,11 @@ def open_ledger(settings: Settings, store: Store, place: str = "") -> Ledger | N
         return _in_folder(_state_folder(settings))
     if isinstance(store, DiskStore) and HAS_LOCKS:
         return SqliteLedger(os.path.join(store.root, PRIVATE))
+    if settings.on_finish is not None:
+        raise BadSetting(
+            "--on-finish writes its events down before it sends them: give --state FOLDER or "
+            "--ledger postgresql://…"
+        )
     return None
 
 

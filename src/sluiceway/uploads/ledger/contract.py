@@ -12,7 +12,7 @@ from typing import Protocol
 
 from sluiceway.uploads.ledger.record import UploadRecord
 
-__all__ = ["Ledger", "OutboxEvent"]
+__all__ = ["EventQueue", "Ledger", "OutboxEvent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,49 @@ class OutboxEvent:
         upload: The upload's id.
         body: What is sent, as JSON.
         tries: How often it was sent in vain.
+        created: Seconds since the epoch when it was written down.
     """
 
     id: str
     upload: str
     body: str
     tries: int = 0
+    created: float = 0.0
+
+
+class EventQueue(Protocol):
+    """The events of a ledger. Each method raises as those of the ledger do.
+
+    An event is *expected* while its file is being published, and waits from then on until it was
+    delivered.
+    """
+
+    async def expect(self, events: Sequence[OutboxEvent]) -> None:
+        """Write events down, durably, of files that this process is about to publish."""
+        ...
+
+    async def confirm(self, events: Sequence[OutboxEvent]) -> None:
+        """Their files are published: they wait to be sent from now on."""
+        ...
+
+    async def drop(self, events: Sequence[OutboxEvent]) -> None:
+        """Forget events that this process expected, or those that were delivered."""
+        ...
+
+    async def abandoned(self, most: int) -> list[OutboxEvent]:
+        """Take over some events that a process expected which lives no more."""
+        ...
+
+    async def take(self, most: int, lease: float) -> list[OutboxEvent]:
+        """Some events to be sent now, the oldest first.
+
+        No other process gets them for `lease` seconds.
+        """
+        ...
+
+    async def postpone(self, event: OutboxEvent, wait: float, tries: int) -> None:
+        """Send an event in `wait` seconds, after that many tries in vain."""
+        ...
 
 
 class Ledger(Protocol):
@@ -108,16 +145,13 @@ class Ledger(Protocol):
         """Whether no process began a sweep within so many seconds; then this one does."""
         ...
 
-    async def due_events(self, now: float, most: int) -> list[OutboxEvent]:
-        """Some events that wait to be sent, the oldest first."""
+    async def finishing(self, most: int) -> list[str]:
+        """Some ids of uploads that are being published, or were when their process died."""
         ...
 
-    async def postpone(self, event: OutboxEvent, until: float) -> None:
-        """An event could not be sent; try again then."""
-        ...
-
-    async def delivered(self, event: OutboxEvent) -> None:
-        """Forget an event."""
+    @property
+    def events(self) -> EventQueue:
+        """What waits to be reported elsewhere."""
         ...
 
     async def aclose(self) -> None:

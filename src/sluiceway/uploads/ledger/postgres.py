@@ -12,8 +12,9 @@ from typing import Any, LiteralString
 
 from sluiceway.errors import Exists, SluiceError, Superseded
 from sluiceway.stores.postgres.pool import PostgresPool
-from sluiceway.uploads.ledger.contract import OutboxEvent
+from sluiceway.uploads.ledger.contract import EventQueue, OutboxEvent
 from sluiceway.uploads.ledger.deadline import within_deadline
+from sluiceway.uploads.ledger.postgres_events import PostgresEvents
 from sluiceway.uploads.ledger.postgres_lease import ProcessLease
 from sluiceway.uploads.ledger.postgres_saves import GroupedSaves
 from sluiceway.uploads.ledger.postgres_tables import (
@@ -50,11 +51,16 @@ class PostgresLedger:
         self._place = place
         self._saves = GroupedSaves(self._pool)
         self._lease = ProcessLease(self._pool, self._asked)
+        self._events = PostgresEvents(self._rows, self._prepare, self._lease, place)
         self._is_ready = False
 
     @property
     def process(self) -> str:
         return self._lease.name
+
+    @property
+    def events(self) -> EventQueue:
+        return self._events
 
     async def check(self) -> None:
         """Make the tables that are missing. Raises Unavailable, StoreFailed."""
@@ -137,28 +143,13 @@ class PostgresLedger:
         await self._rows("DELETE FROM {t_processes} WHERE seen < now() - interval '1 day'")
         return True
 
-    async def due_events(self, now: float, most: int) -> list[OutboxEvent]:
+    async def finishing(self, most: int) -> list[str]:
         rows = await self._rows(
-            "SELECT id, upload, body, tries FROM {t_events} WHERE place = %s AND due <= %s "
-            "ORDER BY due LIMIT %s",
+            "SELECT id FROM {t} WHERE place = %s AND state = 'finishing' LIMIT %s",
             self._place,
-            now,
             most,
         )
-        return [OutboxEvent(*row) for row in rows]
-
-    async def postpone(self, event: OutboxEvent, until: float) -> None:
-        await self._rows(
-            "UPDATE {t_events} SET tries = tries + 1, due = %s WHERE place = %s AND id = %s",
-            until,
-            self._place,
-            event.id,
-        )
-
-    async def delivered(self, event: OutboxEvent) -> None:
-        await self._rows(
-            "DELETE FROM {t_events} WHERE place = %s AND id = %s", self._place, event.id
-        )
+        return [upload for (upload,) in rows]
 
     async def aclose(self) -> None:
         await self._saves.aclose()

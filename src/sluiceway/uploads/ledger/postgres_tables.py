@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import LiteralString
 
 __all__ = [
+    "ABANDONED",
     "ALIVE_FOR",
     "ASK",
     "ASKED",
@@ -20,6 +21,7 @@ __all__ = [
     "CLAIM",
     "CREATE",
     "DROP_PARTS",
+    "EXPECT",
     "EXPIRED",
     "FIND",
     "LEASE",
@@ -28,10 +30,20 @@ __all__ = [
     "SAVE",
     "SCHEMA",
     "SUFFIXES",
+    "TAKE",
 ]
 
 # of tables and indexes
-SUFFIXES = ("_parts", "_events", "_processes", "_expires", "_asked", "_due")
+SUFFIXES = (
+    "_parts",
+    "_events",
+    "_processes",
+    "_expires",
+    "_asked",
+    "_due",
+    "_expected",
+    "_finishing",
+)
 
 # A process that was seen lately lives; one that has a session is dead when its lock is free, any
 # other one when its lease is over.
@@ -53,8 +65,11 @@ SCHEMA: tuple[LiteralString, ...] = (
         PRIMARY KEY (place, upload, number))""",
     """CREATE TABLE IF NOT EXISTS {t_events} (
         place text NOT NULL, id text NOT NULL, upload text NOT NULL, body text NOT NULL,
-        tries integer NOT NULL, due double precision NOT NULL, PRIMARY KEY (place, id))""",
-    "CREATE INDEX IF NOT EXISTS {t_due} ON {t_events} (place, due)",
+        tries integer NOT NULL, created double precision NOT NULL, due double precision NOT NULL,
+        holder text NOT NULL, PRIMARY KEY (place, id))""",
+    "CREATE INDEX IF NOT EXISTS {t_due} ON {t_events} (place, due) WHERE holder = ''",
+    "CREATE INDEX IF NOT EXISTS {t_expected} ON {t_events} (place) WHERE holder <> ''",
+    "CREATE INDEX IF NOT EXISTS {t_finishing} ON {t} (place) WHERE state = 'finishing'",
     # Unlogged: no claim waits for the disk, and after a crash of the database all say again that
     # they live.
     """CREATE UNLOGGED TABLE IF NOT EXISTS {t_processes} (
@@ -83,8 +98,9 @@ SAVE = """WITH saved AS (
         SELECT saved.place, saved.id, part.number - 1 + (SELECT count(*) FROM {t_parts} p
             WHERE p.place = saved.place AND p.upload = saved.id), part.note
         FROM saved, unnest(%s::text[]) WITH ORDINALITY AS part (note, number)),
-    events AS (INSERT INTO {t_events} (place, id, upload, body, tries, due)
-        SELECT saved.place, event.id, event.upload, event.body, event.tries, 0
+    events AS (INSERT INTO {t_events} (place, id, upload, body, tries, created, due, holder)
+        SELECT saved.place, event.id, event.upload, event.body, event.tries,
+            extract(epoch from now()), extract(epoch from now()), ''
         FROM saved, unnest(%s::text[], %s::text[], %s::text[], %s::int[])
             AS event (id, upload, body, tries)
         ON CONFLICT DO NOTHING)
@@ -97,6 +113,24 @@ DROP_PARTS = """WITH held AS (SELECT place, id FROM {t}
 ASK = """WITH held AS (UPDATE {t} SET asked = epoch
         WHERE place = %s AND id = %s AND epoch = %s RETURNING holder, id, epoch)
     SELECT pg_notify(%s || holder, epoch || ' ' || id) FROM held WHERE holder <> ''"""
+EXPECT = """INSERT INTO {t_events} (place, id, upload, body, tries, created, due, holder)
+    SELECT %s, event.id, event.upload, event.body, 0, extract(epoch from now()),
+        extract(epoch from now()), %s
+    FROM unnest(%s::text[], %s::text[], %s::text[]) AS event (id, upload, body)
+    ON CONFLICT (place, id) DO UPDATE SET holder = EXCLUDED.holder, due = EXCLUDED.due
+        WHERE {t_events}.holder <> ''"""
+ABANDONED = """UPDATE {t_events} SET holder = %s WHERE place = %s AND id IN (
+    SELECT e.id FROM {t_events} e WHERE e.place = %s AND e.holder <> '' AND e.holder <> %s
+        AND NOT EXISTS (SELECT 1 FROM {t_processes} p WHERE p.name = e.holder AND CASE
+            WHEN p.seen > now() - make_interval(secs => %s) THEN true
+            WHEN p.seen < now() - make_interval(secs => %s) THEN false
+            ELSE p.lock IS NULL OR NOT pg_try_advisory_xact_lock(p.lock) END)
+        LIMIT %s FOR UPDATE SKIP LOCKED)
+    RETURNING id, upload, body, tries, created"""
+TAKE = """UPDATE {t_events} SET due = extract(epoch from now()) + %s WHERE place = %s AND id IN (
+    SELECT id FROM {t_events} WHERE place = %s AND holder = ''
+        AND due <= extract(epoch from now()) ORDER BY due LIMIT %s FOR UPDATE SKIP LOCKED)
+    RETURNING id, upload, body, tries, created"""
 RELEASE = "UPDATE {t} SET holder = '' WHERE place = %s AND id = %s AND epoch = %s AND holder = %s"
 ASKED = "SELECT id, epoch FROM {t} WHERE place = %s AND holder = %s AND asked = epoch"
 EXPIRED = "SELECT {columns} FROM {t} WHERE place = %s AND expires <= %s ORDER BY expires LIMIT %s"

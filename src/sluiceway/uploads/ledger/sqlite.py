@@ -25,8 +25,9 @@ from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.sqlite.connections import MissingTable, SqliteFile
 from sluiceway.stores.sqlite.readers import ReaderThreads
 from sluiceway.stores.sqlite.writer import WriterThread
-from sluiceway.uploads.ledger.contract import OutboxEvent
+from sluiceway.uploads.ledger.contract import EventQueue, OutboxEvent
 from sluiceway.uploads.ledger.record import COLUMNS, UploadRecord, from_row, to_row
+from sluiceway.uploads.ledger.sqlite_events import SqliteEvents, add_events
 from sluiceway.uploads.ledger.states import LedgerState
 
 __all__ = ["SqliteLedger"]
@@ -51,8 +52,11 @@ _SCHEMA = (
         PRIMARY KEY (upload, number)) WITHOUT ROWID""",
     """CREATE TABLE events (
         id TEXT NOT NULL PRIMARY KEY, upload TEXT NOT NULL, body TEXT NOT NULL,
-        tries INTEGER NOT NULL, due REAL NOT NULL) WITHOUT ROWID""",
-    "CREATE INDEX events_due ON events (due)",
+        tries INTEGER NOT NULL, created REAL NOT NULL, due REAL NOT NULL,
+        holder TEXT NOT NULL) WITHOUT ROWID""",
+    "CREATE INDEX events_due ON events (due) WHERE holder = ''",
+    "CREATE INDEX events_expected ON events (holder) WHERE holder <> ''",
+    "CREATE INDEX uploads_finishing ON uploads (id) WHERE state = 'finishing'",
     "CREATE TABLE sweeps (began REAL NOT NULL)",
 )
 _TABLES = {"uploads": (*COLUMNS, "asked"), "parts": (), "events": (), "sweeps": ()}
@@ -75,6 +79,7 @@ class SqliteLedger:
         self._name = ProcessName(self._processes)
         self._file = SqliteFile(os.path.join(folder, "uploads.sqlite"), _SCHEMA, _TABLES)
         self._writer, self._readers = WriterThread(self._file), ReaderThreads(self._file)
+        self._events = SqliteEvents(self._file, self._writer, self._readers, self._name)
         self._let_go: Callable[[str, int], None] | None = None
         self._looking: asyncio.Task[None] | None = None
         self._held: set[str] = set()  # uploads of this process; without any nothing is looked for
@@ -82,6 +87,10 @@ class SqliteLedger:
     @property
     def process(self) -> str:
         return self._name.name
+
+    @property
+    def events(self) -> EventQueue:
+        return self._events
 
     async def create(self, record: UploadRecord) -> None:
         row = to_row(record)
@@ -157,10 +166,7 @@ class SqliteLedger:
                 ).fetchone()
                 rows = [(record.id, number, note) for number, note in enumerate(parts, count)]
                 db.executemany("INSERT INTO parts VALUES (?, ?, ?)", rows)
-            db.executemany(
-                "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, 0)",
-                [(event.id, event.upload, event.body, event.tries) for event in events],
-            )
+            add_events(db, events)
 
         await self._writer.commit(work)
         if record.holder != self.process or record.state is LedgerState.GONE:
@@ -218,23 +224,12 @@ class SqliteLedger:
 
         return self._file.number() is not None and await self._writer.write(work)
 
-    async def due_events(self, now: float, most: int) -> list[OutboxEvent]:
-        def work(db: sqlite3.Connection) -> list[OutboxEvent]:
-            rows = db.execute(
-                "SELECT id, upload, body, tries FROM events WHERE due <= ? ORDER BY due LIMIT ?",
-                (now, most),
-            )
-            return [OutboxEvent(*row) for row in rows]
+    async def finishing(self, most: int) -> list[str]:
+        def work(db: sqlite3.Connection) -> list[str]:
+            rows = db.execute("SELECT id FROM uploads WHERE state = 'finishing' LIMIT ?", (most,))
+            return [upload for (upload,) in rows]
 
         return [] if self._file.number() is None else await self._readers.read(work)
-
-    async def postpone(self, event: OutboxEvent, until: float) -> None:
-        await self._write(
-            "UPDATE events SET tries = tries + 1, due = ? WHERE id = ?", until, event.id
-        )
-
-    async def delivered(self, event: OutboxEvent) -> None:
-        await self._write("DELETE FROM events WHERE id = ?", event.id)
 
     async def aclose(self) -> None:
         if self._looking is not None:

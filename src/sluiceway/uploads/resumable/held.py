@@ -177,16 +177,15 @@ class HeldUpload:
         if self._draft is not None and self.record.state is LedgerState.OPEN:
             await self._keep_at(await self._draft.sync())
 
-    async def finish(self, respond: Respond, events: Sequence[OutboxEvent] = ()) -> FinalResponse:
-        """Publish the upload. Its response is written down with the step, and comes back to a
-        repeated request.
+    async def finish(self, respond: Respond) -> FinalResponse:
+        """Publish the upload. Its event and its response, for a repeated request, are written down.
 
         Raises an error after which the same request may be repeated: the upload stays open. Raises
         that of `on_kept`, which is final.
         """
         self.is_ending = True
         if (there := await self._published_before()) is not None:
-            return await self._done(there, respond, events)
+            return await self._done(there, respond)
         draft = await self._open()
         try:
             found = await self.digests.finish(draft)
@@ -203,7 +202,7 @@ class HeldUpload:
             await self._refuse(error, response)
             await draft.discard()
             return response
-        return await self._done(entry, respond, events)
+        return await self._done(entry, respond)
 
     async def cancel(self, code: str, error: SluiceError | None = None) -> None:
         """End the upload: its bytes are removed, and its id is remembered for a while."""
@@ -264,10 +263,8 @@ class HeldUpload:
                 await self._tell(found)
             except SluiceError as error:
                 await self._refuse(error, None)
-                return
-            await self._save("publish", offset=found.size)
-            self.entry = found
-            self._end("")
+            else:
+                await self._save_published(found, None)
 
     async def _published_before(self) -> Entry | None:
         """The object of an earlier attempt, which succeeded although it seemed to fail."""
@@ -300,10 +297,8 @@ class HeldUpload:
         return self._draft
 
     async def _discard_draft(self) -> None:
-        try:
+        with suppress(NotFound):  # another program removed it
             await (await self._open()).discard()
-        except NotFound:
-            pass  # another program removed it
         self._draft = None
 
     async def _publish(self, draft: ResumableDraft, digests: tuple[tuple[str, str], ...]) -> Entry:
@@ -327,19 +322,24 @@ class HeldUpload:
                     await self._store.delete(entry.key, Replace(allowed=True, etag=entry.etag))
             raise
 
-    async def _done(
-        self, entry: Entry, respond: Respond, events: Sequence[OutboxEvent]
-    ) -> FinalResponse:
+    async def _done(self, entry: Entry, respond: Respond) -> FinalResponse:
         try:
             await self._tell(entry)
         except SluiceError as error:
             await self._refuse(error, respond(error))
             raise
         response = respond(entry)
-        await self._save("publish", events=events, response=response, offset=entry.size)
+        await self._save_published(entry, response)
+        return response
+
+    async def _save_published(self, entry: Entry, response: FinalResponse | None) -> None:
+        outbox, record = self._rules.outbox, self.record
+        events = [] if outbox is None else [outbox.of(record.id, record.created, entry)]
+        await self._save("publish", events=events, offset=entry.size, response=response)
         self.entry = entry
         self._end("")
-        return response
+        if outbox is not None:
+            outbox.on_event()
 
     async def _refuse(self, error: SluiceError, response: FinalResponse | None) -> None:
         await self._save("refuse", response=response, code=error.code)

@@ -40,6 +40,7 @@ TAKE_OVER = 5.0
 # a client sent before its line broke is in the kernel, and counts if it is read.
 LAST_BYTES = 2.0
 ASK_AGAIN = 0.02  # seconds between looks whether another process has let go
+RECOVERED_TOGETHER = 1000  # uploads that are looked at together
 MOST_DIGESTS = 10_000  # uploads whose running hashes are remembered; a few hundred bytes each
 
 
@@ -228,6 +229,15 @@ class ResumableUploads:
         """
         return await self.sweeps.expire(time.time() if now is None else now)
 
+    async def recover_abandoned(self) -> None:
+        """Find out how far processes came that ended while they published. Raises StoreFailed."""
+        for upload in await self.ledger.finishing(RECOVERED_TOGETHER):
+            try:
+                async with self.hold_free(upload):
+                    pass
+            except SluiceError as error:
+                log.warning("An upload cannot be recovered now: %s", error.for_log)
+
     def start_sweeping(self) -> None:
         """Sweep now and then until the end, unless another process of these uploads does."""
         self.sweeps.start()
@@ -256,7 +266,10 @@ class ResumableUploads:
             holding.release()
 
     async def aclose(self) -> None:
-        """Interrupt the requests that still run, wait until they kept what they took, and close."""
+        """Interrupt the requests that still run, and wait until they kept what they took.
+
+        The ledger is its owner's to close.
+        """
         await self.sweeps.aclose()
         for holding in list(self._holdings.values()):
             holding.interrupt()
@@ -265,7 +278,6 @@ class ResumableUploads:
             await asyncio.wait(self._releasing.values())
         for digests in self._digests.values():
             await digests.aclose()
-        await self.ledger.aclose()
 
     # Taking up
 
