@@ -18,7 +18,7 @@ from typing import Protocol
 from sluiceway.errors import SluiceError
 from sluiceway.uploads.ledger.contract import EventQueue, OutboxEvent
 
-__all__ = ["Deliverer", "NotTaken", "EventReceiver"]
+__all__ = ["Deliverer", "EventReceiver", "NotTaken"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
