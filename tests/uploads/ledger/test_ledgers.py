@@ -344,7 +344,7 @@ async def test_an_expected_event_waits_for_its_file(open_ledger: Open) -> None:
     await one.events.confirm(events[:1])  # once more, as after a lost answer
     assert [event.id for event in await other.events.take(10, 60.0)] == ["e0"]
     await one.aclose()
-    taken = []
+    taken = list[OutboxEvent]()
     until = time.monotonic() + 20
     while not taken and time.monotonic() < until:
         taken = await other.events.abandoned(10)
