@@ -238,8 +238,9 @@ class OpenFolders:
             return self._tree.step(here, segment)
         except NotFound:
             # Before the folder is there: no other thread may find it and not find this.
-            self._undurable.making.append(parent)
-            self._ours.append(parent)
+            if parent not in self._ours:
+                self._undurable.making.append(parent)
+                self._ours.append(parent)
             return self._tree.step_into(here, segment, make=True)[0]
 
     def forget(self, segments: Sequence[str]) -> None:
@@ -247,7 +248,11 @@ class OpenFolders:
         for depth in range(1, len(segments) + 1):
             path = tuple(segments[:depth])
             if path in self._open:
-                self._stale.append((path, self._open.pop(path)))
+                fd = self._open.pop(path)
+                if os.fstat(fd).st_nlink:
+                    self._stale.append((path, fd))
+                else:  # it was removed: there is nothing in it to make durable
+                    os.close(fd)
 
     def synchronise(self) -> Callable[[str], OSError | None]:
         """Make the names durable. Returns a function: the error for the object of a key, if any."""

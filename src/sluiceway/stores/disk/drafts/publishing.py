@@ -22,9 +22,9 @@ from sluiceway.stores.disk.tree import OpenFolders, Tree, UndurableFolders
 
 __all__ = ["Publication", "Publisher"]
 
-# How often another process may remove the folder, because it is empty, before the file is in it.
-# One that does nothing else, on a busy machine, won twenty times in a row.
-ATTEMPTS = 500
+# How often another process may remove the folder, because it is empty, before the file is in it:
+# about a second. One that does nothing else, on a busy machine, won 500 times in a row.
+ATTEMPTS = 20_000
 MOST_FOLDERS = 64  # descriptors of folders after which they are synchronised and closed
 # Seconds. A disk that takes longer for an fsync gets those of a group side by side: it serves them
 # together. On a faster one a thread for each costs more than it saves.
