@@ -32,6 +32,7 @@ class Exchange:
         self.sock = sock
         self._ahead = b""
         self._body = bytearray()
+        self._has_left = False
         self._responded = False  # 100 Continue, or a response, was sent
         self.cut = False  # the client hung up before the body's end
         self.go = threading.Event()  # for acts that wait for the test
@@ -55,10 +56,15 @@ class Exchange:
         return bytes(self._body)
 
     def recv(self, most: int = 65536) -> bytes:
+        """Empty once when the client has left; then it raises, so that no act can spin for ever."""
         if self._ahead:
             data, self._ahead = self._ahead[:most], self._ahead[most:]
             return data
-        return self.sock.recv(most)
+        if self._has_left:
+            raise ConnectionError("the client has left")
+        data = self.sock.recv(most)
+        self._has_left = not data
+        return data
 
     def take(self, count: int) -> int:
         """Read so many bytes, in pieces. A client that leaves before them ends the act."""

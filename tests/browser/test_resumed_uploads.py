@@ -25,6 +25,7 @@ from fix_server import RunningServer, start_server
 
 pytestmark = pytest.mark.chromium
 
+CUT = 5_000_000  # bytes of a connection
 SIZE = 9_000_000
 WAIT = 60_000  # milliseconds until a large file is stored, on a busy machine too
 
@@ -84,7 +85,7 @@ def test_a_cut_upload_goes_on_where_the_server_has_it(
     server: RunningServer, opened: Callable[[str], UploadsPage], film: Path
 ) -> None:
     """The row says what happens, and that it goes on; no byte that is kept is sent again."""
-    with cutting_proxy(server.port, cut=5_000_000) as proxy:
+    with cutting_proxy(server.port, cut=CUT) as proxy:
         page = opened(proxy.url)
         proxy.sent = 0
         page.choose(film)
@@ -98,8 +99,8 @@ def test_a_cut_upload_goes_on_where_the_server_has_it(
     kept = [one.value for one in samples]
     assert kept == sorted(kept)
     assert max(one.value for one in samples if one.state != "done") <= 99
-    # what a browser sends again by itself ends with the server's refusal
-    assert proxy.sent <= 2 * SIZE
+    # What a browser sends again by itself ends with the server's refusal: it tries three times.
+    assert proxy.sent <= SIZE + 3 * CUT
 
 
 def test_a_paused_upload_goes_on_also_after_a_reload(
