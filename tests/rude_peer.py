@@ -34,7 +34,7 @@ class Exchange:
         self._body = bytearray()
         self._has_left = False
         self._responded = False  # 100 Continue, or a response, was sent
-        self.cut = False  # the client hung up before the body's end
+        self.cut = False  # for the act: the client hung up before the body's end
         self.go = threading.Event()  # for acts that wait for the test
         self.done = threading.Event()  # set when nothing more is read or sent
         while b"\r\n\r\n" not in self._ahead:
@@ -54,6 +54,14 @@ class Exchange:
     def body(self) -> bytes:
         """The bytes that `read_body` has read."""
         return bytes(self._body)
+
+    def was_cut(self) -> bool:
+        """Whether the client hung up before the body's end, once the act has ended.
+
+        A response reaches its client before this thread has read the end of the request.
+        """
+        assert self.done.wait(SOCKET_TIMEOUT), "the exchange does not end"
+        return self.cut
 
     def recv(self, most: int = 65536) -> bytes:
         """Empty once when the client has left; then it raises, so that no act can spin for ever."""

@@ -50,7 +50,7 @@ def uploads(destination: Peer) -> list[Exchange]:
 
 def nothing_whole(destination: Peer) -> bool:
     """No request over there was ever complete."""
-    return all(asked.cut for asked in destination.seen)
+    return all(asked.was_cut() for asked in destination.seen)
 
 
 def changed(exchange: Exchange) -> None:

@@ -197,7 +197,7 @@ async def test_an_aborted_body_never_looks_complete(length: int | None) -> None:
             if peer.seen and peer.seen[0].cut:
                 break
             await asyncio.sleep(0.05)
-        assert peer.seen[0].cut
+        assert peer.seen[0].was_cut()
 
 
 async def test_an_answer_that_is_too_long_is_cut() -> None:
