@@ -100,6 +100,7 @@ COMMANDS = {"cheroot", "flask", "gunicorn", "uvicorn", "waitress-serve"}
 SCRIPTS = {
     "/tests/fork_server.py": OURS,  # of APPS
     "/tests/browser/slow_destination.py": OURS,
+    "/tests/killed_writer.py": OURS,
     "/tests/quick_copy.py": OURS,
     "django_site.py": APPS,
 }

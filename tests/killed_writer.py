@@ -25,6 +25,8 @@ from sluiceway.stores.unpublished import ResumableStore
 
 __all__ = ["keeper", "writer"]
 
+STEP = 300_000  # bytes from an offset to the next one: a bucket stores the rest each time
+
 
 def writer(kind: str, place: str) -> list[str]:
     """The command that starts it."""
@@ -72,9 +74,11 @@ async def _write(store: Store) -> None:
 async def _keep(store: Store, upload: str) -> None:
     assert isinstance(store, ResumableStore)
     request = UploadRequest(key="killed", filename="killed", method="PUT")
-    draft = await store.begin(upload, None, request)
+    draft, kept = await store.begin(upload, None, request), 0
     while data := await asyncio.to_thread(os.read, 0, 1 << 16):
         await draft.write(data)
+        if draft.written < kept + STEP:
+            continue
         kept = await draft.sync()
         print(json.dumps({"kept": kept, **dataclasses.asdict(draft.save())}), flush=True)
         draft.saved()

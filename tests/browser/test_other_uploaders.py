@@ -26,7 +26,6 @@ BYTES = """(size) => {
   for (let at = 0; at < size; at += 1) bytes[at] = (at * 31 + (at >> 8)) % 251;
   return bytes;
 }"""
-DATA = bytes((at * 31 + (at >> 8)) % 251 for at in range(SIZE))
 TUS = """([endpoint, name, size, options]) => new Promise((resolve, reject) => {
   const upload = new tus.Upload(new File([bytes(size)], name), {
     endpoint, retryDelays: [0, 50, 100, 200, 400], metadata: { filename: name },
@@ -40,6 +39,11 @@ UPPY = """async ([plugin, name, size, options]) => {
   const { successful, failed } = await uppy.upload();
   return [successful.length, failed.map(({ error }) => error)];
 }"""
+
+
+def sent() -> bytes:
+    """What the pages make of SIZE."""
+    return bytes((at * 31 + (at >> 8)) % 251 for at in range(SIZE))
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +92,7 @@ def test_tus_js_client_goes_on_through_a_line_that_breaks(
     with cutting_proxy(taker.port, CUT) as proxy:
         url = page.evaluate(TUS, [f"{proxy.url}/files", name, SIZE, options])
         assert url.startswith(proxy.url)
-    assert stored_as(taker, name) == DATA
+    assert stored_as(taker, name) == sent()
 
 
 @pytest.mark.parametrize("plugin", ["Tus", "XHRUpload"])
@@ -103,7 +107,7 @@ def test_uppy_stores_a_file(
         if plugin == "XHRUpload":
             options = {"endpoint": f"{proxy.url}/files", "fieldName": "file"}
         assert page.evaluate(UPPY, [plugin, name, SIZE, options]) == [1, []]
-    assert stored_as(taker, name) == DATA
+    assert stored_as(taker, name) == sent()
 
 
 def test_a_page_reads_what_it_needs(

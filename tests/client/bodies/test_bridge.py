@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import csv
-import gc
 import io
 import pickle
 import random
@@ -170,7 +169,6 @@ def test_a_writer_that_is_dropped_is_a_failure() -> None:
     reader = bridge.reader
     bridge.writer.write(b"half")
     del bridge
-    gc.collect()
     with pytest.raises(SourceFailed, match="dropped without being closed"):
         reader.read()
 
@@ -188,7 +186,6 @@ def test_a_reader_that_leaves_stops_the_writer(how: str) -> None:
     elif how == "closed":
         readers[0].close()
     readers.clear()
-    gc.collect()
     thread.join(5)
 
     assert isinstance(raised[0], Cancelled)

@@ -26,7 +26,7 @@ _places = itertools.count()
 
 class TestOverSftp(StoreSuite):
     resumes = False
-    large, many = 36 * MIB, 120  # more in the long proofs
+    large, many = 36 * MIB, 40  # more in the long proofs
     budget: Budget
     place: str
 

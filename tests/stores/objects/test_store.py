@@ -23,7 +23,7 @@ BUDGET = 32 << 20  # bytes: parts of 8 MiB
 class TestS3(StoreSuite):
     part = default_part_size(BUDGET, 1)
     flat = (16 << 20) + BUDGET  # the parts in flight, and the one that gathers
-    large, many = 80 << 20, 120  # the server is slow; more in the long proofs
+    large, many = 80 << 20, 40  # the server is slow; more in the long proofs
     budget: Budget
 
     @pytest.fixture(autouse=True)

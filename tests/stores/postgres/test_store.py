@@ -19,7 +19,7 @@ from sluiceway.testing.store_suite import StoreSuite, pattern
 class TestPostgresStore(StoreSuite):
     """Directly to the server."""
 
-    large, many = 64 << 20, 250  # more in the long proofs
+    large, many = 36 << 20, 60  # more in the long proofs
     place: str
     budget: Budget
 

@@ -19,7 +19,6 @@ def assert_linear(run: Callable[[int], object], size: int) -> None:
     The garbage collector pauses meanwhile: its cost depends on everything else in this process.
     """
     ratios: list[float] = []
-    gc.collect()
     gc.disable()
     try:
         for _ in range(ATTEMPTS):

@@ -18,7 +18,7 @@ from sluiceway.pipe.digests import Digests
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import PassingSource
 from sluiceway.stores.contract import Metadata, Store
-from sluiceway.testing.store_suite.hooks import MIB, Hooks, begin, pattern, read, write
+from sluiceway.testing.store_suite.hooks import MIB, Hooks, begin, feed, pattern, read, start, write
 from sluiceway.uploads.session import check_digests
 
 __all__ = ["CutSuite"]
@@ -124,16 +124,11 @@ async def _pieces(size: int, error: Exception | None = None) -> AsyncIterator[by
 
 async def _kill_midway(command: list[str]) -> None:
     """Kill it when it has taken 4 MiB: no pipe holds so many, so it has begun to write them."""
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
-    )
-    try:
-        assert process.stdin is not None
-        process.stdin.write(pattern(4 * MIB))
-        async with asyncio.timeout(DEADLINE):
-            await process.stdin.drain()
-        assert process.returncode is None, "the program ended by itself"
-    finally:
-        if process.returncode is None:
+    with start(command) as process:
+        try:
+            assert process.stdin is not None
+            async with asyncio.timeout(DEADLINE):
+                taken = await asyncio.to_thread(feed, process.stdin, pattern(4 * MIB))
+            assert taken, "the program ended by itself"
+        finally:
             process.kill()
-        await process.wait()

@@ -11,9 +11,12 @@ import dataclasses
 import itertools
 import os
 import random
+import subprocess
 import time
 from collections.abc import AsyncIterator, Collection
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -37,11 +40,13 @@ __all__ = [
     "Hooks",
     "begin",
     "digests_of",
+    "feed",
     "fresh",
     "listed",
     "pattern",
     "publish",
     "read",
+    "start",
     "store_bytes",
     "write",
 ]
@@ -146,6 +151,19 @@ class Hooks:
 def pattern(size: int, at: int = 0) -> bytes:
     """Return bytes without a period, so that a block in the wrong place shows. At most 8 MiB."""
     return _DATA[at : at + size]
+
+
+def start(command: list[str], stdout: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    """Start a program that reads what it is given."""
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=stdout)  # noqa: S603  # the author's own
+
+
+def feed(pipe: IO[bytes], data: bytes) -> bool:
+    """Write all of it to a program, and return whether it lived until then."""
+    with suppress(BrokenPipeError):
+        while data:
+            data = data[os.write(pipe.fileno(), data) :]
+    return not data
 
 
 def fresh() -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 from pathlib import Path
 from typing import cast
 
@@ -16,7 +17,7 @@ from sluiceway.errors import NotFound
 from sluiceway.stores.contract import Metadata, Store, UploadRequest
 from sluiceway.stores.unpublished import ResumableDraft, ResumableStore, SavedDraft
 from sluiceway.testing.store_suite.bytes_suite import EDGES
-from sluiceway.testing.store_suite.hooks import MIB, Hooks, fresh, pattern, read, write
+from sluiceway.testing.store_suite.hooks import MIB, Hooks, feed, fresh, pattern, read, start, write
 
 __all__ = ["ResumingSuite"]
 
@@ -189,27 +190,22 @@ async def _keep(draft: ResumableDraft, data: bytes) -> SavedDraft:
 
 async def _kill_keeper(command: list[str]) -> tuple[int, SavedDraft]:
     """Kill it when it has kept something and gets more. Returns what it said last."""
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-    )
     offset, state, parts = 0, "", list[str]()
-    try:
+    with start(command, subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(pattern(7 * MIB))
-        async with asyncio.timeout(DEADLINE):
-            while offset < 3 * MIB:
-                said = json.loads(await process.stdout.readline())
-                offset, state = said["kept"], said["state"]
-                parts += said["parts"]
-    finally:
-        if process.returncode is None:
+        feeding = asyncio.create_task(asyncio.to_thread(feed, process.stdin, pattern(7 * MIB)))
+        try:
+            async with asyncio.timeout(DEADLINE):
+                while line := await asyncio.to_thread(process.stdout.readline):
+                    if line.endswith(b"\n"):
+                        said = json.loads(line)
+                        offset, state = said["kept"], said["state"]
+                        parts += said["parts"]
+                    if offset >= 3 * MIB:
+                        process.kill()  # which ends what it prints
+        finally:
             process.kill()
-        await process.wait()
-    async with asyncio.timeout(DEADLINE):
-        while line := await process.stdout.readline():
-            if line.endswith(b"\n"):
-                said = json.loads(line)
-                offset, state = said["kept"], said["state"]
-                parts += said["parts"]
+            await feeding
+    assert offset >= 3 * MIB, "the program ended by itself"
     return offset, SavedDraft(state, tuple(parts))
