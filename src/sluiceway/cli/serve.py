@@ -178,7 +178,7 @@ def _refuse_uploaded_settings(config: Path | None, settings: Settings) -> None:
 def _greet(settings: Settings, address: str, config: Path | None, made_token: bool) -> None:
     for every, local in ALL_ADDRESSES.items():  # no browser opens them on all systems
         address = address.replace(every, local)
-    auth = "" if settings.token is None else " -u :TOKEN"
+    auth = " -u :TOKEN" if settings.has_tokens else ""
     from sluiceway.server.destinations import display_name
 
     does = "stores into" if not any("://" in place for place in settings.to) else "sends on to"
@@ -190,7 +190,7 @@ def _greet(settings: Settings, address: str, config: Path | None, made_token: bo
     click.echo(f"  python sluiceway.copy('big.iso', '{address}files/big.iso')")
     if config is not None:
         click.echo(f"  settings from {config}")
-    if settings.token is None and not settings.no_auth:
+    if not settings.has_tokens and not settings.no_auth:
         click.echo(
             "  without a token: every user and program of this machine can upload, read and delete",
             err=True,

@@ -17,8 +17,10 @@ from starlette.types import Receive, Scope, Send
 
 from sluiceway.errors import SluiceError, Unavailable
 from sluiceway.pipe.budget import Budget
+from sluiceway.server.access.door import Door
+from sluiceway.server.access.identity import GRANT
 from sluiceway.server.destinations import open_destination
-from sluiceway.server.door.auth import STAGES, check_token, check_use, log_access
+from sluiceway.server.door.auth import STAGES, check_use, log_access
 from sluiceway.server.door.counted_send import CountedSend
 from sluiceway.server.door.indexed_request import IndexedRequest
 from sluiceway.server.door.sites import Sites
@@ -109,6 +111,7 @@ class Sluiceway:
         self.budget: Budget = Budget(self.settings.budget // self.settings.workers)
         self._min_rate = self.settings.min_bytes_per_second
         self._sites = Sites(self.settings)
+        self._door = Door(self.settings)
         self._progress_table = progress_table
         self._upload_service: UploadService | None = None
         self._places = OpenPlaces(self._open_place)
@@ -134,6 +137,10 @@ class Sluiceway:
         if self._progress_table is None:
             self._progress_table = ProgressTable()
         return self._progress_table
+
+    def reload(self) -> None:
+        """Read again what can change while the app runs: the token file. Nothing is interrupted."""
+        self._door.reload()
 
     async def aclose(self) -> None:
         """Close the stores. Running uploads are discarded."""
@@ -195,7 +202,7 @@ class Sluiceway:
             scope[HOOKS] = RequestHooks(self._hooks, request)
         counted = CountedSend(scope, send, self._sites.headers(request))
         try:
-            response = self._check(request) or await self._endpoints.respond(request)
+            response = await self._check(request) or await self._endpoints.respond(request)
             await send_response(response, scope, receive, counted)
         except SluiceError as error:
             if self._hooks is not None and not counted.status:
@@ -221,7 +228,7 @@ class Sluiceway:
                 await self._places.release(scope[PLACE][0])
             log_access(scope, counted.status, counted.sent, time.monotonic() - began)
 
-    def _check(self, request: Request) -> Response | None:
+    async def _check(self, request: Request) -> Response | None:
         """The checks of every request, before routing; the response to a CORS preflight, if it is
         one. Raises what the checks raise."""
         scope = request.scope
@@ -230,7 +237,7 @@ class Sluiceway:
         if (preflight := self._sites.preflight(request)) is not None:
             return preflight
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        check_token(request, path, self.settings.token)
+        scope[GRANT] = await self._door.grant(request, path)
         decode_url(scope)
         self._sites.check_origin(request)
         check_use(request)

@@ -82,7 +82,7 @@ async def show_offset(request: Request, upload_service: UploadService) -> Respon
     """HEAD of an upload; None for a request that asks for its progress."""
     if (uploads := upload_service.resumable) is None:
         return None
-    record = None if is_tus(request) else await uploads.ledger.find(request.path_params["id"])
+    record = None if is_tus(request) else await uploads.look_up(request.path_params["id"])
     if is_tus(request) or (record is not None and record.dialect == TUS):
         return await TusHandler(uploads).show(request)
     if record is not None and record.dialect == DIALECT:
@@ -129,7 +129,7 @@ async def cancel(request: Request, upload_service: UploadService) -> Response:
         return await cancel_upload(upload_service, upload)
     if is_tus(request):
         return await TusHandler(uploads).terminate(request)
-    if (record := await uploads.ledger.find(upload)) is None:
+    if (record := await uploads.look_up(upload)) is None:
         return await cancel_upload(upload_service, upload)
     if record.dialect == DIALECT:
         return await ResumableHandler(request, upload_service, uploads).cancel()
@@ -144,5 +144,5 @@ async def find_resting(upload: str, upload_service: UploadService) -> Mapping[st
     """What the ledger knows of an upload; None for none."""
     if upload_service.resumable is None:
         return None
-    record = await upload_service.resumable.ledger.find(upload)
+    record = await upload_service.resumable.look_up(upload)
     return None if record is None else resting_snapshot(record, upload_service.store)

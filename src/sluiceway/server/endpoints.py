@@ -13,6 +13,7 @@ from starlette.responses import Response
 from sluiceway.errors import NotFound
 from sluiceway.pipe.budget import Budget
 from sluiceway.server import dialects
+from sluiceway.server.access.identity import grant_of
 from sluiceway.server.door.indexed_request import IndexedRequest
 from sluiceway.server.handlers.download import get_object
 from sluiceway.server.handlers.fetch import pass_remote
@@ -37,11 +38,20 @@ from sluiceway.server.handlers.zip import list_as_zip, selection_as_zip
 from sluiceway.server.mounted.hooks import HOOKS, RequestHooks
 from sluiceway.server.operator_log import Omissions
 from sluiceway.server.page.assets import StartPage
+from sluiceway.server.progress.granted_table import GrantedTable
 from sluiceway.server.remote import Remote
 from sluiceway.server.request_headers import is_view
-from sluiceway.server.routing import ByMethod, Routes, no_such_path, wrong_method
+from sluiceway.server.routing import (
+    ByMethod,
+    Guarded,
+    Routes,
+    needs,
+    no_such_path,
+    wrong_method,
+)
 from sluiceway.server.settings.checked import Settings
 from sluiceway.stores.contract import Store
+from sluiceway.uploads.access import FULL, Right
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.service import UploadService
 from sluiceway.wire.names import compose, stays_inside
@@ -68,7 +78,7 @@ class Endpoints:
         has_one_place: bool,
     ) -> None:
         self._settings, self._budget, self._interim = settings, budget, settings.interim
-        self._service, self._progress_table = service, progress_table
+        self._whole_service, self._progress_table = service, progress_table
         self._has_hooks, self._has_one_place = has_hooks, has_one_place
         self._remote = Remote(settings, budget)
         self._omissions = Omissions()
@@ -76,59 +86,79 @@ class Endpoints:
         page = StartPage(settings.branding)
         self._routes = Routes(
             {
-                "/files": ByMethod(GET=self._list, POST=self._post, OPTIONS=self._options),
-                "/": ByMethod(GET=page.show),
-                "/fetch": ByMethod(GET=self._fetch),
-                "/healthz": ByMethod(GET=show_liveness),
-                "/readyz": ByMethod(GET=self._show_readiness),
+                "/files": ByMethod(
+                    GET=needs(self._list, Right.LIST, Right.UPLOAD, Right.READ),
+                    # a selection as a zip comes as a form, too
+                    POST=needs(self._post, Right.UPLOAD, Right.READ),
+                    OPTIONS=needs(self._options),
+                ),
+                "/": ByMethod(GET=needs(page.show)),
+                "/fetch": ByMethod(GET=needs(self._fetch, Right.READ)),
+                "/healthz": ByMethod(GET=needs(show_liveness)),
+                "/readyz": ByMethod(GET=needs(self._show_readiness)),
             },
             {
                 "/files": (
                     "key",
                     True,
                     ByMethod(
-                        GET=self._get,
-                        PUT=self._put,
-                        DELETE=self._delete,
-                        MOVE=self._rename,
-                        OPTIONS=self._options,
+                        GET=needs(self._get, Right.READ, Right.UPLOAD),
+                        PUT=needs(self._put, Right.UPLOAD),
+                        DELETE=needs(self._delete, Right.DELETE),
+                        MOVE=needs(self._rename, Right.DELETE),
+                        OPTIONS=needs(self._options),
                     ),
                 ),
-                "/page": ("name", True, ByMethod(GET=page.show_asset)),
+                "/page": ("name", True, ByMethod(GET=needs(page.show_asset))),
                 "/uploads": (
                     "id",
                     False,
                     ByMethod(
-                        GET=self._show,
-                        POST=self._override,
-                        PATCH=self._append,
-                        DELETE=self._cancel,
-                        OPTIONS=self._options,
+                        GET=needs(self._show, Right.UPLOAD),
+                        POST=needs(self._override, Right.UPLOAD),
+                        PATCH=needs(self._append, Right.UPLOAD),
+                        DELETE=needs(self._cancel, Right.UPLOAD),
+                        OPTIONS=needs(self._options),
                     ),
                 ),
             },
         )
+
+    @property
+    def routes(self) -> Mapping[str, Guarded]:
+        """Each method and path, with the rights that it needs."""
+        return self._routes.guarded()
 
     async def respond(self, request: Request) -> Response:
         """Raises what the handler raises, NotFound and MethodNotAllowed."""
         dialects.correct_path(request)
         return await self._routes.respond(request)
 
+    async def _service(self, request: Request) -> UploadService:
+        """The destination of this request, as its sender may use it."""
+        return (await self._whole_service(request)).granted(grant_of(request))
+
+    async def _readable(self, request: Request) -> Store:
+        """The same with only those files that the sender may read: what a zip has is read."""
+        return (await self._whole_service(request)).granted(grant_of(request).reading).store
+
     async def _list(self, request: Request) -> Response:
-        store = (await self._service(request)).store
         if request.query_params.get("as") == "objects":
-            return await objects_together(request, store, self._budget)
+            return await objects_together(request, await self._readable(request), self._budget)
         if "as" in request.query_params:
+            store = await self._readable(request)
             return await list_as_zip(request, store, self._budget, self._omissions)
+        store = (await self._service(request)).store
         if is_view(request):
             return await list_view(request, store, self._omissions)
         return await list_objects(request, store, self._omissions)
 
     async def _post(self, request: Request) -> Response:
         if request.query_params.get("as") == "zip":
-            store = (await self._service(request)).store
+            store = await self._readable(request)
             if store.traits.readable:
                 return await selection_as_zip(request, store, self._budget, self._omissions)
+        grant_of(request).require(Right.UPLOAD)  # a zip needs only that of the route
         return await self._until_it_ends(request, self._take_post)
 
     async def _put(self, request: Request) -> Response:
@@ -185,6 +215,7 @@ class Endpoints:
         return await delete_object(request, store, await self._stored_key(request, store))
 
     async def _rename(self, request: Request) -> Response:
+        grant_of(request).require(Right.UPLOAD)  # besides that of the route
         store = (await self._service(request)).store
         return await rename_object(request, store, await self._stored_key(request, store))
 
@@ -221,7 +252,9 @@ class Endpoints:
             return await dialects.find_resting(upload, await self._service(request))
 
         upload: str = request.path_params["id"]
-        return await show_upload(request, self._progress_table(), upload, find_resting)
+        table, grant = self._progress_table(), grant_of(request)
+        watched = table if grant is FULL else GrantedTable(table, grant)
+        return await show_upload(request, watched, upload, find_resting)
 
     async def _override(self, request: Request) -> Response:
         """A POST that names another method: for clients whose proxies let only GET and POST pass.
@@ -247,4 +280,4 @@ class Endpoints:
     async def _show_readiness(self, request: Request) -> Response:
         if not self._has_one_place:
             return await show_liveness(request)  # a probe has no place of its own
-        return await self._readiness.show((await self._service(request)).store)
+        return await self._readiness.show((await self._whole_service(request)).store)

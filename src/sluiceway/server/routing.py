@@ -6,15 +6,18 @@ so a refusal says what would have worked.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
 from sluiceway.errors import MethodNotAllowed, NotFound
+from sluiceway.server.access.identity import grant_of
+from sluiceway.uploads.access import Right
 
-__all__ = ["ByMethod", "Routes", "no_such_path", "wrong_method"]
+__all__ = ["ByMethod", "Guarded", "Routes", "needs", "no_such_path", "wrong_method"]
 
 MOST_METHOD = 20  # characters of a method that an error repeats; any token is a method
 _SENDING = ("PUT", "POST", "PATCH")
@@ -22,20 +25,45 @@ _SENDING = ("PUT", "POST", "PATCH")
 Handler = Callable[[Request], Awaitable[Response]]
 
 
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """A handler, and the rights of which one is needed to call it; none: any name may.
+
+    What the name may do with one object, the store decides that the handler gets.
+    """
+
+    handler: Handler
+    rights: tuple[Right, ...]
+
+    async def respond(self, request: Request) -> Response:
+        """Raises Forbidden, and what the handler raises."""
+        if self.rights:
+            grant_of(request).require(*self.rights)
+        return await self.handler(request)
+
+
+def needs(handler: Handler, *rights: Right) -> Guarded:
+    """A handler for names with one of these rights."""
+    return Guarded(handler, rights)
+
+
 class ByMethod:
     """The handlers of one path. HEAD is answered by GET's; OPTIONS lists the methods."""
 
-    def __init__(self, **handlers: Handler) -> None:
+    def __init__(self, **handlers: Guarded) -> None:
         if "GET" in handlers:
             handlers["HEAD"] = handlers["GET"]
         self._handlers = handlers
         self._allow = ", ".join(sorted({*handlers, "OPTIONS"}))
 
+    def __iter__(self) -> Iterator[tuple[str, Guarded]]:
+        return iter(self._handlers.items())
+
     async def respond(self, request: Request) -> Response:
-        """Raises MethodNotAllowed."""
+        """Raises MethodNotAllowed, and what the handlers raise."""
         method = request.method
         if method in self._handlers:
-            response = await self._handlers[method](request)
+            response = await self._handlers[method].respond(request)
             if method == "OPTIONS":
                 response.headers["Allow"] = self._allow
             return response
@@ -54,6 +82,13 @@ class Routes:
         self, exact: Mapping[str, ByMethod], below: Mapping[str, tuple[str, bool, ByMethod]]
     ) -> None:
         self._exact, self._below = exact, below
+
+    def guarded(self) -> dict[str, Guarded]:
+        """Each method and path -> its handler with its rights."""
+        found = {f"{method} {path}": one for path, by in self._exact.items() for method, one in by}
+        for path, (name, _, by) in self._below.items():
+            found |= {f"{method} {path}/{{{name}}}": one for method, one in by}
+        return found
 
     async def respond(self, request: Request) -> Response:
         """Raises NotFound, MethodNotAllowed, and what the handlers raise."""

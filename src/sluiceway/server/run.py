@@ -11,6 +11,7 @@ import ctypes
 import logging
 import math
 import os
+import signal
 import socket
 import sys
 import time
@@ -88,13 +89,16 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
     host, port = sock.getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
     if settings.workers == 1:
-        _serve_here(config, sock, lambda: ready(address))
+        _serve_here(app, config, sock, lambda: ready(address))
     else:
         asyncio.run(app.aclose())  # each worker opens the destination itself
         _serve_in_workers(config, sock, settings, lambda: ready(address))
 
 
-def _serve_here(config: uvicorn.Config, sock: socket.socket, ready: Callable[[], None]) -> None:
+def _serve_here(
+    app: Sluiceway, config: uvicorn.Config, sock: socket.socket, ready: Callable[[], None]
+) -> None:
+    _reload_on_hangup(app)
     server = _Server(config, ready)
     server.run(sockets=[sock])
     if not server.started:
@@ -107,9 +111,25 @@ def _serve_in_workers(
     with worker_file(settings) as path:
         # Only the file's owner can read it; a variable would show the token to more programs.
         os.environ[_WORKER] = path
-        supervisor = Multiprocess(config, sockets=[sock])  # handles signals from here on
+        supervisor = _Supervisor(config, sockets=[sock])  # handles signals from here on
         ready()
         supervisor.run()
+
+
+class _Supervisor(Multiprocess):
+    """The parent of worker processes."""
+
+    def handle_hup(self) -> None:
+        """Stock uvicorn would replace the workers, and end the uploads that take too long.
+
+        Each worker looks at the files itself, within a second.
+        """
+        log.info("SIGHUP: the workers read again what has changed")
+
+
+def _reload_on_hangup(app: Sluiceway) -> None:
+    if hasattr(signal, "SIGHUP"):  # not on Windows
+        signal.signal(signal.SIGHUP, lambda *_: app.reload())
 
 
 class _Server(uvicorn.Server):

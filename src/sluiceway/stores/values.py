@@ -18,6 +18,7 @@ __all__ = [
     "FOLDER_MARKER",
     "METADATA_HEADERS",
     "MOST_METADATA",
+    "OWNER",
     "DestinationResult",
     "Entry",
     "Metadata",
@@ -42,6 +43,7 @@ METADATA_HEADERS = (
 )
 # The code of an empty object under a name that ends in `/`. Consoles make it to show a folder.
 FOLDER_MARKER = "folder-marker"
+OWNER = "owner"  # the user metadata that names who brought an object
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ class Metadata:
         headers: HTTP headers, by names of METADATA_HEADERS, in order. "content-encoding" says that
             the stored bytes are encoded.
         user: The user's own metadata, names in lower case and in order. "mtime" is in seconds since
-            the epoch, "mode" in octal digits.
+            the epoch, "mode" in octal digits, "owner" the name of the token that brought it.
 
     Example:
         Metadata("book.pdf", "application/pdf", headers=(("cache-control", "no-store"),))
@@ -150,6 +152,11 @@ class Metadata:
     def sha256(self) -> str | None:
         """64 hexadecimal digits, or None where it was not counted."""
         return dict(self.digests).get(SHA256)
+
+    @property
+    def owner(self) -> str:
+        """The name whose token or link brought the object; "" for none."""
+        return dict(self.user).get(OWNER, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +328,11 @@ class UploadRequest:
     keeps_both: bool = False
     key_may_change: bool = False
     wanted: str = ""
+
+    @property
+    def owner(self) -> str:
+        """As in Metadata."""
+        return dict(self.user).get(OWNER, "")
 
     @property
     def digests(self) -> Pairs:

@@ -42,6 +42,7 @@ class ProgressRecord(ctypes.Structure):
     # Whether `kept` is what the destination's kernel acknowledged (TCP), not the destination
     # itself.
     by_kernel: bool
+    owner: int  # the mark of its owner's name, 0 for none
     next: int  # the next record of the index's chain: its number plus one, 0 at the end
     ended_at: float  # by the monotonic clock, 0 until then
 
@@ -53,6 +54,7 @@ class ProgressRecord(ctypes.Structure):
         ("_length", ctypes.c_int64),
         ("_watched_at", ctypes.c_double),
         ("ended_at", ctypes.c_double),
+        ("owner", ctypes.c_uint64),
         ("_code", ctypes.c_char * CODE_BYTES),
         ("_state", ctypes.c_uint8),
         ("cancel_asked", ctypes.c_bool),
@@ -76,6 +78,7 @@ class ProgressRecord(ctypes.Structure):
         self.length = length
         self._watched_at, self.ended_at, self._code = 0.0, 0.0, b""
         self.cancel_asked = self.by_kernel = False
+        self.owner = 0
         self.state = State.RECEIVING
 
     def forget_name(self) -> None:

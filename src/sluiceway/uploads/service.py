@@ -8,11 +8,16 @@ stores and the progress table, never HTTP or forms.
 from __future__ import annotations
 
 import asyncio
+import copy
+import dataclasses
+from typing import Self
 
 from sluiceway.errors import BodyCut, Cancelled, Unavailable
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.hashes import DEFAULT_CHOICE, DigestChoice
 from sluiceway.stores.contract import Store
+from sluiceway.uploads.access import FULL, Grant, Right, narrowed
+from sluiceway.uploads.granted_store import granted_store
 from sluiceway.uploads.keys import KeyTemplate, new_id
 from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.ledger.expiry import Expiry
@@ -45,6 +50,7 @@ class UploadService:
     max_size: int | None  # bytes of one request's files together
     rules: UploadRules
     resumable: ResumableUploads | None  # uploads that may outlive a request, where a ledger is
+    grant: Grant = FULL  # whom this view of the service is for
     _deliverer: Deliverer | None
 
     def __init__(
@@ -77,6 +83,22 @@ class UploadService:
             self.resumable = ResumableUploads(ledger, self.rules, budget, progress_table, expiry)
         self._live: dict[str, UploadSession] = {}
         self._looking: asyncio.Task[None] | None = None
+        self._whole: UploadService = self
+
+    def granted(self, grant: Grant) -> Self:
+        """The same service as a name may use it: handlers get no other one.
+
+        Its store has only what the name may know, its uploads are the name's own.
+        """
+        if grant is FULL:
+            return self
+        view = copy.copy(self)
+        view.grant, view.store = grant, granted_store(self.store, grant)
+        view.max_size = narrowed(grant, self.max_size)
+        view.rules = dataclasses.replace(self.rules, grant=grant, max_size=view.max_size)
+        if self.resumable is not None:
+            view.resumable = self.resumable.granted(view.rules)
+        return view
 
     def start_sweeping(self) -> None:
         """Remove expired uploads of the ledger now and then, where there is one."""
@@ -91,15 +113,16 @@ class UploadService:
     def receive(self, upload: str | None = None, length: int | None = None) -> UploadSession:
         """Begin an upload: `async with upload_service.receive(id, length) as session`.
 
-        `length` is the request's, in bytes. Raises Exists when the chosen id is taken.
+        `length` is the request's, in bytes. Raises Exists when the chosen id is taken, Forbidden.
         """
+        self.grant.require(Right.UPLOAD)
         record = self.progress_table.begin(upload or new_id(), length)
+        record.owner = self.grant.mark
         # Until the destination itself confirms that it has everything.
         record.by_kernel = self.store.traits.remote
         session = UploadSession(self.rules, record, self._end)
         self._live[record.id] = session
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.get_running_loop().create_task(self._look())
+        self._whole._look_soon()
         return session
 
     def cancel(self, upload: str) -> bool:
@@ -110,6 +133,8 @@ class UploadService:
         """
         record = self.progress_table.find(upload)
         if record is None or record.state is not State.RECEIVING:
+            return False
+        if not self.grant.owns_mark(record.owner):
             return False
         record.cancel_asked = True
         if upload in self._live:
@@ -146,6 +171,10 @@ class UploadService:
     def _end(self, session: UploadSession) -> None:
         del self._live[session.id]
         self.progress_table.end(session.record)
+
+    def _look_soon(self) -> None:
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.get_running_loop().create_task(self._look())
 
     async def _look(self) -> None:
         at, remote = 0, self.store.traits.remote

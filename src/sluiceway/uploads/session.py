@@ -41,6 +41,8 @@ from sluiceway.stores.contract import (
     UploadRequest,
 )
 from sluiceway.stores.unpublished import TellsReplaced
+from sluiceway.uploads.access import FULL, Grant
+from sluiceway.uploads.admission import admitted
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.outbox.outbox import Outbox
 from sluiceway.uploads.progress_record import ProgressRecord
@@ -63,6 +65,11 @@ class UploadRules:
     max_size: int | None  # bytes of one request's files together
     flatten: bool  # folders that clients name are dropped
     outbox: Outbox | None = None  # reports each finished file
+    grant: Grant = FULL  # who uploads
+
+    async def admit(self, request: UploadRequest) -> UploadRequest:
+        """What is taken of this, with its owner's name. Raises Forbidden, Exists."""
+        return await admitted(self.grant, self.store, request)
 
     def check_size(self, length: int | None) -> None:
         """Raises TooLarge for an upload of this length."""
@@ -78,7 +85,7 @@ class UploadRules:
         Raises BadName: a template can make an unsafe key of a safe name.
         """
         try:
-            key = self.template.key(filename, folders)
+            key = self.grant.prefix + self.template.key(filename, folders)
             return check_key(key, self.store.traits.max_key_bytes)
         except BadName as error:
             raise BadName(
@@ -215,6 +222,7 @@ class UploadSession:
             request = await self.before_file(request, size)
             if request.key:
                 check_key(request.key, rules.store.traits.max_key_bytes)
+        request = await rules.admit(request)
         folders = "" if rules.flatten else request.folders
         key = request.key or await rules.free_key(request, [file.key for file in self._drafted])
         asked = (request.wanted, *rules.store.traits.counts)

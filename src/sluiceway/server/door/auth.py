@@ -1,14 +1,11 @@
-"""Checks the token of a request before routing, for every path and method, and logs requests.
+"""Refuses to let files be executed in a browser, and logs requests.
 
-The token is compared in constant time and never logged. Control bytes in logged paths are escaped.
+Nothing secret is logged. Control bytes in logged paths are escaped.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import codecs
-import hmac
 import logging
 from contextlib import suppress
 from functools import lru_cache
@@ -17,11 +14,12 @@ from ipaddress import ip_address
 from starlette.requests import Request
 from starlette.types import Scope
 
-from sluiceway.errors import Forbidden, Unauthorized
+from sluiceway.errors import Forbidden
 from sluiceway.pipe.stages import verdict
+from sluiceway.server.access.identity import owner_in
 from sluiceway.wire.numbers import clipped_uint
 
-__all__ = ["STAGES", "check_token", "check_use", "log_access"]
+__all__ = ["STAGES", "check_use", "log_access"]
 
 # Loads the codec now: a process without free descriptors cannot load it, and needs its log most.
 codecs.lookup("unicode_escape")
@@ -31,7 +29,6 @@ log: logging.Logger = logging.getLogger("sluiceway.access")
 # In a request's scope: the stage times of its upload, and the name of the destination
 STAGES = "sluiceway.stages"
 
-OPEN_PATHS = {"/healthz", "/readyz"}  # probes carry no secret, and the answers hold none
 # Destinations of a browser's request whose response it runs or applies (Fetch 2.2.5)
 EXECUTED_DESTINATIONS = frozenset(
     [
@@ -47,27 +44,6 @@ EXECUTED_DESTINATIONS = frozenset(
     ]
 )
 MOST_LOGGED = 512  # characters of a path; a longer one only fills the disk
-
-
-def check_token(request: Request, path: str, token: str | None) -> None:
-    """Raises Unauthorized unless the request carries the token: as a bearer token or as the
-    password of basic authentication."""
-    if token is None or path in OPEN_PATHS:
-        return
-    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
-    secret = credentials.strip().encode("latin-1", "replace")
-    if scheme.lower() == "basic":
-        try:
-            secret = base64.b64decode(secret, validate=True).partition(b":")[2]
-        except (binascii.Error, ValueError):
-            secret = b""
-    elif scheme.lower() != "bearer":
-        secret = b""
-    if not hmac.compare_digest(secret, token.encode()):
-        raise Unauthorized(
-            "This server needs a token: send 'Authorization: Bearer TOKEN', or use the token as "
-            "the password (curl -u :TOKEN)"
-        )
 
 
 def check_use(request: Request) -> None:
@@ -91,7 +67,8 @@ def check_use(request: Request) -> None:
 
 
 def log_access(scope: Scope, status: int, sent: int, seconds: float) -> None:
-    """Log one line: client, method, path, status, bytes sent, seconds, and the times of an upload.
+    """Log one line: client, method, path, status, bytes sent, seconds, the times of an upload, and
+    the name of the token.
 
     The query is left out, because it may hold secrets.
     """
@@ -110,8 +87,9 @@ def log_access(scope: Scope, status: int, sent: int, seconds: float) -> None:
         spent = stages.spent()
         times = " ".join(f"{name}={took:.3f}s" for name, took in spent.items())
         stage_times = f" {times} ({verdict(spent, destination)})"
+    owner = owner_in(scope)
     log.info(
-        '%s "%s %s" %d %d %.3fs%s',
+        '%s "%s %s" %d %d %.3fs%s%s',
         client,
         method,
         path.replace('"', '\\"'),
@@ -119,6 +97,7 @@ def log_access(scope: Scope, status: int, sent: int, seconds: float) -> None:
         sent,
         seconds,
         stage_times,
+        f" by {owner}" if owner else "",
     )
 
 

@@ -61,10 +61,10 @@ class Sites:
         self._names = settings.host_names
         # With a token any name will do: a page that rebinds DNS does not know the token.
         self._checks_host = bool(settings.allowed_host) or (
-            settings.token is None and not settings.no_auth
+            not settings.has_tokens and not settings.no_auth
         )
         # as for --allow-origin "*": without a token every site could use the logins of a browser
-        self._takes_any = settings.token is not None or settings.no_auth
+        self._takes_any = settings.has_tokens or settings.no_auth
         self._any_origin = "*" in settings.allow_origin
         self._origins = settings.origins
         self._hinted_at = -HINT_INTERVAL

@@ -68,11 +68,15 @@ class _PiecePut:
         self._key = check_key(key, upload_service.store.traits.max_key_bytes)
         self._piece: FilePiece = parse_piece(joined_headers(request), content_length(request))
 
+    @property
+    def _upload(self) -> str:
+        return upload_of(self._key, self._uploads.grant.owner)
+
     async def respond(self) -> Response:
         try:
             if self._piece.start == 0:
                 return await self._begin()
-            upload = upload_of(self._key)
+            upload = self._upload
             for _ in range(ASK_AGAIN if self._piece.start is None else 0):
                 with suppress(Superseded):  # what a cut request brought is just being kept
                     return await self._find(upload)
@@ -85,7 +89,7 @@ class _PiecePut:
             return response
 
     async def _find(self, upload: str) -> Response:
-        if await self._uploads.ledger.find(upload) is None:
+        if await self._uploads.look_up(upload) is None:
             return self._nothing_kept()
         asks = self._piece.start is None
         async with held_upload(self._request, self._uploads, upload, brief=asks) as held:
@@ -97,7 +101,9 @@ class _PiecePut:
         check_length(self._request, self._upload_service)
         expected = content_digests(self._request)
         length = self._piece.length
-        wanted = await decided(self._request, upload_of(self._key), wanted, length)
+        wanted = await decided(
+            self._request, upload_of(self._key, self._uploads.grant.owner), wanted, length
+        )
         upload = await make_by_key(self._uploads, self._key, wanted, length)
         async with held_upload(self._request, self._uploads, upload) as held:
             await held.restart(wanted, length)

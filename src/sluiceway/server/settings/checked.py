@@ -21,6 +21,7 @@ from sluiceway.server.settings.guarded import (
     check_secrets,
     check_token_text,
     host_name,
+    is_single,
     origin,
     read_secret,
     read_token,
@@ -74,7 +75,7 @@ class Settings(SettingList):
         # the properties check what they read
         _ = self.host_names, self.origins, self.max_upload_bytes, self.min_bytes_per_second
         _ = self.digests, self.branding
-        if not self.token and not self.no_auth and not is_loopback(self.host):
+        if not self.has_tokens and not self.no_auth and not is_loopback(self.host):
             raise BadSetting(
                 f"--host {self.host} can be reached from other machines, and there is no --token. "
                 "Set one (or SLUICEWAY_TOKEN), or say --no-auth if everybody may upload, read and "
@@ -83,14 +84,26 @@ class Settings(SettingList):
 
     def _read_token(self) -> None:
         if self.token_file is not None:
-            if self.token is not None:
-                raise BadSetting("--token and --token-file are both given; give one")
-            object.__setattr__(self, "token", read_token(self.token_file))
-            # The file is read once: worker processes get the token itself.
-            object.__setattr__(self, "token_file", None)
+            self._read_token_file(self.token_file)
         if self.token is not None:
             check_token_text(self.token, "--token")
         check_secrets(self.relay_header, self.store_option)
+
+    def _read_token_file(self, path: str) -> None:
+        if not is_single(path):
+            # Its names are read by the app, and again when it changes.
+            object.__setattr__(self, "token_file", os.path.abspath(path))
+            return
+        if self.token is not None:
+            raise BadSetting("--token and --token-file are both given; give one")
+        object.__setattr__(self, "token", read_token(path))
+        # The file is read once: worker processes get the token itself.
+        object.__setattr__(self, "token_file", None)
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether requests need a token."""
+        return self.token is not None or self.token_file is not None
 
     def _check_process(self) -> None:
         if not self.to or "" in self.to:
@@ -227,7 +240,7 @@ class Settings(SettingList):
     @property
     def origins(self) -> frozenset[Origin]:
         """Origins whose pages are trusted, without "*"."""
-        if "*" in self.allow_origin and not self.token and not self.no_auth:
+        if "*" in self.allow_origin and not self.has_tokens and not self.no_auth:
             raise BadSetting(
                 "--allow-origin '*' lets every web site in; it needs a --token, or --no-auth"
             )

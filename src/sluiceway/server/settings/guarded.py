@@ -19,6 +19,7 @@ __all__ = [
     "check_secrets",
     "check_token_text",
     "host_name",
+    "is_single",
     "origin",
     "read_secret",
     "read_token",
@@ -53,6 +54,22 @@ def check_token_text(token: str, setting: str) -> None:
         raise BadSetting(
             f"{setting} begins or ends with a space, or has a line break; no client can send that"
         )
+
+
+def is_single(path: str) -> bool:
+    """Whether a token file holds one secret and nothing else: the admin's, without a name.
+
+    One with names has several words in each line, or tables. Raises BadSetting.
+    """
+    try:
+        with open(path, "rb") as file:
+            lines = file.read(LARGEST_TOKEN + 1).splitlines()
+    except OSError as error:
+        raise BadSetting(f"--token-file {path} cannot be read: {error.strerror}") from None
+    lines = [line for line in lines if line.strip()]
+    if len(lines) != 1:
+        return not lines
+    return len(lines[0].split()) < 2 and lines[0].strip()[:1] not in (b"#", b"[")
 
 
 def read_token(path: str) -> str:

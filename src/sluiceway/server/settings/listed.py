@@ -46,8 +46,9 @@ class SettingList:
         None,
     )
     token_file: str | None = _setting(
-        "File that holds the token and nothing else. Safer than --token: every user of the machine "
-        "can read the options of a program.",
+        "File that holds the token and nothing else; safer than --token, because every user of the "
+        "machine can read the options of a program. Or a file of many tokens with names, rights "
+        "and limits (docs/access.md), which is read again when it changes.",
         None,
     )
     no_auth: bool = _setting(

@@ -24,9 +24,10 @@ LEAST_ADOPTED = 64 << 10  # bytes; to send fewer again costs less than to write 
 ADOPT_TRIES = 5  # a client's question may come before the draft has its new name
 
 
-def upload_of(key: str) -> str:
-    """The id of the upload to a key."""
-    return f"put-{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:40]}"
+def upload_of(key: str, owner: str = "") -> str:
+    """The id of an owner's upload to a key: two owners do not meet before they publish."""
+    named = f"{owner}\0{key}" if owner else key  # no key and no name has a NUL
+    return f"put-{hashlib.sha256(named.encode('utf-8', 'surrogatepass')).hexdigest()[:40]}"
 
 
 async def make_by_key(
@@ -34,11 +35,12 @@ async def make_by_key(
 ) -> str:
     """Write an upload to `key` down where there is none. Returns its id; `restart` is to follow.
 
-    Raises TooLarge.
+    Raises TooLarge, Forbidden, and Exists for a file that must not be replaced.
     """
-    upload = upload_of(key)
+    upload = upload_of(key, uploads.grant.owner)
+    request = await uploads.admit(request)
     await _forget_gone(uploads, upload)
-    if await uploads.ledger.find(upload) is None:
+    if await uploads.look_up(upload) is None:
         with suppress(Exists):  # another request was faster: it is interrupted, as any other
             await uploads.create(BY_KEY, request, length, upload=upload)
     return upload
@@ -46,7 +48,7 @@ async def make_by_key(
 
 async def _forget_gone(uploads: ResumableUploads, upload: str) -> None:
     """An upload that is gone stays so, but its key may get another one."""
-    record = await uploads.ledger.find(upload)
+    record = await uploads.look_up(upload)
     if record is None or record.state is not LedgerState.GONE:
         return
     with suppress(NotFound):  # another request was faster

@@ -216,8 +216,9 @@ class HeldUpload:
             self._end(code, error or Cancelled("The upload was cancelled"))
 
     async def restart(self, request: UploadRequest, length: int | None) -> None:
-        """Begin anew under the same id: what was kept does not count. Raises TooLarge."""
+        """Begin anew under the same id. Raises TooLarge, Forbidden, Exists."""
         self._rules.check_size(length)
+        request = await self._rules.admit(request)
         if self.record.state is LedgerState.OPEN:
             await self._discard_draft()
         await self._ledger.drop_parts(self.record, 0)

@@ -25,7 +25,7 @@ async def find_parts(uploads: ResumableUploads, ids: Sequence[str]) -> list[Uplo
     """The parts, in order; one may come twice. Raises BadRequest for one that is not there."""
     found: dict[str, UploadRecord] = {}
     for upload in dict.fromkeys(ids):
-        record = await uploads.ledger.find(upload)
+        record = await uploads.look_up(upload)
         if record is None or record.state is not LedgerState.OPEN:
             raise BadRequest("One of the parts does not exist, or exists no more")
         found[upload] = record

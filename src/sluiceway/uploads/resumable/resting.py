@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sluiceway.stores.contract import Store
 from sluiceway.stores.unpublished import HoldsDrafts
+from sluiceway.uploads.access import owner_mark
 from sluiceway.uploads.ledger.record import UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.progress import ProgressTable
@@ -65,4 +66,5 @@ def progress_of(record: UploadRecord, table: ProgressTable, store: Store) -> Pro
         return table.unwatched(record.id, record.length)
     progress = table.resume(record.id, record.length, record.offset)
     progress.by_kernel = store.traits.keeps == "whole"
+    progress.owner = owner_mark(record.request.owner)
     return progress

@@ -7,16 +7,19 @@ has kept what it took, and goes on from there. Knows no dialect and no HTTP.
 from __future__ import annotations
 
 import asyncio
+import copy
 import dataclasses
 import logging
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Self
 
 from sluiceway.errors import Gone, Locked, NotFound, SluiceError, Superseded
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Entry, Store, UploadRequest
+from sluiceway.uploads.access import FULL, Grant
 from sluiceway.uploads.keys import new_id
 from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.ledger.expiry import Expiry
@@ -104,6 +107,16 @@ class ResumableUploads:
         self.sweeps: Sweeps = Sweeps(ledger, rules.store, expiry, self.hold_free)
         ledger.on_asked(self._interrupt)
 
+    def granted(self, rules: UploadRules) -> Self:
+        """The same uploads as the name of `rules` may use them: those of others do not exist."""
+        view = copy.copy(self)
+        view._rules = rules
+        return view
+
+    @property
+    def grant(self) -> Grant:
+        return self._rules.grant
+
     @property
     def store(self) -> Store:
         return self._rules.store
@@ -111,6 +124,10 @@ class ResumableUploads:
     @property
     def max_size(self) -> int | None:
         return self._rules.max_size
+
+    async def admit(self, request: UploadRequest) -> UploadRequest:
+        """As `UploadRules.admit`."""
+        return await self._rules.admit(request)
 
     async def create(
         self,
@@ -126,9 +143,10 @@ class ResumableUploads:
 
         `is_part`: it will be bytes of another one, and never an object with a key. Raises TooLarge,
         BadName for a key that its name would not give, Exists for a taken id, and for a taken name
-        before its bytes are sent.
+        before its bytes are sent; Forbidden.
         """
         self._rules.check_size(length)
+        request = await self._rules.admit(request)
         if not request.key and not is_part:
             key = await self._rules.free_key(request)
             traits = self._rules.store.traits
@@ -147,9 +165,16 @@ class ResumableUploads:
         await self.ledger.create(record)
         return record
 
-    async def find(self, upload: str) -> UploadRecord:
-        """Read an upload without taking it up. Raises NotFound."""
+    async def look_up(self, upload: str) -> UploadRecord | None:
+        """Read an upload without taking it up; None for none that this name may know."""
         record = await self.ledger.find(upload)
+        if record is None or not self.grant.owns(record.request.owner):
+            return None
+        return record
+
+    async def find(self, upload: str) -> UploadRecord:
+        """As `look_up`. Raises NotFound."""
+        record = await self.look_up(upload)
         if record is None:
             raise NotFound("There is no such upload, or it ended long ago")
         return record
@@ -202,6 +227,8 @@ class ResumableUploads:
         Raises NotFound, Locked when the other request does not let go, and, inside the block,
         Superseded when a newer request takes the upload up.
         """
+        if self.grant is not FULL:
+            await self.find(upload)  # before the request of another name is interrupted
         holding = await self._wait_for(upload, _Holding(brief, ends_by_itself))
         try:
             held = holding.held = self._held(await self._claim(upload))

@@ -1,0 +1,129 @@
+"""Finds out whom a request is from: by the admin's token, or by a name and its secret.
+
+Secrets are compared in constant time, or found by a hash under a key of this process; none is
+logged. The answer is a Grant, or 401.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+import time
+from collections import OrderedDict
+
+from starlette.requests import Request
+
+from sluiceway.errors import Unauthorized, Unavailable
+from sluiceway.server.access.named_tokens import NamedToken
+from sluiceway.server.access.token_file import TokenFile
+from sluiceway.server.access.token_hashes import COST, HASH_BYTES, SALT_BYTES, Scrypt
+from sluiceway.server.settings.checked import Settings
+from sluiceway.uploads.access import FULL, Grant
+
+__all__ = ["Door"]
+
+OPEN_PATHS = {"/healthz", "/readyz"}  # probes carry no secret, and the answers hold none
+# Passwords that were found right are remembered, by a hash: a browser sends its own each time.
+MOST_REMEMBERED = 1000
+MOST_WAITING = 32  # requests whose password waits to be tried; each try takes a tenth of a second
+
+
+class Door:
+    """The tokens of one app. Raises BadSetting for a token file that cannot be used."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._token = None if settings.token is None else settings.token.encode()
+        self._file = None if settings.token_file is None else TokenFile(settings.token_file)
+        self._key = secrets.token_bytes(32)
+        self._nobody = Scrypt(COST, secrets.token_bytes(SALT_BYTES), bytes(HASH_BYTES))
+        self._trying, self._waiting = asyncio.Lock(), 0
+        self._index()
+
+    def reload(self) -> None:
+        """Read the token file again at the next request."""
+        if self._file is not None:
+            self._file.look_again()
+
+    async def grant(self, request: Request, path: str) -> Grant:
+        """What the sender of a request may do. Raises Unauthorized, Unavailable."""
+        if (self._token is None and self._file is None) or path in OPEN_PATHS:
+            return FULL
+        scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+        secret, name = credentials.strip().encode("latin-1", "replace"), ""
+        if scheme.lower() == "basic":
+            name, secret = _basic(secret)
+        elif scheme.lower() != "bearer":
+            secret = b""
+        grant = await self._grant_of(name, secret)
+        if grant is None or (grant.expires is not None and time.time() >= grant.expires):
+            raise Unauthorized(
+                "This server needs a token: send 'Authorization: Bearer TOKEN', or use the token "
+                "as the password (curl -u :TOKEN)"
+            )
+        return grant
+
+    async def _grant_of(self, name: str, secret: bytes) -> Grant | None:
+        if self._file is not None and self._file.changed():
+            self._index()
+        is_named = name in self._by_name
+        if self._token and not is_named and hmac.compare_digest(secret, self._token):
+            return FULL
+        if self._file is None or not secret:
+            return None
+        found = self._by_mark.get(self._mark(hashlib.sha256(secret).digest()))
+        if found is not None:
+            return found.grant if name in ("", found.name) else None
+        return await self._by_password(name, secret) if name and self._has_passwords else None
+
+    async def _by_password(self, name: str, password: bytes) -> Grant | None:
+        """A name that does not exist takes as long as a wrong password."""
+        token = self._by_name.get(name)
+        is_one = token is not None and isinstance(token.secret, Scrypt)
+        tried = token.secret if token is not None and is_one else self._nobody
+        mark = self._mark(b"\0".join([name.encode(), str(tried).encode(), password]))
+        if mark in self._remembered:
+            self._remembered.move_to_end(mark)
+            return None if token is None else token.grant
+        if not (isinstance(tried, Scrypt) and await self._fits(tried, password)) or token is None:
+            return None
+        self._remembered[mark] = None
+        if len(self._remembered) > MOST_REMEMBERED:
+            self._remembered.popitem(last=False)
+        return token.grant
+
+    async def _fits(self, tried: Scrypt, password: bytes) -> bool:
+        """One at a time: passwords that are guessed take no more than one processor and 32 MiB."""
+        if self._waiting >= MOST_WAITING:
+            raise Unavailable("Too many passwords are being checked; try again in a few seconds")
+        self._waiting += 1
+        try:
+            async with self._trying:
+                return await asyncio.to_thread(tried.fits, password)
+        finally:
+            self._waiting -= 1
+
+    def _index(self) -> None:
+        tokens: list[NamedToken] = [] if self._file is None else self._file.tokens
+        self._by_name = {token.name: token for token in tokens}
+        self._has_passwords = any(isinstance(token.secret, Scrypt) for token in tokens)
+        self._by_mark = {
+            self._mark(token.secret): token for token in tokens if isinstance(token.secret, bytes)
+        }
+        self._remembered: OrderedDict[bytes, None] = OrderedDict()
+
+    def _mark(self, secret: bytes) -> bytes:
+        """How a secret is found: no client can choose what is compared."""
+        return hashlib.blake2b(secret, key=self._key).digest()
+
+
+def _basic(credentials: bytes) -> tuple[str, bytes]:
+    """Name and password; both empty where they cannot be read."""
+    try:
+        name, _, password = base64.b64decode(credentials, validate=True).partition(b":")
+        return name.decode(), password
+    except (binascii.Error, ValueError):
+        return "", b""

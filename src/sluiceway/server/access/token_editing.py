@@ -1,0 +1,104 @@
+"""Changes to a token file: a name is added or removed, all else stays as its operator wrote it.
+
+The new file replaces the old one in one step, so a server never reads half of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+
+from sluiceway.errors import NotFound
+from sluiceway.server.access.named_tokens import NamedToken, is_toml, parse_tokens
+from sluiceway.server.access.token_file import read_text
+from sluiceway.server.settings.guarded import BadSetting, is_single
+
+__all__ = ["add_token", "listed_tokens", "remove_token"]
+
+_HEADER = re.compile(r"\s*\[\s*(?:\"([^\"]*)\"|'([^']*)'|([A-Za-z0-9_-]+))\s*\]\s*(?:#.*)?")
+
+
+def listed_tokens(path: str) -> list[NamedToken]:
+    """The tokens of a file. Raises BadSetting."""
+    return parse_tokens(_text(path))
+
+
+def add_token(path: str, name: str, hashed: str, rights: str, limits: Mapping[str, str]) -> None:
+    """Add a name; the file is made where there is none.
+
+    Raises BadSetting, also for a name that is there already; then nothing changes.
+    """
+    text = _text(path) if os.path.exists(path) else ""
+    if any(token.name == name for token in parse_tokens(text)):
+        raise BadSetting(f"{path} has the name {name!r} already; remove it first")
+    if text and not text.endswith("\n"):
+        text += "\n"
+    if is_toml(text):
+        facts = {"hash": hashed, "rights": rights, **limits}
+        lines = [f"[{json.dumps(name)}]", *(f"{key} = {json.dumps(facts[key])}" for key in facts)]
+        text += "\n" + "\n".join(lines) + "\n"
+    else:
+        words = [name, hashed, rights, *(f"{key}={value}" for key, value in limits.items())]
+        text += "  ".join(words) + "\n"
+    parse_tokens(text)
+    _write(path, text)
+
+
+def remove_token(path: str, name: str) -> None:
+    """Remove a name. Raises NotFound, BadSetting."""
+    text = _text(path)
+    before = parse_tokens(text)
+    if all(token.name != name for token in before):
+        raise NotFound(f"{path} has no token {name!r}")
+    left = _without_table(text, name) if is_toml(text) else _without_line(text, name)
+    if parse_tokens(left) != [token for token in before if token.name != name]:
+        raise BadSetting(f"{path} is written in a way that cannot be edited here; edit it by hand")
+    _write(path, left)
+
+
+def _without_line(text: str, name: str) -> str:
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if line.split()[:1] != [name])
+
+
+def _without_table(text: str, name: str) -> str:
+    kept, inside = [], False
+    for line in text.splitlines(keepends=True):
+        if found := _HEADER.fullmatch(line.rstrip("\r\n")):
+            inside = name in found.groups()
+        if not inside:
+            kept.append(line)
+    return "".join(kept)
+
+
+def _text(path: str) -> str:
+    try:
+        text = read_text(path)
+    except BadSetting as error:
+        raise BadSetting(f"{path}: {error.detail}") from None
+    if text.strip() and is_single(path):
+        raise BadSetting(
+            f"{path} holds one token without a name, the admin's; keep the names in another file"
+        )
+    return text
+
+
+def _write(path: str, text: str) -> None:
+    """Raises OSError; then the file is as it was."""
+    draft = f"{path}.{secrets.token_hex(8)}"
+    mode = stat.S_IMODE(os.stat(path).st_mode) if os.path.exists(path) else 0o600
+    try:
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(draft)
+        raise

@@ -1,0 +1,44 @@
+"""What is taken of a request to store a file, by what its sender may do.
+
+Asked by every upload before its first byte: that of one request and that of several.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from sluiceway.errors import Exists, Forbidden, NotFound
+from sluiceway.stores.contract import Replace, Store, UploadRequest
+from sluiceway.uploads.access import FULL, Grant, Right, owned
+
+__all__ = ["admitted"]
+
+
+async def admitted(grant: Grant, store: Store, request: UploadRequest) -> UploadRequest:
+    """The request with its owner's name, and with no more replacing than the owner may do.
+
+    Without the right to delete, a name replaces its own files only: what others stored stays.
+    Raises Forbidden, Exists.
+    """
+    if grant is FULL:
+        return request
+    grant.require(Right.UPLOAD)
+    if request.key:
+        grant.check_new_key(request.key)
+    replace = request.replace
+    if replace.allowed and not grant.has(Right.DELETE) and store.traits.readable:
+        replace = await _replace_own(grant, store, request)
+    return dataclasses.replace(request, user=owned(request.user, grant), replace=replace)
+
+
+async def _replace_own(grant: Grant, store: Store, request: UploadRequest) -> Replace:
+    if not request.key:
+        raise Forbidden("Your token does not have the right to replace files; leave out ?conflict=")
+    try:
+        existing = await store.stat(request.key)
+    except NotFound:
+        # what another client stores meanwhile stays, too
+        return Replace() if request.replace.etag is None else request.replace
+    if not grant.owns(existing.metadata.owner):
+        raise Exists(f"There is already a file {request.key!r}; it was not touched")
+    return request.replace if request.replace.etag else Replace(True, existing.etag)

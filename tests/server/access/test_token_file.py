@@ -1,0 +1,185 @@
+"""The token file: its two forms, what is refused with which words, and edits that keep the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from pathlib import Path
+
+import pytest
+from starlette.requests import Request
+
+from sluiceway.errors import NotFound, Unauthorized, Unavailable
+from sluiceway.server.access.door import MOST_WAITING, Door
+from sluiceway.server.access.named_tokens import parse_tokens
+from sluiceway.server.access.token_editing import add_token, listed_tokens, remove_token
+from sluiceway.server.access.token_file import TokenFile, read_tokens
+from sluiceway.server.access.token_hashes import hash_password, hash_secret, parse_hash
+from sluiceway.server.settings.checked import Settings
+from sluiceway.server.settings.guarded import BadSetting
+from sluiceway.uploads.access import Right
+
+SECRET = "a-secret-of-some-length"
+HASH = hash_secret(SECRET)
+LINES = f"""\
+# who may do what
+alice  {HASH}  upload-only  prefix=alice/  max-size=1GiB  expires=2027-01-31
+
+bob  another-long-secret  read-only
+"""
+TOML = f"""\
+# who may do what
+[alice]
+hash = "{HASH}"
+rights = ["upload"]
+prefix = "alice/"
+max_size = "1GiB"
+expires = 2027-01-31
+
+["bob"]  # reads
+secret = "another-long-secret"
+rights = "read,list"
+"""
+
+
+@pytest.mark.parametrize("text", [LINES, TOML], ids=["lines", "toml"])
+def test_lines_and_tables_say_the_same(text: str) -> None:
+    alice, bob = parse_tokens(text)
+    assert alice.secret == hashlib.sha256(SECRET.encode()).digest()
+    assert alice.grant.rights == {Right.UPLOAD}
+    assert (alice.grant.prefix, alice.grant.max_size) == ("alice/", 1 << 30)
+    assert alice.grant.expires == 1801353600.0
+    assert (bob.name, bob.grant.owner) == ("bob", "bob")
+    assert bob.grant.rights == {Right.READ, Right.LIST}
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (f"alice {HASH}", "NAME SECRET RIGHTS"),
+        (f"alice {HASH} uplod", "no right 'uplod'"),
+        (f"alice {HASH} upload,", "no right ''"),
+        ("alice short upload", "guessed"),
+        ("alice sha256:12 upload", "hash cannot be read"),
+        ("alice scrypt:32768:aa:aa upload", "hash cannot be read"),
+        (f"../alice {HASH} upload", "a name has"),
+        (f"{'a' * 65} {HASH} upload", "a name has"),
+        (f"alice {HASH} upload prefix=alice", "ends in /"),
+        (f"alice {HASH} upload prefix=../", "is a folder"),
+        (f"alice {HASH} upload prefix=/", "is a folder"),
+        (f"alice {HASH} upload max-size=lots", "max-size"),
+        (f"alice {HASH} upload expires=tomorrow", "expires"),
+        (f"alice {HASH} upload colour=red", "limits are"),
+        (f"alice {HASH} upload prefix=a/ prefix=b/", "each once"),
+        (f"alice {HASH} admin prefix=a/", "admin opens everything"),
+        (f"alice {HASH} upload\nalice {hash_secret('x')} read", "twice"),
+        (f"alice {HASH} upload\nbob {SECRET} read", "same secret"),
+        ("[alice]\nrights = 'upload'", "secret and hash"),
+        (f"[alice]\nhash = '{HASH}'\nrights = 1", "list of words"),
+        (f"[alice]\nhash = '{HASH}'\nrights = 'upload'\ncolor = 1", "no 'color'"),
+        ("[alice", "no TOML"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_in_words(line: str, words: str) -> None:
+    """The words name the place, and never the secret."""
+    with pytest.raises(BadSetting) as refused:
+        parse_tokens(line)
+    assert words in refused.value.detail
+    assert SECRET not in refused.value.detail
+    assert HASH[7:] not in refused.value.detail
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o666])
+def test_a_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "tokens"
+    path.write_text(LINES)
+    path.chmod(mode)
+    with pytest.raises(BadSetting, match="chmod 600"):
+        read_tokens(str(path))
+    path.chmod(0o400)
+    assert len(read_tokens(str(path))) == 2
+
+
+def test_one_secret_alone_stays_the_admins(tmp_path: Path) -> None:
+    """A file with names is kept as a path, because it may change; one secret is read once."""
+    path = tmp_path / "tokens"
+    path.write_text(SECRET + "\n")
+    assert Settings(token_file=str(path)).token == SECRET
+    path.write_text(LINES)
+    path.chmod(0o600)
+    settings = Settings(token_file=str(path), token="the-token-of-the-admin")
+    assert (settings.token, settings.token_file) == ("the-token-of-the-admin", str(path))
+    assert Settings(token_file=str(path), host="0.0.0.0").has_tokens  # closed beyond loopback
+
+
+def test_a_password_is_hashed_with_a_cost() -> None:
+    hashed = parse_hash(hash_password("correct horse"))
+    assert not isinstance(hashed, bytes)
+    assert hashed.fits(b"correct horse")
+    assert not hashed.fits(b"correct house")
+
+
+@pytest.mark.parametrize("text", ["", LINES, TOML], ids=["new", "lines", "toml"])
+def test_an_edit_leaves_the_rest_as_it_was(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "tokens"
+    if text:
+        path.write_text(text)
+        path.chmod(0o600)
+    add_token(str(path), "carol.x", hash_secret("c"), "upload,read", {"prefix": "carol/"})
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.read_text().startswith(text)
+    assert listed_tokens(str(path))[-1].grant.prefix == "carol/"
+    with pytest.raises(BadSetting, match="already"):
+        add_token(str(path), "carol.x", hash_secret("d"), "read", {})
+    remove_token(str(path), "carol.x")
+    assert path.read_text().strip() == text.strip()
+    with pytest.raises(NotFound):
+        remove_token(str(path), "carol.x")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_bad_new_file_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is said once in the log, and the tokens before stay; a good one counts again."""
+    path = tmp_path / "tokens"
+    path.write_text(LINES)
+    path.chmod(0o600)
+    file = TokenFile(str(path))
+    path.write_text("alice uplod")
+    file.look_again()
+    assert not file.changed()
+    assert [token.name for token in file.tokens] == ["alice", "bob"]
+    assert "the tokens stay as they were" in caplog.text
+    path.unlink()
+    file.look_again()
+    assert not file.changed()
+    path.write_text(f"carol {HASH} read")
+    path.chmod(0o600)
+    file.look_again()
+    assert file.changed()
+    assert [token.name for token in file.tokens] == ["carol"]
+
+
+def test_passwords_that_wait_are_bounded(tmp_path: Path) -> None:
+    """Each costs a tenth of a second of a processor: one is tried at a time."""
+    path = tmp_path / "tokens"
+    path.write_text(f"carol {hash_password('correct horse')} read")
+    path.chmod(0o600)
+    door = Door(Settings(token_file=str(path)))
+    credentials = b"Basic " + base64.b64encode(b"carol:wrong")
+    headers = [(b"authorization", credentials)]
+    request = Request({"type": "http", "headers": headers})
+
+    async def flood() -> None:
+        async with door._trying:
+            waiting = [asyncio.create_task(door.grant(request, "/")) for _ in range(MOST_WAITING)]
+            await asyncio.sleep(0)
+            with pytest.raises(Unavailable):
+                await door.grant(request, "/")
+            for task in waiting:
+                task.cancel()
+            await asyncio.wait(waiting)
+        with pytest.raises(Unauthorized):
+            await door.grant(request, "/")
+
+    asyncio.run(flood())
