@@ -13,7 +13,7 @@ from sluiceway.flask import Sluiceway
 from sluiceway.wsgi import watched
 
 app = flask.Flask(__name__)
-watched.BEGIN_TIMEOUT = 0.3
+watched.BEGIN_TIMEOUT = 1.5  # an upload on a busy machine begins within it
 request: Any = flask.request
 
 

@@ -167,8 +167,9 @@ def test_the_bar_follows_the_other_servers_kernel(send: Callable[[str, LiveFile]
         sending = threading.Thread(target=send, args=(peer.url, file))
         sending.start()
         try:
+            # its kernel may have what it has not read yet
+            eventually(lambda: act.taken >= STOP, "the other server reads up to the stop")
             eventually(lambda: record.kept >= STOP - NEAR, "the bar reaches the stop")
-            assert act.taken >= STOP - NEAR
             assert record.kept <= record.forwarded <= record.received
             assert record.kept <= STOP + NEAR
             assert record.by_kernel

@@ -95,8 +95,11 @@ SCRIPT = "/page/sluice.js"
 
 
 def test_a_slow_reader_gets_everything(hasty: Hasty) -> None:
-    """The client reads a little all the time, for longer than the deadline."""
-    server = hasty(READER_TIMEOUT=1.5)
+    """The client reads a little all the time, for longer than the deadline.
+
+    A busy machine may stop a client for more than a second.
+    """
+    server = hasty(READER_TIMEOUT=3.0)
     with Wire(server.port) as wire:
         wire.send(head("GET", SCRIPT, "Connection: close"))
         script = wire.answer().body
@@ -108,7 +111,7 @@ def test_a_slow_reader_gets_everything(hasty: Hasty) -> None:
             time.sleep(0.05)
 
     assert got.count(script) == 40
-    assert time.monotonic() - began > 2
+    assert time.monotonic() - began > 3
 
 
 @pytest.fixture
