@@ -215,6 +215,8 @@ def _backend(place: str, settings: Settings) -> Backend:
         ),
         trust=_trust(settings, url.address.url),
         pause=_pause(settings),
+        # Several destinations take every piece together, or none: one of them may keep whole files.
+        resume=settings.relay_resume if len(settings.to) == 1 else "off",
         show=settings.relay_show_backend,
         health=_health_url(settings.relay_health, url.address.url),
     )

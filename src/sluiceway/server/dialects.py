@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sluiceway.errors import BadRequest, NotFound
+from sluiceway.errors import BadRequest, NotFound, Unavailable
 from sluiceway.server.door.counted_send import MORE_HEADERS
 from sluiceway.server.handlers.forms import is_form
 from sluiceway.server.handlers.imports import may_be_import_request
@@ -43,12 +43,16 @@ __all__ = [
 APPENDED = "/files/uploads/"  # where aiotus looks for an upload
 
 
-def show_options(request: Request, upload_service: UploadService) -> Response:
+async def show_options(request: Request, upload_service: UploadService) -> Response:
     """OPTIONS of /files, /files/{key} and /uploads/{id}: what is spoken here."""
     response = Response(status_code=204)
-    if upload_service.resumable is not None:
-        response = TusHandler(upload_service.resumable).options(request)
-    for name, value in show_limits(request, upload_service).items():
+    try:
+        uploads = await upload_service.resumable_now()
+    except Unavailable:  # of another server; a creation says so in words
+        uploads = upload_service.resumable
+    if uploads is not None:
+        response = TusHandler(uploads).options(request)
+    for name, value in show_limits(request, uploads, upload_service.max_size).items():
         response.headers[name] = value
     return response
 
@@ -61,21 +65,22 @@ async def create(
     `interim` is the setting. Raises BadRequest for a request that cannot be understood.
     """
     if key is None and is_tus(request):
-        if upload_service.resumable is None:
+        if (uploads := await upload_service.resumable_now()) is None:
             raise BadRequest(
                 "This server keeps no pieces of files; send the whole file in one request, "
                 "without Tus-Resumable"
             )
-        return await TusHandler(upload_service.resumable).create(request)
+        return await TusHandler(uploads).create(request)
     if not is_creation(request.headers):
         return None
     creation = Creation(request, interim)
-    may_resume = upload_service.resumable is not None and creation.may_announce
+    uploads = await upload_service.resumable_now()
+    may_resume = uploads is not None and creation.may_announce
     is_import = key is None and may_be_import_request(request)
     if is_form(request) or (creation.complete and (is_import or not may_resume)):
         request.scope[MORE_HEADERS] = creation.whole_headers
         return None
-    return await creation.respond(upload_service, key)
+    return await creation.respond(upload_service, uploads, key)
 
 
 async def show_offset(request: Request, upload_service: UploadService) -> Response | None:
@@ -145,4 +150,4 @@ async def find_resting(upload: str, upload_service: UploadService) -> Mapping[st
     if upload_service.resumable is None:
         return None
     record = await upload_service.resumable.look_up(upload)
-    return None if record is None else resting_snapshot(record, upload_service.store)
+    return None if record is None else resting_snapshot(record, upload_service.resumable.store)

@@ -240,7 +240,7 @@ class Endpoints:
         return key
 
     async def _options(self, request: Request) -> Response:
-        return dialects.show_options(request, await self._service(request))
+        return await dialects.show_options(request, await self._service(request))
 
     async def _show(self, request: Request) -> Response:
         if request.method == "HEAD":

@@ -14,6 +14,7 @@ from sluiceway.stores.contract import Draft, Entry, Store, UploadRequest
 
 __all__ = [
     "AdoptingStore",
+    "ChecksElsewhere",
     "FileBackedDraft",
     "HoldsDrafts",
     "JoinableDraft",
@@ -189,10 +190,39 @@ class ResumableStore(Store, Protocol):
 
 @runtime_checkable
 class HoldsDrafts(Protocol):
-    """A ResumableStore whose drafts are connections: each goes on in its own process, or never."""
+    """A ResumableStore of another server. Some drafts are connections: each goes on in its own
+    process, or never. Others are uploads at that server, which says how far they are."""
 
     def holds(self, upload: str) -> bool:
-        """Whether the draft of this upload can go on here."""
+        """Whether the draft of this upload is a connection, and can go on here."""
+        ...
+
+    def is_elsewhere(self, state: str) -> bool:
+        """Whether a draft saved so is an upload at the other server.
+
+        `resume` may find more bytes kept than were written down.
+        """
+        ...
+
+    async def takes_pieces(self) -> bool:
+        """Whether an upload may come in pieces now. Raises Unavailable where nobody can say."""
+        ...
+
+
+@runtime_checkable
+class ChecksElsewhere(Protocol):
+    """A Draft whose bytes went to another server at once: nobody reads or removes them here."""
+
+    def hold_back(self, active: bool) -> None:
+        """While active, what is written may prove wrong, and `truncate` is to forget it."""
+        ...
+
+    def must_confirm(self, expected: dict[str, bytes]) -> None:
+        """Digests that `publish` lets the other server compare, because nobody here saw all bytes.
+
+        Raises:
+            Gone: It does not compare digests.
+        """
         ...
 
 

@@ -16,6 +16,7 @@ from sluiceway.errors import BodyCut, Cancelled, Unavailable
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.hashes import DEFAULT_CHOICE, DigestChoice
 from sluiceway.stores.contract import Store
+from sluiceway.stores.unpublished import HoldsDrafts
 from sluiceway.uploads.access import FULL, Grant, Right, narrowed
 from sluiceway.uploads.granted_store import granted_store
 from sluiceway.uploads.keys import KeyTemplate, new_id
@@ -99,6 +100,16 @@ class UploadService:
         if self.resumable is not None:
             view.resumable = self.resumable.granted(view.rules)
         return view
+
+    async def resumable_now(self) -> ResumableUploads | None:
+        """As `resumable`, for a new upload: None where another server, asked, keeps no pieces.
+
+        Raises Unavailable where it cannot be asked.
+        """
+        uploads = self.resumable
+        if uploads is not None and isinstance(uploads.store, HoldsDrafts):
+            return uploads if await uploads.store.takes_pieces() else None
+        return uploads
 
     def start_sweeping(self) -> None:
         """Remove expired uploads of the ledger now and then, where there is one."""

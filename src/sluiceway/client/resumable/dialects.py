@@ -6,6 +6,7 @@ Sans-IO. When a step is taken, and what follows from it, is in `resumable_upload
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -17,7 +18,9 @@ from sluiceway.wire.resumable import FINAL_FORM, PARTIAL_UPLOAD, parse_announcem
 from sluiceway.wire.tus import OFFSET_STREAM
 from sluiceway.wire.tus import VERSION as TUS_VERSION
 
-__all__ = ["DIALECTS", "Dialect", "IetfDialect", "TusDialect"]
+__all__ = ["DIALECTS", "Dialect", "IetfDialect", "TusDialect", "write_metadata"]
+
+_METADATA_NAME = re.compile(r"[!-+\--~]+")  # ASCII without space and comma
 
 
 class Dialect(Protocol):
@@ -29,17 +32,21 @@ class Dialect(Protocol):
     repeats_final: bool  # a repeated last request gets the last response again
 
     def creation(
-        self, place: str, request: FileRequest, filename: str, size: int
+        self, place: str, request: FileRequest, filename: str, size: int | None
     ) -> tuple[str, str, dict[str, str]]:
-        """Method, URL and headers of the request that creates an upload without a byte."""
+        """Method, URL and headers of the request that creates an upload without a byte.
+
+        `size` is None where the length is said with the last bytes.
+        """
         ...
 
     def every_request(self) -> dict[str, str]:
         """Headers of HEAD and DELETE."""
         ...
 
-    def append(self, offset: int, last: bool) -> dict[str, str]:
-        """Headers of a PATCH beside its Content-Type. `last`: no bytes follow."""
+    def append(self, offset: int, last: bool, length: int | None = None) -> dict[str, str]:
+        """Headers of a PATCH beside its Content-Type. `last`: no bytes follow. `length` is that of
+        the whole upload, where its creation did not say it."""
         ...
 
     def offset(self, head: Head) -> int | None:
@@ -68,22 +75,19 @@ class TusDialect:
     repeats_final = False
 
     def creation(
-        self, place: str, request: FileRequest, filename: str, size: int
+        self, place: str, request: FileRequest, filename: str, size: int | None
     ) -> tuple[str, str, dict[str, str]]:
-        pairs = {"filename": filename, "filetype": request.type}
-        metadata = ",".join(
-            f"{name} {base64.b64encode(value.encode('utf-8', 'replace')).decode()}"
-            for name, value in pairs.items()
-            if value
-        )
-        headers = {"upload-length": str(size), "upload-metadata": metadata}
+        metadata = write_metadata({"filename": filename, "filetype": request.type})
+        headers = {"upload-metadata": metadata} if metadata else {}
+        headers |= {"upload-defer-length": "1"} if size is None else {"upload-length": str(size)}
         return "POST", place, self.every_request() | headers
 
     def every_request(self) -> dict[str, str]:
         return {"tus-resumable": TUS_VERSION}
 
-    def append(self, offset: int, last: bool) -> dict[str, str]:
-        return self.every_request() | {"upload-offset": str(offset)}
+    def append(self, offset: int, last: bool, length: int | None = None) -> dict[str, str]:
+        headers = self.every_request() | {"upload-offset": str(offset)}
+        return headers if length is None else headers | {"upload-length": str(length)}
 
     def offset(self, head: Head) -> int | None:
         return clipped_uint(head.headers.get("upload-offset", ""))
@@ -107,12 +111,13 @@ class IetfDialect:
     repeats_final = True
 
     def creation(
-        self, place: str, request: FileRequest, filename: str, size: int
+        self, place: str, request: FileRequest, filename: str, size: int | None
     ) -> tuple[str, str, dict[str, str]]:
         """Without content: the upload's URL comes before its first byte, also through proxies
         that drop interim responses."""
         headers = {"content-type": request.type, "upload-complete": "?0"}
-        headers["upload-length"] = str(size)
+        if size is not None:
+            headers["upload-length"] = str(size)
         if request.method == "POST" and filename:
             headers["content-disposition"] = format_disposition("attachment", filename)
         return request.method, request.url, headers
@@ -120,8 +125,8 @@ class IetfDialect:
     def every_request(self) -> dict[str, str]:
         return {}
 
-    def append(self, offset: int, last: bool) -> dict[str, str]:
-        fields = write_fields(FINAL_FORM, offset=offset, complete=last)
+    def append(self, offset: int, last: bool, length: int | None = None) -> dict[str, str]:
+        fields = write_fields(FINAL_FORM, offset=offset, complete=last, length=length)
         return {name.lower(): value for name, value in fields.items()}
 
     def offset(self, head: Head) -> int | None:
@@ -135,6 +140,16 @@ class IetfDialect:
 
     def goes_on(self, head: Head) -> bool:
         return parse_announcement(FINAL_FORM, head.headers).complete is False
+
+
+def write_metadata(pairs: Mapping[str, str]) -> str:
+    """Upload-Metadata of tus. A pair without a value, or whose name cannot stand there, is left
+    out."""
+    return ",".join(
+        f"{name} {base64.b64encode(value.encode('utf-8', 'replace')).decode()}"
+        for name, value in pairs.items()
+        if value and _METADATA_NAME.fullmatch(name)
+    )
 
 
 DIALECTS: Mapping[str, Dialect] = {"tus": TusDialect(), "ietf": IetfDialect()}

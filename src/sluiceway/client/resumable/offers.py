@@ -37,6 +37,7 @@ class Offer:
         min_size: Bytes below which an upload is not resumable.
         max_append: Bytes of one request.
         extensions: Of tus.
+        checksums: Of tus: the algorithms of one request's bytes.
     """
 
     protocol: Literal["tus", "ietf"]
@@ -44,6 +45,7 @@ class Offer:
     min_size: int = 0
     max_append: int | None = None
     extensions: frozenset[str] = field(default_factory=frozenset)
+    checksums: frozenset[str] = field(default_factory=frozenset)
 
     def takes(self, size: int) -> bool:
         """Whether an upload of this size can be resumable. One that is too large meets the server's
@@ -52,10 +54,13 @@ class Offer:
 
 
 class Offers:
-    """The offer of one server. Several uploads may ask at once."""
+    """The offer of one server. Several uploads may ask at once.
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+    Of a server that offers both dialects, `only` is the one that counts.
+    """
+
+    def __init__(self, transport: Transport, only: str | None = None) -> None:
+        self._transport, self._only = transport, only
         self._lock = asyncio.Lock()
         self._asked = False
         self._silent = False  # it was asked, and nothing came that can be read
@@ -74,6 +79,11 @@ class Offers:
                 await self._ask(dict.fromkeys((url, place)), without_body_headers(headers))
             return self._found
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the server has said it."""
+        return self._asked
+
     async def _ask(self, urls: Iterable[str], headers: Mapping[str, str]) -> None:
         """A server that is busy gets one request, and is asked again for the next file. From one
         that stays silent or breaks off, each file would wait for ASK_TIMEOUT: it is asked again
@@ -89,7 +99,7 @@ class Offers:
             head = await self._options(url, headers)
             if head.status in BUSY:
                 return False
-            if (offer := _offer(head)) is not None:
+            if (offer := _offer(head, self._only)) is not None:
                 self._found = offer
                 break
         return True
@@ -103,20 +113,25 @@ class Offers:
             return response.head
 
 
-def _offer(head: Head) -> Offer | None:
+def _offer(head: Head, only: str | None) -> Offer | None:
     if not 200 <= head.status < 300:
         return None
     limits = parse_upload_limit(head.headers.get("upload-limit"))
-    if limits is not None:
+    if limits is not None and only in (None, "ietf"):
         return Offer(
             "ietf",
             limits.get("max-size"),
             limits.get("min-size", 0),
             limits.get("max-append-size"),
         )
-    versions = head.headers.get("tus-version", "").replace(" ", "").split(",")
-    extensions = frozenset(head.headers.get("tus-extension", "").replace(" ", "").split(","))
-    if TUS_VERSION in versions and "creation" in extensions:
+    extensions = _listed(head, "tus-extension")
+    speaks = TUS_VERSION in _listed(head, "tus-version") and "creation" in extensions
+    if speaks and only in (None, "tus"):
         most = clipped_uint(head.headers.get("tus-max-size", ""))
-        return Offer("tus", most, extensions=extensions)
+        checksums = _listed(head, "tus-checksum-algorithm")
+        return Offer("tus", most, extensions=extensions, checksums=checksums)
     return None
+
+
+def _listed(head: Head, name: str) -> frozenset[str]:
+    return frozenset(head.headers.get(name, "").replace(" ", "").split(","))

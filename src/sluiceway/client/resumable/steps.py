@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Protocol
 
 from sluiceway.client.http.cookies import ChainCookies
 from sluiceway.client.http.error_responses import refusal
@@ -16,14 +17,24 @@ from sluiceway.client.http.request import EXPECT_WAIT, MOST_RESPONSE, StreamingR
 from sluiceway.client.http.transport import Transport
 from sluiceway.client.resumable.dialects import Dialect
 from sluiceway.client.retry import UNREADABLE
-from sluiceway.client.source_body import SourceBody
 from sluiceway.client.upload_job import EXPECT_FROM, Resuming
 from sluiceway.errors import BadRequest, PeerFailed, SluiceError
 from sluiceway.wire.urls import located, origin, redact_url
 
-__all__ = ["UploadSteps"]
+__all__ = ["PieceBody", "UploadSteps"]
 
 EXPECTATION_FAILED = 417  # see `client.upload`
+
+
+class PieceBody(Protocol):
+    """The bytes of one append. They can be sent again after a redirect."""
+
+    @property
+    def length(self) -> int | None: ...
+
+    async def send(self, request: StreamingRequest) -> Response:
+        """Send all of it; the response may come before the end."""
+        ...
 
 
 class UploadSteps:
@@ -49,30 +60,56 @@ class UploadSteps:
 
     async def create(self, size: int, extra: Mapping[str, str] | None = None) -> Head:
         """Create an upload of `size` bytes, without a byte. Raises the server's refusal."""
+        response = await self.ask_creation(size, extra)
+        if not self.url:
+            raise refusal(response.head, response.text)
+        return response.head
+
+    async def ask_creation(
+        self, size: int | None, extra: Mapping[str, str] | None = None
+    ) -> Response:
+        """As `create`, of a length that may not be known; the response may be a refusal."""
         dialect, resuming = self._dialect, self._resuming
         method, url, headers = dialect.creation(
             resuming.place, resuming.request, resuming.filename, size
         )
         response = await self._ask(method, url, {**self._given, **headers, **(extra or {})})
-        head = response.head
-        if not 200 <= head.status < 300:
-            raise refusal(head, response.text)
-        self.url = _place(head)
-        return head
+        if 200 <= response.head.status < 300:
+            self.url = _place(response.head)
+        return response
 
     async def offset(self) -> Head:
         """Ask how far the upload is. Raises the server's refusal."""
-        response = await self._ask("HEAD", self.url, self._own_headers())
-        if not 200 <= response.head.status < 300:
-            raise refusal(response.head, response.text)
-        return response.head
+        head = await self.offset_response()
+        if not 200 <= head.status < 300:
+            raise refusal(head, "")
+        return head
 
-    async def append(self, body: SourceBody, offset: int, last: bool) -> Response:
-        """Send a piece. The response, of whatever status, may come before the piece's end."""
-        headers = self._own_headers() | self._dialect.append(offset, last)
+    async def offset_response(self) -> Head:
+        """As `offset`; the response may be a refusal."""
+        return (await self._ask("HEAD", self.url, self._own_headers())).head
+
+    async def append(
+        self,
+        body: PieceBody,
+        offset: int,
+        last: bool,
+        *,
+        expect: bool | None = None,
+        length: int | None = None,
+        extra: Mapping[str, str] | None = None,
+    ) -> Response:
+        """Send a piece. The response, of whatever status, may come before the piece's end.
+
+        `expect`: whether to ask before the bytes; None: of a large piece. `length` is that of the
+        whole upload, where the server does not know it yet; `extra` are more headers.
+        """
+        headers = self._own_headers() | self._dialect.append(offset, last, length)
         headers["content-type"] = self._dialect.append_type
+        headers |= extra or {}
         chain = RedirectChain(self._transport, self.url, headers, self._cookies)
-        expect = (body.length or 0) >= EXPECT_FROM
+        if expect is None:
+            expect = (body.length or 0) >= EXPECT_FROM
         while True:
             self.request = StreamingRequest(
                 self._transport,
@@ -91,6 +128,10 @@ class UploadSteps:
                 expect = False
             elif not chain.challenged(head) and not chain.advance(head, sends_body=True):
                 return response
+
+    async def terminate(self) -> Head:
+        """Ask the server to forget the upload; the response may be a refusal."""
+        return (await self._ask("DELETE", self.url, self._own_headers())).head
 
     async def cancel(self) -> None:
         """Let the server forget the upload. That it fails does not matter: it will expire."""

@@ -47,7 +47,7 @@ def is_partial(request: Request) -> bool:
 
 async def put_piece(request: Request, upload_service: UploadService, key: str) -> Response:
     """Raises BadRequest where this destination keeps no pieces."""
-    uploads = upload_service.resumable
+    uploads = await upload_service.resumable_now()
     if uploads is None:
         raise BadRequest(
             "This request brings a piece of a file, and this server keeps whole files only here; "

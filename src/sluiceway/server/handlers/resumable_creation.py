@@ -68,9 +68,10 @@ class Creation:
         from the target, and cannot be resumed."""
         return raw_headers(write_fields(self.version, offset=None, complete=True))
 
-    async def respond(self, upload_service: UploadService, key: str | None) -> Response:
-        """The response; `key` is that of a PUT."""
-        uploads = upload_service.resumable
+    async def respond(
+        self, upload_service: UploadService, uploads: ResumableUploads | None, key: str | None
+    ) -> Response:
+        """The response; `key` is that of a PUT. `uploads`: None where none is resumable now."""
         if uploads is None:
             raise BadRequest(
                 "This server stores whole files here, and no pieces; send the whole file in one "

@@ -49,10 +49,12 @@ __all__ = ["ResumableHandler", "show_limits"]
 _OF_UPLOADS = ("upload-offset", "upload-complete", "upload-incomplete")
 
 
-def show_limits(request: Request, upload_service: UploadService) -> dict[str, str]:
-    """The headers of OPTIONS: what an upload may have here."""
-    version, uploads = version_or_final(request), upload_service.resumable
-    limits = no_limits(upload_service.max_size) if uploads is None else limits_of(uploads)
+def show_limits(
+    request: Request, uploads: ResumableUploads | None, max_size: int | None
+) -> dict[str, str]:
+    """The headers of OPTIONS: what an upload may have here, at most `max_size` bytes."""
+    version = version_or_final(request)
+    limits = no_limits(max_size) if uploads is None else limits_of(uploads)
     fields = {"Upload-Limit": limits.write(version), "Accept-Patch": PARTIAL_UPLOAD}
     if version.number is not None:
         fields["Upload-Draft-Interop-Version"] = str(version.number)

@@ -40,6 +40,7 @@ class DestinationArguments(TypedDict, total=False):
     relay_expect: bool
     relay_chunked: bool
     relay_pause: float
+    relay_resume: str
     relay_connect_timeout: float
     relay_idle_timeout: float
     relay_answer_timeout: float

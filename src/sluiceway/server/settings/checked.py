@@ -175,6 +175,10 @@ class Settings(SettingList):
             raise BadSetting(
                 f"--relay-pause must be a number of seconds, 0 or more, not {self.relay_pause}"
             )
+        if self.relay_resume not in ("auto", "tus", "ietf", "off"):
+            raise BadSetting(
+                f"--relay-resume must be auto, tus, ietf or off, not {self.relay_resume!r}"
+            )
         for name in ("relay_connect_timeout", "relay_idle_timeout", "relay_answer_timeout"):
             seconds = getattr(self, name)
             if not 0 < seconds < SECONDS_LIMIT:

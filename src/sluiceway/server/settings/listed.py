@@ -199,8 +199,15 @@ class SettingList:
     )
     relay_pause: float = _setting(
         "Seconds that the request to that server stays open while a resumable upload waits for its "
-        "client; 0 takes no resumable uploads. Needs --state or --ledger, and one worker.",
+        "client, where it takes no pieces (--relay-resume); 0 for never. Needs --state or "
+        "--ledger, and one worker.",
         60.0,
+    )
+    relay_resume: str = _setting(
+        "Whether a resumable upload is resumable at that server, too, across restarts: auto (where "
+        "that server offers tus or the IETF form, when asked by OPTIONS), tus or ietf (that one "
+        "only), or off. Files in forms are not.",
+        "auto",
     )
     relay_connect_timeout: float = _setting(
         "Seconds to wait for a connection to that server.", 10.0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sluiceway.client.http.exchange import Deadlines
 from sluiceway.client.http.tls import Trust
+from sluiceway.stores.contract import UploadRequest
 from sluiceway.stores.relay.addresses import HiddenAddresses
 from sluiceway.stores.relay.url_template import RelayUrl
 
@@ -32,6 +33,8 @@ class Backend:
     trust: Trust = field(default_factory=Trust)
     # Seconds that a request stays open between two pieces of an upload; 0: it is never resumed.
     pause: float = 0.0
+    # Whether resumable uploads are resumable there, too: off, auto, or only of one dialect.
+    resume: str = "off"  # off | auto | tus | ietf
     show: bool = False  # clients may learn its address
     # What a probe of readiness asks; None: HEAD of the URL's host and plain path.
     health: str | None = None
@@ -39,3 +42,26 @@ class Backend:
     def hidden(self, answered: str) -> HiddenAddresses | None:
         """What clients must not see in a response; `answered` is the URL that it came from."""
         return None if self.show else HiddenAddresses((self.url.address.url, answered))
+
+    def url_of(
+        self,
+        request: UploadRequest,
+        method: str,
+        upload: str,
+        fields: Sequence[tuple[str, str]] = (),
+    ) -> str:
+        """The URL that a file goes to with this method. `upload` is the id of its upload.
+
+        Raises BadForm for a value that is missing or unusable in a URL.
+        """
+        values = {
+            "upload": upload,
+            **request.values,
+            **dict(fields),
+            "key": request.key,
+            "filename": request.filename,
+        }
+        url = self.url.fill(values)
+        if request.method == method == "PUT" and not self.url.exact:
+            url = self.url.below(request.key)
+        return url

@@ -7,7 +7,6 @@ or the last chunk. So a cut upload never looks complete over there.
 from __future__ import annotations
 
 import secrets
-import time
 from dataclasses import dataclass
 from dataclasses import replace as changed
 
@@ -34,7 +33,7 @@ from sluiceway.stores.relay.request import (
     fields_size,
     goes_as_form,
 )
-from sluiceway.stores.relay.response import passable
+from sluiceway.stores.relay.response import relayed_entry
 
 __all__ = ["FormFiles", "RelayDraft"]
 
@@ -156,7 +155,8 @@ class RelayDraft:
         self._check()
         check_repeated_fields(self._backend, self._upload_request, self._files.count)
         with addresses_hidden():
-            return self._entry(key, metadata, await self._finish())
+            response = await self._finish()
+            return relayed_entry(self._backend, key, self.written, metadata, response)
 
     async def discard(self) -> None:
         self._ended = True
@@ -179,7 +179,8 @@ class RelayDraft:
         if goes_as_form(self._backend, self._upload_request, fields):
             await self._reservation.grow_to(self.written + fields_size(fields))
         plan = build_request(self._backend, self._upload_request, fields, secrets.token_bytes(16))
-        url, headers, hops = self._url(fields, plan), plan.headers, 0
+        url = self._backend.url_of(self._upload_request, plan.method, self._files.upload, fields)
+        headers, hops = plan.headers, 0
         length = None if self._size is None else plan.length(self._size)
         while True:
             request = StreamingRequest(
@@ -210,20 +211,6 @@ class RelayDraft:
             await self._send(data)
         del gathered
         self._reservation.release()
-
-    def _url(self, fields: list[tuple[str, str]], plan: RelayRequest) -> str:
-        request = self._upload_request
-        values = {
-            "upload": self._files.upload,
-            **request.values,
-            **dict(fields),
-            "key": request.key,
-            "filename": request.filename,
-        }
-        url = self._backend.url.fill(values)
-        if request.method == plan.method == "PUT" and not self._backend.url.exact:
-            url = self._backend.url.below(request.key)
-        return url
 
     async def _send(self, data: Buffer) -> None:
         """Send all but the tail of the file.
@@ -297,15 +284,3 @@ class RelayDraft:
 
     def _error(self, response: Response) -> SluiceError:
         return map_response(response, self._backend)
-
-    def _entry(self, key: str, metadata: Metadata, response: Response) -> Entry:
-        head = response.head
-        etag = head.headers.get("etag", "").removeprefix("W/").strip('"')
-        reply = None
-        if not response.cut:
-            hide = self._backend.hidden(head.url)
-            reply = passable(head, response.body, self._backend.answer_headers, hide)
-        notes = ("The destination's answer was too long to be passed on",) if reply is None else ()
-        return Entry(
-            key, self.written, etag or metadata.sha256 or "", time.time(), metadata, reply, notes
-        )

@@ -6,17 +6,19 @@ get power over this server's origin.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from sluiceway.client.http.exchange import Head
+from sluiceway.client.http.exchange import Head, Response
 from sluiceway.errors import BadRequest
-from sluiceway.stores.contract import Reply
+from sluiceway.stores.contract import Entry, Metadata, Reply
 from sluiceway.stores.relay.addresses import HiddenAddresses
+from sluiceway.stores.relay.backend import Backend
 from sluiceway.wire.headers.object_digests import DIGEST_HEADERS
 from sluiceway.wire.urls import located
 
-__all__ = ["NEVER", "passable"]
+__all__ = ["NEVER", "passable", "relayed_entry"]
 
 # They describe the response and its resource; none gives orders to a browser or a proxy in front.
 DESCRIBING = [
@@ -103,6 +105,20 @@ def passable(
         headers = hide.headers(headers, was_changed=public != body)
         body = public
     return Reply(head.status, headers, body, location)
+
+
+def relayed_entry(
+    backend: Backend, key: str, size: int, metadata: Metadata, response: Response
+) -> Entry:
+    """The object of `size` bytes that a destination has taken with this response."""
+    head = response.head
+    etag = head.headers.get("etag", "").removeprefix("W/").strip('"')
+    reply = None
+    if not response.cut:
+        hide = backend.hidden(head.url)
+        reply = passable(head, response.body, backend.answer_headers, hide)
+    notes = ("The destination's answer was too long to be passed on",) if reply is None else ()
+    return Entry(key, size, etag or metadata.sha256 or "", time.time(), metadata, reply, notes)
 
 
 def _resolved(url: str, reference: str) -> str:

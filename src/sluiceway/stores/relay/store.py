@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 from sluiceway.client.http.transport import Transport
 from sluiceway.client.retry import UNREADABLE
-from sluiceway.errors import PeerFailed
+from sluiceway.errors import Gone, PeerFailed
 from sluiceway.pipe.budget import Budget, Reservation
 from sluiceway.stores.contract import (
     Draft,
@@ -21,10 +21,12 @@ from sluiceway.stores.contract import (
     UploadRequest,
 )
 from sluiceway.stores.relay.backend import Backend
+from sluiceway.stores.relay.backend_uploads import BackendUploads
 from sluiceway.stores.relay.draft import FIRST, FormFiles, RelayDraft
 from sluiceway.stores.relay.errors import addresses_hidden, keeps_none
 from sluiceway.stores.relay.held import HeldRequests
 from sluiceway.stores.relay.request import check_repeated_fields
+from sluiceway.stores.relay.upload_state import is_at_backend
 from sluiceway.stores.unpublished import ResumableDraft, SavedDraft
 from sluiceway.wire.urls import origin, redact_url
 
@@ -52,10 +54,12 @@ class RelayStore:
     def __init__(self, backend: Backend, budget: Budget | None = None) -> None:
         self.backend: Backend = backend
         self.budget: Budget | None = budget
-        if backend.pause:
-            self.traits = changed(self.traits, resumable=True)
         self._held = HeldRequests(backend.pause)
         self._transport: Transport | None = None
+        self._kept: Transport | None = None  # for requests that may be repeated
+        self._pieces = BackendUploads(backend, self._open_kept, budget)
+        if backend.pause or self._pieces.may_be:
+            self.traits = changed(self.traits, resumable=True)
         self._files: WeakValueDictionary[str, FormFiles] = WeakValueDictionary()
 
     async def draft(
@@ -66,6 +70,11 @@ class RelayStore:
     async def begin(
         self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
     ) -> ResumableDraft:
+        draft = await self._pieces.begin(upload, size, upload_request)
+        if draft is not None:
+            return draft
+        if not self.backend.pause and size != 0:
+            raise Gone("This file can only be sent on as a whole; send it in one request")
         return await self._held.begin(upload, await self._begin(upload, size, upload_request))
 
     async def resume(
@@ -77,13 +86,24 @@ class RelayStore:
         upload_request: UploadRequest = UploadRequest(),
         epoch: int = 0,
     ) -> ResumableDraft:
+        if is_at_backend(saved.state):
+            return await self._pieces.resume(upload, saved, offset, size)
         return await self._held.take_up(upload, offset)
 
     def holds(self, upload: str) -> bool:
         return self._held.holds(upload)
 
+    def is_elsewhere(self, state: str) -> bool:
+        return is_at_backend(state)
+
+    async def takes_pieces(self) -> bool:
+        return bool(self.backend.pause) or await self._pieces.offer() is not None
+
     async def find_published(self, upload: str, saved: SavedDraft, key: str) -> Entry | None:
-        """Nobody knows but the destination, which is not asked: its URLs are its own."""
+        """Of a request that was held open nobody knows but the destination: its URLs are its own,
+        and it is not asked."""
+        if is_at_backend(saved.state):
+            return await self._pieces.find_published(upload, saved, key)
         return None
 
     async def _begin(
@@ -169,9 +189,11 @@ class RelayStore:
 
     async def aclose(self) -> None:
         await self._held.aclose()
-        transport, self._transport = self._transport, None
-        if transport is not None:
-            await transport.__aexit__()
+        transports = (self._transport, self._kept)
+        self._transport = self._kept = None
+        for transport in transports:
+            if transport is not None:
+                await transport.__aexit__()
 
     async def _open(self) -> Transport:
         if self._transport is None:
@@ -181,6 +203,12 @@ class RelayStore:
                 self.backend.deadlines, keep=False, trust=self.backend.trust
             ).__aenter__()
         return self._transport
+
+    async def _open_kept(self) -> Transport:
+        if self._kept is None:
+            backend = self.backend
+            self._kept = await Transport(backend.deadlines, trust=backend.trust).__aenter__()
+        return self._kept
 
 
 def _covers(place: str, other: str) -> bool:

@@ -17,13 +17,11 @@ from typing import cast
 from sluiceway.errors import (
     Cancelled,
     Gone,
-    NotFound,
     OffsetMismatch,
     SluiceError,
     StoreFailed,
     TooLarge,
 )
-from sluiceway.pipe.digests import Digests
 from sluiceway.pipe.hashes import digest_pairs
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import Source
@@ -44,10 +42,13 @@ from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord, begun_a
 from sluiceway.uploads.ledger.states import LedgerState, step
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.progress_record import ProgressRecord
+from sluiceway.uploads.resumable.appending import append_content
 from sluiceway.uploads.resumable.draft_source import DraftSource
+from sluiceway.uploads.resumable.elsewhere import digests_of, is_first_known
+from sluiceway.uploads.resumable.opening import discard, may_have_draft, open_draft
 from sluiceway.uploads.resumable.outcome import PASSING, Respond
 from sluiceway.uploads.resumable.prefix_digests import LateDigests, PrefixDigests
-from sluiceway.uploads.resumable.resting import ended_state, progress_of, shown_kept
+from sluiceway.uploads.resumable.resting import ended_state, is_elsewhere, progress_of, shown_kept
 from sluiceway.uploads.session import UploadRules, check_digests
 from sluiceway.uploads.states import State
 
@@ -122,30 +123,28 @@ class HeldUpload:
                 on_offset(offset)
 
         start = self.record.offset
-        most = self._rules.max_size if self.record.length is None else self.record.length
-        draft = await self._open()
-        chunk = Digests(expected or (), self._rules.budget)
-        follows = self.digests.position == start
+        draft, known = await self._open(), self.record.length
+        most = self._rules.max_size if known is None else known
+        self.check_offset(start)
         try:
-            await pump(
+            await append_content(
                 source,
                 draft,
-                taps=[*([self.digests] if follows else []), *([chunk] if expected else [])],
+                expected,
+                taps=[self.digests] if self.digests.goes_on(start) else [],
                 meter=self.progress,
                 limit=None if most is None else most - start,
                 stages=self.stages,
                 budget=self._rules.budget,
-                on_kept=None if expected else on_kept,
+                on_kept=on_kept,
             )
-            if expected:
-                wanted = expected.find() if isinstance(expected, LateDigests) else expected
-                check_digests(await chunk.finish(), wanted)
+        except Gone as error:
+            await self.cancel("lost", error)
+            raise
         except BaseException:
             if expected:
                 await asyncio.shield(self._forget(start))
             raise
-        finally:
-            await chunk.aclose()
         await self.keep()
         return self.record.offset
 
@@ -188,7 +187,7 @@ class HeldUpload:
             return await self._done(there, respond)
         draft = await self._open()
         try:
-            found = await self.digests.finish(draft)
+            found = await digests_of(self.digests, draft, self.record.request.expected)
             check_digests(found, self.record.request.expected)
             entry = await self._publish(draft, digest_pairs(found))
         except (Gone, *PASSING) as error:
@@ -251,10 +250,16 @@ class HeldUpload:
                 self._progress_table.rest(self.progress)
             await self._save(holder="", draft=state)
 
-    async def recover(self) -> None:
-        """An earlier process died while it published: find out how far it came."""
+    async def recover(self, follow: bool = True) -> None:
+        """An earlier process died while it published, or another server has more than was written
+        down: find out how far it is. `follow`: such a server is asked."""
         record = self.record
-        if record.state is LedgerState.FINISHING:
+        if follow and is_elsewhere(record, self._store):
+            try:
+                await self._open()
+            except Gone as error:
+                await self.cancel("lost", error)
+        elif record.state is LedgerState.FINISHING:
             saved = SavedDraft(record.draft, tuple(await self._ledger.parts(record.id)))
             found = await self._store.find_published(record.id, saved, record.key)
             if found is None:
@@ -271,8 +276,7 @@ class HeldUpload:
         """The object of an earlier attempt, which succeeded although it seemed to fail."""
         if not self.record.key:
             return None
-        parts = tuple(await self._ledger.parts(self.record.id))
-        saved = SavedDraft(self.record.draft, parts)
+        saved = SavedDraft(self.record.draft, tuple(await self._ledger.parts(self.record.id)))
         found = await self._store.find_published(self.record.id, saved, self.record.key)
         if found is not None:
             await self._save("whole")
@@ -284,22 +288,17 @@ class HeldUpload:
 
     async def _open(self) -> ResumableDraft:
         if self._draft is None:
-            store, record, request = self._store, self.record, self.record.request
-            if store.traits.key_first and not self.digests.algorithms <= {*store.traits.counts}:
-                # Digests may have to be read again before the object may be seen under its key.
-                request = dataclasses.replace(request, key="")
-            if not record.draft and not record.offset:
-                self._draft = await store.begin(record.id, record.length, request)
-            else:
-                saved = SavedDraft(record.draft, tuple(await self._ledger.parts(record.id)))
-                self._draft = await store.resume(
-                    record.id, saved, record.offset, record.length, request, record.epoch
-                )
+            self._draft = draft = await open_draft(
+                self._store, self._ledger, self.record, self.digests.algorithms
+            )
+            if is_first_known(draft, self.record.offset, self.record.draft):
+                await self._keep_at(draft.kept)
+                self.progress.by_kernel = False
         return self._draft
 
     async def _discard_draft(self) -> None:
-        with suppress(NotFound):  # another program removed it
-            await (await self._open()).discard()
+        if self._draft is not None or may_have_draft(self.record, self._store):
+            await discard(self._open(), self.record.id)
         self._draft = None
 
     async def _publish(self, draft: ResumableDraft, digests: tuple[tuple[str, str], ...]) -> Entry:

@@ -46,18 +46,26 @@ class PrefixDigests:
     def __init__(self, algorithms: Iterable[str], budget: Budget) -> None:
         self._algorithms, self._budget = tuple(algorithms), budget
         self._digests = Digests(self._algorithms, budget)
-        self.position = 0
+        self.position = self._at = 0  # `_at`: of the next byte that is seen
+
+    def goes_on(self, offset: int) -> bool:
+        """Whether bytes that come from `offset` on are counted: none is missing before them.
+
+        Those that were counted already, and are sent again after a failure, are skipped.
+        """
+        self._at = offset
+        return offset <= self.position
 
     async def take(self, data: Buffer) -> None:
-        self.position += len(data)
-        await self._digests.take(data)
+        if new := self._unseen(data):
+            await self._digests.take(new)
 
     async def settle(self) -> None:
         await self._digests.settle()
 
     def update(self, data: Buffer) -> None:
-        self.position += len(data)
-        self._digests.update(data)
+        if new := self._unseen(data):
+            self._digests.update(new)
 
     async def finish(self, draft: Draft) -> dict[str, bytes]:
         """The digests of all that was written. Reads what they lack from the draft.
@@ -98,4 +106,11 @@ class PrefixDigests:
             data = await draft.read(self.position, READ_BLOCK)
             if not data:
                 raise StoreFailed("The kept bytes of an upload are shorter than they were")
+            self._at = self.position
             await self.take(data)
+
+    def _unseen(self, data: Buffer) -> Buffer:
+        skip = min(max(0, self.position - self._at), len(data))
+        self._at += len(data)
+        self.position = max(self.position, self._at)
+        return memoryview(data)[skip:] if skip else data

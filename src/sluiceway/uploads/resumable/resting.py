@@ -14,7 +14,14 @@ from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.progress_record import ProgressRecord
 from sluiceway.uploads.states import State
 
-__all__ = ["ended_state", "is_lost", "progress_of", "resting_snapshot", "shown_kept"]
+__all__ = [
+    "ended_state",
+    "is_elsewhere",
+    "is_lost",
+    "progress_of",
+    "resting_snapshot",
+    "shown_kept",
+]
 
 CANCELLED = "cancelled"  # the code of an upload that its client ended
 
@@ -33,8 +40,20 @@ def is_lost(record: UploadRecord, store: Store) -> bool:
         and bool(record.offset or record.draft)
         and isinstance(store, HoldsDrafts)
         and store.traits.resumable
+        and not store.is_elsewhere(record.draft)
         and not store.holds(record.id)
     )
+
+
+def is_elsewhere(record: UploadRecord, store: Store) -> bool:
+    """Whether another server has the bytes of an open upload, and says how far it is."""
+    is_open = record.state is LedgerState.OPEN
+    return is_open and isinstance(store, HoldsDrafts) and store.is_elsewhere(record.draft)
+
+
+def _kept_by_kernel(record: UploadRecord, store: Store) -> bool:
+    elsewhere = isinstance(store, HoldsDrafts) and store.is_elsewhere(record.draft)
+    return store.traits.keeps == "whole" and not elsewhere
 
 
 def resting_snapshot(record: UploadRecord, store: Store) -> dict[str, object]:
@@ -46,7 +65,7 @@ def resting_snapshot(record: UploadRecord, store: Store) -> dict[str, object]:
         "received": record.offset,
         "forwarded": record.offset,
         "kept": record.offset,
-        "kept_by": "destination" if ended or store.traits.keeps != "whole" else "kernel",
+        "kept_by": "kernel" if not ended and _kept_by_kernel(record, store) else "destination",
         "length": record.length,
         "code": record.code or None,
     }
@@ -65,6 +84,6 @@ def progress_of(record: UploadRecord, table: ProgressTable, store: Store) -> Pro
     if record.state in (LedgerState.DONE, LedgerState.GONE):
         return table.unwatched(record.id, record.length)
     progress = table.resume(record.id, record.length, record.offset)
-    progress.by_kernel = store.traits.keeps == "whole"
+    progress.by_kernel = _kept_by_kernel(record, store)
     progress.owner = owner_mark(record.request.owner)
     return progress

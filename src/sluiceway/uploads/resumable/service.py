@@ -28,7 +28,7 @@ from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.prefix_digests import PrefixDigests
-from sluiceway.uploads.resumable.resting import is_lost
+from sluiceway.uploads.resumable.resting import is_elsewhere, is_lost
 from sluiceway.uploads.resumable.sweeps import Sweeps
 from sluiceway.uploads.session import UploadRules
 
@@ -205,7 +205,8 @@ class ResumableUploads:
         if record.state in (LedgerState.DONE, LedgerState.GONE):
             return record
         rests = record.state is LedgerState.OPEN and not record.holder
-        if rests and upload not in self._holdings and not is_lost(record, self.store):
+        moves = is_lost(record, self.store) or is_elsewhere(record, self.store)
+        if rests and upload not in self._holdings and not moves:
             return record
         async with self.hold(upload, brief=True) as held:
             return held.record  # the one before has let go, or a dead one was recovered
@@ -284,7 +285,7 @@ class ResumableUploads:
                 return
             held = self._held(claimed)
             try:
-                await self._recover(held)
+                await self._recover(held, follow=False)  # it may have to end without that server
                 yield held
             finally:
                 await self._leave(held)
@@ -350,9 +351,9 @@ class ResumableUploads:
             await self.ledger.ask(record)
             await asyncio.sleep(ASK_AGAIN)
 
-    async def _recover(self, held: HeldUpload) -> None:
+    async def _recover(self, held: HeldUpload, follow: bool = True) -> None:
         """What is left of an earlier process, or of a lost connection to the destination."""
-        await held.recover()
+        await held.recover(follow)
         if is_lost(held.record, self.store):
             log.warning("Upload %s: the connection to its destination was lost", held.record.id)
             await held.cancel("lost", Gone("The connection to the destination was lost"))

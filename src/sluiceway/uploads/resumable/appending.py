@@ -1,0 +1,56 @@
+"""The bytes of one request on their way into a draft; with a digest, all of them count or none.
+
+Moves bytes only: what is kept, and written down, is decided by its caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.digests import Digests, Tap
+from sluiceway.pipe.pump import Meter, pump
+from sluiceway.pipe.source import Source
+from sluiceway.pipe.stages import Stages
+from sluiceway.stores.unpublished import ResumableDraft
+from sluiceway.uploads.resumable.elsewhere import held_back
+from sluiceway.uploads.resumable.prefix_digests import LateDigests
+from sluiceway.uploads.session import check_digests
+
+__all__ = ["append_content"]
+
+
+async def append_content(
+    source: Source,
+    draft: ResumableDraft,
+    expected: Mapping[str, bytes] | LateDigests | None,
+    *,
+    taps: Sequence[Tap],
+    meter: Meter,
+    limit: int | None,
+    stages: Stages,
+    budget: Budget,
+    on_kept: Callable[[int], Awaitable[None]],
+) -> None:
+    """`limit`: bytes that there is room for. Without `expected`, `on_kept` gets what is kept
+    meanwhile. Raises DigestMismatch, BodyCut, TooLarge and what draft and source raise."""
+    chunk = Digests(expected or (), budget)
+    try:
+        with held_back(draft, bool(expected)) as is_new:
+            if is_new:
+                await on_kept(draft.kept)
+            await pump(
+                source,
+                draft,
+                taps=[*taps, *([chunk] if expected else [])],
+                meter=meter,
+                limit=limit,
+                stages=stages,
+                budget=budget,
+                on_kept=None if expected else on_kept,
+            )
+            if expected:
+                wanted = expected.find() if isinstance(expected, LateDigests) else expected
+                check_digests(await chunk.finish(), wanted)
+    finally:
+        await chunk.aclose()

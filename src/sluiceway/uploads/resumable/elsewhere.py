@@ -1,0 +1,43 @@
+"""Drafts at another server: taken up at its offset, held back until a digest was compared.
+
+Of other drafts each function does nothing. Knows no request and no ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from sluiceway.stores.unpublished import ChecksElsewhere, ResumableDraft
+from sluiceway.uploads.resumable.prefix_digests import PrefixDigests
+
+__all__ = ["digests_of", "held_back", "is_first_known"]
+
+
+def is_first_known(draft: ResumableDraft, offset: int, state: str) -> bool:
+    """Whether the ledger lacks where the draft is, or how far."""
+    if not isinstance(draft, ChecksElsewhere):
+        return False
+    return draft.kept != offset or draft.save().state != state
+
+
+@contextmanager
+def held_back(draft: ResumableDraft, active: bool) -> Iterator[bool]:
+    """While the bytes of a request with a digest arrive. Yields whether the ledger must know."""
+    if not active or not isinstance(draft, ChecksElsewhere):
+        yield False
+        return
+    draft.hold_back(True)
+    yield True
+    draft.hold_back(False)  # the digest was right; after an error `truncate` decides
+
+
+async def digests_of(
+    digests: PrefixDigests, draft: ResumableDraft, expected: Mapping[str, bytes]
+) -> dict[str, bytes]:
+    """The digests of the whole. Where an earlier process had some of them, and the bytes are at
+    another server, that one compares those that its client expects. Raises Gone, StoreFailed."""
+    if isinstance(draft, ChecksElsewhere) and digests.position != draft.written:
+        draft.must_confirm(dict(expected))
+        return dict(expected)
+    return await digests.finish(draft)

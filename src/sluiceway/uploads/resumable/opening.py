@@ -1,0 +1,54 @@
+"""The draft of an upload in the ledger: begun, or taken up where it was kept, or discarded.
+
+Knows the store and the ledger, and no request.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Awaitable
+
+from sluiceway.errors import Gone, NotFound, PeerFailed, Unavailable
+from sluiceway.stores.unpublished import (
+    HoldsDrafts,
+    ResumableDraft,
+    ResumableStore,
+    SavedDraft,
+)
+from sluiceway.uploads.ledger.contract import Ledger
+from sluiceway.uploads.ledger.record import UploadRecord
+
+__all__ = ["discard", "may_have_draft", "open_draft"]
+
+log: logging.Logger = logging.getLogger("sluiceway")
+
+
+async def open_draft(
+    store: ResumableStore, ledger: Ledger, record: UploadRecord, algorithms: frozenset[str]
+) -> ResumableDraft:
+    """`algorithms` are the digests that are counted here. Raises what `begin` and `resume` do."""
+    request = record.request
+    if store.traits.key_first and not algorithms <= {*store.traits.counts}:
+        # Digests may have to be read again before the object may be seen under its key.
+        request = dataclasses.replace(request, key="")
+    if not record.draft and not record.offset:
+        return await store.begin(record.id, record.length, request)
+    saved = SavedDraft(record.draft, tuple(await ledger.parts(record.id)))
+    return await store.resume(record.id, saved, record.offset, record.length, request, record.epoch)
+
+
+def may_have_draft(record: UploadRecord, store: ResumableStore) -> bool:
+    """False where nothing was begun: another server need not begin an upload to forget it."""
+    return bool(record.draft or record.offset) or not isinstance(store, HoldsDrafts)
+
+
+async def discard(opening: Awaitable[ResumableDraft], upload: str) -> None:
+    """Discard what `opening` opens. What another program removed, or another server lost, is gone
+    already; what a server has that cannot be reached now expires there."""
+    try:
+        await (await opening).discard()
+    except (NotFound, Gone):
+        pass
+    except (PeerFailed, Unavailable) as error:
+        log.warning("Upload %s is left at its destination: %s", upload, error.for_log)
