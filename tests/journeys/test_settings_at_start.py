@@ -46,6 +46,7 @@ BAD = [
     (["--token", "short"], {}, "", "--token"),
     (["--token", ""], {}, "", "--token"),
     (["--ledger", "mysql://x/y"], {}, "", "postgresql://"),
+    (["--ledger", "postgresql://me:pa55word@127.0.0.1:1/y"], {}, "", "cannot be reached"),
     (["--ledger", "postgresql://x/y", "--state", "s"], {}, "", "--state and --ledger"),
     (["--state", "s3://bucket/x"], {}, "", "--state takes a folder"),
     (["--to", "files", "--state", "files/state"], {}, "", "--state"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,6 +97,46 @@ def test_a_sweep_removes_what_a_crash_left(serve: Serve, tmp_path: Path) -> None
     printed = sweep(str(tmp_path / "root"), "--older-than", "0")
     assert "1 draft without an upload removed, 0 uploads without bytes ended" in printed
     assert client.offset(fine) == 7000
+    client.session.close()
+
+
+def test_drafts_of_no_upload_are_removed_at_each_of_several_places(
+    serve: Serve, tmp_path: Path
+) -> None:
+    """As a crash may leave them in one folder or in both; others stay."""
+    places = [str(tmp_path / "root0"), str(tmp_path / "other")]
+    state = ["--state", str(tmp_path / "state")]
+    server = serve(*state, "--to", places[1])
+    client = Tus(server.url)
+    fine = client.create(len(DATA))
+    assert client.patch(fine, 0, DATA[:7000]).status_code == 204
+    for place in places:
+        (draft,) = (Path(place) / ".sluiceway" / "lasting").iterdir()
+        (draft.parent / ("0" * 32)).write_bytes(b"left")
+    printed = sweep(*places, *state, "--older-than", "0")
+    assert "2 drafts without an upload removed, 0 uploads without bytes ended" in printed
+    done = client.patch(fine, 7000, DATA[7000:])
+    assert done.status_code == 204
+    client.session.close()
+
+
+def test_an_upload_expires_at_a_fixed_time(serve: Serve) -> None:
+    """Although its client goes on: each offset comes with the same time, and then it is gone."""
+    server = serve("--expire-after", "4", "--expire-fixed")
+    client = Tus(server.url)
+    upload = client.create(len(DATA))
+    offset, times, status = 0, set[str](), 204
+    until = time.monotonic() + 60
+    while status == 204 and time.monotonic() < until:
+        response = client.patch(upload, offset, DATA[offset : offset + 100])
+        if (status := response.status_code) == 204:
+            offset += 100
+            times.add(response.headers["Upload-Expires"])
+        time.sleep(0.2)
+    assert offset
+    assert len(times) == 1
+    assert status == 410
+    eventually(lambda: not list((server.root / ".sluiceway" / "lasting").iterdir()))
     client.session.close()
 
 

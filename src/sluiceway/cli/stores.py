@@ -4,7 +4,6 @@ what crashed servers left."""
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
@@ -15,11 +14,11 @@ from sluiceway.cli.suggestions import SuggestingCommand
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.budget import MINIMUM, Budget
 from sluiceway.pipe.hashes import DEFAULT_CHOICE
-from sluiceway.server.destinations import display_name, open_destination
+from sluiceway.server.destinations import destination_folders, display_name, open_destination
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
 from sluiceway.server.state.ledgers import open_ledger
-from sluiceway.stores.contract import Maintained
+from sluiceway.stores.contract import CompositeStore, Maintained
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.resumable.service import ResumableUploads
@@ -52,7 +51,7 @@ def init(place: str, store_option: tuple[str, ...]) -> None:
 
 
 @click.command(cls=SuggestingCommand)
-@click.argument("place")
+@click.argument("places", nargs=-1, required=True, metavar="PLACE...")
 @click.option(
     "--older-than",
     metavar="SECONDS",
@@ -68,7 +67,7 @@ def init(place: str, store_option: tuple[str, ...]) -> None:
     help="As for `sluiceway serve`. Repeatable.",
 )
 def sweep(
-    place: str,
+    places: tuple[str, ...],
     older_than: float | None,
     state: str | None,
     ledger: str | None,
@@ -76,20 +75,21 @@ def sweep(
 ) -> None:
     """Remove uploads to PLACE that have expired, and what crashed servers left there.
 
-    Safe beside running servers, which do it themselves now and then. Without --older-than, an
-    upload counts as left behind after an hour in a database, after a day in a bucket, and after a
-    week where uploads can be resumed. Give --state or --ledger where the servers have it.
+    Give all places of one server together, as its --to options have them. Safe beside running
+    servers, which do it themselves now and then. Without --older-than, an upload counts as left
+    behind after an hour in a database, after a day in a bucket, and after a week where uploads can
+    be resumed. Give --state or --ledger where the servers have it.
     """
 
     async def work() -> list[str]:
-        settings = Settings(to=(place,), state=state, ledger=ledger, store_option=store_option)
-        return await _sweep(settings, older_than)
+        settings = Settings(to=places, state=state, ledger=ledger, store_option=store_option)
+        for folder in destination_folders(settings):
+            if not folder.is_dir():  # opening would create it
+                raise BadSetting(f"There is no folder {folder}; nothing is to be swept")
+        return [f"{display_name(settings)}: {line}" for line in await _sweep(settings, older_than)]
 
-    if not is_place(place) and not os.path.isdir(place):  # opening a folder would create it
-        click.echo(f"sluiceway: There is no folder {place}; nothing is to be swept", err=True)
-        sys.exit(2)
     for line in _run(work):
-        click.echo(f"{redact_url(place)}: {line}")
+        click.echo(line)
 
 
 async def _sweep(settings: Settings, older_than: float | None) -> list[str]:
@@ -98,8 +98,10 @@ async def _sweep(settings: Settings, older_than: float | None) -> list[str]:
     store = open_destination(settings, budget)
     lines = []
     try:
-        if isinstance(store, Maintained):
-            lines.append(f"{_counted(await store.sweep(older_than), 'leftover')} removed")
+        stores = store.required_stores if isinstance(store, CompositeStore) else [store]
+        if maintained := [each for each in stores if isinstance(each, Maintained)]:
+            count = sum([await each.sweep(older_than) for each in maintained])
+            lines.append(f"{_counted(count, 'leftover')} removed")
         if (found := open_ledger(settings, store)) is not None:
             rules = UploadRules(store, budget, KeyTemplate(), DEFAULT_CHOICE, None, False)
             uploads = ResumableUploads(found, rules, budget, ProgressTable(), settings.expiry)

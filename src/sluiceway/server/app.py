@@ -185,7 +185,9 @@ class Sluiceway:
                 place = as_places(await request.scope[HOOKS].place())
                 request.scope[PLACE] = place, await self._places.use(place)
             upload_service = cast("UploadService", request.scope[PLACE][1])
+        # Here, not at the start: a mounted app gets no lifespan, and a place may have been chosen.
         upload_service.start_sending()
+        upload_service.start_sweeping()
         return upload_service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

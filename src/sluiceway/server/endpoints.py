@@ -280,4 +280,4 @@ class Endpoints:
     async def _show_readiness(self, request: Request) -> Response:
         if not self._has_one_place:
             return await show_liveness(request)  # a probe has no place of its own
-        return await self._readiness.show((await self._whole_service(request)).store)
+        return await self._readiness.show(await self._whole_service(request))

@@ -40,7 +40,9 @@ from sluiceway.server.state.ledgers import no_ledger_reason
 from sluiceway.server.state.worker_files import read_worker_file, worker_file
 from sluiceway.stores.contract import HealthChecked
 from sluiceway.uploads.progress import ProgressTable
+from sluiceway.uploads.service import UploadService
 from sluiceway.wire.names import readable_line
+from sluiceway.wire.urls import redact_url
 
 __all__ = ["serve", "tune_process", "worker_app"]
 
@@ -194,6 +196,15 @@ def _open_destination(app: Sluiceway) -> None:
         ) from None
     except SluiceError as error:
         raise BadSetting(f"--to {display_name(app.settings)} cannot be used: {error}") from None
+    if app.settings.ledger is not None:
+        _check_ledger(app.upload_service, redact_url(app.settings.ledger))
+
+
+def _check_ledger(upload_service: UploadService, place: str) -> None:
+    try:
+        asyncio.run(upload_service.check_ledger())
+    except SluiceError as error:
+        raise BadSetting(f"--ledger {place} cannot be used: {error}") from None
 
 
 def _folder_problem(error: OSError) -> str:
@@ -270,3 +281,5 @@ def _log_to_stderr() -> None:
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    # One line for each try to reach a database that is away; our own lines say it once.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)

@@ -111,8 +111,16 @@ class UploadService:
             return uploads if await uploads.store.takes_pieces() else None
         return uploads
 
+    async def check_ledger(self) -> None:
+        """Raises StoreFailed or Unavailable where uploads could not be written down now."""
+        if self._ledger is not None:
+            await self._ledger.check()
+
     def start_sweeping(self) -> None:
-        """Remove expired uploads of the ledger now and then, where there is one."""
+        """Remove expired uploads of the ledger now and then, where there is one.
+
+        Does nothing when it has begun.
+        """
         if self.resumable is not None:
             self.resumable.start_sweeping()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import ClassVar
@@ -93,6 +94,27 @@ async def test_a_function_may_name_several_places(
     for user in ("ann", "bob"):
         assert (tmp_path / user / "one" / "k").read_text() == user
         assert (tmp_path / user / "two" / "k").read_text() == user
+
+
+async def test_each_place_is_swept_once_it_was_used(tmp_path: Path) -> None:
+    """Also where there are several, and in an app that gets no lifespan."""
+    app = Sluiceway(
+        to=by_user(tmp_path), no_auth=True, state=str(tmp_path / "state"), expire_after=1.0
+    )
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        for user in ("ann", "bob"):
+            headers = {"X-User": user, "Tus-Resumable": "1.0.0"}
+            created = await client.post("/files", headers=headers | {"Upload-Length": "9"})
+            piece = {"Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
+            where = created.headers["Location"]
+            patched = await client.patch(where, headers=headers | piece, content=b"12345")
+            assert patched.status_code == 204
+        assert len(list(tmp_path.glob("*/*/.sluiceway/lasting/*"))) == 4
+        async with asyncio.timeout(30):
+            while list(tmp_path.glob("*/*/.sluiceway/lasting/*")):
+                await asyncio.sleep(0.05)
+    await app.aclose()
 
 
 async def test_probes_and_the_page_need_no_place(client: httpx.AsyncClient) -> None:

@@ -1,6 +1,7 @@
 """GET /healthz and /readyz: liveness; readiness, which says whether an upload would succeed now.
 
-A folder gets one byte that is removed again, a bucket or another server one small request.
+A folder gets one byte that is removed again, a bucket or another server one small request; the
+place where uploads are written down is asked too.
 Probes that arrive together share one check, and its result holds for a second: any client may
 probe, so a flood of probes costs as much as one.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -16,6 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from sluiceway.errors import SluiceError
 from sluiceway.stores.contract import CompositeStore, HealthChecked, ReadinessProbed, Store
 from sluiceway.uploads.keys import new_id
+from sluiceway.uploads.service import UploadService
 
 __all__ = ["Readiness", "show_liveness"]
 
@@ -38,14 +41,14 @@ class Readiness:
         self._check: asyncio.Task[str | None] | None = None
         self._valid_until = 0.0
 
-    async def show(self, store: Store) -> Response:
+    async def show(self, upload_service: UploadService) -> Response:
         """GET /readyz: 200, or 503 with the reason."""
-        reason = await self.why_not(store)
+        reason = await self.why_not(upload_service)
         if reason is None:
             return PlainTextResponse("ok\n")
         return PlainTextResponse(f"not ready: {reason}\n", 503)
 
-    async def why_not(self, store: Store) -> str | None:
+    async def why_not(self, upload_service: UploadService) -> str | None:
         """None if an upload would succeed, else the reason in a sentence."""
         loop, check = asyncio.get_running_loop(), self._check
         if (
@@ -53,13 +56,14 @@ class Readiness:
             or check.get_loop() is not loop
             or (check.done() and loop.time() >= self._valid_until)
         ):
-            check = self._check = loop.create_task(self._run_check(store))
+            check = self._check = loop.create_task(self._run_check(upload_service))
         return await asyncio.shield(check)  # a client that leaves does not cancel it for the others
 
-    async def _run_check(self, store: Store) -> str | None:
+    async def _run_check(self, upload_service: UploadService) -> str | None:
         try:
             async with asyncio.timeout(CHECK_TIMEOUT):
-                return await _why_not(store)
+                reason = await _why_not(upload_service.store)
+                return reason or await _reason_of(upload_service.check_ledger())
         except TimeoutError:
             return f"the destination did not answer within {CHECK_TIMEOUT:g} seconds"
         finally:
@@ -70,8 +74,12 @@ async def _why_not(store: Store) -> str | None:
     if isinstance(store, CompositeStore):
         found = await asyncio.gather(*(_why_not(each) for each in store.required_stores))
         return next((reason for reason in found if reason is not None), None)
+    return await _reason_of(_probe(store))
+
+
+async def _reason_of(check: Awaitable[None]) -> str | None:
     try:
-        await _probe(store)
+        await check
     except SluiceError as error:
         log.warning("not ready: %s", error.for_log)
         return error.public or error.detail  # any client may read it

@@ -6,15 +6,16 @@ PgBouncer in transaction mode. Knows no table's columns.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, LiteralString
 from urllib.parse import unquote, urlsplit
 
 import psycopg
 from psycopg import sql
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from sluiceway.errors import BadRequest
 from sluiceway.stores.postgres.errors import map_error
@@ -25,6 +26,9 @@ __all__ = ["CONNECTIONS", "PostgresPool"]
 # At once. Each statement takes one for milliseconds, so more would only queue in the server.
 CONNECTIONS = 8
 POOL_TIMEOUT = 30.0  # seconds to wait for one of them
+# Seconds until the pool forgets how long it failed. It doubles its waits: after a minute without a
+# database, all would wait a minute more than it does.
+RECONNECT_TIMEOUT = 1.0
 CONNECT_TIMEOUT = 10  # seconds the server may take to accept a connection
 # Needs no quotes, and leaves room for a suffix such as _chunks below PostgreSQL's 63 bytes.
 TABLE_NAME = re.compile(r"[a-z_][a-z0-9_]{0,40}")
@@ -46,6 +50,7 @@ class PostgresPool:
             "columns": sql.SQL(", ").join(map(sql.Identifier, columns)),
         }
         self._pool: AsyncConnectionPool[Any] | None = None
+        self._reconnecting: asyncio.Task[None] | None = None
 
     def query(self, text: LiteralString) -> sql.Composed:
         """A statement: {t}, {t_SUFFIX} … stand for the tables, {columns} for those of the first."""
@@ -61,6 +66,8 @@ class PostgresPool:
                 max_size=CONNECTIONS,
                 timeout=POOL_TIMEOUT,
                 open=False,
+                reconnect_timeout=RECONNECT_TIMEOUT,
+                reconnect_failed=self._reconnect,
                 # The server may have closed an idle connection.
                 check=AsyncConnectionPool.check_connection,
                 # No prepared statements: PgBouncer gives each transaction another session.
@@ -90,7 +97,21 @@ class PostgresPool:
             result = await connection.execute(self.query(text), values, binary=binary)
             return await result.fetchall() if result.description else []
 
+    async def _reconnect(self, pool: AsyncConnectionPool[Any]) -> None:
+        """The pool gave up. It begins again when a connection is asked for, and some may wait."""
+
+        async def ask() -> None:
+            with suppress(psycopg.Error, PoolTimeout, PoolClosed):
+                async with pool.connection(timeout=RECONNECT_TIMEOUT / 20):
+                    pass
+
+        if pool.get_stats().get("requests_waiting"):
+            self._reconnecting = asyncio.get_running_loop().create_task(ask())
+
     async def aclose(self) -> None:
+        if self._reconnecting is not None:
+            self._reconnecting.cancel()
+            await asyncio.wait([self._reconnecting])
         if self._pool is not None:
             await self._pool.close()
             self._pool = None

@@ -78,6 +78,10 @@ class Ledger(Protocol):
         """The name of this process among the holders; locked as long as it lives."""
         ...
 
+    async def check(self) -> None:
+        """Raises StoreFailed or Unavailable where uploads could not be written down now."""
+        ...
+
     async def create(self, record: UploadRecord) -> None:
         """Write a new upload down, durably; nobody holds it. Raises Exists when its id is taken."""
         ...

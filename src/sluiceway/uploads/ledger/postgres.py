@@ -10,10 +10,10 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, LiteralString
 
-from sluiceway.errors import Exists, SluiceError, Superseded
+from sluiceway.errors import Exists, SluiceError, StoreFailed, Superseded
 from sluiceway.stores.postgres.pool import PostgresPool
 from sluiceway.uploads.ledger.contract import EventQueue, OutboxEvent
-from sluiceway.uploads.ledger.deadline import within_deadline
+from sluiceway.uploads.ledger.deadline import CallDeadline
 from sluiceway.uploads.ledger.postgres_events import PostgresEvents
 from sluiceway.uploads.ledger.postgres_lease import ProcessLease
 from sluiceway.uploads.ledger.postgres_saves import GroupedSaves
@@ -28,6 +28,7 @@ from sluiceway.uploads.ledger.postgres_tables import (
     EXPIRED,
     FIND,
     LEASE,
+    MAY_WRITE,
     RELEASE,
     SCHEMA,
     SUFFIXES,
@@ -49,8 +50,9 @@ class PostgresLedger:
         """
         self._pool = PostgresPool(url, "uploads", SUFFIXES, COLUMNS)
         self._place = place
-        self._saves = GroupedSaves(self._pool)
-        self._lease = ProcessLease(self._pool, self._asked)
+        self._within_deadline = CallDeadline()
+        self._saves = GroupedSaves(self._pool, self._within_deadline)
+        self._lease = ProcessLease(self._pool, self._asked, self._within_deadline)
         self._events = PostgresEvents(self._rows, self._prepare, self._lease, place)
         self._is_ready = False
 
@@ -63,9 +65,15 @@ class PostgresLedger:
         return self._events
 
     async def check(self) -> None:
-        """Make the tables that are missing. Raises Unavailable, StoreFailed."""
-        async with within_deadline(), self._pool.connect_once() as connection:
+        """Makes the tables that are missing."""
+        async with self._within_deadline(), self._pool.connect_once() as connection:
             await self._make_tables(connection)
+            found = await connection.execute(MAY_WRITE, (self._pool.table,))
+            if await found.fetchone() != (True,):
+                raise StoreFailed(
+                    "Uploads cannot be written down: this role may only read the database, or it "
+                    "is a standby"
+                )
 
     async def create(self, record: UploadRecord) -> None:
         if not await self._rows(CREATE, self._place, *to_row(record)):
@@ -80,7 +88,10 @@ class PostgresLedger:
         await self._lease.be_seen()
         me = self.process
         rows = await self._rows(CLAIM, me, self._place, upload, me, ALIVE_FOR, LEASE)
-        return from_row(rows[0]) if rows else await self.find(upload)
+        if not rows:
+            return await self.find(upload)
+        self._lease.hold(upload)
+        return from_row(rows[0])
 
     async def ask(self, record: UploadRecord) -> None:
         await self._rows(ASK, self._place, record.id, record.epoch, self._lease.channels)
@@ -90,6 +101,7 @@ class PostgresLedger:
 
     async def release(self, upload: str, epoch: int) -> None:
         await self._rows(RELEASE, self._place, upload, epoch, self.process)
+        self._lease.drop(upload)
 
     async def save(
         self,
@@ -102,7 +114,10 @@ class PostgresLedger:
         fields = [dataclasses.astuple(event) for event in events]
         columns = [[event[at] for event in fields] for at in range(4)]
         fence = (self._place, record.id, record.epoch, self.process)
-        if not await self._saves.save((record.id, (*row, *fence, list(parts), *columns))):
+        is_ours = await self._saves.save((record.id, (*row, *fence, list(parts), *columns)))
+        if record.holder != self.process or not is_ours:
+            self._lease.drop(record.id)
+        if not is_ours:
             raise Superseded
 
     async def parts(self, upload: str) -> list[str]:
@@ -127,6 +142,7 @@ class PostgresLedger:
             "DELETE FROM {t} WHERE place = %s AND id = %s",
             *(self._place, upload) * 2,
         )
+        self._lease.drop(upload)
 
     async def ids(self, after: str, most: int) -> list[str]:
         rows = await self._rows(
@@ -166,12 +182,12 @@ class PostgresLedger:
 
     async def _rows(self, text: LiteralString, *values: object) -> list[Any]:
         await self._prepare()
-        async with within_deadline():
+        async with self._within_deadline():
             return await self._pool.rows(text, *values)
 
     async def _prepare(self) -> None:
         if not self._is_ready:
-            async with within_deadline(), self._pool.connection() as connection:
+            async with self._within_deadline(), self._pool.connection() as connection:
                 await self._make_tables(connection)
             self._is_ready = True
 

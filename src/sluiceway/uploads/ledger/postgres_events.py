@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, LiteralString, Protocol
 
+from sluiceway.errors import SluiceError
 from sluiceway.uploads.ledger.contract import OutboxEvent
 from sluiceway.uploads.ledger.postgres_lease import ProcessLease
 from sluiceway.uploads.ledger.postgres_tables import ABANDONED, ALIVE_FOR, EXPECT, LEASE, TAKE
@@ -34,17 +35,24 @@ class PostgresEvents:
 
     async def expect(self, events: Sequence[OutboxEvent]) -> None:
         await self._be_seen()
-        await self._write(events, self._lease.name)
+        self._lease.hold(*(event.id for event in events))
+        try:
+            await self._write(events, self._lease.name)
+        except SluiceError:
+            self._lease.drop(*(event.id for event in events))
+            raise
 
     async def confirm(self, events: Sequence[OutboxEvent]) -> None:
         """Also those that another server took for abandoned, and dropped."""
         await self._write(events, "")
+        self._lease.drop(*(event.id for event in events))
 
     async def drop(self, events: Sequence[OutboxEvent]) -> None:
         ids = [event.id for event in events]
         await self._rows(
             "DELETE FROM {t_events} WHERE place = %s AND id = ANY(%s)", self._place, ids
         )
+        self._lease.drop(*ids)
 
     async def abandoned(self, most: int) -> list[OutboxEvent]:
         await self._be_seen()

@@ -17,7 +17,7 @@ from typing import Any
 
 from sluiceway.errors import SluiceError
 from sluiceway.stores.postgres.pool import PostgresPool
-from sluiceway.uploads.ledger.deadline import within_deadline
+from sluiceway.uploads.ledger.deadline import CallDeadline
 from sluiceway.uploads.ledger.postgres_tables import RENEW
 
 __all__ = ["ProcessLease"]
@@ -27,7 +27,7 @@ log: logging.Logger = logging.getLogger("sluiceway")
 RENEW_EVERY = 0.4  # seconds; less than half of ALIVE_FOR
 LOOK_EVERY = 0.1  # seconds between looks for what others ask for, without a session
 HEARD_WITHIN = 1.0  # seconds in which a session hears itself, where it is one
-STAYS_FOR = 30.0  # seconds for which a process is seen after it held its last upload
+STAYS_FOR = 30.0  # seconds for which a process is seen after it let go of its last upload
 RETRY_AFTER = 0.2  # seconds from a lost session to the next one
 
 
@@ -35,15 +35,19 @@ class ProcessLease:
     """A name among the holders."""
 
     def __init__(
-        self, pool: PostgresPool, look: Callable[[], Awaitable[list[tuple[str, int]]]]
+        self,
+        pool: PostgresPool,
+        look: Callable[[], Awaitable[list[tuple[str, int]]]],
+        within_deadline: CallDeadline,
     ) -> None:
         """`look` reads which uploads others ask for, with their epochs."""
-        self._pool, self._look = pool, look
+        self._pool, self._look, self._within_deadline = pool, look, within_deadline
         self.name: str = secrets.token_hex(8)
         self.let_go: Callable[[str, int], None] | None = None
         self._lock = int.from_bytes(secrets.token_bytes(8), "big", signed=True)
         self._has_session = False
         self._seen = self._used = -LOOK_EVERY * 1000  # by the monotonic clock
+        self._held: set[str] = set()  # uploads, and events of files that are being published
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -63,21 +67,35 @@ class ProcessLease:
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._live())
 
+    def hold(self, *ids: str) -> None:
+        """The process is seen until these are dropped: it may take days to receive one upload."""
+        self._held.update(ids)
+
+    def drop(self, *ids: str) -> None:
+        self._held.difference_update(ids)
+
     async def aclose(self) -> None:
         """Give up the name."""
         if self._task is not None:
+            self._held.clear()
             self._used = -STAYS_FOR  # a driver may take a cancellation for a failure
             while not self._task.done():
                 self._task.cancel()
                 await asyncio.wait([self._task], timeout=RETRY_AFTER)
             self._task = None
             with suppress(SluiceError):
-                async with within_deadline():
+                async with self._within_deadline():
                     await self._pool.rows("DELETE FROM {t_processes} WHERE name = %s", self.name)
+
+    def _is_used(self) -> bool:
+        now = time.monotonic()
+        if self._held:
+            self._used = now
+        return now - self._used < STAYS_FOR
 
     async def _live(self) -> None:
         is_lost = False
-        while time.monotonic() - self._used < STAYS_FOR:
+        while self._is_used():
             try:
                 async with self._pool.connect_once() as session:
                     if is_lost:
@@ -93,16 +111,18 @@ class ProcessLease:
                 self._has_session = False
 
     async def _live_with(self, session: Any) -> None:
-        async with within_deadline():
+        async with self._within_deadline():
             await session.execute("SELECT pg_advisory_lock(%s)", (self._lock,))
             await session.execute(f'LISTEN "{self.channel}"'.encode())
             await self._pool.rows("SELECT pg_notify(%s, '')", self.channel)
             async for heard in session.notifies(timeout=HEARD_WITHIN, stop_after=1):
                 self._hear(heard.payload)
-        while time.monotonic() - self._used < STAYS_FOR:
+        if self._has_session:  # from now on its end is seen by its lock
+            await self._renew()
+        while self._is_used():
             if time.monotonic() - self._seen > RENEW_EVERY:
                 await self._renew()
-            async with within_deadline():
+            async with self._within_deadline():
                 asked = await self._look()
             for upload, epoch in asked:
                 self._ask(upload, epoch)
@@ -123,7 +143,7 @@ class ProcessLease:
             self.let_go(upload, epoch)
 
     async def _renew(self) -> None:
-        async with within_deadline():
+        async with self._within_deadline():
             began = time.monotonic()
             lock = self._lock if self._has_session else None
             await self._pool.rows(RENEW, self.name, lock)

@@ -12,7 +12,7 @@ from typing import Any
 from sluiceway.errors import SluiceError, StoreFailed
 from sluiceway.pipe.cancellation import shield_until_done
 from sluiceway.stores.postgres.pool import PostgresPool
-from sluiceway.uploads.ledger.deadline import within_deadline
+from sluiceway.uploads.ledger.deadline import CallDeadline
 from sluiceway.uploads.ledger.postgres_tables import SAVE
 
 __all__ = ["GroupedSaves"]
@@ -26,8 +26,8 @@ _Save = tuple[str, tuple[Any, ...]]  # the upload's id, and the values of SAVE
 class GroupedSaves:
     """The saves of one process, for one event loop."""
 
-    def __init__(self, pool: PostgresPool) -> None:
-        self._pool = pool
+    def __init__(self, pool: PostgresPool, within_deadline: CallDeadline) -> None:
+        self._pool, self._within_deadline = pool, within_deadline
         self._waiting: list[tuple[_Save, asyncio.Future[bool]]] = []
         self._runners: set[asyncio.Task[None]] = set()
 
@@ -83,7 +83,7 @@ class GroupedSaves:
     async def _save_group(self, group: list[_Save]) -> list[bool]:
         query = self._pool.query(SAVE)
         async with (
-            within_deadline(),
+            self._within_deadline(),
             self._pool.connection() as connection,
             connection.pipeline(),
             connection.transaction(),

@@ -25,6 +25,7 @@ __all__ = [
     "EXPIRED",
     "FIND",
     "LEASE",
+    "MAY_WRITE",
     "RELEASE",
     "RENEW",
     "SAVE",
@@ -76,6 +77,8 @@ SCHEMA: tuple[LiteralString, ...] = (
         name text PRIMARY KEY, lock bigint, seen timestamptz NOT NULL)""",
 )
 
+MAY_WRITE = """SELECT has_table_privilege(%s, 'INSERT, UPDATE') AND NOT pg_is_in_recovery()
+    AND current_setting('transaction_read_only') = 'off'"""
 FIND = "SELECT {columns} FROM {t} WHERE place = %s AND id = %s"
 CREATE = """INSERT INTO {t} (place, {columns})
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)

@@ -92,6 +92,9 @@ class SqliteLedger:
     def events(self) -> EventQueue:
         return self._events
 
+    async def check(self) -> None:
+        await self.finishing(1)
+
     async def create(self, record: UploadRecord) -> None:
         row = to_row(record)
 

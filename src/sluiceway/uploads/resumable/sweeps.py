@@ -15,7 +15,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 
 from sluiceway.errors import SluiceError
-from sluiceway.stores.contract import Store
+from sluiceway.stores.contract import CompositeStore, Store
 from sluiceway.stores.unpublished import ListsDrafts
 from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.ledger.expiry import Expiry
@@ -76,15 +76,24 @@ class Sweeps:
         return count
 
     async def remove_leftovers(self, older: float) -> Leftovers:
-        """Compare drafts and ledger, both ways."""
+        """Compare drafts and ledger, both ways.
+
+        An upload to several stores may be published in some of them: its end is left to expiry.
+        """
+        drafts = await self._remove_unknown(older)
         if not isinstance(self._store, ListsDrafts):
-            return Leftovers()
-        drafts = await self._remove_unknown(self._store, older)
+            return Leftovers(drafts)
         return Leftovers(drafts, await self._end_lost(self._store))
 
-    async def _remove_unknown(self, store: ListsDrafts, older: float) -> int:
+    async def _remove_unknown(self, older: float) -> int:
         """A draft that got bytes within `older` seconds is left alone: it may belong to another
-        ledger."""
+        ledger. Returns how many were removed from all stores."""
+        store = self._store
+        stores = store.required_stores if isinstance(store, CompositeStore) else [store]
+        listing = [each for each in stores if isinstance(each, ListsDrafts)]
+        return sum([await self._remove_unknown_of(each, older) for each in listing])
+
+    async def _remove_unknown_of(self, store: ListsDrafts, older: float) -> int:
         drafts, after = 0, ""
         while names := await store.draft_names(after, NAMES_AT_ONCE, older):
             after, unknown = names[-1], set(names)
@@ -122,8 +131,8 @@ class Sweeps:
         count = await self.expire(time.time())
         drafts = 0
         # An upload whose bytes are not there is left to its expiry: the folder may be back later.
-        if self._expiry.after is not None and isinstance(self._store, ListsDrafts):
-            drafts = await self._remove_unknown(self._store, max(3600.0, self._expiry.after))
+        if self._expiry.after is not None:
+            drafts = await self._remove_unknown(max(3600.0, self._expiry.after))
         if count or drafts:
             log.info("Swept: %d uploads expired or forgotten, %d drafts left over", count, drafts)
 
