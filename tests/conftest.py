@@ -114,6 +114,11 @@ def pytest_collection() -> Iterator[None]:
 
 VARIANT_SIZES = (0, 1, 64 << 10, BLOCK + 1)  # bytes, of all sizes that the store suite tries
 KNOWN_SIZES = (*VARIANT_SIZES, 4096, DEPTH * BLOCK + 1)  # and of those whose length is known
+VARIANT_MOMENTS = {  # of the cuts and endings that a variant runs
+    "turns": (0, 3, 20),  # of the event loop before a cancel
+    "come": (0, (3 << 20) + 5),  # bytes before a source breaks off
+    "size": (5, 10, (3 << 20) + 5, 3 * BLOCK + 1),  # bytes of a discarded or refused draft
+}
 THIN_OFFSETS = (0, 4096, 2 * BLOCK + 4097)  # bytes, of all to which it truncates a draft
 RESUMED_OFFSETS = (70_000, 2 << 20, DEPTH * BLOCK + 1)  # bytes, of all at which it goes on
 
@@ -131,8 +136,8 @@ def _is_long_proof(item: pytest.Item) -> bool:
     """Whether only `make torture` runs a test: a marked one, or some of the store suite.
 
     A variant is a class whose store wraps, or differs little from, one that runs the whole suite:
-    it runs endings, cuts, keys and four sizes. All stores but the folder run six sizes with a
-    known length, four without one, three offsets of the seven, and go on at two offsets.
+    it runs keys, four sizes, and endings and cuts at fewer moments. All stores but the folder run
+    six sizes with a known length, four without one, three offsets of the seven, and go on at two.
     """
     if item.get_closest_marker("torture"):
         return True
@@ -146,6 +151,8 @@ def _is_long_proof(item: pytest.Item) -> bool:
     if getattr(item.cls, "variant", False):
         if suite == "bytes_suite":
             return not edge or given["size"] not in VARIANT_SIZES
+        if suite in ("cut_suite", "endings_suite"):
+            return any(given.get(name, few[0]) not in few for name, few in VARIANT_MOMENTS.items())
         return suite in ("reading_suite", "size_suite")
     if suite != "bytes_suite" or item.cls.__name__ == "TestDiskStore":
         return False

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-__all__ = ["OURS", "PRELOADED", "UNBUFFERED", "added_paths", "family"]
+__all__ = ["IN_A_FORK", "OURS", "PRELOADED", "UNBUFFERED", "added_paths", "family"]
 
 OURS, APPS = "sluiceway", "apps"
 PRELOADED = {
@@ -102,8 +102,10 @@ SCRIPTS = {
     "/tests/browser/slow_destination.py": OURS,
     "/tests/killed_writer.py": OURS,
     "/tests/quick_copy.py": OURS,
+    "/bench/peers/sftp.py": OURS,
     "django_site.py": APPS,
 }
+IN_A_FORK = "# in a fork\n"  # begins the text of a `-c` that may run in one: it counts no modules
 # gevent changes the standard library before others use it; a reloader starts itself again.
 ALONE = ("gevent", "--reload", "--debug")
 # Python reads these when it starts: a command with other values gets an interpreter of its own.
@@ -121,6 +123,8 @@ def family(args: Sequence[str], env: Mapping[str, str]) -> str | None:
     if args[0] == sys.executable and len(args) > 1:
         if args[1] == "-m":
             return MODULES.get(args[2])
+        if args[1] == "-c":
+            return OURS if args[2].startswith(IN_A_FORK) else None
         return next((SCRIPTS[name] for name in SCRIPTS if args[1].endswith(name)), None)
     program = Path(args[0])
     ours = str(program.parent) == sysconfig.get_path("scripts") and program.name in COMMANDS

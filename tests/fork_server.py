@@ -8,7 +8,8 @@ modules apart (0.1 s, because it copies the pages that a fork shares).
 
 `install()` puts `ForkedPopen` in the place of `subprocess.Popen`, so tests are written as usual.
 A command that needs an interpreter of its own gets one: other modules, `-c`, scripts, other
-environment variables that Python reads when it starts, `preexec_fn`, `pass_fds`, `user` …
+environment variables that Python reads when it starts, `preexec_fn`, `pass_fds`, `user` … A `-c`
+is forked if its text begins with `IN_A_FORK`.
 
 A `sitecustomize.py` in a folder that PYTHONPATH adds is imported before the command, as Python does
 it. Tests set constants of the real program there, each in the module that reads it: modules that
@@ -296,6 +297,9 @@ def _main() -> None:
         if first == "-m":
             sys.argv = rest
             runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+        elif first == "-c":
+            sys.argv = ["-c", *rest[1:]]
+            exec(rest[0], {"__name__": "__main__"})
         else:
             sys.argv, sys.path[0] = [first, *rest], os.path.dirname(os.path.abspath(first))
             runpy.run_path(first, run_name="__main__")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import sluiceway
 
-__all__ = ["ROOMS", "ROOT", "Module", "modules", "require", "room_of"]
+__all__ = ["ROOMS", "ROOT", "Module", "modules", "nodes", "require", "room_of", "text_of"]
 
 ROOT = Path(sluiceway.__file__ or "").parent
 
@@ -52,7 +52,7 @@ class Module:
 
     def imports(self) -> Iterator[tuple[str, int]]:
         """Yields the full name of every imported module, wherever in the file, and its line."""
-        for node in ast.walk(self.tree):
+        for node in nodes(self.tree):
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     yield alias.name, node.lineno
@@ -65,12 +65,24 @@ class Module:
 
     def calls(self) -> Iterator[tuple[ast.Call, str]]:
         """Yields every call and the name that is called: "int", "os.path.join", "part.read"."""
-        for node in ast.walk(self.tree):
+        for node in nodes(self.tree):
             if isinstance(node, ast.Call):
                 if isinstance(node.func, ast.Name):
                     yield node, node.func.id
                 elif isinstance(node.func, ast.Attribute):
-                    yield node, ast.unparse(node.func)
+                    yield node, text_of(node.func)
+
+
+@cache
+def nodes(tree: ast.Module) -> tuple[ast.AST, ...]:
+    """All nodes of a syntax tree, walked once for all rules."""
+    return tuple(ast.walk(tree))
+
+
+@cache
+def text_of(node: ast.AST) -> str:
+    """The source of a node, written once for all rules."""
+    return ast.unparse(node)
 
 
 @cache

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from architecture.sources import Module, modules, require, room_of
+from architecture.sources import Module, modules, nodes, require, room_of, text_of
 
 # modules that may call int() on text -> why that is safe
 INT_ALLOWED = {
@@ -45,7 +45,7 @@ def calls(*rooms: str) -> Iterator[tuple[Module, ast.Call, str, str]]:
     """Yields module, call, the called name and the place in words."""
     for module in product(*rooms):
         for node, name in module.calls():
-            yield module, node, name, f"{module.short}:{node.lineno}: {ast.unparse(node)[:80]}"
+            yield module, node, name, f"{module.short}:{node.lineno}: {text_of(node)[:80]}"
 
 
 def test_nothing_relies_on_assert() -> None:
@@ -53,7 +53,7 @@ def test_nothing_relies_on_assert() -> None:
     require(
         f"{module.short}:{node.lineno}"
         for module in product()
-        for node in ast.walk(module.tree)
+        for node in nodes(module.tree)
         if isinstance(node, ast.Assert)
     )
 
@@ -132,7 +132,7 @@ def test_raised_errors_are_of_the_one_tree() -> None:
     require(
         f"{module.short}:{node.lineno}: {node.exc.func.id}"
         for module in product()
-        for node in ast.walk(module.tree)
+        for node in nodes(module.tree)
         if isinstance(node, ast.Raise)
         and isinstance(node.exc, ast.Call)
         and isinstance(node.exc.func, ast.Name)

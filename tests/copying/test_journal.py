@@ -75,7 +75,7 @@ async def test_other_programs_can_query_it_while_it_is_used(tmp_path: Path) -> N
     assert time.strptime(finished, "%Y-%m-%dT%H:%M:%SZ")
 
 
-WRITER = """
+WRITER = """# in a fork
 import asyncio, sys
 from sluiceway.copying import journal as journal_module
 from sluiceway.copying.contract import CopyItem
@@ -196,6 +196,7 @@ def test_two_processes_cannot_share_one(
     monkeypatch.setattr(journal_module, "USES_FLOCK", flock)
     monkeypatch.setattr(journal_module, "BUSY_TIMEOUT", 0.1)
     program = (
+        "# in a fork\n"
         "from sluiceway.copying import journal\n"
         f"journal.USES_FLOCK = {flock}\n"
         f"opened = journal.Journal({str(tmp_path / 'j')!r}, 'a', 'b')\n"

@@ -24,8 +24,8 @@ from sluiceway.testing.memory_meter import MemoryMeter
 from sluiceway.testing.store_suite import pattern
 
 MIB = 1 << 20
-LARGE = 10 << 30 if TORTURE else 64 * MIB
-LARGE_IN_PARTS = 10 << 30 if TORTURE else 128 * MIB
+LARGE = 10 << 30 if TORTURE else 40 * MIB
+LARGE_IN_PARTS = 10 << 30 if TORTURE else 112 * MIB
 ALLOWED = 16 * MIB  # more peak for the large one
 BLOCK = pattern(MIB)
 

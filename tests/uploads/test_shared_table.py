@@ -22,7 +22,7 @@ from sluiceway.uploads.keys import new_id
 from sluiceway.uploads.shared_table import open_shared_table
 from sluiceway.uploads.states import State
 
-PROCESS = """
+PROCESS = """# in a fork
 import sys
 from sluiceway.uploads import shared_table
 from sluiceway.uploads.app_progress import AppProgress

@@ -16,7 +16,7 @@ from sluiceway.client.retry import RetryPolicy
 from sluiceway.copying import options
 from sluiceway.errors import BadRequest
 
-COUNT = 40
+COUNT = 24
 FILES = {f"a/{n:02}" if n % 3 else f"{n:02} ü.bin": noise(n * 1_009, n) for n in range(COUNT)}
 
 

@@ -27,7 +27,7 @@ MIB = 1 << 20
 class TestDiskStoreOnRamfs(DiskSuite):
     """ramfs has no extended attributes and no O_DIRECT: sidecars, and writes through the cache."""
 
-    variant = True
+    variant, many = True, 120
     large = 128 << 20  # it is memory
 
     @pytest.fixture(autouse=True)

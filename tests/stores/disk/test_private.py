@@ -18,7 +18,7 @@ from sluiceway.stores.contract import Metadata
 from sluiceway.stores.disk.store import DiskStore
 
 UPLOAD = "with-this-id-anyone-can-watch-it"
-WRITE = """
+WRITE = """# in a fork
 import asyncio, os, sys
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Metadata

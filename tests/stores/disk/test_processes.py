@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PREAMBLE = """
+PREAMBLE = """# in a fork
 import asyncio, sys
 from sluiceway.errors import Exists, NotFound, PreconditionFailed
 from sluiceway.pipe.budget import Budget

@@ -46,5 +46,5 @@ class TestDiskStore(StoreSuite):
 class TestDiskStoreWithHardlyAnyMemory(TestDiskStore):
     """The smallest budget: blocks run out all the time, and small writes replace them."""
 
-    variant = True
+    variant, many = True, 120
     limit = MINIMUM

@@ -23,7 +23,7 @@ from sluiceway.testing.store_suite import StoreSuite
 class TestMemoryAndDisk(StoreSuite):
     """Both are required; memory is read."""
 
-    variant = True
+    variant, many = True, 120
     limit = 64 << 20
     budget: Budget
     flat: int | None = None  # one of them is memory

@@ -69,7 +69,7 @@ class TestOverSftp(StoreSuite):
 
 
 class TestInMemory(StoreSuite):
-    variant, resumes = True, False
+    variant, resumes, many = True, False, 120
     flat = None
     large = 64 * MIB
     budget: Budget

@@ -41,7 +41,7 @@ class TestInMemory(_Staged):
     Google has no emulator that takes the requests of obstore.
     """
 
-    variant = True
+    variant, many = True, 120
     flat = None
 
     @pytest.fixture(autouse=True)

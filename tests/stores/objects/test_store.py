@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -18,6 +19,13 @@ from sluiceway.stores.objects.store import ObjectStore
 from sluiceway.testing.store_suite import StoreSuite, pattern, read, store_bytes
 
 BUDGET = 32 << 20  # bytes: parts of 8 MiB
+NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def bucket(s3: Objects) -> str:
+    """One for all tests, each with a prefix of its own: making one takes the server long."""
+    return s3.fresh()
 
 
 class TestS3(StoreSuite):
@@ -27,16 +35,18 @@ class TestS3(StoreSuite):
     budget: Budget
 
     @pytest.fixture(autouse=True)
-    def _fresh_bucket(self, s3: Objects) -> Iterator[None]:
-        self.s3, self.bucket, self.budget = s3, s3.fresh(), Budget(BUDGET)
+    def _fresh_prefix(self, s3: Objects, bucket: str) -> Iterator[None]:
+        self.s3, self.prefix, self.budget = s3, f"pre/fix{next(NUMBERS)}", Budget(BUDGET)
+        self.url, self.bucket = s3.url(bucket, self.prefix), bucket
         yield
-        assert s3.unfinished(self.bucket) == []
+        assert s3.unfinished(bucket) == []
 
     async def make_store(self, tmp_path: Path) -> Store:
-        return ObjectStore(self.s3.url(self.bucket, "pre/fix"), self.budget, self.s3.options)
+        return ObjectStore(self.url, self.budget, self.s3.options)
 
     def leftovers(self, store: Store) -> Collection[str]:
-        return [key for key in self.s3.keys(self.bucket) if "/drafts/" in key or "/lasting/" in key]
+        keys = self.s3.keys(self.bucket, f"{self.prefix}/")
+        return [key for key in keys if "/drafts/" in key or "/lasting/" in key]
 
     def command(self, tmp_path: Path) -> list[str]:
         return writer("objects", self.place)
@@ -49,7 +59,7 @@ class TestS3(StoreSuite):
         query = "&".join(
             f"{name}={quote(value, safe='')}" for name, value in self.s3.options.items()
         )
-        return f"{self.s3.url(self.bucket, 'pre/fix')}?{query}"
+        return f"{self.url}?{query}"
 
     async def sweep(self, store: Store) -> None:
         assert isinstance(store, ObjectStore)

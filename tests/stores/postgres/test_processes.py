@@ -16,7 +16,7 @@ from sluiceway.stores.postgres.store import PostgresStore
 from sluiceway.testing.store_suite import pattern, read, store_bytes
 
 MIB = 1 << 20
-HOLDER = """
+HOLDER = """# in a fork
 import asyncio, sys
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.postgres.store import PostgresStore

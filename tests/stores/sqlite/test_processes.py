@@ -17,7 +17,7 @@ from sluiceway.stores.sqlite.store import SqliteStore
 from sluiceway.testing.store_suite import pattern, read, store_bytes
 
 MIB = 1 << 20
-WRITER = """
+WRITER = """# in a fork
 import asyncio, sys
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.sqlite.store import SqliteStore
@@ -31,7 +31,7 @@ async def work():
 
 asyncio.run(work())
 """
-HOLDER = """
+HOLDER = """# in a fork
 import asyncio, sys
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.sqlite.store import SqliteStore

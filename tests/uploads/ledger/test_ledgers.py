@@ -196,7 +196,8 @@ async def test_a_holder_learns_that_another_process_asks(open_ledger: Open) -> N
 
 async def test_a_killed_holder_holds_nothing(open_ledger: Open, make: Make, tmp_path: Path) -> None:
     """Soon, and what it had saved is there."""
-    code = f"""if True:
+    code = f"""# in a fork
+if True:
         import asyncio, dataclasses, time
         from sluiceway.stores.contract import UploadRequest
         from sluiceway.uploads.ledger.record import UploadRecord

@@ -65,8 +65,8 @@ class Hooks:
 
     # Bytes of a part, where the store sends parts: sizes around one and two of them are tried.
     part: int = 0
-    # Bytes of the large object; slow stores take less, and all of it in the long proofs.
-    large: int = 1 << 30
+    # Bytes of the large object; slow stores take less, and in the long proofs all take 1 GiB.
+    large: int = 256 << 20
     many: int = 1_010  # objects in the long listing: more than any store's page
     resumes: bool = True  # False: its drafts are never taken up again, and no test is collected
     # Bytes that the large object may cost beyond one of 16 MiB; None for a store in memory.
