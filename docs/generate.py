@@ -129,6 +129,23 @@ and forms with fields cannot be resumed by another run, and on Windows, which la
 file can. `--no-resume` (`resume=False`) sends one request and notes nothing. A tus server picks the
 object's URL itself, and may know no condition on what is there.
 
+**Buckets, databases and folders, too.** To `s3://` and `postgresql://` an object of 8 MiB or more
+is a draft that a bookmark names. S3 keeps whole parts: a kill costs those that were in flight (two
+of 5 to 16 MiB). PostgreSQL is asked to commit 64 times an object, or every second, and a kill costs
+what came since; an error or `^C` costs nothing of what arrived. A folder keeps a hidden part file
+beside the target (`.sluiceway-….part`), from 2 MiB on, whatever the source is: another server, a
+bucket, a database, a folder with `-r`. Its bytes count up to the last one while the machine runs,
+and after a power cut up to the last sync. In all cases the source must be the same: a file's device,
+inode, size and time, or the ETag of an object. A draft that its destination has lost begins anew,
+in words. What has no version or cannot be read from its middle (pipes, commands, zips, tars, a
+server without ranges) begins anew too, and so do `gs://`, `az://`, `sqlite://` and fsspec, which
+keep nothing of an upload that stops.
+
+If the same command is never run again, the draft stays for a while. `sluiceway sweep` (and a server
+on the same place) removes drafts of copies from a bucket and a database after 30 days without a
+byte, and never before; a bookmark lives for 14. With `--no-resume` nothing is noted and nothing
+stays.
+
 An upload in one request is retried if its connection broke, or it was answered 408, 429, 502, 503
 or 504. Its source must be readable again (a file; a URL with such a validator), and the request
 repeatable: a PUT always, a form only if the server surely had not got all of it. If an upload

@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 import sluiceway
 from sluiceway.client.retry import RetryPolicy
 from sluiceway.copying.contract import CopyItem, CopySource, CopyTarget, Reading
-from sluiceway.copying.endpoints.store import StoreSource, StoreTarget
+from sluiceway.copying.endpoints.store import StoreSource
+from sluiceway.copying.endpoints.store_target import StoreTarget
 from sluiceway.copying.engine import CopyEngine
 from sluiceway.copying.object_copier import CopyRules
 from sluiceway.copying.report import ObjectResult

@@ -18,7 +18,8 @@ from sluiceway.client.retry import RetryPolicy
 from sluiceway.copying.contract import SMALL, CopyItem, Reading
 from sluiceway.copying.endpoints.folder import FolderTarget
 from sluiceway.copying.endpoints.http_target import HttpTarget
-from sluiceway.copying.endpoints.store import PAGE, StoreSource, StoreTarget
+from sluiceway.copying.endpoints.store import PAGE, StoreSource
+from sluiceway.copying.endpoints.store_target import StoreTarget
 from sluiceway.copying.engine import AHEAD, LARGE_AT_ONCE, SMALL_AT_ONCE, CopyEngine
 from sluiceway.copying.filters import KeyFilter
 from sluiceway.copying.object_copier import CopyRules

@@ -81,8 +81,9 @@ _EXIT_HELP = "\b\nExit codes:\n" + "\n".join(
 @click.option(
     "--resume/--no-resume",
     default=True,
-    help="Send files from 2 MiB on so that the same command goes on after a cut or a kill, where "
-    "the server offers tus or IETF resumable uploads.  [default: --resume]",
+    help="Send files from 2 MiB on so that the same command goes on after a cut or a kill: to a "
+    "server that offers tus or IETF resumable uploads, s3://, postgresql:// and folders.  "
+    "[default: --resume]",
 )
 @network_options
 @many_options

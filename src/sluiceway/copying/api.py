@@ -89,8 +89,9 @@ def copy(
         retries: how often a broken transfer is retried (4), where its source can be read again and
             the request may be repeated.
         resume: send files from 2 MiB on so that a cut, or a killed process, costs only what the
-            server did not keep yet, where it offers tus or IETF resumable uploads (True). Run
-            the same copy again to go on.
+            destination did not keep yet, where it is a server that offers tus or IETF resumable
+            uploads, `s3://` or `postgresql://` (from 8 MiB on), or a folder (True). Run the same
+            copy again to go on.
         pack: "zip" makes one zip of all objects below a folder, a prefix or a server's listing.
         limit_rate: bytes a second at most, as a number or as text such as "10MiB".
         timeout: seconds in which a server may send or take nothing (60), also before its response

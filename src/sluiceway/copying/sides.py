@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from sluiceway.client.file_request import FORM_END
+from sluiceway.client.retry import RetryPolicy
 from sluiceway.copying.contract import CopySource, CopyTarget
 from sluiceway.copying.endpoints.given import GivenObject, sized_content
 from sluiceway.copying.endpoints.http_source import HttpSource, RemoteObject
@@ -31,7 +32,7 @@ from sluiceway.wire.urls import is_place, is_url, join_url, redact_url
 
 if TYPE_CHECKING:  # the transport loads the HTTP library
     from sluiceway.client.http.transport import Transport
-    from sluiceway.copying.endpoints.store import StoreTarget
+    from sluiceway.copying.endpoints.store_target import StoreResuming, StoreTarget
     from sluiceway.copying.endpoints.tar_source import TarSource
 
 __all__ = [
@@ -120,7 +121,7 @@ def one_target(options: CopyOptions, transport: Transport | None) -> CopyTarget:
     if is_place(options.target):
         return _object_of(open_place(options.target, Budget(MEMORY)), options)
     if options.writes is None:
-        return PathTarget(options.target, options.source)
+        return PathTarget(options.target, options.resume)
     from sluiceway.copying.endpoints.http_target import FormTarget, HttpTarget, ResumingPolicy
 
     transport, policy = _needed(transport), options.retry_policy
@@ -133,12 +134,15 @@ def one_target(options: CopyOptions, transport: Transport | None) -> CopyTarget:
 
 def _object_of(place: Place, options: CopyOptions) -> StoreTarget:
     """The key that the place names, or a key below it that follows from the object's name."""
-    from sluiceway.copying.endpoints.store import StoreTarget
+    from sluiceway.copying.endpoints.store_target import StoreTarget
 
     if place.key.rstrip("/") and not stays_inside(place.key.rstrip("/")):
         raise BadRequest(f"{place.key!r} is no key: no empty segments, no . and ..")
+    resuming = _resuming(options, options.retry_policy)
     if is_local_folder(options):
-        return StoreTarget(place.store, place.key, place.display_name, Budget(MEMORY))
+        return StoreTarget(
+            place.store, place.key, place.display_name, Budget(MEMORY), resuming=resuming
+        )
 
     def key_for(name: str) -> str:
         if place.key and not place.key.endswith("/"):
@@ -150,7 +154,14 @@ def _object_of(place: Place, options: CopyOptions) -> StoreTarget:
         return place.key + clean_name(name)
 
     root = _display_name(split_place(options.target)[1])
-    return StoreTarget(place.store, "", root, Budget(MEMORY), key_for)
+    return StoreTarget(place.store, "", root, Budget(MEMORY), key_for, resuming)
+
+
+def _resuming(options: CopyOptions, retry_policy: RetryPolicy) -> StoreResuming | None:
+    from sluiceway.copying.endpoints.store_target import StoreResuming
+
+    destination = identity(split_place(options.target)[1])
+    return StoreResuming(destination, retry_policy) if options.resume else None
 
 
 def many_source(
@@ -203,15 +214,21 @@ def many_target(
             return FormTarget(transport, options.writes, policy, resuming=resuming)
         return HttpTarget(transport, _below(options.writes), resuming=resuming)
     if is_place(text):
-        from sluiceway.copying.endpoints.store import StoreTarget
+        from sluiceway.copying.endpoints.store_target import StoreTarget
 
         place = open_place(text, budget)
-        return StoreTarget(place.store, _prefix(place), _display_name(text), budget)
+        return StoreTarget(
+            place.store,
+            _prefix(place),
+            _display_name(text),
+            budget,
+            resuming=_resuming(options, RetryPolicy(1)),  # the engine's own retries count
+        )
     if text == "-" or (os.path.lexists(text) and not os.path.isdir(text)):
         raise BadRequest(f"{text} is no folder; many objects go to a folder, a store or a server")
     from sluiceway.copying.endpoints.folder import FolderTarget
 
-    return FolderTarget(text, options.preserve, journals)
+    return FolderTarget(text, options.preserve, journals, options.resume)
 
 
 @asynccontextmanager

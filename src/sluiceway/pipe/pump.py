@@ -29,6 +29,7 @@ SYNC_EVERY = 0.25
 KEEP_EVERY = 1.0
 # A sync that takes longer comes less often: a bucket is synchronised for a twentieth of the time.
 SYNC_SHARE = 20
+KEEP_SHARE = 2  # where a kill must cost few bytes: at most a third of the time
 
 OnKept = Callable[[int], Awaitable[None]]
 
@@ -67,6 +68,7 @@ async def pump(
     budget: Budget | None = None,
     sender: str = CLIENT,
     on_kept: OnKept | None = None,
+    keep_after: int | None = None,
 ) -> int:
     """Copy the whole source into the sink. Returns the number of bytes copied.
 
@@ -78,11 +80,12 @@ async def pump(
 
     Where the source lends its connection and the sink draws from it, threads move the bytes between
     two chunks. `sender` is the stage of their waits for the source. With `on_kept` the sink is
-    synchronised every second, and `on_kept` gets what it keeps, in bytes.
+    synchronised every second, and `on_kept` gets what it keeps, in bytes; also after `keep_after`
+    bytes, however fast they came.
     """
     stages = stages or Stages()
     length = source.length
-    counted = _Counters(meter, counts_received, length, limit, sink.kept, on_kept)
+    counted = _Counters(meter, counts_received, length, limit, sink.kept, on_kept, keep_after)
     borrowing = _Borrowing.between(source, sink, taps, counted, stages, sender)
     chunks = source.open()
     try:
@@ -123,6 +126,7 @@ class _Counters:
         limit: int | None,
         kept: int,
         on_kept: OnKept | None,
+        keep_after: int | None,
     ) -> None:
         """`kept` is what the sink has of an earlier time, and the meter with it."""
         self._meter, self._counts_received = meter, counts_received
@@ -133,6 +137,7 @@ class _Counters:
         self._next_look = 0.0
         self._on_kept, self._next_keep = on_kept, self._loop.time() + KEEP_EVERY
         self._next_sync, self._kept = 0.0, kept
+        self._keep_after, self._keep_at = keep_after, keep_after  # bytes
         self.copied: int = 0
 
     @property
@@ -161,9 +166,10 @@ class _Counters:
             return
         self._next_look = now + LOOK_EVERY
         if now >= self._next_sync:
-            if self._on_kept is not None and now >= self._next_keep:
+            if self._on_kept is not None and self._is_due(now):
                 await self._keep(sink)
                 self._next_keep = now + KEEP_EVERY
+                self._keep_at = self.copied + (self._keep_after or 0)
             elif self._meter is not None and self._meter.watched:
                 await self._keep(sink)
                 self._next_look = self._loop.time() + SYNC_EVERY
@@ -172,11 +178,17 @@ class _Counters:
             self._kept = sink.kept
             await self._on_kept(self._kept)
 
+    def _is_due(self, now: float) -> bool:
+        many = self._keep_after is not None and self.copied >= (self._keep_at or 0)
+        return now >= self._next_keep or many
+
     async def _keep(self, sink: Sink) -> None:
         began = self._loop.time()
         kept = await sink.sync()
         now = self._loop.time()
-        self._next_sync = now + (now - began) * SYNC_SHARE
+        # Over a slow line a sync is mostly the way of the last bytes, which costs nothing.
+        share = SYNC_SHARE if self._keep_after is None else KEEP_SHARE
+        self._next_sync = now + (now - began) * share
         # With `on_kept` an offset counts only when it is written down.
         if self._meter is not None and self._on_kept is None:
             self._meter.kept = max(self._meter.kept, self._before[2] + kept)

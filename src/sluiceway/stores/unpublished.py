@@ -13,6 +13,8 @@ from typing import Protocol, runtime_checkable
 from sluiceway.stores.contract import Draft, Entry, Store, UploadRequest
 
 __all__ = [
+    "COPY_DRAFT",
+    "COPY_KEPT",
     "AdoptingStore",
     "ChecksElsewhere",
     "FileBackedDraft",
@@ -27,6 +29,12 @@ __all__ = [
     "SavedDraft",
     "TellsReplaced",
 ]
+
+
+# Begins the ids of drafts that no ledger knows, but a user's bookmark: those of copies. A server's
+# sweep leaves them alone; the store's own removes them when no bookmark lives any more.
+COPY_DRAFT = "copy-"
+COPY_KEPT = 30 * 24 * 3600.0  # seconds without a new byte
 
 
 @runtime_checkable

@@ -1,8 +1,9 @@
 """Bookmarks of uploads that broke off: files in the user's state folder, one for each upload.
 
-A later run of the same copy finds the upload's URL in one. The URL is as good as a password, so
-only the user may read the file. A bookmark is locked while a process uses it: another process with
-the same file and destination begins an upload of its own. Knows nothing of HTTP.
+A later run of the same copy finds in one what names the upload: as good as a password, so only the
+user may read the file. A bookmark is locked while a process uses it: another process with the same
+file and destination begins an upload of its own. Each further line is a step that was kept; one
+that a kill tore does not count. Knows nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from sluiceway.pipe.file_lock import try_lock_file
 
@@ -22,13 +23,14 @@ __all__ = [
     "MOST_BOOKMARKS",
     "Bookmark",
     "BookmarkNotes",
+    "BookmarkStep",
     "SourceIdentity",
     "take_bookmark",
 ]
 
 MOST_BOOKMARKS = 1000  # of a user; the oldest ones go
 EXPIRES = 14 * 24 * 3600.0  # seconds; servers rarely keep an unfinished upload for longer
-MOST_NOTES = 64 << 10  # bytes of a bookmark; ours have 500
+MOST_BYTES = 16 << 20  # of a bookmark: 500, and for 10,000 parts of a bucket 2 MB
 
 _PROGRAM = "sluiceway"
 _OPEN = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -58,26 +60,47 @@ class BookmarkNotes:
     program: str = _PROGRAM  # without this word it is another program's file
 
 
+@dataclass(frozen=True, slots=True)
+class BookmarkStep:
+    """How far an upload is whose destination does not know that by itself.
+
+    Args:
+        offset: Bytes that the destination keeps.
+        epoch: One more with each process that goes on.
+        state: What the destination needs to go on, instead of that of the step before.
+        parts: To be added to those of the steps before.
+    """
+
+    offset: int = 0
+    epoch: int = 0
+    state: str = ""
+    parts: tuple[str, ...] = ()
+
+
 class Bookmark:
-    """A bookmark in use: locked. All calls block, for a moment."""
+    """A bookmark in use: locked. All calls block, for a moment. `step` is the sum of all steps."""
 
     def __init__(self, path: str, fd: int) -> None:
         self._path, self._fd = path, fd
+        self._end = 0  # of the last good line, in the file
+        self.step: BookmarkStep | None = None
         self.notes: BookmarkNotes | None = self._read()
 
-    def write(self, notes: BookmarkNotes) -> None:
-        """Survives a power cut. Does nothing where the disk is full: the upload goes on without."""
-        self.notes = notes
-        data = json.dumps(asdict(notes)).encode()
-        with suppress(OSError):
-            os.ftruncate(self._fd, 0)
-            os.lseek(self._fd, 0, os.SEEK_SET)
-            os.write(self._fd, data)
-            os.fsync(self._fd)
+    def write(self, notes: BookmarkNotes) -> bool:
+        """Survives a power cut. False where the disk is full: the upload goes on without."""
+        self.notes, self.step, self._end = notes, None, 0
+        return self._append(asdict(notes))
+
+    def add(self, step: BookmarkStep) -> bool:
+        """One more step. False where it could not be written: the one before counts."""
+        if self.notes is None or not self._append(asdict(step)):
+            return False
+        self.step = _sum(self.step, step)
+        return True
 
     def clear(self) -> None:
         """The upload has ended: nothing is left to go on with."""
-        self.notes = None
+        self.notes = self.step = None
 
     def close(self) -> None:
         """Let go of it. One without notes is removed. Safe to call twice."""
@@ -89,14 +112,36 @@ class Bookmark:
         os.close(self._fd)
         self._fd = -1
 
+    def _append(self, values: dict[str, object]) -> bool:
+        data = json.dumps(values).encode() + b"\n"
+        try:
+            os.ftruncate(self._fd, self._end)
+            os.lseek(self._fd, self._end, os.SEEK_SET)
+            while data:
+                data = data[os.write(self._fd, data) :]
+            os.fsync(self._fd)
+            self._end = os.lseek(self._fd, 0, os.SEEK_CUR)
+        except OSError:
+            return False
+        return True
+
     def _read(self) -> BookmarkNotes | None:
         try:
-            notes = BookmarkNotes(**json.loads(os.read(self._fd, MOST_NOTES)))
+            if os.fstat(self._fd).st_size > MOST_BYTES:
+                return None
+            with open(self._fd, "rb", closefd=False) as file:
+                notes = BookmarkNotes(**json.loads(line := file.readline()))
+                if not line.endswith(b"\n") or not _is_ours(notes):
+                    return None
+                self._end = len(line)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    self.step = _sum(self.step, _step(json.loads(line)))
+                    self._end += len(line)
         except (OSError, ValueError, TypeError, RecursionError):
             return None
-        texts = (notes.url, notes.protocol, notes.version)
-        fits = all(isinstance(text, str) for text in texts) and isinstance(notes.size, int)
-        return notes if fits and notes.program == _PROGRAM else None
+        return notes
 
 
 def take_bookmark(place: str, *destination: str) -> Bookmark | None:
@@ -112,6 +157,25 @@ def take_bookmark(place: str, *destination: str) -> Bookmark | None:
         return _take(os.path.join(folder, key.hexdigest()[:32]))
     except OSError:
         return None
+
+
+def _is_ours(notes: BookmarkNotes) -> bool:
+    texts = (notes.url, notes.protocol, notes.version)
+    fits = all(isinstance(text, str) for text in texts) and isinstance(notes.size, int)
+    return fits and notes.program == _PROGRAM
+
+
+def _step(values: dict[str, object]) -> BookmarkStep:
+    """Raises TypeError for what is none."""
+    step = BookmarkStep(**values)  # type: ignore[arg-type]  # checked below
+    texts = isinstance(step.state, str) and all(isinstance(part, str) for part in step.parts)
+    if not (texts and isinstance(step.offset, int) and isinstance(step.epoch, int)):
+        raise TypeError
+    return replace(step, parts=tuple(step.parts))
+
+
+def _sum(before: BookmarkStep | None, step: BookmarkStep) -> BookmarkStep:
+    return step if before is None else replace(step, parts=before.parts + step.parts)
 
 
 def _folder() -> str:

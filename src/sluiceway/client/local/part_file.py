@@ -84,6 +84,16 @@ class PartialFile:
         with file_errors(target):
             os.ftruncate(self._fd, self.have)
 
+    def continues(self, url: str) -> bool:
+        """Whether a later run may go on with it: the part is of this URL, which is not empty."""
+        return bool(url) and self._url == url
+
+    def again(self) -> int:
+        """Blocking. A descriptor of its own, to read what is here."""
+        with suppress(OSError):
+            self._fill_up()
+        return self._folder.open(self._name, os.O_RDONLY | _BINARY)
+
     async def write(self, data: Buffer) -> None:
         """Append. Raises NoSpace, StoreFailed."""
         await in_thread(lambda: self._write(memoryview(data)))

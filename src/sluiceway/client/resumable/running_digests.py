@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sluiceway.errors import SourceFailed
+from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.digests import Digests
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer, Source
@@ -23,9 +24,9 @@ class RunningDigests:
 
     position: int
 
-    def __init__(self, algorithms: Iterable[str]) -> None:
+    def __init__(self, algorithms: Iterable[str], budget: Budget | None = None) -> None:
         self._algorithms = tuple(algorithms)
-        self._digests = Digests(self._algorithms)
+        self._digests = Digests(self._algorithms, budget)
         self._at = 0  # in the source, of the next byte that is seen
         self.position = 0
 

@@ -29,6 +29,7 @@ from sluiceway.copying.endpoints.verified_put import (
     ProgressTap,
     digest_of_source,
     is_small,
+    notes_place,
     put_into_file,
     put_small,
 )
@@ -150,14 +151,20 @@ class FolderTarget:
     display_name: str
 
     def __init__(
-        self, folder: str, preserve: bool = False, journals: frozenset[str] = frozenset()
+        self,
+        folder: str,
+        preserve: bool = False,
+        journals: frozenset[str] = frozenset(),
+        resume: bool = True,
     ) -> None:
         """`preserve`: files get the time and permissions of their source, where known.
+
+        `resume`: whether large objects go on where an earlier run was cut.
 
         `journals`: keys below the folder that are this copy's own journal.
         """
         self._folder, self._preserve, self._began = folder, preserve, time.time_ns()
-        self._journals = journals
+        self._journals, self._resume = journals, resume
         self._threads = ThreadPoolExecutor(RUNNERS + FSYNCS, "sluiceway-publish")
         publisher = FolderPublisher(folder, self._existing_small, self._threads)
         self._group = GroupCommit(publisher.publish, self._threads)
@@ -189,7 +196,7 @@ class FolderTarget:
         progress = ProgressTap(reading, "receiving")
 
         def new_part() -> PartialFile:
-            return self._new_part(key, replace)
+            return self._new_part(key, replace, notes_place(reading, self._resume))
 
         def set_attributes(part: PartialFile) -> None:
             if self._preserve:
@@ -265,8 +272,11 @@ class FolderTarget:
         with Folder(self._folder) as root, root.below(folders) as folder:
             return folder.open(name, READ_FLAGS)
 
-    def _new_part(self, key: str, replace: bool) -> PartialFile:
-        """Blocking. The temporary part of a file, in its folder, which is created if missing."""
+    def _new_part(self, key: str, replace: bool, place: str) -> PartialFile:
+        """Blocking. The temporary part of a file, in its folder, which is created if missing.
+
+        `place` names the source of a part that may stay for a later run.
+        """
         *folders, name = _segments(key)
         path = self._path(key)
         try:
@@ -281,7 +291,7 @@ class FolderTarget:
                 raise
         except OSError as error:
             raise StoreFailed(f"{path} cannot be created: {error.strerror or error}") from error
-        return PartialFile(path, "", folder)
+        return PartialFile(path, place, folder)
 
     def _make_folder(self, item: CopyItem) -> None:
         try:

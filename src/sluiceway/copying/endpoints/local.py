@@ -14,7 +14,7 @@ from sluiceway.client.local.command import Command, command_source
 from sluiceway.client.local.download_target import open_target
 from sluiceway.client.local.files import files_below, identity_of, open_local, sized
 from sluiceway.copying.contract import CopyItem, Reading
-from sluiceway.copying.endpoints.verified_put import ProgressTap, put_into_file
+from sluiceway.copying.endpoints.verified_put import ProgressTap, notes_place, put_into_file
 from sluiceway.errors import BadRequest
 from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.source import Source
@@ -93,10 +93,10 @@ class PathTarget:
 
     repeats = False
 
-    def __init__(self, path: str, source: str) -> None:
-        """`source`: what the bytes come from, noted in the file's temporary part."""
+    def __init__(self, path: str, resume: bool) -> None:
+        """`resume`: whether a large object goes on where an earlier run was cut."""
         self.display_name: str = path
-        self._source = source
+        self._resume = resume
 
     async def empty(self) -> bool:
         return False
@@ -109,8 +109,9 @@ class PathTarget:
 
     async def put(self, key: str, reading: Reading, once: str, replace: bool) -> Receipt:
         path = self.display_name
+        place = notes_place(reading, self._resume)
         sink = await open_in_thread(
-            lambda: open_target(path, key or None, replace, self._source),
+            lambda: open_target(path, key or None, replace, place),
             lambda opened: None if opened is None else opened.close(),
         )
         if sink is None:

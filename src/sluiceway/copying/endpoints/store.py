@@ -7,55 +7,42 @@ any. The store is closed with its side. Knows no kind of store.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace as replaced
 from functools import partial
 
+from sluiceway.client.local.bookmarks import SourceIdentity
 from sluiceway.client.retry import RetryPolicy
-from sluiceway.copying.contract import SMALL, CopyItem, Reading, name_is_taken
+from sluiceway.copying.contract import SMALL, CopyItem, Reading
 from sluiceway.copying.endpoints.folder_walk import omitted_key
-from sluiceway.copying.endpoints.verified_put import (
-    ProgressTap,
-    check_announced,
-    digest_of_source,
-    receipt_for,
-)
 from sluiceway.errors import (
-    BadName,
     BadRequest,
-    BodyCut,
-    Exists,
-    Forbidden,
     NotFound,
     SluiceError,
     SourceChanged,
     SourceFailed,
     StoreFailed,
 )
-from sluiceway.pipe.budget import Budget
-from sluiceway.pipe.digests import Digests
-from sluiceway.pipe.hashes import digest_pairs
-from sluiceway.pipe.pump import close_stream, pump
-from sluiceway.pipe.receipt import Receipt
+from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer
-from sluiceway.pipe.stages import ANSWER, SOURCE, Stages
-from sluiceway.pipe.wrapped import TimedSource
+from sluiceway.pipe.stages import Stages
 from sluiceway.stores.contract import (
-    Metadata,
+    Entry,
     ObjectReader,
-    Pairs,
-    Replace,
     SequentialOpen,
     Store,
-    UploadRequest,
 )
 from sluiceway.stores.registry import FSSPEC, Place
-from sluiceway.uploads.keys import new_id
-from sluiceway.wire.names import clean_name, stays_inside
+from sluiceway.wire.names import stays_inside
 from sluiceway.wire.urls import redact_url
 
-__all__ = ["StoreObject", "StoreSource", "StoreTarget", "empty_or_missing", "nothing_below"]
+__all__ = [
+    "StoreObject",
+    "StoreSource",
+    "empty_or_missing",
+    "nothing_below",
+]
 
 PAGE = 1000  # entries of a listing asked for at once: S3's page
 STAT_TIMEOUT = 60.0  # seconds for a look at an object whose reading broke off
@@ -90,7 +77,8 @@ class StoreObject:
                 entry.metadata, filename=name, type=self._type or entry.metadata.type
             )
             found = CopyItem(name, entry.size, entry.etag, entry.modified)
-            yield Reading(found, reader, metadata, self.display_name, stages=stages)
+            known = _identity(f"{self.display_name}", entry)
+            yield Reading(found, reader, metadata, self.display_name, stages=stages, identity=known)
         finally:
             await reader.aclose()
 
@@ -159,7 +147,8 @@ class StoreSource:
                 metadata = replaced(metadata, filename=_last(item.key))
             content: Buffer | None = getattr(reader, "content", None)
             source = _ReplaceableObject(store, key, reader)
-            yield Reading(found, source, metadata, content=content)
+            known = _identity(self.display_name + item.key, entry)
+            yield Reading(found, source, metadata, content=content, identity=known)
         finally:
             await reader.aclose()
 
@@ -220,105 +209,9 @@ class _ReplaceableObject:
             return False  # unknown: the error that broke the reading off is the better answer
 
 
-class StoreTarget:
-    """Below a prefix of a store, or under one key of it."""
-
-    repeats = True
-    display_name: str
-
-    def __init__(
-        self,
-        store: Store,
-        prefix: str,
-        display_name: str,
-        budget: Budget,
-        key_for: Callable[[str], str] | None = None,
-    ) -> None:
-        """`key_for`: the whole key of an object; by default its key behind the prefix."""
-        self._store, self._prefix, self._budget = store, prefix, budget
-        self._key_for = key_for or (lambda key: prefix + key)
-        self.display_name = display_name
-
-    async def empty(self) -> bool:
-        if not self._store.traits.readable:
-            return False
-        page = await self._store.list(self._prefix, "", 1)
-        return page.complete and not page.entries and not page.omitted
-
-    async def find(self, key: str) -> tuple[CopyItem, Pairs] | None:
-        try:
-            entry = await self._store.stat(self._prefix + key)
-        except NotFound:
-            return None
-        return CopyItem(key, entry.size, entry.etag, entry.modified), entry.metadata.digests
-
-    async def digest(self, key: str, algorithm: str) -> str | None:
-        try:
-            reader = await self._store.open(self._prefix + key)
-        except (NotFound, Forbidden):
-            return None
-        try:
-            return await digest_of_source(reader, algorithm)
-        finally:
-            await reader.aclose()
-
-    async def put(self, key: str, reading: Reading, once: str, replace: bool) -> Receipt:
-        """Raises Exists, DigestMismatch, SourceFailed for a source that ends too early."""
-        whole = self._key_for(key)
-        if not stays_inside(whole) or len(whole.encode()) > self._store.traits.max_key_bytes:
-            raise BadName(
-                f"{key!r} is no key for {self.display_name}: too long, or with an empty segment, "
-                ". or .."
-            )
-        metadata, stages = reading.metadata, reading.stages
-        name = clean_name(metadata.filename) if metadata.filename else ""
-        request = UploadRequest(
-            whole,
-            name,
-            metadata.type,
-            {one.algorithm: one.value for one in reading.announced},
-            headers=metadata.headers,
-            user=metadata.user,
-            method="PUT",
-        )
-        progress = ProgressTap(reading, "sending")
-        digests = Digests(reading.to_count(*self._store.traits.counts), self._budget)
-        draft = await self._store.draft(new_id(), reading.source.length, request)
-        try:
-            progress.report("connecting")
-            source = TimedSource(reading.source, stages)
-            size = await pump(
-                source,
-                draft,
-                taps=progress.beside(digests),
-                stages=stages,
-                budget=self._budget,
-                sender=SOURCE,
-            )
-            found = await digests.finish()
-            check_announced(found, reading)
-            progress.report("waiting")
-            stages.enter(ANSWER)
-            counted = digest_pairs(found)
-            kept = Metadata(name, metadata.type, counted, metadata.headers, metadata.user)
-            entry = await draft.publish(whole, kept, Replace(allowed=replace))
-        except Exists as error:
-            raise name_is_taken(error) from None
-        except BodyCut as error:
-            raise SourceFailed(
-                f"{reading.label} ended before its {reading.source.length} bytes; "
-                "nothing was stored"
-            ) from error
-        finally:
-            await digests.aclose()
-            await draft.discard()
-        location = f"{self.display_name}{entry.key[len(self._prefix) :]}"
-        receipt = receipt_for(reading, size, counted, location)
-        progress.report("done", receipt)
-        return receipt
-
-    async def aclose(self) -> None:
-        await self._store.aclose()
+def _identity(place: str, entry: Entry) -> SourceIdentity | None:
+    """What names an object's bytes in another process; None where its store has no versions."""
+    return SourceIdentity(place, f"{entry.etag} {entry.size}") if entry.etag else None
 
 
 def _last(key: str) -> str:

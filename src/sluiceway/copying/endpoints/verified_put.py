@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING
 
+from sluiceway.client.local.download_target import Sink
+from sluiceway.client.local.files import LocalFile
+from sluiceway.client.local.part_file import PartialFile
+from sluiceway.client.local.part_notes import Notes
+from sluiceway.client.resumable.piece import PieceOfSource
+from sluiceway.client.upload_job import RESUMABLE_FROM
 from sluiceway.copying.contract import SMALL, Reading
-from sluiceway.errors import DigestMismatch, SourceFailed
+from sluiceway.errors import DigestMismatch, Exists, SourceChanged, SourceFailed
 from sluiceway.pipe.digests import Digests, Tap
 from sluiceway.pipe.hashes import digest_of, digest_pairs
 from sluiceway.pipe.pump import close_stream, pump
@@ -22,14 +27,12 @@ from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.pipe.wrapped import TimedSource
 from sluiceway.stores.contract import Pairs
 
-if TYPE_CHECKING:
-    from sluiceway.client.local.download_target import Sink
-
 __all__ = [
     "ProgressTap",
     "check_announced",
     "digest_of_source",
     "is_small",
+    "notes_place",
     "put_into_file",
     "put_small",
     "receipt_for",
@@ -46,8 +49,9 @@ class ProgressTap:
         self._name, self._stage = name or reading.label, stage
         self._total, self._on_progress = reading.source.length, reading.on_progress
         self._done, self._reported_at = 0, 0.0
+        self.kept: int | None = None  # bytes that the target has said it keeps, where it does
 
-    def beside(self, digests: Digests) -> tuple[Tap, ...]:
+    def beside(self, digests: Tap) -> tuple[Tap, ...]:
         """The taps of a pump; without this one where nothing is reported."""
         return (digests,) if self._on_progress is None else (digests, self)
 
@@ -57,9 +61,15 @@ class ProgressTap:
             self._reported_at = time.monotonic()
             self.report(self._stage)
 
-    def report(self, stage: Stage, receipt: Receipt | None = None) -> None:
+    def go_on(self, done: int) -> None:
+        """The next bytes are those from `done` on: the target has the ones before."""
+        self._done = done
+
+    def report(self, stage: Stage, receipt: Receipt | None = None, note: str = "") -> None:
         if self._on_progress is not None:
-            self._on_progress(Progress(self._name, stage, self._done, self._total, "", receipt))
+            self._on_progress(
+                Progress(self._name, stage, self._done, self._total, note, receipt, kept=self.kept)
+            )
 
 
 async def put_into_file(
@@ -69,16 +79,23 @@ async def put_into_file(
     progress: ProgressTap,
     set_attributes: Callable[[], object] | None = None,
 ) -> Receipt:
-    """All bytes into a fresh file, which is then checked and published. The caller closes `sink`.
+    """All bytes into a file, which is then checked and published. The caller closes `sink`.
 
-    `set_attributes` is blocking and runs right before the file is published. Raises Exists,
-    DigestMismatch, what the source raises, and what the file does.
+    A large object goes on where an earlier run was cut. `set_attributes` is blocking and runs right
+    before the file is published. Raises Exists, DigestMismatch, what the source raises, and what
+    the file does.
     """
     digests, stages = Digests(reading.to_count()), reading.stages
     try:
-        await in_thread(lambda: sink.restart(None))
-        source = TimedSource(reading.source, stages)
-        size = await pump(source, sink, taps=progress.beside(digests), stages=stages, sender=SOURCE)
+        start = await in_thread(lambda: _begin(sink, reading))
+        source: Source = reading.source
+        if start:
+            await _go_on(sink, reading, start, digests, progress)
+            source = PieceOfSource(source, start, source.length or start)
+        source = TimedSource(source, stages)
+        size = start + await pump(
+            source, sink, taps=progress.beside(digests), stages=stages, sender=SOURCE
+        )
         progress.report("checking")
         found = await digests.finish()
         try:
@@ -91,12 +108,64 @@ async def put_into_file(
         if set_attributes is not None:
             await in_thread(set_attributes)
         await in_thread(lambda: sink.publish(replace))
+    except (SourceChanged, Exists):
+        await in_thread(sink.discard)
+        raise
     finally:
         await digests.aclose()
         await sink.finish_sync()
     receipt = receipt_for(reading, size, digest_pairs(found), sink.target)
     progress.report("done", receipt)
     return receipt
+
+
+def notes_place(reading: Reading, resume: bool = True) -> str:
+    """What names the source in the notes of a part; "" where no later run goes on with it."""
+    source, identity = reading.source, reading.identity
+    large = source.length is not None and source.length >= RESUMABLE_FROM
+    lasts = resume and identity is not None and large and source.reopenable
+    return identity.place if lasts and identity is not None else ""
+
+
+def _begin(sink: Sink, reading: Reading) -> int:
+    """Blocking. Bytes that an earlier run left of this version of the source; else it is empty."""
+    identity, size = reading.identity, reading.source.length
+    if identity is None or not isinstance(sink, PartialFile) or not sink.continues(identity.place):
+        sink.restart(None)
+        return 0
+    notes = Notes.of(identity.place, identity.version, size, "")
+    before = sink.notes
+    same = before is not None and (before.validator, before.total) == (notes.validator, size)
+    if same and sink.have <= (size or 0):
+        return sink.have
+    sink.restart(notes)
+    return 0
+
+
+async def _go_on(
+    sink: Sink, reading: Reading, start: int, digests: Digests, progress: ProgressTap
+) -> None:
+    """Count the bytes that are here already: they are read from the file, not sent again."""
+    note = f"goes on at {start} of {reading.source.length} bytes"
+    progress.go_on(start)
+    progress.report("resuming", note=note)
+    if reading.on_note is not None:
+        reading.on_note(note)
+    if isinstance(sink, PartialFile):
+        progress.report("checking")
+        await pump(LocalFile(sink.path, opener=sink.again), _Unkept(), taps=(digests,))
+
+
+class _Unkept:
+    """The end of a pump whose taps alone need the bytes."""
+
+    kept = 0
+
+    async def write(self, data: Buffer) -> None:
+        return
+
+    async def sync(self) -> int:
+        return 0
 
 
 def is_small(source: Source) -> bool:

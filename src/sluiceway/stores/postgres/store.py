@@ -29,7 +29,7 @@ from sluiceway.stores.postgres.errors import ReadOnlyDatabase
 from sluiceway.stores.postgres.lasting_draft import LastingPostgresDraft
 from sluiceway.stores.rows.chunk_reader import ChunkReader
 from sluiceway.stores.rows.object_rows import end_of_prefix, entry_from_row
-from sluiceway.stores.unpublished import ResumableDraft, SavedDraft
+from sluiceway.stores.unpublished import COPY_DRAFT, COPY_KEPT, ResumableDraft, SavedDraft
 
 __all__ = ["PostgresStore"]
 
@@ -50,8 +50,10 @@ BEGIN_LEASE = """INSERT INTO {t_readers} (lease, id)
 MAY_WRITE = """SELECT has_table_privilege(%s, 'INSERT') AND NOT pg_is_in_recovery()
     AND current_setting('transaction_read_only') = 'off'"""
 LASTING = """SELECT DISTINCT upload COLLATE "C" AS name FROM {t_drafts}
-    WHERE epoch IS NOT NULL AND upload COLLATE "C" > %s
+    WHERE epoch IS NOT NULL AND upload COLLATE "C" > %s AND NOT starts_with(upload, %s)
         AND seen < now() - make_interval(secs => %s) ORDER BY name LIMIT %s"""
+COPIES_LEFT = """DELETE FROM {t_drafts} WHERE epoch IS NOT NULL AND starts_with(upload, %s)
+    AND seen < now() - make_interval(secs => %s) RETURNING id"""
 # Jumps from id to id in the index, so that it does not read a table of terabytes.
 ORPHANS = """
     WITH RECURSIVE ids AS (
@@ -156,7 +158,7 @@ class PostgresStore:
         return bool(await self.database.rows(text, upload))
 
     async def draft_names(self, after: str, most: int, older: float) -> list[str]:
-        rows = await self.database.rows(LASTING, after, older, most)
+        rows = await self.database.rows(LASTING, after, COPY_DRAFT, older, most)
         return [upload for (upload,) in rows]
 
     async def remove_draft(self, name: str) -> None:
@@ -243,6 +245,7 @@ class PostgresStore:
         expired = """DELETE FROM {t_drafts}
             WHERE seen < now() - %s::interval AND epoch IS NULL RETURNING id"""
         drafts = {row[0] for row in await rows(expired, age)}
+        drafts |= {row[0] for row in await rows(COPIES_LEFT, COPY_DRAFT, COPY_KEPT)}
         await rows("DELETE FROM {t_readers} WHERE seen < now() - %s::interval", LEASE)
         orphans = {row[0] for row in await rows(ORPHANS)}
         for chunks in orphans:
