@@ -170,10 +170,11 @@ class StoreTarget:
         if self._resuming is None or (reading.source.length or 0) < LASTING_FROM:
             return None
         store, size, identity = self._store, reading.source.length, reading.identity
+        if not isinstance(store, ResumableStore):
+            return None
         bookmark = await take_for(store, reading, self._resuming.destination, request)
         if bookmark is None or size is None or identity is None:
             return None
-        assert isinstance(store, ResumableStore)  # noqa: S101  # `take_for` asked
         job = LastingJob(store, reading, identity, size, request, replace)
         return await LastingPut(
             job, bookmark, self._to_count(reading), self._budget, self._resuming.retry_policy

@@ -65,7 +65,7 @@ ENDINGS = (BadName, BodyCut, DigestMismatch, Exists, PreconditionFailed, SourceC
 
 
 async def take_for(
-    store: object, reading: Reading, destination: str, request: UploadRequest
+    store: ResumableStore, reading: Reading, destination: str, request: UploadRequest
 ) -> Bookmark | None:
     """The bookmark of this copy; None where it cannot go on in another process.
 
@@ -75,7 +75,7 @@ async def take_for(
     large = source.length is not None and source.length >= LASTING_FROM
     if identity is None or not large or not source.reopenable:
         return None
-    if not isinstance(store, ResumableStore) or not store.traits.resumable:
+    if not store.traits.resumable:
         return None
     names = (PROTOCOL, destination, request.key, request.filename, request.type)
     return await in_thread(partial(take_bookmark, identity.place, *names))
