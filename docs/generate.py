@@ -135,9 +135,9 @@ of 5 to 16 MiB). PostgreSQL is asked to commit 64 times an object, or every seco
 what came since; an error or `^C` costs nothing of what arrived. A folder keeps a hidden part file
 beside the target (`.sluiceway-….part`), from 2 MiB on, whatever the source is: another server, a
 bucket, a database, a folder with `-r`. Its bytes count up to the last one while the machine runs,
-and after a power cut up to the last sync. In all cases the source must be the same: a file's device,
-inode, size and time, or the ETag of an object. A draft that its destination has lost begins anew,
-in words. What has no version or cannot be read from its middle (pipes, commands, zips, tars, a
+and after a power cut up to the last sync. In all cases the source must be the same: a file's
+device, inode, size and time, or the ETag of an object. A draft that its destination has lost begins
+anew, in words. What has no version or cannot be read from its middle (pipes, commands, zips, tars, a
 server without ranges) begins anew too, and so do `gs://`, `az://`, `sqlite://` and fsspec, which
 keep nothing of an upload that stops.
 
