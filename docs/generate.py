@@ -137,8 +137,8 @@ beside the target (`.sluiceway-….part`), from 2 MiB on, whatever the source is
 bucket, a database, a folder with `-r`. Its bytes count up to the last one while the machine runs,
 and after a power cut up to the last sync. In all cases the source must be the same: a file's
 device, inode, size and time, or the ETag of an object. A draft that its destination has lost begins
-anew, in words. What has no version or cannot be read from its middle (pipes, commands, zips, tars, a
-server without ranges) begins anew too, and so do `gs://`, `az://`, `sqlite://` and fsspec, which
+anew, in words. What has no version or cannot be read from its middle (pipes, commands, zips, tars,
+a server without ranges) begins anew too, and so do `gs://`, `az://`, `sqlite://` and fsspec, which
 keep nothing of an upload that stops.
 
 If the same command is never run again, the draft stays for a while. `sluiceway sweep` (and a server
