@@ -5,106 +5,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
-import re
-import signal
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import requests
 
-from fix_server import RunningServer, start_server
 from fix_taking import eventually, noise
-from tus_by_hand import Tus, creation
+from relayed_pieces import PARTIAL, Pair, start_pair
+from tus_by_hand import creation
 
 DATA = noise(700_000)
 HALF = 300_000
-PARTIAL = "application/partial-upload"
-
-
-@dataclass
-class Pair:
-    """A gateway, its backend, and a client of tus at the gateway."""
-
-    folder: Path
-    dialect: str
-    backend: RunningServer
-    gateway: RunningServer
-    tus: Tus
-
-    def stored(self) -> dict[str, bytes]:
-        """By the file's name; what no earlier test has stored."""
-        root = self.backend.root
-        return {Path(key).name: (root / key).read_bytes() for key in self.backend.stored()}
-
-    def restart_gateway(self) -> None:
-        """Kill it, and start another one with its ledger, on another port."""
-        self.gateway.stop(signal.SIGKILL)
-        self.tus.session.close()
-        self.gateway = start_gateway(self.folder, self.backend.url, self.dialect)
-        self.tus = Tus(self.gateway.url)
-
-    def restart_backend(self) -> None:
-        """Kill it, and start it again on its port."""
-        port = self.backend.port
-        self.backend.stop(signal.SIGKILL)
-        self.backend = start_server(self.backend.root, "--port", str(port))
-
-    def url(self, upload: str) -> str:
-        """An upload's URL at the gateway that runs now."""
-        return re.sub(r"^http://[^/]+", self.gateway.url, upload)
-
-    def drafts(self) -> list[Path]:
-        """Of uploads that the backend has not ended."""
-        return list((self.backend.root / ".sluiceway" / "lasting").glob("*"))
-
-    def url_at_backend(self) -> str:
-        """Of the newest upload; no response of the gateway has it."""
-        (ledger,) = (self.folder / "state").rglob("uploads.sqlite")
-        with closing(sqlite3.connect(ledger)) as database:
-            rows = database.execute("SELECT draft FROM uploads ORDER BY created DESC LIMIT 1")
-            return str(json.loads(rows.fetchone()[0])["url"])
-
-    def append_at_backend(self, data: bytes, stop: int) -> None:
-        """Bring the newest upload there to the offset `stop`, behind the gateway's back."""
-        url = self.url_at_backend()
-        if self.dialect == "tus":
-            client = Tus(self.backend.url)
-            start = client.offset(url)
-            assert client.patch(url, start, data[start:stop]).status_code == 204
-            client.session.close()
-            return
-        start = int(requests.head(url, timeout=20).headers["Upload-Offset"])
-        headers = {"Upload-Offset": str(start), "Upload-Complete": "?0", "Content-Type": PARTIAL}
-        appended = requests.patch(url, data[start:stop], headers=headers, timeout=20)
-        assert appended.status_code == 204
-
-    def stop(self) -> None:
-        self.tus.session.close()
-        self.gateway.stop()
-        self.backend.stop()
-
-
-def start_gateway(folder: Path, backend: str, dialect: str, *options: str) -> RunningServer:
-    return start_server(
-        folder / "none",
-        "--state",
-        str(folder / "state"),
-        "--relay-resume",
-        dialect,
-        *options,
-        to=f"{backend}/files",
-    )
-
-
-def start_pair(folder: Path, dialect: str, *options: str) -> Pair:
-    backend = start_server(folder / "backend")
-    gateway = start_gateway(folder, backend.url, dialect, *options)
-    return Pair(folder, dialect, backend, gateway, Tus(gateway.url))
 
 
 @pytest.fixture(scope="module", params=["tus", "ietf"])
@@ -160,7 +71,7 @@ def test_bytes_that_only_the_backend_knows_of_count(pair: Pair) -> None:
     """The gateway died after the backend had acknowledged them, and before it wrote that down."""
     upload = pair.tus.create(len(DATA), filename="m.bin")
     assert pair.tus.patch(upload, 0, DATA[:HALF]).status_code == 204
-    pair.gateway.stop(signal.SIGKILL)
+    pair.kill_gateway()
     pair.append_at_backend(DATA, HALF + 50_000)
     pair.restart_gateway()
     stale = pair.tus.patch(pair.url(upload), HALF, DATA[HALF:])

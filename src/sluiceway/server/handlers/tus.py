@@ -247,7 +247,8 @@ class TusHandler:
         if response is None and held.record.state is LedgerState.DONE:
             # The process that published it ended before it could write its response down.
             return dict([stored_at(request, held.record.key)])
-        return {} if response is None else dict(response.headers)
+        found = () if response is None else response.headers
+        return {name: value for name, value in found if name.lower() == "content-location"}
 
 
 async def _take(request: Request, held: HeldUpload) -> None:

@@ -123,7 +123,9 @@ class BackendUploads:
         with addresses_hidden():
             position = await at_backend.position()
         state, kept = _agreed(state, position, offset, size, at_backend)
-        return BackendDraft(self._backend, at_backend, state, self._budget, size, kept)
+        return BackendDraft(
+            self._backend, at_backend, state, self._budget, size, kept, position.complete
+        )
 
     async def find_published(self, upload: str, saved: SavedDraft, key: str) -> Entry | None:
         """The entry of an upload that is complete, and was not refused. Raises Unavailable."""

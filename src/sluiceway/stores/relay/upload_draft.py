@@ -43,12 +43,14 @@ class BackendDraft:
         budget: Budget | None,
         size: int | None,
         kept: int = 0,
+        complete: bool = False,
     ) -> None:
         self._backend, self._at_backend, self._state = backend, at_backend, state
         self._budget, self._size = budget, size
         self._sent = kept - len(state.tail)  # bytes that the backend has
         self._waiting: list[Buffer] = [state.tail] if state.tail else []
         self._held = 0  # bytes of the budget
+        self._complete = complete  # the file is there: to discard the draft must not delete it
         self._ended = self._failed = self._emptied = False
         self._expected: dict[str, bytes] = {}  # digests that the backend must confirm
         self.written: int = kept
@@ -120,7 +122,8 @@ class BackendDraft:
         if not self._ended:
             self._ended = True
             self._forget()
-            await self._at_backend.terminate()
+            if not self._complete:
+                await self._at_backend.terminate()
 
     def save(self) -> SavedDraft:
         return SavedDraft("" if self._emptied else self._state.write())

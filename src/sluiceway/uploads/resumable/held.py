@@ -46,7 +46,7 @@ from sluiceway.uploads.resumable.appending import append_content
 from sluiceway.uploads.resumable.draft_source import DraftSource
 from sluiceway.uploads.resumable.elsewhere import digests_of, is_first_known
 from sluiceway.uploads.resumable.opening import discard, may_have_draft, open_draft
-from sluiceway.uploads.resumable.outcome import PASSING, Respond
+from sluiceway.uploads.resumable.outcome import PASSING, Respond, replied
 from sluiceway.uploads.resumable.prefix_digests import LateDigests, PrefixDigests
 from sluiceway.uploads.resumable.resting import ended_state, is_elsewhere, progress_of, shown_kept
 from sluiceway.uploads.session import UploadRules, check_digests
@@ -270,7 +270,7 @@ class HeldUpload:
             except SluiceError as error:
                 await self._refuse(error, None)
             else:
-                await self._save_published(found, None)
+                await self._save_published(found, replied(found))
 
     async def _published_before(self) -> Entry | None:
         """The object of an earlier attempt, which succeeded although it seemed to fail."""
