@@ -152,13 +152,13 @@ async def test_a_connection_is_not_lent_behind_a_middleware_that_reads_the_body(
     async def middlewares_receive() -> Message:
         return await servers_receive()
 
-    protocol = SimpleNamespace(
-        cycle=SimpleNamespace(receive=servers_receive), lend=lambda handed_back: "lent"
-    )
+    cycle = SimpleNamespace(receive=servers_receive, has_whole_body=False)
+    protocol = SimpleNamespace(cycle=cycle, lend=lambda handed_back: "lent")
     for receive, lent in ((servers_receive, "lent"), (middlewares_receive, None)):
         asked = request(receive)
         asked.scope[PROTOCOL] = protocol
         source = BodySource(asked, Stages())
         assert isinstance(source, Lender)
+        source.open()
         got: object = source.lend()
         assert got == lent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -34,7 +35,47 @@ async def test_a_commit_that_fails_is_raised_and_later_groups_are_done(
     async with asyncio.timeout(LIMIT):
         for _ in range(2 * RUNNERS):
             with pytest.raises(OSError, match="the disk is gone"):
-                await groups.run("bad", alone=False)
-        await asyncio.gather(*(groups.run(f"{number}", alone=False) for number in range(99)))
+                await groups.run("bad")
+        await asyncio.gather(*(groups.run(f"{number}") for number in range(99)))
 
     assert sorted(done) == sorted(f"{number}" for number in range(99))
+
+
+async def test_a_caller_that_is_cancelled_waits_for_what_it_asked_for(
+    threads: ThreadPoolExecutor,
+) -> None:
+    """A success stands, a failure raises the cancellation: nothing looks done that is not."""
+    begun, go_on = threading.Event(), threading.Event()
+    done = list[str]()
+
+    def commit(group: Sequence[str]) -> None:
+        begun.set()
+        assert go_on.wait(LIMIT)
+        if "bad" in group:
+            raise OSError("the disk is gone")
+        done.extend(group)
+
+    groups = GroupCommit(commit, threads)
+    async with asyncio.timeout(LIMIT):
+        for item in ("good", "bad"):
+            begun.clear()
+            go_on.clear()
+            running = asyncio.create_task(groups.commit(item, alone=False))
+            await asyncio.to_thread(begun.wait, LIMIT)
+            for _ in range(2):
+                running.cancel()
+                await asyncio.sleep(0)
+            assert not running.done()
+            go_on.set()
+            await asyncio.wait([running])
+            assert running.cancelled() is (item == "bad")
+
+        go_on.clear()
+        running = asyncio.create_task(groups.run("fine"))
+        await asyncio.sleep(0)
+        running.cancel()
+        go_on.set()
+        await asyncio.wait([running])
+
+    assert running.cancelled()
+    assert done == ["good", "fine"]

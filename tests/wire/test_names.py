@@ -393,3 +393,19 @@ def test_folders_lead_nowhere_else(raw: str) -> None:
     folders = clean_folders(raw)
     if folders:
         check_key(f"id/{folders}name")
+
+
+@given(st.text("CONAUXcomLPTn19. -_é\n", max_size=9))
+def test_a_plain_name_is_judged_as_every_other_one(name: str) -> None:
+    """Most names are recognised by one search. An invisible character makes a name no plain one,
+    and is removed."""
+    by_all_rules = clean_name("\ufeff" + name)
+
+    assert clean_name(name) == by_all_rules
+    if not name.startswith((".", " ")):
+        try:
+            accepted = check_key(name)
+        except BadName:
+            assert name != by_all_rules
+        else:
+            assert accepted == by_all_rules

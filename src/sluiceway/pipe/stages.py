@@ -28,9 +28,6 @@ QUEUE = "queue"  # our own work: checks, hashing, waiting for memory
 DESTINATION = "destination"  # connecting to it, and sending it bytes
 ANSWER = "wait-for-answer"  # it had all bytes and had not answered yet
 
-# All other stages are the destination's.
-_SIDES = {CLIENT: "client", SOURCE: "source", DECODE: "sluiceway", QUEUE: "sluiceway"}
-
 
 class Stages:
     """Seconds by stage. Used by one task at a time."""
@@ -43,14 +40,20 @@ class Stages:
 
     def enter(self, stage: str) -> str:
         """Count the time from now on for `stage`. Returns the stage before it."""
-        now, before = time.perf_counter(), self._now
-        self._spent[before] = self._spent.get(before, 0.0) + now - self._since
-        self._now, self._since = stage, now
+        before = self._now
+        if stage != before:
+            self._count()
+            self._now = stage
         return before
+
+    def _count(self) -> None:
+        now = time.perf_counter()
+        self._spent[self._now] = self._spent.get(self._now, 0.0) + now - self._since
+        self._since = now
 
     def move(self, stage: str, to: str, seconds: float) -> None:
         """Count `seconds` of what `stage` has for `to`: a thread knows only later why it waited."""
-        self.enter(self._now)
+        self._count()
         seconds = min(seconds, self._spent.get(stage, 0.0))
         if seconds > 0:
             self._spent[stage] -= seconds
@@ -58,7 +61,7 @@ class Stages:
 
     def spent(self) -> dict[str, float]:
         """Return the seconds by stage so far."""
-        self.enter(self._now)
+        self._count()
         return dict(self._spent)
 
 
@@ -75,9 +78,11 @@ def verdict(spent: Mapping[str, float], destination: str) -> str:
 
     `destination` is the word for that side in the text.
     """
-    shares = dict.fromkeys(("client", "source", "sluiceway", destination), 0.0)
-    for stage, seconds in spent.items():
-        shares[_SIDES.get(stage, destination)] += seconds
-    who = max(shares, key=shares.__getitem__)
-    most, whole = shares[who], sum(shares.values())
+    client, source = spent.get(CLIENT, 0.0), spent.get(SOURCE, 0.0)
+    ours, whole = spent.get(DECODE, 0.0) + spent.get(QUEUE, 0.0), sum(spent.values())
+    theirs = whole - client - source - ours  # all other stages are the destination's
+    most, who = client, "client"
+    for seconds, side in ((source, "source"), (ours, "sluiceway"), (theirs, destination)):
+        if seconds > most:
+            most, who = seconds, side
     return f"{round(100 * most / whole) if whole else 100} % {who}"

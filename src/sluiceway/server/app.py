@@ -22,8 +22,8 @@ from sluiceway.server.access.identity import GRANT
 from sluiceway.server.destinations import open_destination
 from sluiceway.server.door.auth import STAGES, check_use, log_access
 from sluiceway.server.door.counted_send import CountedSend
-from sluiceway.server.door.indexed_request import IndexedRequest
-from sluiceway.server.door.sites import Sites
+from sluiceway.server.door.indexed_request import IndexedRequest, is_ordinary
+from sluiceway.server.door.sites import APP_CORS, Sites
 from sluiceway.server.door.urls import decode_url
 from sluiceway.server.endpoints import Endpoints
 from sluiceway.server.handlers.progress import STOPPING
@@ -236,13 +236,15 @@ class Sluiceway:
         scope = request.scope
         check_fields(len(scope["headers"]))
         self._sites.check_host(request)
-        if (preflight := self._sites.preflight(request)) is not None:
+        may_be_page = not is_ordinary(request) or APP_CORS in scope
+        if may_be_page and (preflight := self._sites.preflight(request)) is not None:
             return preflight
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         scope[GRANT] = await self._door.grant(request, path)
         decode_url(scope)
-        self._sites.check_origin(request)
-        check_use(request)
+        if may_be_page:
+            self._sites.check_origin(request)
+            check_use(request)
         return None
 
     async def _run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:

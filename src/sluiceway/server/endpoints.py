@@ -14,7 +14,7 @@ from sluiceway.errors import NotFound
 from sluiceway.pipe.budget import Budget
 from sluiceway.server import dialects
 from sluiceway.server.access.identity import grant_of
-from sluiceway.server.door.indexed_request import IndexedRequest
+from sluiceway.server.door.indexed_request import IndexedRequest, is_ordinary
 from sluiceway.server.handlers.download import get_object
 from sluiceway.server.handlers.fetch import pass_remote
 from sluiceway.server.handlers.forms import is_form, post_form, put_form
@@ -131,7 +131,8 @@ class Endpoints:
 
     async def respond(self, request: Request) -> Response:
         """Raises what the handler raises, NotFound and MethodNotAllowed."""
-        dialects.correct_path(request)
+        if not is_ordinary(request):
+            dialects.correct_path(request)
         return await self._routes.respond(request)
 
     async def _service(self, request: Request) -> UploadService:
@@ -193,11 +194,12 @@ class Endpoints:
 
     async def _take_put(self, request: Request, upload_service: UploadService) -> Response:
         key: str = request.path_params["key"]
-        if is_partial(request) and not is_form(request):
-            return await put_piece(request, upload_service, key)
-        created = await dialects.create(request, upload_service, self._interim, key)
-        if created is not None:
-            return created
+        if not is_ordinary(request):
+            if is_partial(request) and not is_form(request):
+                return await put_piece(request, upload_service, key)
+            created = await dialects.create(request, upload_service, self._interim, key)
+            if created is not None:
+                return created
         if is_form(request):
             return await put_form(request, upload_service, key, self._settings.form_limits)
         return await put_object(request, upload_service, key)

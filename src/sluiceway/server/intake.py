@@ -21,6 +21,7 @@ from sluiceway.errors import (
 )
 from sluiceway.server.door.auth import STAGES
 from sluiceway.server.door.counted_send import MORE_HEADERS
+from sluiceway.server.door.indexed_request import is_ordinary
 from sluiceway.server.http1.peer_gone import PROTOCOL
 from sluiceway.server.mounted.hooks import HOOKS
 from sluiceway.server.operator_log import log_error
@@ -195,7 +196,11 @@ def _upload_request(
     whole: bool,
 ) -> UploadRequest:
     check_body(request, may_lack=not whole)
-    expected = expected_digests(request) if whole else file_digests(request)
+    expected: dict[str, bytes] = {}
+    wanted = ""
+    if not is_ordinary(request):
+        expected = expected_digests(request) if whole else file_digests(request)
+        wanted = wanted_digest(request.headers)
     content_type = request.headers.get("content-type", "")
     if len(content_type) > MOST_TYPE:
         raise BadRequest(f"Content-Type has more than {MOST_TYPE} characters; shorten it")
@@ -205,7 +210,7 @@ def _upload_request(
         filename=filename,
         type=kept_type(content_type, filename),
         expected=expected,
-        wanted=wanted_digest(request.headers),
+        wanted=wanted,
         method=request.method,
         values=query_values(request),
         replace=replace,
@@ -243,6 +248,8 @@ def check_length(request: Request, upload_service: UploadService) -> None:
 
 def _is_worth_a_look(request: Request) -> bool:
     """Whether the object is looked up before the body comes, and not only when it is replaced."""
-    headers, length = request.headers, content_length(request)
-    large = length is None or length >= LOOK_FROM or "expect" in headers
-    return large or has_conditions(headers.raw)
+    length = content_length(request)
+    if length is None or length >= LOOK_FROM:
+        return True
+    headers = request.headers
+    return not is_ordinary(request) and ("expect" in headers or has_conditions(headers.raw))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Self
+from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 from starlette.requests import Request
@@ -23,6 +23,7 @@ from sluiceway.errors import (
 from sluiceway.pipe.lending import LentConnection
 from sluiceway.pipe.source import SourceSpent
 from sluiceway.pipe.stages import CLIENT, Stages
+from sluiceway.server.door.indexed_request import is_ordinary
 from sluiceway.server.http1.peer_gone import PROTOCOL, WHY
 from sluiceway.wire.numbers import ascii_uint
 
@@ -51,6 +52,9 @@ def check_body(request: Request, *, may_lack: bool = False) -> None:
     `may_lack`: a request without content means what it says. Raises ExpectationFailed,
     Unsupported, LengthRequired.
     """
+    if is_ordinary(request):
+        _check_framed(request, may_lack=may_lack)
+        return
     expect = request.headers.get("expect", "100-continue").lower()
     if expect != "100-continue":
         raise ExpectationFailed(
@@ -62,6 +66,10 @@ def check_body(request: Request, *, may_lack: bool = False) -> None:
             f"The body is encoded as {coding!r}. Send the file as it is, without Content-Encoding: "
             "this server stores exactly the bytes that arrive"
         )
+    _check_framed(request, may_lack=may_lack)
+
+
+def _check_framed(request: Request, *, may_lack: bool) -> None:
     if not may_lack and not _is_framed(request):
         # RFC 9112 6.3: such a request has no body. Its sender meant one, and would take the 201 of
         # an empty file for that of its own.
@@ -85,6 +93,8 @@ def _is_framed(request: Request) -> bool:
 def check_whole(request: Request, *, form: bool = False) -> None:
     """Refuse a piece of a file. It would be stored as a file of its own, and its sender would take
     that for the whole. `form`: no piece of a form can be kept. Raises BadRequest."""
+    if is_ordinary(request):
+        return
     headers = request.headers
     partial = [name for name in ("Content-Range", "Tus-Resumable") if name in headers]
     # Of the HTTP working group's drafts; phones still send the second one. One that cannot be read
@@ -134,25 +144,34 @@ class BodySource:
     reopenable = False
 
     def __init__(self, request: Request, stages: Stages) -> None:
-        self._request = request
-        self._watch = _idle_watch(request)
-        self._chunks: AsyncIterator[bytes] | None = _chunks(request, stages, self._watch)
+        self._request, self._stages, self._is_spent = request, stages, False
+        self._watch: _IdleWatch | None = None
         self.length: int | None = content_length(request)
 
     def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
-        chunks, self._chunks = self._chunks, None
-        if chunks is None or start or stop is not None:
+        if self._is_spent or start or stop is not None:
             raise SourceSpent("A request's body can be read once, from its beginning")
-        return chunks
+        self._is_spent, request = True, self._request
+        cycle = self._own_cycle()
+        if cycle is not None and cycle.has_whole_body:
+            return _chunks_at_hand(request)
+        self._watch = _idle_watch(request)
+        return _chunks(request, self._stages, self._watch)
 
     def lend(self) -> LentConnection | None:
         """Only where the server itself is asked for bytes: a middleware that wraps `receive` sees
         all of them."""
+        if self._own_cycle() is None or self._watch is None:
+            return None
+        lent: LentConnection | None = self._request.scope[PROTOCOL].lend(self._watch.count)
+        return lent
+
+    def _own_cycle(self) -> Any:
+        """What our own protocol receives the request with; None where another one is asked."""
         protocol = self._request.scope.get(PROTOCOL)
         if protocol is None or self._request.receive != protocol.cycle.receive:
             return None
-        lent: LentConnection | None = protocol.lend(self._watch.count)
-        return lent
+        return protocol.cycle
 
 
 def body_chunks(
@@ -194,6 +213,16 @@ async def _chunks(request: Request, stages: Stages, watch: _IdleWatch) -> AsyncI
             if not more:
                 return
             del body  # freed before the next read: 256 KiB for each running upload
+
+
+async def _chunks_at_hand(request: Request) -> AsyncIterator[bytes]:
+    """A small body that came with its head: nothing is waited for, so nothing needs a deadline."""
+    more = True
+    while more:
+        message = await request.receive()
+        more = message["more_body"]
+        if body := message["body"]:
+            yield body
 
 
 class _IdleWatch:

@@ -113,8 +113,8 @@ def json_response(
 ) -> Response:
     """`content` as JSON that no cache keeps."""
     body = _to_json(content).encode("utf-8", "replace")
-    response = Response(status_code=status)
-    response.body = body
+    response = Response.__new__(Response)  # whose __init__ would write the headers twice
+    response.status_code, response.background, response.body = status, None, body
     response.raw_headers = [
         *_JSON_HEADERS,
         *raw_headers(headers or {}),

@@ -13,7 +13,6 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import Generic, TypeVar
 
-from sluiceway.pipe.cancellation import shield_until_done
 from sluiceway.pipe.worker_thread import commit_in_thread
 
 __all__ = ["MOST_TOGETHER", "RUNNERS", "GroupCommit"]
@@ -22,6 +21,18 @@ T = TypeVar("T")
 
 MOST_TOGETHER = 16  # of a group: the first one is done when the last one is
 RUNNERS = 2  # threads: while one waits for the disk, the other one writes
+
+
+class _Place(Generic[T]):
+    """An item that waits, or is being done."""
+
+    __slots__ = ("failure", "has_ended", "item", "wake")
+
+    def __init__(self, item: T, wake: asyncio.Future[None]) -> None:
+        self.item = item
+        self.wake = wake
+        self.has_ended = False
+        self.failure: Exception | None = None
 
 
 class GroupCommit(Generic[T]):
@@ -39,42 +50,54 @@ class GroupCommit(Generic[T]):
     ) -> None:
         self._commit, self._threads, self._runners = commit, threads, runners
         self._lock = threading.Lock()  # for what follows, which both sides use
-        self._waiting: list[tuple[T, asyncio.Future[None]]] = []
+        self._waiting: list[_Place[T]] = []
         self._running = 0
 
-    async def run(self, item: T, *, alone: bool) -> None:
-        """Do it with those that wait; a large one `alone`, so that no other waits for it.
+    async def run(self, item: T) -> None:
+        """Do it with those that wait. A caller that is cancelled waits too, and hears it then."""
+        cancelled = await self._wait(item)
+        if cancelled is not None:
+            raise cancelled
 
-        A caller that is cancelled waits too, and gets no cancellation: it may be done already.
-        """
+    async def commit(self, item: T, *, alone: bool) -> None:
+        """As `run`, but a success is no cancellation: it is done. A large one is done `alone`, so
+        that no other waits for it."""
         if alone:
             await commit_in_thread(partial(self._commit, [item]), self._threads)
         else:
-            await shield_until_done(self.submit(item))
+            await self._wait(item)
 
-    def submit(self, item: T) -> asyncio.Future[None]:
-        """Begin it with those that wait; the future is done when it is."""
+    async def _wait(self, item: T) -> asyncio.CancelledError | None:
+        """Returns the cancellation that came meanwhile; a failure raises it."""
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
+        place = _Place(item, loop.create_future())
         with self._lock:
-            self._waiting.append((item, done))
+            self._waiting.append(place)
             starts = self._running < self._runners
             self._running += starts
         if starts:
             self._threads.submit(self._work, loop)
-        return done
+        cancelled: asyncio.CancelledError | None = None
+        while not place.has_ended:
+            try:
+                await place.wake
+            except asyncio.CancelledError as error:
+                cancelled, place.wake = error, loop.create_future()
+        if place.failure is not None:
+            raise cancelled or place.failure
+        return cancelled
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         """In a thread."""
         while group := self._next():
             failure: Exception | None = None
             try:
-                self._commit([item for item, _ in group])
+                self._commit([place.item for place in group])
             except Exception as error:  # of these only: the next group must not wait for ever
                 failure = error
-            loop.call_soon_threadsafe(_finish, [done for _, done in group], failure)
+            loop.call_soon_threadsafe(_finish, group, failure)
 
-    def _next(self) -> list[tuple[T, asyncio.Future[None]]]:
+    def _next(self) -> list[_Place[T]]:
         with self._lock:
             group = self._waiting[:MOST_TOGETHER]
             del self._waiting[:MOST_TOGETHER]
@@ -83,11 +106,8 @@ class GroupCommit(Generic[T]):
             return group
 
 
-def _finish(group: Sequence[asyncio.Future[None]], failure: Exception | None) -> None:
-    for done in group:
-        if done.done():
-            continue
-        if failure is None:
-            done.set_result(None)
-        else:
-            done.set_exception(failure)
+def _finish(group: Sequence[_Place[T]], failure: Exception | None) -> None:
+    for place in group:
+        place.has_ended, place.failure = True, failure
+        if not place.wake.done():  # else its caller was cancelled, and has yet to hear of that
+            place.wake.set_result(None)

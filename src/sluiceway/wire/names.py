@@ -58,6 +58,12 @@ _DEVICE = re.compile(
 )
 _DRIVE = re.compile(r"[A-Za-z]:")  # C:x is a path on Windows, beside another segment or alone
 _EXTENSION = re.compile(r"(?:\.tar)?\.[^. ]{1,19}$")
+# One that none of the rules below changes or refuses, as almost all are. It saves eight searches.
+_PLAIN = re.compile(
+    r"(?!(?:CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9]) *(?:\.|\Z))"
+    r"[A-Z0-9_-](?:[A-Z0-9._ -]{0,98}[A-Z0-9_-])?",
+    re.ASCII | re.IGNORECASE,
+)
 _OWN = ".sluiceway"  # where a store keeps drafts and notes
 
 
@@ -69,6 +75,8 @@ def clean_name(raw: str) -> str:
     name gets a `_` in front. A name with nothing left is "unnamed". Cleaning a clean name changes
     nothing.
     """
+    if _PLAIN.fullmatch(raw):
+        return raw
     name = _UNSEEN.sub("", _SURROGATE.sub("\ufffd", raw)).replace("\\", "/").rpartition("/")[2]
     if len(name) > 2 * MOST_LOOKED_AT:
         name = name[:MOST_LOOKED_AT] + name[-MOST_LOOKED_AT:]
@@ -107,6 +115,8 @@ def check_key(key: str, max_bytes: int = MOST_KEY_BYTES) -> str:
     end in a dot or space. Other leading dots are allowed: a key is written on purpose, a file name
     happens.
     """
+    if len(key) <= max_bytes and _PLAIN.fullmatch(key):
+        return key
     if not key:
         raise BadName("The key has an empty segment and no other; name the file, as in /files/NAME")
     if _SURROGATE.search(key):
@@ -211,6 +221,8 @@ def _too_long(max_bytes: int) -> BadName:
 
 
 def _check_segment(segment: str) -> None:
+    if _PLAIN.fullmatch(segment):
+        return
     if not segment:
         raise BadName(
             "The key has an empty segment; write it without a leading, trailing or double /"

@@ -43,7 +43,6 @@ from sluiceway.errors import (
     SourceFailed,
     StoreFailed,
 )
-from sluiceway.pipe.cancellation import finish_then_cancel
 from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.source import Buffer
 from sluiceway.pipe.worker_thread import in_thread, open_in_thread
@@ -88,7 +87,7 @@ class FolderSource:
             raise SourceFailed(f"{item.key!r} cannot be read: {bad.detail}")
         path = os.path.join(self.folder, *item.key.split("/"))
         opening = _Opening(item.key, path)
-        await finish_then_cancel(self._group.submit(opening))
+        await self._group.run(opening)
         if (source := opening.source) is None:
             raise opening.error or NotFound(f"{path} is gone")
         if item.version and source.length is not None and source.version != item.version:
@@ -219,7 +218,7 @@ class FolderTarget:
         small = SmallFile(os.path.join(self._folder, *segments), segments, data, replace)
         if self._preserve:
             small.mode, small.modified = reading.item.mode, reading.item.modified
-        await finish_then_cancel(self._group.submit(small))
+        await self._group.run(small)
         if small.error is not None:
             raise small.error
         return small.path

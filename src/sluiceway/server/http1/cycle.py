@@ -136,6 +136,11 @@ class SluiceCycle(RequestResponseCycle):
         to read the next piece of a slow sender, so a little may wait."""
         return len(self.queue) > WAITING_PIECES or sum(map(len, self.queue)) > WAITING_BYTES
 
+    @property
+    def has_whole_body(self) -> bool:
+        """Whether the app gets all of the body without waiting."""
+        return not (self.more_body or self.waiting_for_100_continue or self.body_delivered)
+
     def _next_chunk(self) -> bytes:
         """A large chunk as it came; small ones joined, because each costs the app a round."""
         if len(self.queue) == 1 or len(self.queue[0]) >= LARGE_CHUNK:

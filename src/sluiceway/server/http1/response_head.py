@@ -24,7 +24,7 @@ _STATUS_LINES = {
     status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus
 }
 _NOT_IN_NAMES = re.compile(b'[\x00-\x1f\x7f()<>@,;:\\[\\]={} \t\\\\"]')
-_NOT_IN_VALUES = re.compile(b"[\x00-\x08\x0a-\x1f\x7f]")
+_NOT_IN_VALUES = bytes([*range(9), *range(10, 32), 127])  # a search takes five times as long
 _FRAMING = frozenset([b"content-length", b"transfer-encoding", b"connection"])
 
 
@@ -50,7 +50,8 @@ class ResponseHead:
             if name in _FRAMING:
                 says_close |= self._frame(name, value)
             lines += (name, b": ", value, b"\r\n")
-        if _NOT_IN_VALUES.search(b"".join(lines[3::4])):
+        values = b"".join(lines[3::4])
+        if len(values.translate(None, _NOT_IN_VALUES)) != len(values):
             raise SluiceError("A header of a response has a forbidden byte in its value")
         if not self.keep_alive and not says_close:
             lines.append(b"connection: close\r\n")
@@ -79,7 +80,7 @@ def interim_head(status: int, phrase: str, headers: Mapping[str, str]) -> bytes:
     lines = [b"HTTP/1.1 %d %b" % (status, phrase.encode())]
     for name, text in headers.items():
         value = text.encode("latin-1", "replace")
-        if _NOT_IN_VALUES.search(value):
+        if len(value.translate(None, _NOT_IN_VALUES)) != len(value):
             raise SluiceError("A header of a response has a forbidden byte in its value")
         lines.append(_checked(name.encode()) + b": " + value)
     return b"\r\n".join([*lines, b"", b""])

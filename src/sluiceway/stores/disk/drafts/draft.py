@@ -250,7 +250,7 @@ class DiskDraft:
             await self._finish_blocks()
             self._check()
             each = Publication(self._file, self._write_rest, self.written, key, metadata, replace)
-            await self._publisher.run(each, alone=self.written > SMALL_FILE)
+            await self._publisher.commit(each, alone=self.written > SMALL_FILE)
             if each.error is not None or each.entry is None:
                 raise self._map_error(each.error or StoreFailed("It was not published")) from None
             self.kept, self.replaced = self.written, each.replaced

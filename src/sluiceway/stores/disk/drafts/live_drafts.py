@@ -13,7 +13,6 @@ from concurrent.futures import Executor
 from contextlib import suppress
 
 from sluiceway.errors import SluiceError
-from sluiceway.pipe.cancellation import finish_then_cancel
 from sluiceway.stores.disk.drafts.draft import DiskDraft
 from sluiceway.stores.group_commit import MOST_TOGETHER, GroupCommit
 
@@ -42,7 +41,7 @@ class LiveDrafts:
         """Run blocking work with that of other drafts that become idle: a visit to a thread for
         each of them took half of a slow upload's time. Raises what it raises."""
         each = _Work(work)
-        await finish_then_cancel(self._writing.submit(each))
+        await self._writing.run(each)
         if each.error is not None:
             raise each.error
 
