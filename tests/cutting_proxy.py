@@ -1,7 +1,6 @@
-"""A TCP proxy that cuts each connection after so many bytes from the client, and counts them.
+"""A TCP proxy that breaks connections as bad networks do, and counts what clients send through it.
 
-with CuttingProxy(port, after=2 << 20) as proxy:
-    ...  # proxy.url, proxy.sent, proxy.cuts
+with CuttingProxy(server.port, cut=6_000_000) as proxy: ...   # proxy.url, proxy.sent, proxy.cuts
 """
 
 from __future__ import annotations
@@ -9,70 +8,73 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import time
 from contextlib import suppress
-from typing import Self
+
+from loopback import READ, Listener, pass_on
 
 __all__ = ["CuttingProxy"]
 
-SOCKET_TIMEOUT = 60.0  # seconds of any wait
-PIECE = 64 << 10
-# Bytes that wait in a socket: fewer than a cut, or it would never be reached.
-WINDOW = 64 << 10
 
+class CuttingProxy(Listener):
+    """Passes connections on to the server's port.
 
-class CuttingProxy:
-    """`sent` counts the bytes that went on to the server; `cuts` the connections that were cut."""
+    Args:
+        server: That port. It may change, as that of a server that was started again.
+        cut: Bytes from the client after which a connection ends; None for never.
+        rate: Bytes a second from the client, for each connection alone.
+    """
 
-    def __init__(self, port: int, after: int) -> None:
-        self._port, self.after = port, after
-        self.sent = self.cuts = 0
-        self._lock = threading.Lock()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WINDOW)
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._socks: list[socket.socket] = []
+    def __init__(self, server: int, cut: int | None = None, rate: float = float("inf")) -> None:
+        super().__init__(window=READ)  # less than a cut, or the client would have sent everything
+        self.server, self.cut, self.rate = server, cut, rate
+        self.sent = 0  # bytes that clients have sent, headers included
+        self.cuts = 0
 
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._listen, daemon=True).start()
-        return self
+    def serve(self, client: socket.socket) -> None:
+        try:
+            upstream = socket.create_connection(("127.0.0.1", self.server))
+        except OSError:  # a server that is down
+            client.close()
+            return
+        self.keep(client, upstream)
+        threading.Thread(target=self._downwards, args=(client, upstream), daemon=True).start()
+        self._upwards(client, upstream)
 
-    def __exit__(self, *_: object) -> None:
-        for sock in (self._listener, *self._socks):
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-            sock.close()
-
-    def _listen(self) -> None:
-        while True:
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        client.settimeout(SOCKET_TIMEOUT)
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self._port)) as server:
-            self._socks += [client, server]
-            threading.Thread(target=_pass, args=(server, client), daemon=True).start()
-            left = self.after
-            while data := client.recv(min(PIECE, left)):
-                server.sendall(data)
-                left -= len(data)
-                with self._lock:
+    def _upwards(self, client: socket.socket, upstream: socket.socket) -> None:
+        count, free = 0, 0.0
+        with suppress(OSError):
+            while data := client.recv(READ if self.cut is None else min(READ, self.cut - count)):
+                count += len(data)
+                with self.lock:
                     self.sent += len(data)
-                if not left:
-                    with self._lock:
+                upstream.sendall(data)
+                if self.cut is not None and count >= self.cut:
+                    with self.lock:
                         self.cuts += 1
-                    # What was passed on arrives; the client's connection breaks.
-                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     break
-        client.close()
+                now = time.monotonic()
+                free = max(now, free) + len(data) / self.rate
+                time.sleep(free - now)
+        self._end(client, upstream)
 
+    def _downwards(self, client: socket.socket, upstream: socket.socket) -> None:
+        pass_on(upstream, client)
+        self._end(client, upstream)
 
-def _pass(one: socket.socket, other: socket.socket) -> None:
-    with suppress(OSError):
-        while data := one.recv(PIECE):
-            other.sendall(data)
-    with suppress(OSError):
-        other.shutdown(socket.SHUT_WR)
+    def _end(self, *sockets: socket.socket) -> None:
+        """Ends both; the second of their threads closes them, when no other one waits in them."""
+        for one in sockets:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        with self.lock:
+            is_last = not self.open.issuperset(sockets)
+            self.open.difference_update(sockets)
+        if is_last:
+            client, upstream = sockets
+            # A reset: a sender whose window is closed never hears of an end. What was passed on
+            # arrives: it is beyond the place where the line broke.
+            with suppress(OSError):
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+            upstream.close()

@@ -12,45 +12,26 @@ import socket
 import threading
 from base64 import b64encode
 from contextlib import suppress
-from typing import Self
 from urllib.parse import urlsplit
+
+from loopback import Listener, pass_on
 
 __all__ = ["Proxy"]
 
 SOCKET_TIMEOUT = 20.0  # seconds of any wait
 
 
-class Proxy:
+class Proxy(Listener):
     def __init__(self, user: str = "", refuses: int = 0) -> None:
         self.asked: list[str] = []
         self._proof = b64encode(user.encode()).decode() if user else ""
         self._refuses = refuses
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.place = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        super().__init__()
         self.url = f"http://{user + '@' if user else ''}{self.place}"
-        self._socks: list[socket.socket] = []
 
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._listen, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for sock in (self._listener, *self._socks):
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-            sock.close()
-
-    def _listen(self) -> None:
-        while True:
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
+    def serve(self, client: socket.socket) -> None:
         client.settimeout(SOCKET_TIMEOUT)
-        self._socks.append(client)
+        self.keep(client)
         with client, suppress(OSError):
             data = b""
             while b"\r\n\r\n" not in data:
@@ -80,7 +61,7 @@ class Proxy:
             place = target if method == "CONNECT" else urlsplit(target).netloc
             host, _, port = place.rpartition(":")
             with socket.create_connection((host, int(port)), SOCKET_TIMEOUT) as server:
-                self._socks.append(server)
+                self.keep(server)
                 if method == "CONNECT":
                     client.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
                 else:
@@ -90,15 +71,13 @@ class Proxy:
                         "\r\n".join([f"{method} {path} HTTP/1.1", *kept, "", ""]).encode("latin-1")
                         + body
                     )
-                back = threading.Thread(target=_pass, args=(server, client), daemon=True)
+                back = threading.Thread(target=_pass_to_the_end, args=(server, client), daemon=True)
                 back.start()
-                _pass(client, server)
+                _pass_to_the_end(client, server)
                 back.join(SOCKET_TIMEOUT)
 
 
-def _pass(one: socket.socket, other: socket.socket) -> None:
-    with suppress(OSError):
-        while data := one.recv(65536):
-            other.sendall(data)
+def _pass_to_the_end(one: socket.socket, other: socket.socket) -> None:
+    pass_on(one, other)
     with suppress(OSError):
         other.shutdown(socket.SHUT_WR)

@@ -4,7 +4,8 @@ OpenStack Swift with s3api on one node: four processes, forked from one that has
 
 Prints its endpoint when it is ready, ends when its standard input does. Access key `test:tester`,
 secret `testing`, region us-east-1, path-style addresses. `swift.py FOLDER [SMALLEST_PART
-[volatile]]`: a volatile one never waits for the disk, as for tests, which cut no power.
+[volatile]]`: a volatile one never waits for the disk, as for tests, which cut no power, and splits
+headers more cheaply.
 The folder's file system needs extended attributes.
 """
 
@@ -12,6 +13,8 @@ from __future__ import annotations
 
 import gc
 import getpass
+import inspect
+import io
 import os
 import signal
 import socket
@@ -20,6 +23,7 @@ import time
 import traceback
 import urllib.request
 import warnings
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -99,6 +103,8 @@ def main() -> None:
         import_module(f"swift.{name}")
     for name in ("s3api.s3api", "tempauth", "slo", "dlo", "bulk", "catch_errors", "gatekeeper"):
         import_module(f"swift.common.middleware.{name}")
+    if "volatile" in sys.argv[3:]:
+        _make_cheaper()
     gc.freeze()  # the forks share these pages, and look for garbage among their own objects only
     for _ in range(TRIES):  # another process may take a free port first
         if _serve(root, smallest):
@@ -138,6 +144,40 @@ def _serve(root: Path, smallest: str) -> bool:
 
 def _skipped(fd: Any) -> None:
     """Stands for fsync."""
+
+
+def _make_cheaper() -> None:
+    """Saves an eighth of the processor time of a small request.
+
+    It went into the mail library's parser, which splits the headers of each message between the
+    processes, and into a look at all members of a controller for each request.
+    """
+    client: Any = import_module("eventlet.green.http.client")
+    parse = client.parse_headers
+
+    def parse_headers(file: Any, _class: Any = client.HTTPMessage) -> Any:
+        lines = []
+        while (line := file.readline(client._MAXLINE + 1)) not in (b"\r\n", b"\n", b""):
+            lines.append(line)
+        if any(len(line) > client._MAXLINE or line[:1] in b" \t:" for line in lines) or not all(
+            b":" in line for line in lines
+        ):
+            return parse(io.BytesIO(b"".join([*lines, line])), _class)
+        message = _class()
+        for name, _, value in (line.decode("iso-8859-1").partition(":") for line in lines):
+            message._headers.append((name, value.strip(" \t\r\n")))
+        return message
+
+    client.parse_headers = parse_headers
+    controller: Any = import_module("swift.proxy.controllers.base").Controller
+    methods: Any = cache(
+        lambda kind: {
+            name
+            for name, member in inspect.getmembers(kind, inspect.isfunction)
+            if getattr(member, "publicly_accessible", False)
+        }
+    )
+    controller.allowed_methods = property(lambda self: methods(type(self)))
 
 
 def _fork(root: Path, name: str) -> int:

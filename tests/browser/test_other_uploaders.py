@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
-from browser.cutting_proxy import cutting_proxy
 from browser.other_app import OtherApp, other_app
+from cutting_proxy import CuttingProxy
 from fix_npm import npm_package
 from fix_server import RunningServer, start_server
 
@@ -89,7 +89,7 @@ def test_tus_js_client_goes_on_through_a_line_that_breaks(
 ) -> None:
     name = f"tus-{'-'.join(options)}.bin"
     page = page_of(context, site, npm_package("tus-js-client") / "dist" / "tus.min.js")
-    with cutting_proxy(taker.port, CUT) as proxy:
+    with CuttingProxy(taker.port, CUT) as proxy:
         url = page.evaluate(TUS, [f"{proxy.url}/files", name, SIZE, options])
         assert url.startswith(proxy.url)
     assert stored_as(taker, name) == sent()
@@ -102,7 +102,7 @@ def test_uppy_stores_a_file(
     """Its tus uploader goes on through a line that breaks."""
     page = page_of(context, site, npm_package("uppy") / "dist" / "uppy.min.js")
     name = f"uppy-{plugin}.bin"
-    with cutting_proxy(taker.port, CUT if plugin == "Tus" else None) as proxy:
+    with CuttingProxy(taker.port, CUT if plugin == "Tus" else None) as proxy:
         options = {"endpoint": f"{proxy.url}/files", "retryDelays": [0, 50, 100, 200, 400]}
         if plugin == "XHRUpload":
             options = {"endpoint": f"{proxy.url}/files", "fieldName": "file"}

@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from browser.cutting_proxy import cutting_proxy
 from browser.engines import ARGS, Engines
 from browser.other_app import other_app
 from browser.uploads_page import Complaints, UploadsPage
+from cutting_proxy import CuttingProxy
 from fix_server import RunningServer, start_server
 
 pytestmark = pytest.mark.chromium
@@ -85,7 +85,7 @@ def test_a_cut_upload_goes_on_where_the_server_has_it(
     server: RunningServer, opened: Callable[[str], UploadsPage], film: Path
 ) -> None:
     """The row says what happens, and that it goes on; no byte that is kept is sent again."""
-    with cutting_proxy(server.port, cut=CUT) as proxy:
+    with CuttingProxy(server.port, cut=CUT) as proxy:
         page = opened(proxy.url)
         proxy.sent = 0
         page.choose(film)
@@ -108,7 +108,7 @@ def test_a_paused_upload_goes_on_also_after_a_reload(
 ) -> None:
     """Paused and let go on by its buttons; after a reload it is listed, and the same file chosen
     again goes on. Its entry is gone then."""
-    with cutting_proxy(server.port, rate=3e6) as proxy:
+    with CuttingProxy(server.port, rate=3e6) as proxy:
         page = opened(proxy.url)
         page.choose(film)
         wait_until_kept(page)
@@ -138,7 +138,7 @@ def test_150_mb_arrive_over_connections_of_100_mb(
     """At most a fiftieth is sent twice."""
     film = tmp_path / "film.mp4"
     film.write_bytes(os.urandom(150_000_000))
-    with cutting_proxy(server.port, cut=100_000_000) as proxy:
+    with CuttingProxy(server.port, cut=100_000_000) as proxy:
         page = opened(proxy.url)
         proxy.sent = 0
         page.choose(film)
@@ -156,7 +156,7 @@ def test_an_upload_waits_for_the_network_and_goes_on_by_itself(
     film: Path,
 ) -> None:
     """The page's own browser says when it is offline and when it is back."""
-    with cutting_proxy(server.port, rate=3e6) as proxy:
+    with CuttingProxy(server.port, rate=3e6) as proxy:
         page = opened(proxy.url)
         page.choose(film)
         wait_until_kept(page)
@@ -177,7 +177,7 @@ def test_an_upload_goes_on_after_its_server_was_killed(
     """Killed while it received, and started again: what it kept is not sent again."""
     root = tmp_path / "root"
     first = start_server(root, "--key-template", "{path}")
-    with cutting_proxy(first.port, rate=3e6) as proxy:
+    with CuttingProxy(first.port, rate=3e6) as proxy:
         page = opened(proxy.url)
         page.choose(film)
         wait_until_kept(page)
@@ -209,7 +209,7 @@ def test_an_upload_goes_on_after_the_browser_was_started_again(
             locale="en-GB",
         )
 
-    with cutting_proxy(server.port, rate=3e6) as proxy:
+    with CuttingProxy(server.port, rate=3e6) as proxy:
         context = start()
         page = UploadsPage(context.new_page())
         page.page.goto(proxy.url + "/")
@@ -245,7 +245,7 @@ def test_a_removed_entry_ends_the_upload_at_the_server(
     film: Path,
 ) -> None:
     """A second tab does not list what the first one sends, and lists it when that one is closed."""
-    with cutting_proxy(server.port, rate=2e6) as proxy:
+    with CuttingProxy(server.port, rate=2e6) as proxy:
         page = opened(proxy.url)
         page.choose(film)
         wait_until_kept(page)
@@ -289,7 +289,7 @@ def test_the_bar_of_an_upload_over_several_processes(
     film.write_bytes(os.urandom(30_000_000))
     server = start_server(tmp_path / "root", "--key-template", "{path}", "--workers", "4")
     try:
-        with cutting_proxy(server.port, cut=7_000_000, rate=6e6) as proxy:
+        with CuttingProxy(server.port, cut=7_000_000, rate=6e6) as proxy:
             page = opened(proxy.url)
             page.choose(film)
             wait_for(page, "done")
@@ -311,7 +311,7 @@ def test_firefox_goes_on_too(engines: Engines, server: RunningServer, film: Path
     browser: Browser = engines.browser("firefox")
     context = browser.new_context(locale="en-GB")
     try:
-        with cutting_proxy(server.port, cut=5_000_000, rate=4e6) as proxy:
+        with CuttingProxy(server.port, cut=5_000_000, rate=4e6) as proxy:
             page = UploadsPage(context.new_page())
             page.page.on("dialog", lambda dialog: dialog.accept())
             page.page.goto(proxy.url + "/")
@@ -340,7 +340,7 @@ def test_the_element_goes_on_on_a_page_of_another_site(
     with other_app() as app:
         server = start_server(tmp_path / "root", "--allow-origin", app.url)
         try:
-            with cutting_proxy(server.port, cut=5_000_000, rate=3e6) as proxy:
+            with CuttingProxy(server.port, cut=5_000_000, rate=3e6) as proxy:
                 app.page = (
                     '<!doctype html><html lang="en"><title>Shelf</title><body>'
                     '<script type="module" src="/page/sluice.js"></script>'

@@ -17,7 +17,7 @@ import pytest
 import requests
 from tusclient.client import TusClient
 
-from browser.cutting_proxy import cutting_proxy
+from cutting_proxy import CuttingProxy
 from fix_npm import npm_package
 from fix_server import RunningServer
 from fix_taking import noise
@@ -103,7 +103,7 @@ def stored_as(server: RunningServer, name: str) -> bytes:
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_line_that_breaks_costs_little(taker: RunningServer, file: Path, client: str) -> None:
-    with cutting_proxy(taker.port, CUT) as proxy:
+    with CuttingProxy(taker.port, CUT) as proxy:
         url = CLIENTS[client](f"{proxy.url}/files", file)
         assert stored_as(taker, file.name) == DATA
         assert proxy.cuts >= 1
@@ -124,7 +124,7 @@ def test_tus_js_client_sends_parts_side_by_side(
     taker: RunningServer, file: Path, cut: int | None
 ) -> None:
     """And has the server join them; its file is the whole one."""
-    with cutting_proxy(taker.port, cut) as proxy:
+    with CuttingProxy(taker.port, cut) as proxy:
         tus_js_client(f"{proxy.url}/files", file, parallelUploads=3)
     assert stored_as(taker, file.name) == DATA
 
@@ -156,7 +156,7 @@ def test_150_mb_through_a_line_that_ends_after_100(
     """It arrives, and at most 1.02 times its bytes are sent."""
     file, size = tmp_path / f"large-{parallel}.bin", 150_000_000
     file.write_bytes(noise(1 << 20) * (size >> 20) + b"x" * (size % MIB))
-    with cutting_proxy(taker.port, 100_000_000) as proxy:
+    with CuttingProxy(taker.port, 100_000_000) as proxy:
         tus_js_client(f"{proxy.url}/files", file, parallelUploads=parallel)
         assert proxy.sent <= 1.02 * file.stat().st_size
         assert (proxy.cuts > 0) is (parallel == 1)
