@@ -5,20 +5,16 @@ The same decisions (tests/mount_hooks.py) with the request of each framework, pl
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 from urllib.parse import urljoin
 
 import pytest
-import requests
 
 from fix_gateway import fresh, takes
 from fix_taking import NewLines, eventually, noise
 from fix_uvicorn import uvicorn
 from fix_wsgi import running
+from hooked_app import Hooked
 from raw_http import Wire, form_begun, form_head, head
 from tus_by_hand import OFFSET_STREAM, Tus, coded, creation
 
@@ -26,44 +22,6 @@ SMALL = noise(20_011)
 LONG = noise(300_000)
 APPS = ("fastapi", "flask", "django")
 WAYS = ("/drop", "/later")  # plain functions, coroutines
-
-
-@dataclass(frozen=True)
-class Hooked:
-    """A running app."""
-
-    name: str
-    port: int
-    folder: Path
-    noted: NewLines
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def ask(self, method: str, path: str, user: str = "ann", **more: Any) -> requests.Response:
-        headers = {"X-User": user, **more.pop("headers", {})}
-        return requests.request(method, self.url + path, headers=headers, timeout=30, **more)
-
-    def facts(self) -> list[dict[str, Any]]:
-        """What the functions noted since the last call."""
-        return [json.loads(line) for line in self.noted.take()]
-
-    def next_facts(self) -> list[dict[str, Any]]:
-        """Waits for them."""
-        found: list[dict[str, Any]] = []
-
-        def come() -> bool:
-            found.extend(self.facts())
-            return bool(found)
-
-        eventually(come, "the upload has ended")
-        return found
-
-    def stored(self, user: str = "ann") -> set[str]:
-        root = self.folder / user
-        files = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
-        return {str(path) for path in files if ".sluiceway" not in path.parts}
 
 
 @pytest.fixture(scope="module", params=APPS)
