@@ -42,9 +42,11 @@ response, `fault` says who must act, `retryable` whether the same request may su
     ├── Miscounted            500  miscounted           objects neither arrived nor failed
     ├── PeerFailed            502  peer-failed          another server answered wrongly or broke off
     │   ├── PeerUnreachable   502  peer-unreachable     no connection to it could be made
-    │   └── PeerTimeout       504  peer-timeout         it did not read or answer for too long
+    │   ├── PeerTimeout       504  peer-timeout         it did not read or answer for too long
+    │   └── Undelivered       502  undelivered          it has not taken a file that waited for it
     ├── Refused               *    refused              the destination refused: its status and text
     └── Unavailable           503  unavailable          the server is stopping or too busy
+        └── AwaitsBackend     503  backend-waiting      the file waits here for its destination
 """
 
 from __future__ import annotations
@@ -53,6 +55,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal, Self
 
 __all__ = [
+    "AwaitsBackend",
     "BadDigest",
     "BadForm",
     "BadName",
@@ -93,6 +96,7 @@ __all__ = [
     "TooSlow",
     "Unauthorized",
     "Unavailable",
+    "Undelivered",
     "Unsupported",
     "UploadRefused",
     "WrongOrder",
@@ -319,11 +323,7 @@ class SourceChanged(
 
 
 class StoreFailed(
-    SluiceError,
-    code="store-failed",
-    status=500,
-    title="The destination failed",
-    fault="destination",
+    SluiceError, code="store-failed", title="The destination failed", fault="destination"
 ): ...
 
 
@@ -355,6 +355,9 @@ class PeerTimeout(
 ): ...
 
 
+class Undelivered(PeerFailed, code="undelivered", title="The file could not be delivered"): ...
+
+
 class Refused(
     SluiceError, code="refused", status=502, title="The destination refused it", fault="destination"
 ):
@@ -376,6 +379,9 @@ class Unavailable(
     title="The server is stopping or too busy",
     retryable=True,
 ): ...
+
+
+class AwaitsBackend(Unavailable, code="backend-waiting", title="The backend does not answer"): ...
 
 
 class UploadRefused(SluiceError, code="upload-refused", status=403, title="This upload is refused"):

@@ -22,7 +22,7 @@ from sluiceway.stores.contract import CompositeStore, Maintained
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.resumable.service import ResumableUploads
-from sluiceway.uploads.session import UploadRules
+from sluiceway.uploads.rules import UploadRules
 from sluiceway.wire.urls import is_place, redact_url
 
 __all__ = ["init", "sweep"]

@@ -40,6 +40,7 @@ __all__ = [
     "is_transient",
     "may_ask_again",
     "may_repeat",
+    "parse_retry_after",
     "reached",
     "retry_after",
 ]
@@ -159,8 +160,11 @@ def may_repeat(method: str, complete: bool) -> bool:
 def retry_after(error: SluiceError) -> float | None:
     """Seconds that the server asked for, from either form of the header (RFC 9110 10.2.3)."""
     value = error.members.get("retry_after")
-    if not isinstance(value, str):
-        return None
+    return parse_retry_after(value) if isinstance(value, str) else None
+
+
+def parse_retry_after(value: str) -> float | None:
+    """The same of a header's value; None for one that is neither form."""
     if (seconds := clipped_uint(value)) is not None:
         return float(seconds)
     date: float | None = parse_http_date(value)

@@ -34,6 +34,7 @@ from sluiceway.server.mounted.uploads import EndHook, KeptHook, PlaceHook, Start
 from sluiceway.server.operator_log import log_error
 from sluiceway.server.request_body import MIN_RATE
 from sluiceway.server.responses import problem_response
+from sluiceway.server.resumable.late_responses import respond_later
 from sluiceway.server.settings.arguments import Places, SettingArguments, as_places
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
@@ -174,6 +175,7 @@ class Sluiceway:
             ledger=open_ledger(settings, store, chosen),
             expiry=settings.expiry,
             on_finish=on_finish,
+            respond_later=respond_later,
         )
 
     async def _service(self, request: Request) -> UploadService:

@@ -5,6 +5,7 @@ Nothing is connected or written here. A folder is made when its store is.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -16,8 +17,10 @@ from sluiceway.errors import BadRequest
 from sluiceway.pipe.budget import Budget
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
+from sluiceway.server.settings.spooling import spool_bytes
 from sluiceway.stores.contract import SignedUrls, Store
 from sluiceway.stores.disk.store import DiskStore
+from sluiceway.stores.disk.tree import PRIVATE
 from sluiceway.stores.fanout.store import Destination, FanoutStore
 from sluiceway.stores.memory import MemoryStore
 from sluiceway.stores.registry import open_root, place_identity, split_place
@@ -26,6 +29,7 @@ from sluiceway.wire.urls import is_place, is_url, joined, origin, redact_url
 
 if TYPE_CHECKING:
     from sluiceway.stores.relay.backend import Backend
+    from sluiceway.stores.relay.store import RelayStore
 
 __all__ = ["destination_folders", "destination_identity", "display_name", "open_destination"]
 
@@ -136,7 +140,8 @@ def _store(place: str, settings: Settings, budget: Budget) -> Store:
         # late: a server that keeps its files loads no HTTP client
         from sluiceway.stores.relay.store import RelayStore
 
-        return RelayStore(_backend(place, settings), budget)
+        relay = RelayStore(_backend(place, settings), budget)
+        return relay if settings.relay_spool is None else _spooled(relay, settings, budget)
     if scheme == "memory" and colon:
         return MemoryStore()
     if is_place(place):
@@ -150,6 +155,30 @@ def _store(place: str, settings: Settings, budget: Budget) -> Store:
             "s3://, gs://, az://, postgresql://, sqlite:/// or fsspec+PROTOCOL://"
         )
     return DiskStore(place, budget)
+
+
+def _spooled(relay: RelayStore, settings: Settings, budget: Budget) -> Store:
+    """Each destination has a spool of its own: what waits for one never goes to another."""
+    from sluiceway.stores.relay.spool.rules import SpoolRules
+    from sluiceway.stores.relay.spool.store import SpoolStore
+
+    name = hashlib.sha256(destination_identity(settings).encode()).hexdigest()[:16]
+    root = os.path.join(os.path.realpath(settings.relay_spool or ""), name)
+    rules = SpoolRules(
+        spool_bytes(settings),
+        settings.relay_spool_wait,
+        settings.relay_spool_for,
+        settings.relay_idempotent,
+    )
+    try:
+        os.makedirs(root, mode=0o700, exist_ok=True)
+        files = DiskStore(root, budget)
+        return SpoolStore(relay, files, root, os.path.join(root, PRIVATE, "spool"), rules)
+    except OSError as error:
+        raise BadSetting(
+            f"--relay-spool {settings.relay_spool} cannot be used: {error.strerror}; give a folder "
+            "that this user can create and write to"
+        ) from None
 
 
 def _open_place(place: str, budget: Budget, options: Mapping[str, str]) -> Store:
@@ -217,6 +246,7 @@ def _backend(place: str, settings: Settings) -> Backend:
         pause=_pause(settings),
         # Several destinations take every piece together, or none: one of them may keep whole files.
         resume=settings.relay_resume if len(settings.to) == 1 else "off",
+        keyed=settings.relay_spool is not None,
         show=settings.relay_show_backend,
         health=_health_url(settings.relay_health, url.address.url),
     )

@@ -18,6 +18,7 @@ from sluiceway.pipe.hashes import named_digests
 from sluiceway.pipe.stages import Stages, server_timing, verdict
 from sluiceway.server.streaming import raw_headers
 from sluiceway.stores.contract import DestinationResult, Entry, Traits
+from sluiceway.uploads.progress_record import FOR_BACKEND
 from sluiceway.uploads.service import UploadService
 from sluiceway.uploads.session import UploadSession
 from sluiceway.wire.problems import write_problem
@@ -30,6 +31,7 @@ __all__ = [
     "problem_response",
     "receipt",
     "relayed_response",
+    "status_url",
     "upload_response",
 ]
 
@@ -52,6 +54,7 @@ _JSON_HEADERS = raw_headers(
         "x-content-type-options": "nosniff",
     }
 )
+LOOK_AGAIN = "5"  # seconds
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _SAFE = "/!$&'()*+,;=:@-._~"  # RFC 3986 pchar and the slash between segments
 
@@ -70,6 +73,8 @@ def entry_json(request: Request, entry: Entry, *, readable: bool = True) -> dict
     reply = entry.reply
     url = object_url(request, entry.key) if readable and reply is None else _location(entry)
     more: dict[str, object] = {} if reply is None else {"status": reply.status}
+    if entry.waits_as:
+        more |= {"state": "waiting", **FOR_BACKEND, "upload": status_url(request, entry)}
     if entry.notes:
         more["notes"] = list(entry.notes)
     if entry.copies:
@@ -87,6 +92,11 @@ def entry_json(request: Request, entry: Entry, *, readable: bool = True) -> dict
         .replace("+00:00", "Z"),
         **more,
     }
+
+
+def status_url(request: Request, entry: Entry) -> str:
+    """Where the client of a file learns that still waits for its destination."""
+    return f"{request.scope.get('root_path', '')}/uploads/{entry.waits_as}"
 
 
 def _location(entry: Entry) -> str | None:
@@ -158,10 +168,13 @@ def receipt(
     if len(entries) == 1 and (reply := entries[0].reply) is not None:
         return relayed_response(reply.status, reply.headers, reply.body, headers)
     files = [entry_json(request, entry, readable=traits.readable) for entry in entries]
+    waiting = [entry for entry in entries if entry.waits_as]
+    if waiting:
+        headers |= {"Location": status_url(request, waiting[0]), "Retry-After": LOOK_AGAIN}
     if len(entries) == 1 and traits.readable:
         headers["Location"] = str(files[0]["url"])
         headers["ETag"] = f'"{entries[0].etag}"'
-    elif len(entries) == 1 and (location := _location(entries[0])) is not None:
+    elif not waiting and len(entries) == 1 and (location := _location(entries[0])) is not None:
         headers["Location"] = location
     values: dict[str, list[str]] = {}
     for field, value in fields:
@@ -173,7 +186,7 @@ def receipt(
         "stages": {stage: round(seconds, 6) for stage, seconds in spent.items()},
         "verdict": verdict(spent, traits.name),
     }
-    return json_response(content, 200 if replaced else 201, headers)
+    return json_response(content, 202 if waiting else 200 if replaced else 201, headers)
 
 
 def relayed_response(

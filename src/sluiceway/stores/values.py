@@ -211,8 +211,11 @@ class Entry:
         reply: The destination's response, for a store that passes files on.
         notes: Sentences for people about its publish, such as a copy that was given up.
         copies: The result of its publish at each destination, where there are several.
+        waits_as: The id of the upload that still has to bring it to its destination; "" where it
+            is there.
 
-    `notes` and `copies` describe the publish and not the object: they do not count in comparisons.
+    `notes`, `copies` and `waits_as` describe the publish and not the object: they do not count in
+    comparisons.
     """
 
     key: str
@@ -223,6 +226,7 @@ class Entry:
     reply: Reply | None = None
     notes: tuple[str, ...] = dataclasses.field(default=(), compare=False)
     copies: tuple[DestinationResult, ...] = dataclasses.field(default=(), compare=False)
+    waits_as: str = dataclasses.field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,20 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import time
+from types import MappingProxyType
+from typing import Final
 
 from sluiceway.uploads.states import State
 
-__all__ = ["CODE_BYTES", "ProgressRecord", "hash_id"]
+__all__ = ["CODE_BYTES", "FOR_BACKEND", "ProgressRecord", "hash_id"]
 
 NAME_BYTES = 16  # of the hash of an upload's id
 CODE_BYTES = 22  # the longest error code fits
 # Seconds a look counts. Watchers look ten times a second, so a slow moment changes nothing.
 WATCH = 2.0
+
+# What watchers see besides while the destination does not answer
+FOR_BACKEND: Final = MappingProxyType({"waiting_for": "backend"})
 
 _Name = ctypes.c_ubyte * NAME_BYTES
 _STATES = {state.value: state for state in State}  # an enum's call takes twice as long
@@ -43,6 +48,7 @@ class ProgressRecord(ctypes.Structure):
     # itself.
     by_kernel: bool
     owner: int  # the mark of its owner's name, 0 for none
+    awaits_backend: bool  # the destination does not answer now; its bytes wait here
     next: int  # the next record of the index's chain: its number plus one, 0 at the end
     ended_at: float  # by the monotonic clock, 0 until then
 
@@ -59,6 +65,7 @@ class ProgressRecord(ctypes.Structure):
         ("_state", ctypes.c_uint8),
         ("cancel_asked", ctypes.c_bool),
         ("by_kernel", ctypes.c_bool),
+        ("awaits_backend", ctypes.c_bool),
         ("next", ctypes.c_uint32),
     )
     _length: int
@@ -77,9 +84,13 @@ class ProgressRecord(ctypes.Structure):
         self.received = self.forwarded = self.kept = 0
         self.length = length
         self._watched_at, self.ended_at, self._code = 0.0, 0.0, b""
-        self.cancel_asked = self.by_kernel = False
+        self.cancel_asked = self.by_kernel = self.awaits_backend = False
         self.owner = 0
         self.state = State.RECEIVING
+
+    def set_waiting(self, waits: bool) -> None:
+        """Whether the destination does not answer now."""
+        self.awaits_backend = waits
 
     def forget_name(self) -> None:
         """From now on this memory belongs to no upload."""
@@ -133,6 +144,7 @@ class ProgressRecord(ctypes.Structure):
             # In this order no counter can pass the one before it: each was at most the next when it
             # was read.
             kept, forwarded, received = self.kept, self.forwarded, self.received
+            waits = self.awaits_backend and self.under_way
             if self.state is state:  # else the counters may be those of the next state
                 break
         return {
@@ -144,6 +156,7 @@ class ProgressRecord(ctypes.Structure):
             "kept_by": "kernel" if self.by_kernel else "destination",
             "length": self.length,
             "code": self.code,
+            **(FOR_BACKEND if waits else {}),
         }
 
     def still(self) -> bool:

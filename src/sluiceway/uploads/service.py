@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import copy
 import dataclasses
+from functools import partial
 from typing import Self
 
 from sluiceway.errors import BodyCut, Cancelled, Unavailable
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.hashes import DEFAULT_CHOICE, DigestChoice
 from sluiceway.stores.contract import Store
+from sluiceway.stores.delivered_later import DeliversLater
 from sluiceway.stores.unpublished import HoldsDrafts
 from sluiceway.uploads.access import FULL, Grant, Right, narrowed
 from sluiceway.uploads.granted_store import granted_store
@@ -26,7 +28,10 @@ from sluiceway.uploads.outbox.deliverer import Deliverer, EventReceiver
 from sluiceway.uploads.outbox.outbox import Outbox
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.resumable.service import ResumableUploads
-from sluiceway.uploads.session import UploadRules, UploadSession
+from sluiceway.uploads.rules import UploadRules
+from sluiceway.uploads.session import UploadSession
+from sluiceway.uploads.spooled.deliverer import RespondLater, SpoolDeliverer
+from sluiceway.uploads.spooled.hand_over import hand_over
 from sluiceway.uploads.states import State
 
 __all__ = ["UploadService"]
@@ -67,8 +72,10 @@ class UploadService:
         ledger: Ledger | None = None,
         expiry: Expiry = Expiry(),
         on_finish: EventReceiver | None = None,
+        respond_later: RespondLater | None = None,
     ) -> None:
-        """`expiry` is for the uploads in the ledger; `on_finish` gets an event of each file."""
+        """`expiry` is for the uploads in the ledger; `on_finish` gets an event of each file;
+        `respond_later` is for files that wait for their destination."""
         self.store, self.budget, self.progress_table = store, budget, progress_table
         self.max_size = max_size
         self._ledger, self._deliverer, outbox = ledger, None, None
@@ -82,6 +89,12 @@ class UploadService:
         self.resumable = None
         if ledger is not None and store.traits.resumable:
             self.resumable = ResumableUploads(ledger, self.rules, budget, progress_table, expiry)
+        self._spool: SpoolDeliverer | None = None
+        if self.resumable is not None and isinstance(store, DeliversLater) and respond_later:
+            self._spool = SpoolDeliverer(self.resumable, store, respond_later)
+            self.rules = dataclasses.replace(
+                self.rules, hand_over=partial(hand_over, self.resumable)
+            )
         self._live: dict[str, UploadSession] = {}
         self._looking: asyncio.Task[None] | None = None
         self._whole: UploadService = self
@@ -125,9 +138,11 @@ class UploadService:
             self.resumable.start_sweeping()
 
     def start_sending(self) -> None:
-        """Send the events that wait, where some are sent. Does nothing when it has begun."""
+        """Send the events that wait, and the files. Does nothing when it has begun."""
         if self._deliverer is not None:
             self._deliverer.start()
+        if self._spool is not None:
+            self._spool.start()
 
     def receive(self, upload: str | None = None, length: int | None = None) -> UploadSession:
         """Begin an upload: `async with upload_service.receive(id, length) as session`.
@@ -172,6 +187,8 @@ class UploadService:
         tasks = [session.task for session in live if session.task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=STOP_TIMEOUT)
+        if self._spool is not None:
+            await self._spool.aclose()
         if self.resumable is not None:
             await self.resumable.aclose()
         if self._deliverer is not None:
@@ -189,7 +206,10 @@ class UploadService:
 
     def _end(self, session: UploadSession) -> None:
         del self._live[session.id]
-        self.progress_table.end(session.record)
+        if session.is_handed_over:  # its upload of the ledger has a record when it goes on
+            self.progress_table.rest(session.record)
+        else:
+            self.progress_table.end(session.record)
 
     def _look_soon(self) -> None:
         if self._looking is None or self._looking.done():

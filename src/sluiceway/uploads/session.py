@@ -8,26 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, cast
 
 from sluiceway.errors import (
-    BadName,
+    AwaitsBackend,
     Cancelled,
-    DigestMismatch,
     Exists,
-    NotFound,
     PeerFailed,
     Refused,
     SluiceError,
     TooLarge,
 )
-from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.cancellation import shield_until_done
 from sluiceway.pipe.digests import Digests
-from sluiceway.pipe.hashes import DigestChoice, digest_pairs
+from sluiceway.pipe.hashes import digest_pairs
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import ANSWER, DESTINATION, QUEUE, Stages
@@ -37,89 +34,16 @@ from sluiceway.stores.contract import (
     Metadata,
     Pausable,
     Replace,
-    Store,
     UploadRequest,
 )
+from sluiceway.stores.delivered_later import DeliveredLater
 from sluiceway.stores.unpublished import TellsReplaced
-from sluiceway.uploads.access import FULL, Grant
-from sluiceway.uploads.admission import admitted
-from sluiceway.uploads.keys import KeyTemplate
-from sluiceway.uploads.outbox.outbox import Outbox
 from sluiceway.uploads.progress_record import ProgressRecord
+from sluiceway.uploads.rules import UploadRules, check_digests
 from sluiceway.uploads.states import ENDED, State, after
-from sluiceway.wire.names import check_key, numbered
+from sluiceway.wire.names import check_key
 
-__all__ = ["UploadRules", "UploadSession", "check_digests"]
-
-MOST_NUMBERED = 1000  # names that are tried for a file that must not replace another one
-
-
-@dataclass(frozen=True, slots=True)
-class UploadRules:
-    """What holds for every upload of a service."""
-
-    store: Store
-    budget: Budget
-    template: KeyTemplate
-    digests: DigestChoice
-    max_size: int | None  # bytes of one request's files together
-    flatten: bool  # folders that clients name are dropped
-    outbox: Outbox | None = None  # reports each finished file
-    grant: Grant = FULL  # who uploads
-
-    async def admit(self, request: UploadRequest) -> UploadRequest:
-        """What is taken of this, with its owner's name. Raises Forbidden, Exists."""
-        return await admitted(self.grant, self.store, request)
-
-    def check_size(self, length: int | None) -> None:
-        """Raises TooLarge for an upload of this length."""
-        if self.max_size is not None and length is not None and length > self.max_size:
-            raise TooLarge(
-                f"The upload has {length} bytes; this server takes at most {self.max_size}",
-                limit=self.max_size,
-            )
-
-    def make_key(self, filename: str, folders: str) -> str:
-        """Return the key of a file whose client named none.
-
-        Raises BadName: a template can make an unsafe key of a safe name.
-        """
-        try:
-            key = self.grant.prefix + self.template.key(filename, folders)
-            return check_key(key, self.store.traits.max_key_bytes)
-        except BadName as error:
-            raise BadName(
-                f"This server makes no safe key of the name {folders + filename!r}: {error.detail}",
-                **error.members,
-            ) from None
-
-    async def free_key(self, request: UploadRequest, own: Collection[str] = ()) -> str:
-        """Return the key of a file whose client named none; `own` are keys of the same upload.
-
-        What is taken is found before the file's first byte; publishing decides. Raises Exists with
-        the key, BadName.
-        """
-        key = self.make_key(request.filename, "" if self.flatten else request.folders)
-        if self.template.has_id or not self.store.traits.readable:
-            return key
-        if key not in own and (request.replace.allowed or not await self._is_taken(key)):
-            return key
-        for number in range(2, MOST_NUMBERED if request.keeps_both else 0):
-            other = check_key(numbered(key, number), self.store.traits.max_key_bytes)
-            if other not in own and not await self._is_taken(other):
-                return other
-        raise Exists(f"There is already a file {key!r}; it was not touched", key=key)
-
-    def keeps_key(self, request: UploadRequest) -> bool:
-        """Whether a key that was free at the beginning is the one at the end, too."""
-        return self.template.has_id or not request.keeps_both
-
-    async def _is_taken(self, key: str) -> bool:
-        try:
-            await self.store.stat(key)
-        except NotFound:
-            return False
-        return True
+__all__ = ["UploadSession"]
 
 
 @dataclass(slots=True)
@@ -155,6 +79,7 @@ class UploadSession:
         self._filling: Draft | None = None
         self._reason: SluiceError | None = None
         self._leaving = False  # the drafts are being discarded already
+        self.is_handed_over: bool = False  # uploads of the ledger go on with it
         self.replaced: set[str] = set()  # keys of replaced objects, where the store tells
         self._taken = 0  # bytes of files so far: the limit is for the request, not for each file
 
@@ -235,6 +160,8 @@ class UploadSession:
         draft = self._filling = await rules.store.draft(
             f"{self.id}.{len(self._drafted)}", size, request
         )
+        if isinstance(draft, DeliveredLater):
+            draft.watch(self.record.set_waiting)
         self.stages.enter(QUEUE)
         try:
             self._taken += await self._pump(source, draft, digests, counts_received)
@@ -255,11 +182,17 @@ class UploadSession:
         self._move("whole")
         self.stages.enter(ANSWER)
         entries: list[Entry] = []
+        waiting: list[Entry] = []
         outbox = self._rules.outbox
         events = [] if outbox is None else await outbox.expect(self.id, self.drafted)
         try:
-            for file in self._drafted:
-                entries.append(await file.draft.publish(file.key, file.metadata, file.replace))
+            for number, file in enumerate(self._drafted):
+                try:
+                    entry = await file.draft.publish(file.key, file.metadata, file.replace)
+                except AwaitsBackend:
+                    waiting = await self._hand_over(number)
+                    break
+                entries.append(entry)
                 if self.tells_replaced and cast("TellsReplaced", file.draft).replaced:
                     self.replaced.add(file.key)
                 # The counter never goes back.
@@ -278,7 +211,9 @@ class UploadSession:
                 raise _partly(error, [entry.key for entry in entries]) from error
             raise
         if outbox is not None:
-            await shield_until_done(outbox.settle(events, len(events)))
+            await shield_until_done(outbox.settle(events, len(entries)))
+        if waiting:
+            return entries + waiting
         self.record.by_kernel = False
         self._move("published")
         self.stages.enter(QUEUE)
@@ -299,7 +234,7 @@ class UploadSession:
         finally:
             stopped = isinstance(error, asyncio.CancelledError) and self._reason is not None
             outcome = self._reason if stopped else error
-            if self.record.state is not State.COMPLETE:
+            if self.record.state is not State.COMPLETE and not self.is_handed_over:
                 self._note(outcome)
             self._at_end(self)
         if stopped and self._reason is not None:
@@ -332,6 +267,19 @@ class UploadSession:
                     limit=max_size,
                 ) from None
             raise
+
+    async def _hand_over(self, number: int) -> list[Entry]:
+        """The files from this one on wait in the spool, and the client learns that.
+
+        Raises AwaitsBackend where an app still has to decide: nobody could ask it later.
+        """
+        hand_over, rest = self._rules.hand_over, self._drafted[number:]
+        if hand_over is None or self.after_kept is not None:
+            raise AwaitsBackend("The backend does not answer now; nothing was stored")
+        entries = await hand_over(self.id, [(f.draft, f.key, f.metadata, f.replace) for f in rest])
+        del self._drafted[number:]
+        self.is_handed_over = True
+        return entries
 
     def _drafts(self) -> Iterator[Draft]:
         yield from (file.draft for file in self._drafted)
@@ -380,14 +328,3 @@ def _partly(error: SluiceError, published: list[str]) -> SluiceError:
         error.for_operator(f"The destination answered {status}; {what}")
     error.members.setdefault("already_taken", published)
     return error
-
-
-def check_digests(found: Mapping[str, bytes], expected: Mapping[str, bytes]) -> None:
-    """Raises DigestMismatch unless every expected digest was found."""
-    wrong = [name for name, value in expected.items() if found[name] != value]
-    if wrong:
-        raise DigestMismatch(
-            f"The bytes that arrived do not have the {wrong[0]} digest sent along;"
-            " nothing was stored. Send it again",
-            mismatched_digests=[{"algorithm": name} for name in wrong],
-        )

@@ -40,7 +40,7 @@ from sluiceway.uploads.outbox.outbox import Outbox
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.resumable.resting import resting_snapshot
 from sluiceway.uploads.resumable.service import ResumableUploads
-from sluiceway.uploads.session import UploadRules
+from sluiceway.uploads.rules import UploadRules
 from sluiceway.uploads.states import State
 
 REQUEST = UploadRequest(key="book", filename="book", wanted="sha-256")

@@ -16,7 +16,7 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.hashes import new_hash
 from sluiceway.pipe.stages import DECODE, Stages
 from sluiceway.server.forms.costs import FieldReading
-from sluiceway.uploads.session import check_digests
+from sluiceway.uploads.rules import check_digests
 from sluiceway.wire.forms.decoder import (
     Event,
     FormDecoder,

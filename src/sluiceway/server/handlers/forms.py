@@ -36,8 +36,9 @@ from sluiceway.server.request_headers import (
 )
 from sluiceway.server.responses import upload_response
 from sluiceway.stores.contract import Replace, UploadRequest
+from sluiceway.uploads.rules import check_digests
 from sluiceway.uploads.service import UploadService
-from sluiceway.uploads.session import UploadSession, check_digests
+from sluiceway.uploads.session import UploadSession
 from sluiceway.wire.forms.decoder import FormLimits
 from sluiceway.wire.forms.lent_file import LentFile
 from sluiceway.wire.headers.media_types import essence, kept_type

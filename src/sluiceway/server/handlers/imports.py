@@ -41,8 +41,8 @@ from sluiceway.server.request_headers import expected_digests, query_values
 from sluiceway.server.responses import upload_response
 from sluiceway.server.streaming import on_client_leaving
 from sluiceway.stores.contract import UploadRequest
+from sluiceway.uploads.rules import check_digests
 from sluiceway.uploads.service import UploadService
-from sluiceway.uploads.session import check_digests
 from sluiceway.wire.headers.digests import WANTED
 from sluiceway.wire.headers.media_types import kept_type
 from sluiceway.wire.headers.object_digests import announced_digests, wanted_digest

@@ -17,6 +17,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from sluiceway.errors import SluiceError
 from sluiceway.stores.contract import CompositeStore, HealthChecked, ReadinessProbed, Store
+from sluiceway.stores.delivered_later import DeliversLater
 from sluiceway.uploads.keys import new_id
 from sluiceway.uploads.service import UploadService
 
@@ -43,10 +44,14 @@ class Readiness:
 
     async def show(self, upload_service: UploadService) -> Response:
         """GET /readyz: 200, or 503 with the reason."""
-        reason = await self.why_not(upload_service)
+        reason, waiting = await self.why_not(upload_service), ""
+        store = upload_service.rules.store
+        if isinstance(store, DeliversLater) and (count := await store.count_waiting()):
+            uploads = "1 upload waits" if count == 1 else f"{count} uploads wait"
+            waiting = f"{uploads} for the backend\n"
         if reason is None:
-            return PlainTextResponse("ok\n")
-        return PlainTextResponse(f"not ready: {reason}\n", 503)
+            return PlainTextResponse(f"ok\n{waiting}")
+        return PlainTextResponse(f"not ready: {reason}\n{waiting}", 503)
 
     async def why_not(self, upload_service: UploadService) -> str | None:
         """None if an upload would succeed, else the reason in a sentence."""

@@ -41,6 +41,11 @@ class DestinationArguments(TypedDict, total=False):
     relay_chunked: bool
     relay_pause: float
     relay_resume: str
+    relay_spool: str | None
+    relay_spool_size: str | int
+    relay_spool_wait: float
+    relay_spool_for: float
+    relay_idempotent: bool
     relay_connect_timeout: float
     relay_idle_timeout: float
     relay_answer_timeout: float

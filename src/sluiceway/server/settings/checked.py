@@ -27,6 +27,7 @@ from sluiceway.server.settings.guarded import (
     read_token,
 )
 from sluiceway.server.settings.listed import SettingList
+from sluiceway.server.settings.spooling import check_spool
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.ledger.expiry import Expiry
 from sluiceway.wire.forms.decoder import FormLimits
@@ -185,6 +186,7 @@ class Settings(SettingList):
                 raise BadSetting(
                     f"--{name.replace('_', '-')} must be a number of seconds above 0, not {seconds}"
                 )
+        check_spool(self)
         if self.redirect_downloads and not 1 <= self.redirect_downloads <= SIGNED_URL_SECONDS:
             raise BadSetting(
                 "--redirect-downloads must be 0, or 1 second to 7 days in seconds, not "

@@ -209,6 +209,27 @@ class SettingList:
         "only), or off. Files in forms are not.",
         "auto",
     )
+    relay_spool: str | None = _setting(
+        "Folder for files that the server of --to does not take now: it is down, breaks off, or "
+        "answers 5xx. They wait there and are sent when it is back.",
+        None,
+    )
+    relay_spool_size: str | int = _setting("Most bytes of that folder.", "10GiB")
+    relay_spool_wait: float = _setting(
+        "Seconds for which a client that has sent its file waits for that server, before the "
+        "answer is 202 and the file goes on waiting alone.",
+        25.0,
+    )
+    relay_spool_for: float = _setting(
+        "Seconds for which a file is sent again and again. Then it is given up, and left in the "
+        "folder for you.",
+        86400.0,
+    )
+    relay_idempotent: bool = _setting(
+        "That server takes a file once although it is sent twice, by its Idempotency-Key: then a "
+        "POST without an answer is sent again, too.",
+        False,
+    )
     relay_connect_timeout: float = _setting(
         "Seconds to wait for a connection to that server.", 10.0
     )

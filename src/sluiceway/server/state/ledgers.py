@@ -15,6 +15,7 @@ from sluiceway.server.destinations import destination_folders, destination_ident
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
 from sluiceway.stores.contract import Store
+from sluiceway.stores.delivered_later import DeliversLater
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.stores.disk.tree import PRIVATE
 from sluiceway.uploads.ledger.contract import Ledger
@@ -35,8 +36,8 @@ def open_ledger(settings: Settings, store: Store, place: str = "") -> Ledger | N
         return _in_database(settings.ledger, place)
     if settings.state is not None:
         return _in_folder(_state_folder(settings))
-    if isinstance(store, DiskStore) and HAS_LOCKS:
-        return SqliteLedger(os.path.join(store.root, PRIVATE))
+    if (root := _own_folder(store)) is not None and HAS_LOCKS:
+        return SqliteLedger(os.path.join(root, PRIVATE))
     if settings.on_finish is not None:
         raise BadSetting(
             "--on-finish writes its events down before it sends them: give --state FOLDER or "
@@ -49,12 +50,19 @@ def no_ledger_reason(settings: Settings, store: Store) -> str:
     """What operators learn at the start where no upload outlives its request; "" where some do."""
     if not store.traits.resumable:
         return "an upload that is cut must be sent again as a whole: this place keeps no part of it"
-    if settings.ledger is not None or settings.state is not None or isinstance(store, DiskStore):
+    if settings.ledger is not None or settings.state is not None or _own_folder(store) is not None:
         return ""
     return (
         "an upload that is cut must be sent again as a whole: "
         "give --state FOLDER or --ledger postgresql://… to write down how far it came"
     )
+
+
+def _own_folder(store: Store) -> str | None:
+    """The folder of a store that keeps bytes in one."""
+    if isinstance(store, DiskStore | DeliversLater):
+        return store.root
+    return None
 
 
 def _in_database(url: str, place: str) -> Ledger:

@@ -35,6 +35,7 @@ class Backend:
     pause: float = 0.0
     # Whether resumable uploads are resumable there, too: off, auto, or only of one dialect.
     resume: str = "off"  # off | auto | tus | ietf
+    keyed: bool = False  # each file has an Idempotency-Key, the same in each try
     show: bool = False  # clients may learn its address
     # What a probe of readiness asks; None: HEAD of the URL's host and plain path.
     health: str | None = None

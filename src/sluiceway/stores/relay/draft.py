@@ -7,6 +7,7 @@ or the last chunk. So a cut upload never looks complete over there.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from dataclasses import replace as changed
 
@@ -68,6 +69,7 @@ class RelayDraft:
         budget: Budget | None,
         size: int | None,
         upload_request: UploadRequest,
+        idempotency_key: str = "",
     ) -> None:
         self._backend, self._transport, self._files = backend, transport, files
         self._reservation, self._budget = reservation, budget
@@ -82,7 +84,11 @@ class RelayDraft:
         self._tail = b""
         self._sent_fields = 0  # number of fields in front of the file; a form may go on behind it
         self._ended = False
+        self._idempotency_key = idempotency_key
         self.written: int = 0
+        # Whether the last byte may have left: without an answer nobody knows what came of it.
+        self.is_sent: bool = False
+        self.before_end: Callable[[], Awaitable[None]] | None = None  # called before it leaves
 
     async def begin(self) -> None:
         """Send the head before the first byte of the file, if nothing more can be learned about it.
@@ -179,6 +185,9 @@ class RelayDraft:
         if goes_as_form(self._backend, self._upload_request, fields):
             await self._reservation.grow_to(self.written + fields_size(fields))
         plan = build_request(self._backend, self._upload_request, fields, secrets.token_bytes(16))
+        if self._idempotency_key:
+            key = {"idempotency-key": f'"{self._idempotency_key}"'}
+            plan = changed(plan, headers=key | dict(plan.headers))
         url = self._backend.url_of(self._upload_request, plan.method, self._files.upload, fields)
         headers, hops = plan.headers, 0
         length = None if self._size is None else plan.length(self._size)
@@ -244,6 +253,8 @@ class RelayDraft:
         """Send what was withheld; returns the destination's success or raises its refusal."""
         if self._request is None:
             self._size, self._certain = self.written, True
+            if not self.written:  # the head is all of its request
+                await self._mark_sent()
             await self._open()
         request, plan = self._request, self._plan
         if request is None or plan is None:
@@ -255,6 +266,7 @@ class RelayDraft:
         raw = plan.encoder is None and self._backend.body == "same"
         if later and (raw or self._size is not None):
             raise more_follows()
+        await self._mark_sent()
         try:
             if self._tail:
                 await request.write(self._tail)
@@ -272,6 +284,11 @@ class RelayDraft:
         await request.abort()
         self._request, self._ended = None, True
         return response
+
+    async def _mark_sent(self) -> None:
+        if not self.is_sent and self.before_end is not None:
+            await self.before_end()
+        self.is_sent = True
 
     async def _see_other(self, response: Response, plan: RelayRequest) -> Response:
         """The destination has the file and names another URL for the result (RFC 9110 15.4.4)."""

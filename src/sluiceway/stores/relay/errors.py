@@ -28,7 +28,8 @@ def map_response(response: Response, backend: Backend) -> SluiceError:
     head, place = response.head, redact_url(response.head.url)
     if 200 <= head.status < 300:
         return PeerFailed(
-            f"{place} answered {head.status} before it had everything; nothing is certain"
+            f"{place} answered {head.status} before it had everything; nothing is certain",
+            answered=head.status,
         )
     if not 300 <= head.status < 600:  # no client could read it from us, either
         return PeerFailed(

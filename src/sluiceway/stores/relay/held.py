@@ -162,6 +162,12 @@ class HeldRelayDraft:
         self._held.forget(self)
         return entry
 
+    def release(self) -> RelayDraft:
+        """The request itself. It is its caller's to end."""
+        self._ended = True
+        self._held.forget(self)
+        return self._request
+
     async def discard(self) -> None:
         self._ended = True
         self._held.forget(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from dataclasses import replace as changed
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
@@ -12,7 +13,6 @@ from sluiceway.client.retry import UNREADABLE
 from sluiceway.errors import Gone, PeerFailed
 from sluiceway.pipe.budget import Budget, Reservation
 from sluiceway.stores.contract import (
-    Draft,
     Entry,
     ObjectReader,
     Page,
@@ -64,7 +64,7 @@ class RelayStore:
 
     async def draft(
         self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
-    ) -> Draft:
+    ) -> RelayDraft:
         return await self._begin(upload, size, upload_request)
 
     async def begin(
@@ -109,6 +109,7 @@ class RelayStore:
     async def _begin(
         self, upload: str, size: int | None, upload_request: UploadRequest
     ) -> RelayDraft:
+        key = _idempotency_key(upload) if self.backend.keyed else ""
         upload = upload.rpartition(".")[0] or upload  # "ID.2" is the second file of a form
         files = self._files.setdefault(upload, FormFiles(upload))
         files.count += 1
@@ -122,6 +123,7 @@ class RelayStore:
             self.budget,
             size,
             upload_request,
+            key,
         )
         with addresses_hidden():
             await draft.begin()
@@ -209,6 +211,11 @@ class RelayStore:
             backend = self.backend
             self._kept = await Transport(backend.deadlines, trust=backend.trust).__aenter__()
         return self._kept
+
+
+def _idempotency_key(upload: str) -> str:
+    """It hides the upload's id, which is a secret of its client."""
+    return hashlib.sha256(f"idempotency {upload}".encode()).hexdigest()[:32]
 
 
 def _covers(place: str, other: str) -> bool:

@@ -19,7 +19,7 @@ from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import PassingSource
 from sluiceway.stores.contract import Metadata, Store
 from sluiceway.testing.store_suite.hooks import MIB, Hooks, begin, feed, pattern, read, start, write
-from sluiceway.uploads.session import check_digests
+from sluiceway.uploads.rules import check_digests
 
 __all__ = ["CutSuite"]
 

@@ -15,7 +15,7 @@ from sluiceway.pipe.stages import Stages
 from sluiceway.stores.unpublished import ResumableDraft
 from sluiceway.uploads.resumable.elsewhere import held_back
 from sluiceway.uploads.resumable.prefix_digests import LateDigests
-from sluiceway.uploads.session import check_digests
+from sluiceway.uploads.rules import check_digests
 
 __all__ = ["append_content"]
 

@@ -27,6 +27,7 @@ from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import Stages
 from sluiceway.stores.contract import Draft, Entry, Replace, UploadRequest
+from sluiceway.stores.delivered_later import DeliveredLater
 from sluiceway.stores.unpublished import (
     AdoptingStore,
     JoinableDraft,
@@ -49,7 +50,7 @@ from sluiceway.uploads.resumable.opening import discard, may_have_draft, open_dr
 from sluiceway.uploads.resumable.outcome import PASSING, Respond, replied
 from sluiceway.uploads.resumable.prefix_digests import LateDigests, PrefixDigests
 from sluiceway.uploads.resumable.resting import ended_state, is_elsewhere, progress_of, shown_kept
-from sluiceway.uploads.session import UploadRules, check_digests
+from sluiceway.uploads.rules import UploadRules, check_digests
 from sluiceway.uploads.states import State
 
 __all__ = ["HeldUpload"]
@@ -294,6 +295,8 @@ class HeldUpload:
             if is_first_known(draft, self.record.offset, self.record.draft):
                 await self._keep_at(draft.kept)
                 self.progress.by_kernel = False
+            if isinstance(draft, DeliveredLater):
+                draft.watch(self.progress.set_waiting)
         return self._draft
 
     async def _discard_draft(self) -> None:

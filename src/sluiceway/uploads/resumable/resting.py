@@ -6,12 +6,13 @@ The same values as `ProgressRecord.snapshot` has.
 from __future__ import annotations
 
 from sluiceway.stores.contract import Store
+from sluiceway.stores.delivered_later import DeliversLater
 from sluiceway.stores.unpublished import HoldsDrafts
 from sluiceway.uploads.access import owner_mark
 from sluiceway.uploads.ledger.record import UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.progress import ProgressTable
-from sluiceway.uploads.progress_record import ProgressRecord
+from sluiceway.uploads.progress_record import FOR_BACKEND, ProgressRecord
 from sluiceway.uploads.states import State
 
 __all__ = [
@@ -59,15 +60,18 @@ def _kept_by_kernel(record: UploadRecord, store: Store) -> bool:
 def resting_snapshot(record: UploadRecord, store: Store) -> dict[str, object]:
     """Counters and state, as JSON values. An upload at rest waits for its client."""
     ended = record.state in (LedgerState.DONE, LedgerState.GONE)
+    whole = record.offset == record.length and not ended
+    waits = whole and isinstance(store, DeliversLater)
     return {
         "id": record.id,
         "state": ended_state(record.code).word if ended else "waiting",
         "received": record.offset,
         "forwarded": record.offset,
-        "kept": record.offset,
+        "kept": shown_kept(record, store) if waits else record.offset,
         "kept_by": "kernel" if not ended and _kept_by_kernel(record, store) else "destination",
         "length": record.length,
         "code": record.code or None,
+        **(FOR_BACKEND if waits else {}),
     }
 
 

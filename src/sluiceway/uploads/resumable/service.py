@@ -30,7 +30,7 @@ from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.prefix_digests import PrefixDigests
 from sluiceway.uploads.resumable.resting import is_elsewhere, is_lost
 from sluiceway.uploads.resumable.sweeps import Sweeps
-from sluiceway.uploads.session import UploadRules
+from sluiceway.uploads.rules import UploadRules
 
 __all__ = ["ResumableUploads"]
 

@@ -13,7 +13,7 @@ import { delayOf, guard, untilThen } from "./waiting.js";
 
 /**
  * @typedef {object} Break why nothing is sent now
- * @property {"offline" | "broken" | "busy"} why
+ * @property {"offline" | "broken" | "busy" | "backend"} why
  * @property {number} until performance.now() of the next attempt
  *
  * @typedef {object} Sender what is told about it
@@ -63,10 +63,12 @@ class Interruption extends Error {
   /**
    * @param {boolean} [busy] the server itself said so
    * @param {number | null} [retryAfter] seconds
+   * @param {boolean} [backend] the server has all, and its destination does not answer now
    */
-  constructor(busy = false, retryAfter = null) {
+  constructor(busy = false, retryAfter = null, backend = false) {
     super();
     this.busy = busy;
+    this.backend = backend;
     this.retryAfter = retryAfter;
   }
 }
@@ -262,7 +264,10 @@ export class ResumableSending {
     const passes = complete !== true && (PASSING.has(status) || (status < 300 && this.#url));
     // A name that is taken is told before the first byte, and a person decides.
     if (passes && status === 409 && offset !== null) return new Interruption();
-    if (passes && (this.#url || status !== 409)) return new Interruption(true, retryAfter);
+    if (passes && (this.#url || status !== 409)) {
+      const backend = /** @type {any} */ (answer.content)?.code === "backend-waiting";
+      return new Interruption(true, retryAfter, backend);
+    }
     if (this.#url && (status === 404 || status === 410)) {
       this.#forget();
       return new Interruption();
@@ -282,11 +287,14 @@ export class ResumableSending {
     if (!isBreak) throw error;
     if (!(await this.sender.readable())) throw new FileGone();
     if (this.#stop.signal.aborted) throw new Stopped();
-    const { busy, retryAfter } = error instanceof Interruption ? error : new Interruption();
+    const interruption = error instanceof Interruption ? error : new Interruption();
+    const { busy, retryAfter, backend } = interruption;
     this.#failures += 1;
-    if (busy && this.#failures > MOST_BUSY) throw new Busy();
+    // How long it may wait for its destination is the server's to say.
+    if (busy && !backend && this.#failures > MOST_BUSY) throw new Busy();
     const delay = delayOf(this.#failures, retryAfter);
-    const why = navigator.onLine === false ? "offline" : busy ? "busy" : "broken";
+    const asked = backend ? "backend" : "busy";
+    const why = navigator.onLine === false ? "offline" : busy ? asked : "broken";
     this.sender.breaks({ why, until: performance.now() + delay });
     await untilThen(delay, retryAfter !== null, this.#stop.signal);
   }

@@ -59,8 +59,10 @@ export function statusWords(texts, upload, now) {
     case "paused":
       return texts.get("upload.paused", { percent: keptPercent(texts, upload) });
     case "finishing":
+      if (upload.waitsForBackend) return backendWords(texts, upload);
       return waitingWords(texts, upload, now);
     default:
+      if (upload.waitsForBackend) return backendWords(texts, upload);
       return underWay(texts, upload, now);
   }
 }
@@ -74,6 +76,16 @@ function doneWords(texts, upload) {
   // 202 promises nothing yet (RFC 9110 15.3.3).
   const accepted = upload.answer?.status === 202;
   return texts.get(accepted ? "upload.accepted" : "upload.stored", { time });
+}
+
+/**
+ * The destination does not answer now; what was sent is here.
+ * @param {Texts} texts
+ * @param {Upload} upload
+ */
+function backendWords(texts, upload) {
+  const part = texts.bytes(upload.reported ? upload.arrived : upload.sent);
+  return join(texts.get("upload.backend"), texts.get("upload.arrived", { part }));
 }
 
 /**

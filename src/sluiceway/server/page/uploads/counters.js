@@ -18,6 +18,8 @@ export class Counters extends EventTarget {
   networkOnly = false;
   /** Whether the server has everything, and only the destination's answer is missing. */
   checking = false;
+  /** Whether the destination does not answer now, and what is here waits for it. */
+  waitsForBackend = false;
   /** Since when only the answer is missing (milliseconds of performance.now), or 0. */
   askedAt = 0;
   /** When the request under way began, after a break a later one (performance.now). */
@@ -65,7 +67,7 @@ export class Counters extends EventTarget {
   /** Nothing is under way: what was in the network is not there any more. */
   countKeptOnly() {
     this.sent = this.arrived = this.forwarded = this.kept;
-    this.checking = false;
+    this.checking = this.waitsForBackend = false;
     this.askedAt = 0;
   }
 
@@ -85,6 +87,7 @@ export class Counters extends EventTarget {
     if (!this.reported) this.meter = new Meter();
     this.reported = true;
     this.networkOnly = snapshot.kept_by === "kernel";
+    this.waitsForBackend = snapshot.waiting_for === "backend";
     if (snapshot.received > this.arrived || snapshot.kept > this.kept) this.movedAt = Date.now();
     this.kept = Math.max(this.kept, Math.min(this.size, snapshot.kept));
     this.forwarded = Math.max(this.forwarded, this.kept, Math.min(this.size, snapshot.forwarded));

@@ -9,6 +9,7 @@
  * @property {number} kept bytes the destination has acknowledged
  * @property {"kernel" | "destination"} [kept_by] who acknowledged them: kernel is the
  *   destination's network alone
+ * @property {"backend"} [waiting_for] the destination does not answer now
  * @property {number | null} length
  * @property {string | null} [code]
  * @property {string} [title]

@@ -21,6 +21,8 @@ const DIGESTS = ["sha-256", "sha-512", "blake3", "crc64nvme"];
  * @property {string | null} url
  * @property {string} [modified]
  * @property {string} [etag]
+ * @property {string} [state] waiting: its destination does not take it now
+ * @property {string} [upload] then: the path of the upload that brings it there
  * @property {string[]} [notes]
  * @property {Place[]} [destinations]
  *

@@ -2,6 +2,7 @@
 // A large file goes on after a break where the server keeps pieces (resuming/); every other one is
 // a form in one request.
 
+import { AcceptedUpload, isAccepted } from "./accepted.js";
 import { Counters } from "./counters.js";
 import { FormSending } from "./form-sending.js";
 import { snapshotOf, watch } from "./progress.js";
@@ -22,6 +23,7 @@ import {
  *   asking: the name is taken, and the person has to decide.
  * @typedef {"replace" | "rename" | "skip"} Decision what to do with a name that is taken
  * @typedef {import("../resuming/sending.js").Break} Break
+ * @typedef {import("./response.js").Answer} Answer
  *
  * @typedef {object} UploadTarget where and how files are sent
  * @property {string} endpoint URL that takes the form
@@ -62,7 +64,8 @@ export class Upload extends Counters {
   endedAt = 0;
   /** Where the server tells about this attempt. */
   #status = "";
-  /** What sends it, also while it is paused. @type {FormSending | ResumableSending | null} */
+  /** What sends it, also while it is paused, or waits for the outcome.
+   * @type {FormSending | ResumableSending | AcceptedUpload | null} */
   #sending = null;
   /** What was decided about a name that is taken. @type {Decision | ""} */
   #decision = "";
@@ -123,7 +126,9 @@ export class Upload extends Counters {
 
   /** It is given up: what the server keeps of a large file is removed. */
   abandon() {
-    if (this.#sending instanceof ResumableSending && this.state !== "done") this.#sending.end();
+    const sending = this.#sending;
+    const isKept = sending instanceof ResumableSending || sending instanceof AcceptedUpload;
+    if (isKept && this.state !== "done") sending.end();
   }
 
   /** Send no more until `goOn`. What the server keeps stays there. */
@@ -266,7 +271,8 @@ export class Upload extends Counters {
 
   /** @param {import("./progress.js").Snapshot} snapshot */
   #report(snapshot) {
-    if (!this.active || this.state === "interrupted" || snapshot.state === "waiting") return;
+    if (!this.active || this.state === "interrupted") return;
+    if (snapshot.state === "waiting" && !snapshot.waiting_for) return;
     this.countReported(snapshot);
     if (this.#sending instanceof ResumableSending) this.#sending.noteKept(this.kept);
     // After a view's redirect the browser asks for another page, whose answer decides.
@@ -297,9 +303,28 @@ export class Upload extends Counters {
 
   /** @param {import("./response.js").Answer | null} answer null: stored, and the answer is lost */
   #answered(answer) {
+    if (answer && isAccepted(answer)) return void this.#accepted(answer);
     this.answer = answer;
     if (!answer || (answer.status >= 200 && answer.status <= 299)) this.#end("done");
     else this.#fail(problemOfAnswer(this.target.texts, answer, this.size));
+  }
+
+  /**
+   * The server has the file, and gives it to the destination when that is back.
+   * @param {Answer} answer
+   */
+  async #accepted(answer) {
+    const id = answer.entry?.upload?.split("/").at(-1) ?? "";
+    this.#status = `${this.target.uploads.replace(/\/$/, "")}/${id}`;
+    const accepted = new AcceptedUpload(this.#status, this.#authorization());
+    this.#sending = accepted;
+    this.waitsForBackend = true;
+    this.#become("finishing");
+    const last = await accepted.run((snapshot) => this.#report(snapshot));
+    if (accepted !== this.#sending || !this.active) return;
+    if (last?.state === "complete") this.#answered(null);
+    else if (last) this.#fail(this.#problemOf(last));
+    else this.#fail(connectionLost(this.target.texts, this.arrived, true));
   }
 
   /**

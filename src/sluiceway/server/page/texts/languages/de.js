@@ -113,6 +113,7 @@ export default {
   "upload.offline": "wartet auf das Netz",
   "upload.broken": "die Verbindung ist abgebrochen",
   "upload.busy": "der Server bittet zu warten",
+  "upload.backend": "wartet auf das Backend",
   "upload.goes-on": "geht bei {percent} weiter",
   "upload.goes-on-in": "geht in {time} bei {percent} weiter",
   "bar.all": "alle {whole} gesichert",
@@ -262,6 +263,9 @@ export default {
   "problem.refused": "Das Ziel hat die Datei abgelehnt.",
   "problem.refused.todo":
     "Wiederholen Sie; geschieht es wieder, sagen Sie es dem Betreiber.",
+  "problem.undelivered": "Das Backend hat die Datei zu lange nicht angenommen.",
+  "problem.undelivered.todo":
+    "Sehen Sie dort nach, bevor Sie sie noch einmal senden; der Betreiber hat die Datei.",
   "problem.unavailable": "Der Server wird beendet oder ist überlastet.",
   "problem.unavailable.todo": "Wiederholen Sie gleich noch einmal.",
   "problem.cancelled": "Die Übertragung wurde auf dem Server abgebrochen.",

@@ -109,6 +109,7 @@ export default {
   "upload.offline": "waiting for the network",
   "upload.broken": "the connection broke",
   "upload.busy": "the server asks to wait",
+  "upload.backend": "waiting for the backend",
   "upload.goes-on": "goes on at {percent}",
   "upload.goes-on-in": "goes on at {percent} in {time}",
   "bar.all": "all {whole} kept",
@@ -243,6 +244,9 @@ export default {
   "problem.peer-timeout.todo": "Look there before you retry: it may have the file.",
   "problem.refused": "The destination refused it.",
   "problem.refused.todo": "Retry; if it happens again, tell whoever runs the server.",
+  "problem.undelivered": "The backend did not take the file for too long.",
+  "problem.undelivered.todo":
+    "Look there before you send it again; whoever runs the server has the file.",
   "problem.unavailable": "The server is stopping or too busy.",
   "problem.unavailable.todo": "Retry in a moment.",
   "problem.cancelled": "The transfer was cancelled on the server.",

@@ -107,6 +107,7 @@ export default {
   "upload.offline": "en espera de la red",
   "upload.broken": "se cortó la conexión",
   "upload.busy": "el servidor pide esperar",
+  "upload.backend": "a la espera del servidor final",
   "upload.goes-on": "continuará en el {percent}",
   "upload.goes-on-in": "continuará en el {percent} dentro de {time}",
   "bar.all": "guardado todo: {whole}",
@@ -251,6 +252,9 @@ export default {
   "problem.refused": "El destino lo rechazó.",
   "problem.refused.todo":
     "Vuelva a intentarlo; si se repite, avise a quien administra el servidor.",
+  "problem.undelivered": "El servidor final no aceptó el archivo durante demasiado tiempo.",
+  "problem.undelivered.todo":
+    "Compruebe allí antes de volver a enviarlo; quien administra el servidor tiene el archivo.",
   "problem.unavailable": "El servidor se está deteniendo o está demasiado ocupado.",
   "problem.unavailable.todo": "Vuelva a intentarlo en un momento.",
   "problem.cancelled": "La transferencia se canceló en el servidor.",

@@ -111,6 +111,7 @@ export default {
   "upload.offline": "attend le réseau",
   "upload.broken": "la connexion a été coupée",
   "upload.busy": "le serveur demande d’attendre",
+  "upload.backend": "en attente du serveur final",
   "upload.goes-on": "reprendra à {percent}",
   "upload.goes-on-in": "reprendra à {percent} dans {time}",
   "bar.all": "tout est enregistré : {whole}",
@@ -261,6 +262,9 @@ export default {
   "problem.refused": "La destination l’a refusé.",
   "problem.refused.todo":
     "Réessayez ; si cela se reproduit, prévenez la personne qui gère le serveur.",
+  "problem.undelivered": "Le serveur final n’a pas pris le fichier pendant trop longtemps.",
+  "problem.undelivered.todo":
+    "Vérifiez là-bas avant de le renvoyer ; la personne qui gère le serveur a le fichier.",
   "problem.unavailable": "Le serveur s’arrête ou est surchargé.",
   "problem.unavailable.todo": "Réessayez dans un instant.",
   "problem.cancelled": "Le transfert a été annulé sur le serveur.",

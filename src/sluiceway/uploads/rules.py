@@ -1,0 +1,105 @@
+"""What holds for every upload of a service: sizes, keys, digests, and who learns of its end.
+
+Values, and the keys that are made of them. Knows no upload under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+
+from sluiceway.errors import BadName, DigestMismatch, Exists, NotFound, TooLarge
+from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.hashes import DigestChoice
+from sluiceway.stores.contract import Draft, Entry, Metadata, Replace, Store, UploadRequest
+from sluiceway.uploads.access import FULL, Grant
+from sluiceway.uploads.admission import admitted
+from sluiceway.uploads.keys import KeyTemplate
+from sluiceway.uploads.outbox.outbox import Outbox
+from sluiceway.wire.names import check_key, numbered
+
+__all__ = ["HandOver", "UploadRules", "check_digests"]
+
+# Draft, key, metadata and terms of each file -> what its client learns of it
+HandOver = Callable[[str, list[tuple[Draft, str, Metadata, Replace]]], Awaitable[list[Entry]]]
+MOST_NUMBERED = 1000  # names that are tried for a file that must not replace another one
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRules:
+    """What holds for every upload of a service."""
+
+    store: Store
+    budget: Budget
+    template: KeyTemplate
+    digests: DigestChoice
+    max_size: int | None  # bytes of one request's files together
+    flatten: bool  # folders that clients name are dropped
+    outbox: Outbox | None = None  # reports each finished file
+    grant: Grant = FULL  # who uploads
+    hand_over: HandOver | None = None  # to the uploads that outlive their request
+
+    async def admit(self, request: UploadRequest) -> UploadRequest:
+        """What is taken of this, with its owner's name. Raises Forbidden, Exists."""
+        return await admitted(self.grant, self.store, request)
+
+    def check_size(self, length: int | None) -> None:
+        """Raises TooLarge for an upload of this length."""
+        if self.max_size is not None and length is not None and length > self.max_size:
+            raise TooLarge(
+                f"The upload has {length} bytes; this server takes at most {self.max_size}",
+                limit=self.max_size,
+            )
+
+    def make_key(self, filename: str, folders: str) -> str:
+        """Return the key of a file whose client named none.
+
+        Raises BadName: a template can make an unsafe key of a safe name.
+        """
+        try:
+            key = self.grant.prefix + self.template.key(filename, folders)
+            return check_key(key, self.store.traits.max_key_bytes)
+        except BadName as error:
+            raise BadName(
+                f"This server makes no safe key of the name {folders + filename!r}: {error.detail}",
+                **error.members,
+            ) from None
+
+    async def free_key(self, request: UploadRequest, own: Collection[str] = ()) -> str:
+        """Return the key of a file whose client named none; `own` are keys of the same upload.
+
+        What is taken is found before the file's first byte; publishing decides. Raises Exists with
+        the key, BadName.
+        """
+        key = self.make_key(request.filename, "" if self.flatten else request.folders)
+        if self.template.has_id or not self.store.traits.readable:
+            return key
+        if key not in own and (request.replace.allowed or not await self._is_taken(key)):
+            return key
+        for number in range(2, MOST_NUMBERED if request.keeps_both else 0):
+            other = check_key(numbered(key, number), self.store.traits.max_key_bytes)
+            if other not in own and not await self._is_taken(other):
+                return other
+        raise Exists(f"There is already a file {key!r}; it was not touched", key=key)
+
+    def keeps_key(self, request: UploadRequest) -> bool:
+        """Whether a key that was free at the beginning is the one at the end, too."""
+        return self.template.has_id or not request.keeps_both
+
+    async def _is_taken(self, key: str) -> bool:
+        try:
+            await self.store.stat(key)
+        except NotFound:
+            return False
+        return True
+
+
+def check_digests(found: Mapping[str, bytes], expected: Mapping[str, bytes]) -> None:
+    """Raises DigestMismatch unless every expected digest was found."""
+    wrong = [name for name, value in expected.items() if found[name] != value]
+    if wrong:
+        raise DigestMismatch(
+            f"The bytes that arrived do not have the {wrong[0]} digest sent along;"
+            " nothing was stored. Send it again",
+            mismatched_digests=[{"algorithm": name} for name in wrong],
+        )

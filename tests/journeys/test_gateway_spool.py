@@ -1,0 +1,456 @@
+"""A gateway with a spool: a backend that dies in mid-way costs its clients nothing but time.
+
+Nothing counts as done before the backend has said so, and no file is delivered twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from fix_gateway import fresh, says, snapshot, takes
+from fix_server import RunningServer, start_server
+from fix_spool import Backend, files_of, free_port, start_spooling
+from fix_taking import SMALL_DISK, eventually, noise
+from rude_peer import Exchange, Peer
+from tus_by_hand import Tus
+
+DATA = noise(1_500_000)
+SECONDS = 60  # of any request
+
+
+class Spooling:
+    """A gateway that is started and killed, and its spool."""
+
+    def __init__(self, folder: Path, to: str, *options: str) -> None:
+        folder.mkdir(exist_ok=True)
+        self.folder, self._to, self._options = folder, to, options
+        self.server: RunningServer = self._start()
+
+    def _start(self) -> RunningServer:
+        return start_spooling(self.folder, self._to, *self._options)
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    def start_again(self) -> None:
+        """After a kill -9."""
+        self.server.stop(signal.SIGKILL)
+        self.server = self._start()
+
+    def state(self, upload: str) -> dict[str, Any]:
+        return dict(snapshot(self.server, upload))
+
+    def ends(self, upload: str) -> dict[str, Any]:
+        """The last state of an upload."""
+        eventually(lambda: self.state(upload)["state"] not in ("waiting", "checking", "receiving"))
+        return self.state(upload)
+
+    def is_empty(self) -> bool:
+        eventually(lambda: not files_of(self.folder), str(files_of(self.folder)))
+        return True
+
+
+Start = Callable[..., Spooling]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    running: list[Spooling] = []
+
+    def begin(to: str, *options: str) -> Spooling:
+        running.append(Spooling(tmp_path / f"gateway{len(running)}", to, *options))
+        return running[-1]
+
+    yield begin
+    for each in running:
+        each.server.stop()
+
+
+@pytest.fixture(scope="module")
+def one_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    with Backend(tmp_path_factory.mktemp("backend") / "taken") as backend:
+        yield backend
+
+
+@pytest.fixture
+def backend(one_backend: Backend) -> Iterator[Backend]:
+    """It is down, and has taken nothing."""
+    yield one_backend
+    one_backend.kill()
+    one_backend.forget()
+
+
+@pytest.fixture(scope="module")
+def hasty_one(one_backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spooling]:
+    to = f"{one_backend.url}/books"
+    gateway = Spooling(tmp_path_factory.mktemp("hasty"), to, "--relay-spool-wait", "0")
+    yield gateway
+    gateway.server.stop()
+
+
+@pytest.fixture
+def hasty(hasty_one: Spooling) -> Spooling:
+    """A gateway whose clients do not wait."""
+    assert hasty_one.is_empty()
+    return hasty_one
+
+
+def refused() -> str:
+    """A place where nobody listens."""
+    return f"http://127.0.0.1:{free_port()}/books"
+
+
+# The backend dies
+
+
+def test_a_backend_killed_in_mid_way_and_started_again(start: Start, backend: Backend) -> None:
+    """Its client sees one slow upload and the backend's own answer; watchers see why."""
+    backend.start(stops_after=200_000)
+    gateway = start(f"{backend.url}/books")
+    upload, sent = fresh(), threading.Event()
+
+    class Body:
+        """It pauses in its middle."""
+
+        def __len__(self) -> int:
+            return len(DATA)
+
+        def __iter__(self) -> Iterator[bytes]:
+            yield DATA[:700_000]
+            sent.wait(SECONDS)
+            yield DATA[700_000:]
+
+    with ThreadPoolExecutor(1) as client:
+        response = client.submit(
+            requests.post, f"{gateway.url}/files?upload={upload}", data=Body(), timeout=SECONDS
+        )
+        eventually(lambda: gateway.state(upload).get("kept"))
+        backend.kill()
+        eventually(lambda: gateway.state(upload).get("waiting_for") == "backend")
+        sent.set()
+        eventually(lambda: gateway.state(upload)["state"] == "checking")
+        waiting = gateway.state(upload)
+        assert waiting["kept"] < len(DATA) == waiting["received"], "only the backend says done"
+        assert backend.taken() == []
+        backend.start()
+        found = response.result(SECONDS)
+    assert (found.status_code, found.json()) == (201, {"ok": True})
+    (taken,) = backend.taken()
+    assert taken.body == DATA
+    assert gateway.state(upload)["state"] == "complete"
+    assert gateway.is_empty()
+
+
+def test_a_client_that_may_not_wait_longer_is_told_where_to_look(
+    hasty: Spooling, backend: Backend
+) -> None:
+    """202 with the upload's status; a kill -9 later the file is delivered, once."""
+    gateway = hasty
+    upload = fresh()
+    response = requests.put(
+        f"{gateway.url}/files/b.txt?upload={upload}",
+        data=DATA,
+        headers={"Content-Type": "text/x-b"},
+        timeout=SECONDS,
+    )
+    assert response.status_code == 202, response.text
+    assert response.headers["Location"] == f"/uploads/{upload}"
+    assert int(response.headers["Retry-After"]) > 0
+    (entry,) = response.json()["files"]
+    assert (entry["state"], entry["waiting_for"]) == ("waiting", "backend")
+    assert str(backend.port) not in response.text, "no address of the backend"
+
+    found = gateway.state(upload)
+    assert (found["state"], found["waiting_for"]) == ("waiting", "backend")
+    assert found["kept"] < len(DATA)
+    assert "1 upload waits" in requests.get(f"{gateway.url}/readyz", timeout=SECONDS).text
+    gateway.start_again()
+    assert gateway.state(upload)["state"] in ("waiting", "checking")
+    backend.start()
+    assert gateway.ends(upload)["state"] == "complete"
+    (taken,) = backend.taken()
+    assert taken.body == DATA
+    assert taken.line == "PUT /books/b.txt HTTP/1.1"
+    assert taken.headers["content-type"] == "text/x-b"
+    assert gateway.is_empty()
+    assert requests.get(f"{gateway.url}/readyz", timeout=SECONDS).text == "ok\n"
+
+
+def test_a_form_is_sent_again_with_its_fields(hasty: Spooling, backend: Backend) -> None:
+    """Each file of a form is an upload of its own, and gets all fields."""
+    gateway = hasty
+    response = requests.post(
+        f"{gateway.url}/files",
+        data={"title": "Überschrift", "id": "7"},
+        files=[("one", ("a.txt", DATA[:1000], "text/x-a")), ("two", ("b.txt", DATA[:2000]))],
+        timeout=SECONDS,
+    )
+    assert response.status_code == 202, response.text
+    entries = response.json()["files"]
+    backend.start()
+    for entry in entries:
+        assert gateway.ends(entry["upload"].rpartition("/")[2])["state"] == "complete"
+    taken = sorted(backend.taken(), key=lambda each: len(each.body))
+    assert [DATA[:1000] in taken[0].body, DATA[:2000] in taken[1].body] == [True, True]
+    for each, name in zip(taken, (b"one", b"two"), strict=True):
+        assert b'name="title"\r\n\r\n' + "Überschrift".encode() in each.body
+        assert b'name="id"\r\n\r\n7\r\n' in each.body
+        assert b'name="' + name + b'"; filename=' in each.body
+    assert b"Content-Type: text/x-a" in taken[0].body
+    assert gateway.is_empty()
+
+
+def test_a_backend_that_asks_for_time_gets_it(start: Start) -> None:
+    """503, 429 and 500 are no refusal; the client gets the answer that follows."""
+    answers = [(503, {"Retry-After": "1"}), (429, {}), (500, {}), (201, {})]
+
+    def act(exchange: Exchange) -> None:
+        exchange.read_body()
+        status, headers = answers.pop(0)
+        exchange.reply(status, headers)
+
+    with Peer(act) as peer:
+        gateway = start(f"{peer.url}/books")
+        response = requests.post(f"{gateway.url}/files", data=DATA[:9000], timeout=SECONDS)
+        assert response.status_code == 201
+        assert {exchange.body for exchange in peer.seen} == {DATA[:9000]}
+        keys = {exchange.headers["idempotency-key"] for exchange in peer.seen}
+        assert len(keys) == 1
+        assert answers == []
+        assert gateway.is_empty()
+
+
+# What ends it
+
+
+def test_a_refusal_is_final(start: Start) -> None:
+    """A 4xx goes to the client, or to the upload's status; nothing stays in the spool."""
+    with Peer(says(422, "text/plain", b"no")) as peer:
+        gateway = start(f"{peer.url}/books", "--relay-spool-wait", "0")
+        url = f"{gateway.url}/files"
+        response = requests.post(url, data=DATA, timeout=SECONDS)
+        assert (response.status_code, response.text) == (422, "no")
+        assert len(peer.seen) == 1
+
+        peer.act = says(503, "", b"")
+        accepted = requests.post(url, data=DATA, timeout=SECONDS)
+        assert accepted.status_code == 202
+        peer.act = says(422, "", b"")
+        found = gateway.ends(accepted.headers["Upload-Id"])
+        assert (found["state"], found["code"]) == ("failed", "refused")
+        assert gateway.is_empty()
+
+
+def test_what_may_have_arrived_is_not_sent_again(start: Start) -> None:
+    """A POST without an answer behind its last byte: today's error. A PUT is sent again."""
+
+    def vanishes(exchange: Exchange) -> None:
+        exchange.read_body()
+        peer.act = takes
+        exchange.reset()
+
+    with Peer(vanishes) as peer:
+        gateway = start(f"{peer.url}/books")
+        response = requests.post(f"{gateway.url}/files", data=DATA, timeout=SECONDS)
+        assert (response.status_code, response.json()["code"]) == (502, "peer-failed")
+        assert len(peer.seen) == 1
+        assert gateway.is_empty()
+
+        peer.act = vanishes
+        response = requests.put(f"{gateway.url}/files/a", data=DATA, timeout=SECONDS)
+        assert response.status_code == 201
+        assert [exchange.method for exchange in peer.seen] == ["POST", "PUT", "PUT"]
+
+        peer.act = vanishes
+        response = requests.put(
+            f"{gateway.url}/files/a", data=DATA, headers={"If-None-Match": "*"}, timeout=SECONDS
+        )
+        assert response.status_code == 502, "the first one may have made it"
+        assert len(peer.seen) == 4
+
+        idempotent = start(f"{peer.url}/books", "--relay-idempotent")
+        peer.act = vanishes
+        response = requests.post(f"{idempotent.url}/files", data=DATA, timeout=SECONDS)
+        assert response.status_code == 201
+        assert len({exchange.headers["idempotency-key"] for exchange in peer.seen[4:]}) == 1
+        assert len(peer.seen) == 6
+
+
+def test_a_gateway_killed_while_the_last_byte_leaves(start: Start) -> None:
+    """After the start nobody knows what came of it: a POST is given up in words, and not sent
+    again; its file is kept for the operator."""
+    got = threading.Event()
+
+    def hangs(exchange: Exchange) -> None:
+        exchange.read_body()
+        got.set()
+        exchange.go.wait(SECONDS)
+
+    to = free_port()
+    gateway = start(f"http://127.0.0.1:{to}/books", "--relay-spool-wait", "0")
+    response = requests.post(
+        f"{gateway.url}/files",
+        data=DATA,
+        headers={"Content-Disposition": 'attachment; filename="c.bin"'},
+        timeout=SECONDS,
+    )
+    upload = response.headers["Upload-Id"]
+    with Peer(hangs, port=to) as peer:
+        assert got.wait(SECONDS)
+        gateway.start_again()
+        found = gateway.ends(upload)
+        assert (found["state"], found["code"]) == ("failed", "undelivered")
+        assert len(peer.seen) == 1
+        for exchange in peer.seen:
+            exchange.go.set()
+    ((name, size),) = files_of(gateway.folder).items()
+    assert name.endswith("/c.bin")
+    assert size == len(DATA)
+
+
+def test_a_backend_that_stays_away(start: Start) -> None:
+    """After --relay-spool-for the upload has failed, and its file is the operator's."""
+    gateway = start(refused(), "--relay-spool-wait", "0", "--relay-spool-for", "0.2")
+    response = requests.post(f"{gateway.url}/files", data=DATA, timeout=SECONDS)
+    assert response.status_code == 202
+    found = gateway.ends(response.headers["Upload-Id"])
+    assert (found["state"], found["code"]) == ("failed", "undelivered")
+    ((name, size),) = files_of(gateway.folder).items()
+    assert "undelivered-" in name
+    assert size == len(DATA)
+
+
+def test_a_cancelled_upload_is_not_delivered(hasty: Spooling, backend: Backend) -> None:
+    """DELETE of what waits: nothing remains, and the backend gets nothing."""
+    gateway = hasty
+    response = requests.post(f"{gateway.url}/files", data=DATA, timeout=SECONDS)
+    upload = response.headers["Location"]
+    assert requests.delete(f"{gateway.url}{upload}", timeout=SECONDS).status_code == 204
+    backend.start()
+    assert gateway.is_empty()
+    assert gateway.state(response.headers["Upload-Id"])["state"] == "cancelled"
+    assert backend.taken() == []
+
+
+# Uploads in pieces
+
+
+def test_a_lost_request_costs_an_upload_in_pieces_nothing(start: Start, backend: Backend) -> None:
+    """The offset is what the spool has; no 410, and the last piece gets the backend's answer."""
+    backend.start(stops_after=1000)
+    gateway = start(f"{backend.url}/books", "--relay-show-backend")
+    tus = Tus(gateway.url)
+    upload = tus.create(len(DATA), filename="a.bin")
+    assert tus.patch(upload, 0, DATA[:500_000]).status_code == 204
+    backend.kill()
+    assert tus.offset(upload) == 500_000
+    assert tus.patch(upload, 500_000, DATA[500_000:900_000]).status_code == 204
+    gateway.start_again()
+    tus.url = gateway.url
+    upload = f"{gateway.url}/uploads/{upload.rpartition('/')[2]}"
+    assert tus.offset(upload) == 900_000
+    backend.start()
+    done = tus.patch(upload, 900_000, DATA[900_000:])
+    assert done.status_code == 204
+    assert done.headers["Content-Location"] == f"{backend.url}/books/7"
+    (taken,) = backend.taken()
+    assert taken.body == DATA
+    assert gateway.is_empty()
+
+
+def test_the_last_piece_waits_for_the_backend(hasty: Spooling, backend: Backend) -> None:
+    """No client takes such an upload for stored: 503, and 423 to who looks, until it is."""
+    gateway = hasty
+    tus = Tus(gateway.url)
+    upload = tus.create(len(DATA), filename="a.bin")
+    waits = tus.patch(upload, 0, DATA)
+    assert (waits.status_code, waits.json()["code"]) == (503, "backend-waiting")
+    assert int(waits.headers["Retry-After"]) > 0
+    assert tus.head(upload).status_code == 423
+    found = tus.progress(upload)
+    assert (found["waiting_for"], found["kept"]) == ("backend", len(DATA) - 1)
+    gateway.start_again()
+    upload = f"{gateway.url}/uploads/{upload.rpartition('/')[2]}"
+    backend.start()
+    eventually(lambda: tus.head(upload).status_code == 200)
+    assert tus.offset(upload) == len(DATA)
+    (taken,) = backend.taken()
+    assert hashlib.sha256(taken.body).digest() == hashlib.sha256(DATA).digest()
+    assert gateway.is_empty()
+
+
+# Bounds
+
+
+def test_a_full_spool_is_as_none(start: Start, backend: Backend) -> None:
+    """What does not fit goes on without the spool; where the backend is down too, its failure is
+    the answer. Nothing is acknowledged."""
+    gateway = start(f"{backend.url}/books", "--relay-spool-size", "1MiB", "--relay-spool-wait", "0")
+    url = f"{gateway.url}/files"
+    response = requests.post(url, data=DATA, timeout=SECONDS)
+    assert (response.status_code, response.json()["code"]) == (502, "peer-unreachable")
+    assert requests.post(url, data=DATA[:900_000], timeout=SECONDS).status_code == 202
+    assert requests.post(url, data=DATA[:900_000], timeout=SECONDS).status_code == 502
+    tus = Tus(gateway.url)
+    full = tus.patch(tus.create(len(DATA)), 0, DATA)
+    assert (full.status_code, full.json()["code"]) == (507, "no-space")
+    backend.start()
+    assert requests.post(url, data=DATA, timeout=SECONDS).status_code == 201
+    eventually(lambda: len(backend.taken()) == 2)
+    assert gateway.is_empty()
+
+
+@pytest.mark.root
+def test_a_full_disk_is_as_no_spool(small_disk: Path, backend: Backend) -> None:
+    """The disk of the spool has less room than its bound allows: the same."""
+    server = start_server(
+        small_disk / "none",
+        "--relay-spool",
+        str(small_disk / "spool"),
+        "--relay-spool-wait",
+        "0",
+        to=f"{backend.url}/books",
+    )
+    try:
+        assert "bytes are free there" in server.log()
+        url = f"{server.url}/files"
+
+        def body() -> Iterator[bytes]:
+            for _ in range(2 * SMALL_DISK >> 16):
+                yield bytes(65536)
+
+        response = requests.post(url, data=body(), timeout=SECONDS)
+        assert (response.status_code, response.json()["code"]) == (502, "peer-unreachable")
+        assert requests.post(url, data=DATA[:9000], timeout=SECONDS).status_code == 202
+        backend.start()
+        response = requests.post(url, data=bytes(2 * SMALL_DISK), timeout=SECONDS)
+        assert response.status_code == 201
+        eventually(lambda: len(backend.taken()) == 2)
+    finally:
+        server.stop()
+
+
+@pytest.mark.torture
+def test_several_workers_deliver_once(start: Start, backend: Backend) -> None:
+    """Of all processes one has an upload at a time."""
+    gateway = start(f"{backend.url}/books", "--relay-spool-wait", "0", "--workers", "2")
+    uploads = [
+        requests.post(f"{gateway.url}/files", data=DATA[: 1000 + n], timeout=SECONDS)
+        for n in range(6)
+    ]
+    assert {response.status_code for response in uploads} == {202}
+    backend.start()
+    for response in uploads:
+        assert gateway.ends(response.headers["Upload-Id"])["state"] == "complete"
+    assert sorted(len(taken.body) for taken in backend.taken()) == [1000 + n for n in range(6)]
+    assert gateway.is_empty()
