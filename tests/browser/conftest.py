@@ -1,7 +1,7 @@
 """Fixtures of the browser tests.
 
-One headless Chromium for each process of a run and a fresh context for each test, with its errors
-recorded.
+One headless Chromium for each process of a run, with a context that tests share, or a fresh one for
+a test that asks for it. The errors of each page are recorded.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from browser.engines import Engines
+from browser.shared_context import LOOKS, TIMEOUT, SharedContext
 from browser.slow_destination import SlowServer, start_slow_server
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ def chromium(engines: Engines) -> Browser:
 
 @pytest.fixture
 def context(chromium: Browser) -> Iterator[BrowserContext]:
-    context = chromium.new_context(viewport={"width": 900, "height": 900}, locale="en-GB")
-    context.set_default_timeout(15_000)
+    context = chromium.new_context(**LOOKS)  # type: ignore[arg-type]
+    context.set_default_timeout(TIMEOUT)
     yield context
     context.close()
 
@@ -74,24 +75,39 @@ def context(chromium: Browser) -> Iterator[BrowserContext]:
 OpenPage = Callable[..., "UploadsPage"]
 
 
+@pytest.fixture(scope="session")
+def shared_contexts() -> dict[Browser, SharedContext]:
+    return {}
+
+
 @pytest.fixture
-def visit(context: BrowserContext) -> Iterator[OpenPage]:
-    """Open the page of a server.
+def visit(
+    request: pytest.FixtureRequest,
+    chromium: Browser,
+    shared_contexts: dict[Browser, SharedContext],
+) -> Iterator[OpenPage]:
+    """Open the page of a server: in the test's own `context` if it has one, else in a shared one.
 
     At the end, no page may have thrown or violated the content security policy.
     """
     from browser.uploads_page import Complaints, UploadsPage
 
-    complaints = Complaints()
+    complaints, shared = Complaints(), None
+    if "context" not in request.fixturenames:
+        if chromium not in shared_contexts:
+            shared_contexts[chromium] = SharedContext(chromium)
+        shared = shared_contexts[chromium]
 
     def open_page(url: str) -> UploadsPage:
-        page = context.new_page()
+        page = shared.page(url) if shared else request.getfixturevalue("context").new_page()
         complaints.listen(page)
         page.goto(url + "/")
         page.locator("main").wait_for()  # shown when its texts are there and it takes files
         return UploadsPage(page)
 
     yield open_page
+    if shared and chromium.is_connected():
+        shared.clear()
     assert complaints.found == []
 
 

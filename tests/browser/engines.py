@@ -29,6 +29,8 @@ ARGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # Pages of one site and context share a process; they never run at the same time.
+    "--renderer-process-limit=1",
     # A foreign name has this machine's address, as after a DNS rebinding.
     "--host-resolver-rules=MAP *.example 127.0.0.1",
 ]
