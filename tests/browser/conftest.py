@@ -19,7 +19,7 @@ from browser.shared_context import LOOKS, TIMEOUT, SharedContext
 from browser.slow_destination import SlowServer, start_slow_server
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext
+    from playwright.sync_api import Browser, BrowserContext, Page
 
     from browser.uploads_page import UploadsPage
 
@@ -72,6 +72,7 @@ def context(chromium: Browser) -> Iterator[BrowserContext]:
     context.close()
 
 
+NewPage = Callable[[str], "Page"]
 OpenPage = Callable[..., "UploadsPage"]
 
 
@@ -81,33 +82,42 @@ def shared_contexts() -> dict[Browser, SharedContext]:
 
 
 @pytest.fixture
-def visit(
+def new_page(
     request: pytest.FixtureRequest,
     chromium: Browser,
     shared_contexts: dict[Browser, SharedContext],
-) -> Iterator[OpenPage]:
-    """Open the page of a server: in the test's own `context` if it has one, else in a shared one.
+) -> Iterator[NewPage]:
+    """Open a page for a URL: in the test's own `context` if it has one, else in a shared one."""
+    if "context" in request.fixturenames:
+        context: BrowserContext = request.getfixturevalue("context")
+        yield lambda _: context.new_page()
+        return
+    if chromium not in shared_contexts:
+        shared_contexts[chromium] = SharedContext(chromium)
+    shared = shared_contexts[chromium]
+    yield shared.page
+    if chromium.is_connected():
+        shared.clear()
+
+
+@pytest.fixture
+def visit(new_page: NewPage) -> Iterator[OpenPage]:
+    """Open the page of a server.
 
     At the end, no page may have thrown or violated the content security policy.
     """
     from browser.uploads_page import Complaints, UploadsPage
 
-    complaints, shared = Complaints(), None
-    if "context" not in request.fixturenames:
-        if chromium not in shared_contexts:
-            shared_contexts[chromium] = SharedContext(chromium)
-        shared = shared_contexts[chromium]
+    complaints = Complaints()
 
     def open_page(url: str) -> UploadsPage:
-        page = shared.page(url) if shared else request.getfixturevalue("context").new_page()
+        page = new_page(url)
         complaints.listen(page)
         page.goto(url + "/")
         page.locator("main").wait_for()  # shown when its texts are there and it takes files
         return UploadsPage(page)
 
     yield open_page
-    if shared and chromium.is_connected():
-        shared.clear()
     assert complaints.found == []
 
 

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Page, expect
 
+from browser.conftest import NewPage
 from browser.other_app import OtherApp, other_app
 from browser.uploads_page import Complaints, catch_choosers
 
@@ -34,13 +35,13 @@ def app() -> Iterator[OtherApp]:
 class Site:
     """A page of the app, opened with some HTML."""
 
-    def __init__(self, app: OtherApp, context: BrowserContext) -> None:
-        self.app, self.context, self.complaints = app, context, Complaints()
+    def __init__(self, app: OtherApp, new_page: NewPage) -> None:
+        self.app, self.new_page, self.complaints = app, new_page, Complaints()
         app.status, app.location = 200, ""
 
     def show(self, body: str, html: str = 'lang="en"') -> Page:
         self.app.page = HEAD.format(html=html) + "</script><body>" + body
-        page = self.context.new_page()
+        page = self.new_page(self.app.url)
         self.complaints.listen(page)
         catch_choosers(page)
         page.goto(self.app.url + "/")
@@ -49,8 +50,8 @@ class Site:
 
 
 @pytest.fixture
-def site(app: OtherApp, context: BrowserContext) -> Iterator[Site]:
-    opened = Site(app, context)
+def site(app: OtherApp, new_page: NewPage) -> Iterator[Site]:
+    opened = Site(app, new_page)
     yield opened
     assert opened.complaints.found == []
 

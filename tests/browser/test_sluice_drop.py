@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, Route, expect
+from playwright.sync_api import Page, Route, expect
 
+from browser.conftest import NewPage
 from browser.other_app import other_app
 from browser.slow_destination import SlowServer
 from browser.uploads_page import Complaints, catch_choosers
@@ -43,12 +44,12 @@ LISTEN = """() => {
 
 
 @pytest.fixture
-def shelf(context: BrowserContext) -> Iterator[Callable[..., Page]]:
+def shelf(new_page: NewPage) -> Iterator[Callable[..., Page]]:
     """A strict page of another app on the same server, with one item in a <sluice-drop>."""
     complaints = Complaints()
 
     def show(url: str, attributes: str = "") -> Page:
-        page = context.new_page()
+        page = new_page(url)
         complaints.listen(page)
         catch_choosers(page)
         html = SHELF.format(attributes=attributes)

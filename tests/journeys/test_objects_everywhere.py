@@ -151,7 +151,7 @@ def test_odd_keys_are_named_and_the_other_objects_are_served_and_copied(
     assert (done.returncode, report["copied"], report["failed"], report["left_out"]) == (0, 4, 0, 1)
 
 
-@pytest.mark.parametrize("way", ["options", "query"])
+@pytest.mark.parametrize("way", ["options", pytest.param("query", marks=pytest.mark.torture)])
 def test_many_are_copied_from_a_bucket_to_a_folder_and_a_server_and_back(
     s3: Objects, tmp_path: Path, way: str
 ) -> None:

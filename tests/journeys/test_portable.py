@@ -112,6 +112,9 @@ def test_the_server_says_what_the_system_lacks(server: PortableServer) -> None:
         assert f"this system has no {what}" in server.log().replace("extended ", "")
 
 
+@pytest.mark.parametrize(
+    "server", ["folder", pytest.param("sqlite", marks=pytest.mark.torture)], indirect=True
+)
 def test_copies_work_in_both_directions(server: PortableServer, tmp_path: Path) -> None:
     """One file, standard output, many with a journal, resumed."""
     (tmp_path / "big.bin").write_bytes(DATA)
