@@ -56,6 +56,7 @@ torture: $(VENV)/.test ## the long proofs: many kills, cuts and random cases, la
 		tests/stores tests/memory \
 		tests/browser tests/bench tests/journeys/test_copy_many.py tests/journeys/test_copy_memory.py \
 		tests/journeys/test_copy_resumed.py tests/journeys/test_copy_resumed_places.py \
+		tests/journeys/test_copy_parallel.py \
 		tests/journeys/test_untar.py \
 		tests/journeys/test_names.py tests/journeys/test_refusals.py \
 		tests/journeys/test_image.py tests/journeys/test_zip.py tests/journeys/test_copy_lent.py \

@@ -85,6 +85,15 @@ _EXIT_HELP = "\b\nExit codes:\n" + "\n".join(
     "server that offers tus or IETF resumable uploads, s3://, postgresql:// and folders.  "
     "[default: --resume]",
 )
+@click.option(
+    "--parallel",
+    type=click.IntRange(1, 16),
+    default=1,
+    metavar="N",
+    help="Send or fetch one large object in N parts at once: to s3://, to a server of tus that "
+    "joins parts (of this project: at /files), from a server of ranges to a file. Elsewhere it is "
+    "one piece.  [default: 1]",
+)
 @network_options
 @many_options
 @click.option(

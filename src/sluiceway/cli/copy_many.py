@@ -26,6 +26,7 @@ SHARED = (
     "from_token",
     "digest",
     "resume",
+    "parallel",
     "force",
     "limit_rate",
     "store_option",

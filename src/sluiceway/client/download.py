@@ -80,6 +80,7 @@ class DownloadJob:
     retry_policy: RetryPolicy = DEFAULT_POLICY  # counts requests that brought nothing new
     rate: int | None = None  # bytes a second at most
     digests: DigestChoice = DEFAULT_CHOICE
+    parallel: int = 1  # ranges of the file that are fetched at once
 
 
 async def download(
@@ -124,6 +125,8 @@ class _DownloadRun:
         self._report("connecting")
         job = self._job
         self._use(await in_thread(lambda: open_target(job.target, job.name, job.force, job.url)))
+        if job.parallel > 1 and await self._fetch_in_parallel():
+            return await self._finish()
         attempt, furthest = 0, self._have
         while True:
             attempt += 1
@@ -145,6 +148,26 @@ class _DownloadRun:
                     f"{redact_url(job.url)} answers ranges that do not fit what it sent before"
                 )
 
+    async def _fetch_in_parallel(self) -> bool:
+        """Fetch the file in ranges at once. False: it comes in order, or the rest of it does."""
+        job = self._job
+        # Late: few downloads need it.
+        from sluiceway.client.parallel_download import ParallelDownload
+
+        running = ParallelDownload(self._transport, job, self._on_progress, self._stages)
+        if (head := await running.meet()) is None:
+            return False
+        if self._sink is None:
+            name = served_name(head, job.url)
+            self._use(await in_thread(lambda: open_in_folder(job.target, name, job.force, job.url)))
+        part = self._sink
+        if not isinstance(part, PartialFile) or not await running.run(part, head):
+            return False
+        self._announced, self._total = announced_digests(head.headers), part.have
+        self._status = head.status
+        await self._catch_up()
+        return True
+
     async def _pause(self, trouble: SluiceError, attempt: int) -> None:
         wait = self._job.retry_policy.wait(trouble, attempt)
         if wait is None:
@@ -155,6 +178,7 @@ class _DownloadRun:
 
     async def _attempt(self) -> bool:
         """Make one request. True when everything is here, False to ask again at once."""
+        await self._join()
         known = self._known()
         self._stages.enter(SOURCE)
         async with follow_redirects(
@@ -172,6 +196,7 @@ class _DownloadRun:
         if self._sink is None:
             name = served_name(head, job.url)
             self._use(await in_thread(lambda: open_in_folder(job.target, name, job.force, job.url)))
+            await self._join()
             if self._have and self._known().validator == validator_of(head):
                 return False  # an earlier run left the beginning: ask for the rest instead
         if step is Step.AGAIN:
@@ -259,6 +284,12 @@ class _DownloadRun:
         )
         self._report("done", receipt=receipt)
         return receipt
+
+    async def _join(self) -> None:
+        """Of what an earlier run fetched in ranges, the beginning counts."""
+        sink = self._sink
+        if isinstance(sink, PartialFile) and sink.notes is not None and sink.notes.pieces:
+            await in_thread(lambda: sink.joined(sink.have))
 
     def _use(self, sink: Sink | None) -> None:
         self._sink = sink

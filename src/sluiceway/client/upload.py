@@ -17,6 +17,8 @@ from sluiceway.client.http.redirects import (
 )
 from sluiceway.client.http.request import EXPECT_WAIT, MOST_RESPONSE, StreamingRequest
 from sluiceway.client.http.transport import Transport
+from sluiceway.client.local.files import LocalFile
+from sluiceway.client.resumable.offers import Offer
 from sluiceway.client.retry import (
     ANSWERED,
     ATTEMPTS,
@@ -26,11 +28,12 @@ from sluiceway.client.retry import (
     may_repeat,
 )
 from sluiceway.client.source_body import SourceBody
-from sluiceway.client.upload_job import EXPECT_FROM, RESUMABLE_FROM, UploadJob
+from sluiceway.client.upload_job import EXPECT_FROM, RESUMABLE_FROM, Resuming, UploadJob
 from sluiceway.client.upload_receipt import because, upload_receipt
 from sluiceway.errors import PeerFailed, SluiceError
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
 from sluiceway.pipe.stages import ANSWER, DESTINATION, Stages
+from sluiceway.pipe.wrapped import unthrottled
 from sluiceway.wire.urls import redact_url
 
 __all__ = ["EXPECT_FROM", "UploadJob", "upload"]
@@ -81,10 +84,32 @@ async def _resumed(
     offer = await resuming.offers.ask(resuming.request.url, resuming.place, job.headers, broke)
     if offer is None or not offer.takes(source.length):
         return None
+    if resuming.parallel > 1:
+        reason = _one_piece(job, resuming, offer)
+        if not reason:
+            from sluiceway.client.resumable.parallel_upload import ParallelUpload
+
+            return await ParallelUpload(transport, job, resuming, offer, on_progress, stages).run()
+        if on_progress is not None:
+            on_progress(Progress(job.name, "resuming", 0, source.length, reason))
     # Late: small uploads need nothing of it.
     from sluiceway.client.resumable.resumable_upload import ResumableUpload
 
     return await ResumableUpload(transport, job, resuming, offer, on_progress, stages).run()
+
+
+def _one_piece(job: UploadJob, resuming: Resuming, offer: Offer) -> str:
+    """Why a file is sent in one piece although parts were asked for; "" for no reason."""
+    counts = job.algorithms or job.promises
+    if not offer.joins:
+        return "it goes in one piece: the server joins no parts"
+    if offer.protocol != "tus" and resuming.request.method == "PUT":
+        return (
+            "it goes in one piece: the server takes parts only where it picks the name, at /files"
+        )
+    if counts and not isinstance(unthrottled(job.source), LocalFile):
+        return "it goes in one piece: its digest is counted while it comes (or use --digest none)"
+    return ""
 
 
 class _UploadRun:

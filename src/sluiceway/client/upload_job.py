@@ -42,6 +42,7 @@ class Resuming:
         retry_policy: Of the steps of one upload; it starts again with each new byte.
         identity: Names the source's bytes across processes; None where nothing does.
         on_note: Gets in words that an upload goes on, or begins anew.
+        parallel: Parts that are sent at once, where the server joins them.
     """
 
     offers: Offers
@@ -51,6 +52,7 @@ class Resuming:
     retry_policy: RetryPolicy = DEFAULT_POLICY
     identity: SourceIdentity | None = None
     on_note: Callable[[str], None] | None = None
+    parallel: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,8 @@ __all__ = ["acopy", "acopy_all", "copy", "copy_all", "curl_lines"]
 T = TypeVar("T")
 
 MEMORY = 32 << 20  # bytes that the stores of a copy of many objects may hold, and
-MEMORY_EACH = 8 << 20  # for each job: four blocks, or a part of a multipart upload
+MEMORY_EACH = 8 << 20  # for each job: four blocks, or a part of a multipart upload, and
+MEMORY_PARALLEL = 16 << 20  # for each parallel part of each job
 
 
 def copy(
@@ -92,6 +93,9 @@ def copy(
             destination did not keep yet, where it is a server that offers tus or IETF resumable
             uploads, `s3://` or `postgresql://` (from 8 MiB on), or a folder (True). Run the same
             copy again to go on.
+        parallel: parts of one large object that are under way at once, at most 16 (1): to `s3://`,
+            to a server of tus that joins parts, and from a server that answers ranges to a file.
+            Elsewhere the object is one piece.
         pack: "zip" makes one zip of all objects below a folder, a prefix or a server's listing.
         limit_rate: bytes a second at most, as a number or as text such as "10MiB".
         timeout: seconds in which a server may send or take nothing (60), also before its response
@@ -179,6 +183,7 @@ async def _acopy(
                 checked.retry_policy,
                 checked.rate,
                 checked.digests,
+                checked.parallel,
             )
             return await download(transport, job, on_progress)
         folder = await asyncio.to_thread(is_local_folder, checked)
@@ -228,8 +233,8 @@ def copy_all(
         retries: of each object (8).
         unpack: "tar" reads `src` as one archive (a path, `-` or a URL; plain, gzip, bzip2 or xz)
             and copies its members while it arrives.
-        resume, headers, token, from_headers, from_token, timeout (seconds), ca_file, client_cert,
-            auth, store_option: as for `copy`.
+        resume, parallel, headers, token, from_headers, from_token, timeout (seconds), ca_file,
+            client_cert, auth, store_option: as for `copy`.
 
     Returns:
         The report: numbers of objects, bytes, seconds, and the failures.
@@ -280,7 +285,8 @@ async def acopy_all(
         await asyncio.to_thread(refuse_overlap, checked.source, checked.target)
     own = await asyncio.to_thread(journal_keys, checked.source, checked.journal)
     kept = await asyncio.to_thread(journal_keys, checked.target, checked.journal)
-    budget = Budget(MEMORY + (checked.jobs or LARGE_AT_ONCE) * MEMORY_EACH)
+    each = MEMORY_EACH if checked.parallel == 1 else checked.parallel * MEMORY_PARALLEL
+    budget = Budget(MEMORY + (checked.jobs or LARGE_AT_ONCE) * each)
     async with AsyncExitStack() as stack:
         transport = None
         if checked.reads is not None or checked.writes is not None:

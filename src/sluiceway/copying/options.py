@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MANY_RETRIES",
     "MOST_JOBS",
+    "MOST_PARALLEL",
     "MOST_RETRIES",
     "RETRIES",
     "CopyOptions",
@@ -48,6 +49,7 @@ RETRIES = MOST_ATTEMPTS - 1
 MANY_RETRIES = 8
 MOST_RETRIES = 100  # about an hour and a half
 MOST_JOBS = 256  # each has a connection on both sides, and pieces in memory
+MOST_PARALLEL = 16  # parts of one object under way; a bucket's are 16 MiB each in memory
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 token
 # Without control characters, so that one header cannot become two.
@@ -83,7 +85,8 @@ class CopyOptions:
         rate: bytes a second at most; None for no limit.
         force: replace what is at the destination.
         digests: what is counted of every object.
-        resume: whether large uploads to a server may be resumed.
+        resume: whether large objects may go on in a later run.
+        parallel: parts of one large object under way at once.
         name, type, form, field, size (bytes), pack: of `copy`.
         jobs, journal, key_filter, dry_run, preserve, unpack: of `copy_all`.
 
@@ -106,6 +109,7 @@ class CopyOptions:
     force: bool = False
     digests: DigestChoice = DEFAULT_CHOICE
     resume: bool = True
+    parallel: int = 1
     name: str | None = None
     type: str | None = None
     form: tuple[tuple[str, str], ...] = ()
@@ -198,6 +202,11 @@ class CopyOptions:
         retries = given.get("retries", retries)
         if not isinstance(retries, int) or not 0 <= retries <= MOST_RETRIES:
             raise BadRequest(f"The number of retries is a whole number from 0 to {MOST_RETRIES}")
+        parallel = given.get("parallel", 1)
+        if not isinstance(parallel, int) or not 1 <= parallel <= MOST_PARALLEL:
+            raise BadRequest(
+                f"The number of parallel parts is a whole number from 1 to {MOST_PARALLEL}"
+            )
         source, target = (
             with_store_options(side, given.get("store_option")) for side in (source, target)
         )
@@ -220,6 +229,7 @@ class CopyOptions:
             force=given.get("force", False),
             digests=DigestChoice.parse(given.get("digest", SHA256)),
             resume=given.get("resume", True),
+            parallel=parallel,
         )
 
     @property

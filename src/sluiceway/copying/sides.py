@@ -27,6 +27,7 @@ from sluiceway.errors import BadRequest, SourceFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.receipt import OnProgress
 from sluiceway.stores.registry import Place, open_place, place_identity, split_place
+from sluiceway.stores.unpublished import ParallelParts
 from sluiceway.wire.names import clean_name, stays_inside
 from sluiceway.wire.urls import is_place, is_url, join_url, redact_url
 
@@ -46,7 +47,8 @@ __all__ = [
     "tar_source",
 ]
 
-MEMORY = 32 << 20  # bytes that the store of one side may hold
+MEMORY = 32 << 20  # bytes that the store of one side may hold, and
+MEMORY_EACH = 32 << 20  # for each parallel part: 16 MiB on their way, and the next ones
 
 
 def is_local_folder(options: CopyOptions) -> bool:
@@ -119,17 +121,25 @@ def one_source(
 def one_target(options: CopyOptions, transport: Transport | None) -> CopyTarget:
     """The target of `copy`. Raises BadRequest."""
     if is_place(options.target):
-        return _object_of(open_place(options.target, Budget(MEMORY)), options)
+        budget = Budget(max(MEMORY, options.parallel * MEMORY_EACH))
+        return _object_of(_sending(open_place(options.target, budget), options), options)
     if options.writes is None:
         return PathTarget(options.target, options.resume)
     from sluiceway.copying.endpoints.http_target import FormTarget, HttpTarget, ResumingPolicy
 
     transport, policy = _needed(transport), options.retry_policy
-    resuming = ResumingPolicy(transport, policy) if options.resume else None
+    resuming = ResumingPolicy(transport, policy, options.parallel) if options.resume else None
     if options.as_form:
         fields = options.form
         return FormTarget(transport, options.writes, policy, fields, options.field, resuming)
     return HttpTarget(transport, options.writes, policy, resuming)
+
+
+def _sending(place: Place, options: CopyOptions) -> Place:
+    """The place, which sends as many parts of an object at once as the options say."""
+    if options.parallel > 1 and isinstance(place.store, ParallelParts):
+        place.store.send_at_once(options.parallel)
+    return place
 
 
 def _object_of(place: Place, options: CopyOptions) -> StoreTarget:
@@ -209,14 +219,14 @@ def many_target(
 
         transport = _needed(transport)
         policy = options.retry_policy
-        resuming = ResumingPolicy(transport, policy) if options.resume else None
+        resuming = ResumingPolicy(transport, policy, options.parallel) if options.resume else None
         if urlsplit(options.writes.url).path.endswith(FORM_END):
             return FormTarget(transport, options.writes, policy, resuming=resuming)
         return HttpTarget(transport, _below(options.writes), resuming=resuming)
     if is_place(text):
         from sluiceway.copying.endpoints.store_target import StoreTarget
 
-        place = open_place(text, budget)
+        place = _sending(open_place(text, budget), options)
         return StoreTarget(
             place.store,
             _prefix(place),

@@ -102,11 +102,13 @@ class CountedSource(WrappedSource):
     def __init__(self, source: Source, moved: Callable[[int], None]) -> None:
         super().__init__(source)
         self._moved, self._reported = moved, 0
+        self._readings = 0  # several, where an object goes in parts
         self._lends = source if isinstance(source, Lender) else None
 
     def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
-        self.take_back()
-        self._count(start)  # the target has them already
+        if not self._readings:
+            self.take_back()
+            self._count(start)  # the target has them already
         return super().open(start, stop)
 
     def take_back(self) -> None:
@@ -126,11 +128,13 @@ class CountedSource(WrappedSource):
         self._moved(size)
 
     async def _pass_on(self, chunks: AsyncIterator[Buffer]) -> AsyncIterator[Buffer]:
+        self._readings += 1
         try:
             async for chunk in chunks:
                 self._count(len(chunk))
                 yield chunk
         finally:
+            self._readings -= 1
             await close_stream(chunks)
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "KeyFirst",
     "KnowsDigests",
     "ListsDrafts",
+    "ParallelParts",
     "ReadableDraft",
     "ResumableDraft",
     "ResumableStore",
@@ -254,6 +255,15 @@ class ListsDrafts(Protocol):
 
     async def remove_draft(self, name: str) -> None:
         """Remove one that no ledger knows. Does nothing where it is gone."""
+        ...
+
+
+@runtime_checkable
+class ParallelParts(Protocol):
+    """A Store that sends an object as parts, several at once."""
+
+    def send_at_once(self, parts: int) -> None:
+        """How many parts of one upload may be under way, as far as its budget has memory."""
         ...
 
 

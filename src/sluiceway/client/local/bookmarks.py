@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -83,6 +84,7 @@ class Bookmark:
     def __init__(self, path: str, fd: int) -> None:
         self._path, self._fd = path, fd
         self._end = 0  # of the last good line, in the file
+        self._adding = threading.Lock()  # parts that are sent at once note their URLs
         self.step: BookmarkStep | None = None
         self.notes: BookmarkNotes | None = self._read()
 
@@ -93,10 +95,11 @@ class Bookmark:
 
     def add(self, step: BookmarkStep) -> bool:
         """One more step. False where it could not be written: the one before counts."""
-        if self.notes is None or not self._append(asdict(step)):
-            return False
-        self.step = _sum(self.step, step)
-        return True
+        with self._adding:
+            if self.notes is None or not self._append(asdict(step)):
+                return False
+            self.step = _sum(self.step, step)
+            return True
 
     def clear(self) -> None:
         """The upload has ended: nothing is left to go on with."""

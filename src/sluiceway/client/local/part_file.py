@@ -12,7 +12,7 @@ import errno
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 
@@ -81,8 +81,32 @@ class PartialFile:
         self.notes = notes if notes is not None and notes.fits(url) else None
         self.have: int = self._good_bytes() if self.notes else 0
         self.kept: int = self.have
-        with file_errors(target):
-            os.ftruncate(self._fd, self.have)
+        if self.notes is None or not self.notes.pieces:
+            with file_errors(target):
+                os.ftruncate(self._fd, self.have)
+
+    def in_pieces(self, pieces: Sequence[tuple[int, int]]) -> None:
+        """Blocking. What was written so far survives a power cut; these pieces of it count."""
+        with file_errors(self.target):
+            _fdatasync(self._fd)
+        if self.notes is not None:
+            self.notes = replace(self.notes, pieces=tuple(pieces))
+            self._write_notes()
+
+    def write_at(self, data: Buffer, at: int) -> None:
+        """Blocking. For a file in pieces; call `joined` at its end."""
+        view = memoryview(data)
+        with file_errors(self.target):
+            while len(view):
+                written = _write_at(self._fd, view, at)
+                view, at = view[written:], at + written
+
+    def joined(self, have: int) -> None:
+        """Blocking. From here on the file is one with `have` good bytes, which are the first."""
+        with file_errors(self.target):
+            os.ftruncate(self._fd, have)
+        self.have = have
+        self.in_pieces(())
 
     def continues(self, url: str) -> bool:
         """Whether a later run may go on with it: the part is of this URL, which is not empty."""
@@ -242,6 +266,8 @@ class PartialFile:
         size = os.fstat(self._fd).st_size
         if self.notes is None:
             return 0
+        if self.notes.pieces:
+            return min(size, self.notes.in_order)
         same_boot = self.notes.boot and self.notes.boot == boot_id()
         return size if same_boot else min(size, self.notes.kept)
 

@@ -33,6 +33,8 @@ class Notes:
     digest: str = ""  # the digests that came with it, as text
     boot: str = ""  # `boot_id`: until the next start of the machine, all written bytes are there
     kept: int = 0  # bytes that were synced; only these count after a power cut
+    # Of a download in parts: where each begins, and its bytes that count. () for one in order.
+    pieces: tuple[tuple[int, int], ...] = ()
     program: str = _PROGRAM  # without this word it is another program's file
 
     @staticmethod
@@ -49,7 +51,26 @@ class Notes:
             and isinstance(self.digest, str)
             and isinstance(self.kept, int)
             and (self.total is None or isinstance(self.total, int))
+            and all(_is_piece(piece) for piece in self.pieces)
         )
+
+    @property
+    def in_order(self) -> int:
+        """Bytes of the pieces from the beginning, without a gap."""
+        at = 0
+        for start, size in self.pieces:
+            if start != at:
+                break
+            at += size
+        return at
+
+
+def _is_piece(piece: object) -> bool:
+    return (
+        isinstance(piece, list | tuple)
+        and len(piece) == 2
+        and all(isinstance(number, int) and number >= 0 for number in piece)
+    )
 
 
 def part_name(name: str) -> str:

@@ -38,6 +38,7 @@ class Offer:
         max_append: Bytes of one request.
         extensions: Of tus.
         checksums: Of tus: the algorithms of one request's bytes.
+        joins: Whether uploads of tus can be joined to one, also where `protocol` is another.
     """
 
     protocol: Literal["tus", "ietf"]
@@ -46,6 +47,7 @@ class Offer:
     max_append: int | None = None
     extensions: frozenset[str] = field(default_factory=frozenset)
     checksums: frozenset[str] = field(default_factory=frozenset)
+    joins: bool = False
 
     def takes(self, size: int) -> bool:
         """Whether an upload of this size can be resumable. One that is too large meets the server's
@@ -117,19 +119,21 @@ def _offer(head: Head, only: str | None) -> Offer | None:
     if not 200 <= head.status < 300:
         return None
     limits = parse_upload_limit(head.headers.get("upload-limit"))
+    extensions = _listed(head, "tus-extension")
+    speaks = TUS_VERSION in _listed(head, "tus-version") and "creation" in extensions
+    joins = speaks and "concatenation" in extensions
     if limits is not None and only in (None, "ietf"):
         return Offer(
             "ietf",
             limits.get("max-size"),
             limits.get("min-size", 0),
             limits.get("max-append-size"),
+            joins=joins,
         )
-    extensions = _listed(head, "tus-extension")
-    speaks = TUS_VERSION in _listed(head, "tus-version") and "creation" in extensions
     if speaks and only in (None, "tus"):
         most = clipped_uint(head.headers.get("tus-max-size", ""))
         checksums = _listed(head, "tus-checksum-algorithm")
-        return Offer("tus", most, extensions=extensions, checksums=checksums)
+        return Offer("tus", most, extensions=extensions, checksums=checksums, joins=joins)
     return None
 
 

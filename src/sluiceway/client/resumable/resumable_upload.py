@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from functools import partial
+from typing import Protocol
 
 from sluiceway.client.http.error_responses import refusal
 from sluiceway.client.http.exchange import Response
 from sluiceway.client.http.transport import Transport
-from sluiceway.client.local.bookmarks import Bookmark, BookmarkNotes, take_bookmark
-from sluiceway.client.resumable.dialects import DIALECTS
+from sluiceway.client.local.bookmarks import BookmarkNotes, take_bookmark
+from sluiceway.client.resumable.dialects import DIALECTS, Dialect
 from sluiceway.client.resumable.offers import Offer
 from sluiceway.client.resumable.outcome import Next, after_error
 from sluiceway.client.resumable.piece import PieceOfSource
@@ -30,11 +31,23 @@ from sluiceway.pipe.stages import ANSWER, DESTINATION, SOURCE, Stages
 from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.wire.urls import redact_url
 
-__all__ = ["ResumableUpload"]
+__all__ = ["BookmarkLike", "ResumableUpload"]
 
 SMALLEST_PIECE = 512 << 10  # bytes; below this a proxy's limit is no limit on pieces
 # Of a creation: the server offers resumable uploads, but not here. The file goes in one request.
 NOT_HERE = frozenset({404, 405, 501})
+
+
+class BookmarkLike(Protocol):
+    """What an upload needs of a bookmark. All calls block, for a moment."""
+
+    notes: BookmarkNotes | None
+
+    def write(self, notes: BookmarkNotes) -> bool: ...
+
+    def clear(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class ResumableUpload:
@@ -48,16 +61,20 @@ class ResumableUpload:
         offer: Offer,
         on_progress: OnProgress | None,
         stages: Stages,
+        dialect: Dialect | None = None,
+        bookmark: BookmarkLike | None = None,
     ) -> None:
+        """`dialect` is that of the offer. `bookmark`: another one than the user's of this copy."""
         self._job, self._resuming, self._stages = job, resuming, stages
         self._size = job.source.length or 0
-        self._dialect = DIALECTS[offer.protocol]
+        self._dialect = DIALECTS[offer.protocol] if dialect is None else dialect
         self._steps = UploadSteps(transport, self._dialect, resuming, job.headers, self._on_sent)
         algorithms = (*job.algorithms, *(promise.algorithm for promise in job.promises))
         self._digests = RunningDigests(dict.fromkeys(algorithms))
         self._policy = replace(resuming.retry_policy, jitter=1.0)
         self._on_progress = on_progress
-        self._bookmark: Bookmark | None = None
+        self._bookmark: BookmarkLike | None = bookmark
+        self._version = "" if resuming.identity is None else resuming.identity.version
         self._most_piece = offer.max_append or self._size
         self._offset = 0  # bytes that the server keeps
         self._attempts = 0  # since the last new byte
@@ -96,13 +113,13 @@ class ResumableUpload:
 
     async def _open_bookmark(self) -> None:
         """Go on with the upload that an earlier run left, if it is of the same bytes."""
-        bookmark, identity = self._bookmark, self._resuming.identity
-        if bookmark is None or identity is None or (notes := bookmark.notes) is None:
+        bookmark = self._bookmark
+        if bookmark is None or (notes := bookmark.notes) is None:
             return
         if notes.protocol != self._dialect.name:
             return
         self._steps.url, self._asks = notes.url, True
-        if (notes.version, notes.size) != (identity.version, self._size):
+        if (notes.version, notes.size) != (self._version, self._size):
             self._note("the file changed since its upload broke off; it is sent from its beginning")
             await self._steps.cancel()
             self._asks = False
@@ -133,8 +150,8 @@ class ResumableUpload:
                 return False
             raise
         self._offset = 0
-        if (identity := self._resuming.identity) is not None and self._bookmark is not None:
-            notes = BookmarkNotes(self._steps.url, self._dialect.name, identity.version, self._size)
+        if self._bookmark is not None:
+            notes = BookmarkNotes(self._steps.url, self._dialect.name, self._version, self._size)
             await in_thread(partial(self._bookmark.write, notes))
         return True
 

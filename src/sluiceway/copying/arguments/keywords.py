@@ -25,6 +25,7 @@ class SharedKeywords(TypedDict, total=False):
     digest: str
     retries: int
     resume: bool
+    parallel: int
     limit_rate: int | str | None
     timeout: float | None
     ca_file: str | None

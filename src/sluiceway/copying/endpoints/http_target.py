@@ -235,9 +235,10 @@ class FormTarget:
 class ResumingPolicy:
     """How the large objects of one copy go on after a cut."""
 
-    def __init__(self, transport: Transport, retry_policy: RetryPolicy) -> None:
-        """`retry_policy`: of the steps of one object."""
+    def __init__(self, transport: Transport, retry_policy: RetryPolicy, parallel: int = 1) -> None:
+        """`retry_policy`: of the steps of one object. `parallel`: its parts at once."""
         self._offers, self._retry_policy = Offers(transport), retry_policy
+        self._parallel = parallel
 
     def applied(
         self, job: UploadJob, reading: Reading, place: str, request: FileRequest, name: str
@@ -251,6 +252,7 @@ class ResumingPolicy:
             self._retry_policy,
             reading.identity,
             reading.on_note,
+            self._parallel,
         )
         return replaced(job, resuming=resuming)
 

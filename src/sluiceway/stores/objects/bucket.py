@@ -73,6 +73,9 @@ class BucketResponse:
     content: bytes | None = None  # all of it, where it was read at once
 
 
+PARTS_IN_FLIGHT = 4  # of one upload, by default; more gained nothing over loopback
+
+
 class UnlistableKey(StoreFailed):
     """A listing met a key that the cloud's library refuses to read, and broke off there."""
 
@@ -98,6 +101,7 @@ class Bucket(ABC):
         # they are not.
         self.compare_and_swap: bool = compare_and_swap
         self.drafts: dict[str, Draft] = {}  # under way in this process, by id
+        self.parts_in_flight: int = PARTS_IN_FLIGHT  # of one upload
         self.locks: KeyLocks = KeyLocks()  # for clouds that do not compare and write in one step
         self._cleaning: set[asyncio.Task[None]] = set()
 

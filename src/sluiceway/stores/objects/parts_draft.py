@@ -33,7 +33,6 @@ __all__ = ["PartsDraft"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
-PARTS_IN_FLIGHT = 4  # of one upload; more gained nothing over loopback
 PIECE = 2 << 20  # bytes that a thread receives before it hashes them
 FIRST_MEMORY = 64 << 10  # bytes for an upload that has just begun; they double as it fills them
 # Seconds to fill one part. After a faster one, the next part gets its memory at once: growing
@@ -273,7 +272,7 @@ class PartsDraft:
     async def _submit_part(self) -> None:
         """Send the part that has gathered, as soon as few enough are in flight."""
         fitting = self._most // self._part_size // self._bucket.live_drafts
-        while len(self._in_flight) >= max(1, min(PARTS_IN_FLIGHT, fitting)):
+        while len(self._in_flight) >= max(1, min(self._bucket.parts_in_flight, fitting)):
             await self._wait_for_part()
         self._check()
         if self._upload is None:

@@ -1,0 +1,269 @@
+"""One large object in several parts at once: to servers that join parts, to buckets, from ranges.
+
+Real servers, real processes killed by SIGKILL, and a proxy that cuts connections and counts bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cutting_proxy import CuttingProxy
+from fix_s3 import Objects
+from fix_server import RunningServer, start_server
+from fix_taking import eventually
+from sluiceway import SluiceError, copy, copy_all
+from sluiceway.pipe.receipt import Progress
+
+MIB = 1 << 20
+DATA = os.urandom(8 * MIB + 4321)
+SHA = hashlib.sha256(DATA).hexdigest()
+DEADLINE = 120  # seconds
+SOCKET = 512 << 10  # bytes that may wait in a connection
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    running = start_server(tmp_path_factory.mktemp("server") / "root")
+    yield running
+    running.stop()
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's state folder."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "big.bin"
+    path.write_bytes(DATA)
+    return path
+
+
+def stored(server: RunningServer, location: str) -> bytes:
+    return (server.root / location.partition("/files/")[2]).read_bytes()
+
+
+def bookmarks(state: Path) -> list[Path]:
+    return list(state.glob("sluiceway/uploads/*"))
+
+
+def copying(*arguments: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "sluiceway", "copy", "--parallel", "4", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_file_is_sent_in_parts_and_joined(server: RunningServer, file: Path, state: Path) -> None:
+    """Over connections that are cut: each part goes on alone. A cut costs what the server has not
+    read when it is asked for the offset: at most what fits in a socket."""
+    seen: list[Progress] = []
+    with CuttingProxy(server.port, MIB + 99_999) as proxy:
+        receipt = copy(file, f"{proxy.url}/files", parallel=4, on_progress=seen.append)
+    assert stored(server, receipt.location) == DATA
+    assert receipt.location.endswith("big.bin")
+    assert receipt.sha256 == SHA
+    assert proxy.cuts >= 4
+    assert proxy.sent <= 1.02 * len(DATA) + proxy.cuts * SOCKET
+    kept = [one.kept for one in seen if one.kept is not None]
+    assert kept == sorted(kept)
+    assert kept[-1] == len(DATA)
+    assert all(one.done <= len(DATA) for one in seen)
+    assert bookmarks(state) == []
+
+
+def test_parts_of_a_killed_copy_go_on(server: RunningServer, file: Path, state: Path) -> None:
+    with CuttingProxy(server.port, 1 << 40) as proxy:
+        first = copying(file, f"{proxy.url}/files", "--limit-rate", "4MiB")
+        eventually(lambda: proxy.sent > 3 * MIB)
+        first.send_signal(signal.SIGKILL)
+        first.communicate(timeout=DEADLINE)
+        assert len(bookmarks(state)) == 1
+        output, notes = copying(file, f"{proxy.url}/files").communicate(timeout=DEADLINE)
+    assert "goes on at" in notes
+    assert stored(server, output.split()[0]) == DATA
+    assert proxy.sent <= 1.02 * len(DATA)
+    assert bookmarks(state) == []
+
+
+def test_a_name_that_was_asked_for_means_one_piece(server: RunningServer, file: Path) -> None:
+    notes: list[str] = []
+    url = f"{server.url}/files/named/big.bin"
+    receipt = copy(file, url, parallel=4, on_progress=lambda now: notes.append(now.note))
+    assert any("in one piece" in note for note in notes)
+    assert stored(server, receipt.location) == DATA
+
+
+def test_the_large_files_of_many_go_in_parts(server: RunningServer, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "big").write_bytes(DATA)
+    (folder / "small").write_bytes(b"small")
+    moved: list[int] = []
+    report = copy_all(
+        folder,
+        f"{server.url}/files",
+        parallel=3,
+        on_progress=lambda now: moved.append(now.bytes + now.moving),
+    )
+    assert report.ok
+    assert report.bytes == len(DATA) + 5
+    assert max(moved) <= len(DATA) + 5
+
+
+def test_a_file_is_fetched_in_ranges(server: RunningServer, file: Path, tmp_path: Path) -> None:
+    """Also into a folder, where the server's name counts. The bar adds up."""
+    url = copy(file, f"{server.url}/files").location
+    seen: list[Progress] = []
+    (tmp_path / "to").mkdir()
+    receipt = copy(url, tmp_path / "to", parallel=4, on_progress=seen.append)
+    assert (tmp_path / "to" / "big.bin").read_bytes() == DATA
+    assert receipt.sha256 == SHA
+    done = [one.done for one in seen if one.stage == "receiving"]
+    assert done == sorted(done)
+    assert [path.name for path in (tmp_path / "to").iterdir()] == ["big.bin"]
+
+
+@pytest.mark.parametrize("parallel", ["4", "1"])
+def test_ranges_of_a_killed_copy_go_on(
+    server: RunningServer, file: Path, tmp_path: Path, parallel: str
+) -> None:
+    """Each at its place; without --parallel the beginning counts."""
+    url = copy(file, f"{server.url}/files").location
+    to = tmp_path / "back.bin"
+    slow = copying(url, to, "--limit-rate", "3MiB")
+
+    def noted() -> int:
+        for path in tmp_path.glob(".sluiceway-*.part.json"):
+            return sum(size for _, size in json.loads(path.read_text())["pieces"])
+        return 0
+
+    eventually(lambda: noted() >= 3 * MIB)
+    slow.send_signal(signal.SIGKILL)
+    slow.communicate(timeout=DEADLINE)
+    before = noted()
+    again = copying(url, to, "--parallel", parallel)
+    _, notes = again.communicate(timeout=DEADLINE)
+    assert again.returncode == 0, notes
+    assert to.read_bytes() == DATA
+    if parallel == "4":
+        assert f"goes on at {before} of" in notes
+    assert not list(tmp_path.glob(".sluiceway-*"))
+
+
+class _Odd(http.server.BaseHTTPRequestHandler):
+    """A server whose ranges are missing, or break, or change: `kind`."""
+
+    protocol_version = "HTTP/1.1"
+    kind = "none"
+    asked = 0
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        cls = type(self)
+        cls.asked += 1
+        found = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("range", ""))
+        tag = '"b"' if self.kind == "changes" and cls.asked > 3 else '"a"'
+        ranges = found and self.kind != "none"
+        if ranges and self.headers.get("if-range", tag) != tag:
+            ranges = False
+        start, stop = 0, len(DATA)
+        if found and ranges:
+            start = int(found[1])
+            stop = int(found[2]) + 1 if found[2] else len(DATA)
+        self.send_response(206 if ranges else 200)
+        self.send_header("ETag", tag)
+        if ranges:
+            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(DATA)}")
+        self.send_header("Content-Length", str(stop - start))
+        self.end_headers()
+        body = DATA[start:stop]
+        breaks = False
+        if self.kind == "breaks" and len(body) > MIB and cls.asked < 9 and start:
+            body, breaks = body[: MIB // 2], True
+        self.wfile.write(body)
+        if breaks:
+            self.close_connection = True
+
+
+@pytest.fixture
+def odd(request: pytest.FixtureRequest) -> Iterator[tuple[str, type[_Odd]]]:
+    handler = type("Handler", (_Odd,), {"kind": request.param, "asked": 0})
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{running.server_address[1]}/odd.bin", handler
+    running.shutdown()
+    running.server_close()
+
+
+@pytest.mark.parametrize("odd", ["none", "breaks", "changes"], indirect=True)
+def test_ranges_that_are_missing_break_or_change(
+    odd: tuple[str, type[_Odd]], tmp_path: Path
+) -> None:
+    """One piece where there are none; a broken one is asked for again alone; never a mixture."""
+    url, handler = odd
+    notes: list[str] = []
+    receipt = copy(url, tmp_path / "x", parallel=4, on_progress=lambda now: notes.append(now.note))
+    assert (tmp_path / "x").read_bytes() == DATA
+    assert receipt.sha256 == SHA
+    said = "\n".join(notes)
+    if handler.kind == "none":
+        assert "in one piece" in said
+    if handler.kind == "changes":
+        assert "changed while it was fetched" in said
+    if handler.kind == "breaks":
+        assert "trying again" in said
+
+
+def test_parts_to_a_bucket_travel_at_once(
+    s3: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the right order, with the digest of the whole."""
+    for name, value in s3.env.items():
+        monkeypatch.setenv(name, value)
+    path, bucket = tmp_path / "big.bin", s3.fresh()
+    path.write_bytes(DATA * 5)
+    place = s3.url(bucket, "big.bin")
+    receipt = copy(path, place, parallel=6)
+    assert receipt.sha256 == hashlib.sha256(DATA * 5).hexdigest()
+    assert s3.client.get_object(Bucket=bucket, Key="big.bin")["Body"].read() == DATA * 5
+    assert s3.unfinished(bucket) == []
+
+
+@pytest.mark.parametrize("number", [0, -1, 17, 2.5, "4"])
+def test_a_number_of_parts_that_cannot_be_is_refused(file: Path, number: object) -> None:
+    with pytest.raises(SluiceError, match="parallel parts is a whole number from 1 to 16"):
+        copy(file, "https://host.example/files", parallel=number)  # type: ignore[arg-type]
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(600)
+def test_150_mb_in_parts_over_a_line_that_cuts_after_20(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    path, size = tmp_path / "large.bin", 150_000_000
+    path.write_bytes(os.urandom(size))
+    with CuttingProxy(server.port, 20_000_000) as proxy:
+        receipt = copy(path, f"{proxy.url}/files", parallel=4)
+    assert receipt.sha256 == hashlib.sha256(stored(server, receipt.location)).hexdigest()
+    assert proxy.cuts >= 4
+    assert proxy.sent <= 1.02 * size
