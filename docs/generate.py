@@ -134,16 +134,16 @@ slow. Each part is retried alone, all together are as fast as `--limit-rate` all
 their sum.
 
 - To a server of tus that has the extension concatenation, as this project's at `/files`: N uploads
-  that the server joins at the end. Each goes on at its own offset, in the next run too. Under a name
-  of your own (PUT) this project's servers take one piece. The digest is counted beside it, from the
-  same file, so another source than a file needs `--digest none`. If the response of the join is
-  lost, the copy fails, and does not make the object twice.
+  that the server joins at the end. Each goes on at its own offset, in the next run too. Under a
+  name of your own (PUT) this project's servers take one piece. The digest is counted beside it,
+  from the same file, so another source than a file needs `--digest none`. If the response of the
+  join is lost, the copy fails, and does not make the object twice.
 - To `s3://`: N parts of the multipart upload travel at once (without the option up to four, in less
   memory). Each needs up to 32 MiB of memory.
-- From a server that answers ranges to a file: N ranges, each written at its place. They are one file
-  of one version (`If-Range`): if it changes meanwhile, it comes again from its start. The digest is
-  counted at the end, from the disk. A killed copy goes on in each range, without the option behind
-  the first gap.
+- From a server that answers ranges to a file: N ranges, each written at its place. They are one
+  file of one version (`If-Range`): if it changes meanwhile, it comes again from its start. The
+  digest is counted at the end, from the disk. A killed copy goes on in each range, without the
+  option behind the first gap.
 
 Where that cannot be, the object is one piece, and `copy` says so. Objects below 2 MiB (uploads) and
 4 MiB (downloads) always are.

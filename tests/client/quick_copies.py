@@ -6,7 +6,8 @@ import asyncio
 import os
 from collections.abc import Mapping, Sequence
 
-from sluiceway.client.download import DownloadJob, download
+from sluiceway.client.download import download
+from sluiceway.client.download_job import DownloadJob
 from sluiceway.client.file_request import form_request, put_request
 from sluiceway.client.http.exchange import Deadlines
 from sluiceway.client.http.transport import Transport

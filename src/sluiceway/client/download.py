@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from sluiceway.client.download_job import DownloadJob
 from sluiceway.client.download_plan import (
     Known,
     Step,
@@ -33,15 +33,13 @@ from sluiceway.client.local.files import LocalFile
 from sluiceway.client.local.part_file import PartialFile
 from sluiceway.client.local.part_notes import Notes
 from sluiceway.client.retry import (
-    DEFAULT_POLICY,
     MOST_ATTEMPTS,
-    RetryPolicy,
     may_ask_again,
     reached,
 )
 from sluiceway.errors import BodyCut, DigestMismatch, PeerFailed, SluiceError, StoreFailed, TooLarge
 from sluiceway.pipe.digests import Digests
-from sluiceway.pipe.hashes import DEFAULT_CHOICE, DigestChoice, digest_pairs
+from sluiceway.pipe.hashes import digest_pairs
 from sluiceway.pipe.lending import LentConnection
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
@@ -60,27 +58,9 @@ from sluiceway.wire.urls import redact_url
 if TYPE_CHECKING:  # the transport loads the HTTP library
     from sluiceway.client.http.transport import OpenResponse, Transport
 
-__all__ = ["DownloadJob", "download"]
+__all__ = ["download"]
 
 REPORT_EVERY = 0.1  # seconds between two reports of progress
-
-
-@dataclass(frozen=True, slots=True)
-class DownloadJob:
-    """One file to download.
-
-    `target` is a path, a folder (the name comes from the server, cleaned) or "-".
-    """
-
-    url: str
-    headers: Mapping[str, str]
-    target: str
-    name: str | None = None  # the file's name in a folder, instead of the server's
-    force: bool = False  # replace an existing file
-    retry_policy: RetryPolicy = DEFAULT_POLICY  # counts requests that brought nothing new
-    rate: int | None = None  # bytes a second at most
-    digests: DigestChoice = DEFAULT_CHOICE
-    parallel: int = 1  # ranges of the file that are fetched at once
 
 
 async def download(

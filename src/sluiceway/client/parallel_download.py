@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from sluiceway.client.download_job import DownloadJob
 from sluiceway.client.download_plan import length_of, validator_of
 from sluiceway.client.http.error_responses import refusal
 from sluiceway.client.http.exchange import Head
@@ -32,7 +33,6 @@ from sluiceway.wire.headers.ranges import parse_content_range
 from sluiceway.wire.urls import redact_url
 
 if TYPE_CHECKING:  # the transport loads the HTTP library
-    from sluiceway.client.download import DownloadJob
     from sluiceway.client.http.transport import OpenResponse, Transport
 
 __all__ = ["PARALLEL_FROM", "ParallelDownload"]

@@ -14,7 +14,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from sluiceway.client.bodies.inputs import Content, body_input
-from sluiceway.client.download import DownloadJob, download
+from sluiceway.client.download import download
+from sluiceway.client.download_job import DownloadJob
 from sluiceway.client.local.command import Command
 from sluiceway.client.local.files import files_below
 from sluiceway.copying.arguments.keywords import CopyAllKeywords, CopyKeywords, check_names

@@ -31,6 +31,7 @@ from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
 from sluiceway.pipe.stages import ANSWER, DESTINATION, Stages
 from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.pipe.wrapped import unthrottled
+from sluiceway.wire.numbers import clipped_uint
 
 __all__ = ["LEAST_PART", "ParallelUpload"]
 
@@ -143,7 +144,8 @@ class ParallelUpload:
             if notes is not None and (notes.version, notes.size) == (version, self._size):
                 for text in step.parts if step is not None else ():
                     number, _, url = text.partition(" ")
-                    urls[int(number)] = url
+                    if (known := clipped_uint(number)) is not None:
+                        urls[known] = url
             else:
                 self._changed = notes is not None
                 bookmark.write(BookmarkNotes("", PROTOCOL, version, self._size))
