@@ -37,6 +37,7 @@ class Tried:
     data: bytes
     told: int = 0  # the highest offset of any response
     kept_at: str = ""  # where the whole file is, once the server said it
+    is_cancelling: bool = False  # from its DELETE on, whose response may never come
     is_cancelled: bool = False
 
 
@@ -86,6 +87,8 @@ class ResumingClient:
         found = self._head(upload)
         if upload.is_cancelled:
             assert found.status_code in (404, 410), found.status_code
+            return
+        if upload.is_cancelling and found.status_code == 410:
             return
         assert found.ok, (found.status_code, found.text)
         offset = int(found.headers["Upload-Offset"])
@@ -167,6 +170,7 @@ class ResumingClient:
 
     def _cancel(self, upload: Tried) -> None:
         fields = TUS if self._dialect == "tus" else {}
+        upload.is_cancelling = True
         response = requests.delete(self._url + upload.path, headers=fields, timeout=30)
         self._check_counted()
         upload.is_cancelled = response.ok

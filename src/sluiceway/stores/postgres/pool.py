@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, LiteralString
 from urllib.parse import unquote, urlsplit
 
@@ -29,6 +29,9 @@ POOL_TIMEOUT = 30.0  # seconds to wait for one of them
 # Seconds until the pool forgets how long it failed. It doubles its waits: after a minute without a
 # database, all would wait a minute more than it does.
 RECONNECT_TIMEOUT = 1.0
+# Seconds to wait for a connection while the database is away. A request asks for several, one after
+# the other, and its client would wait for the sum.
+AWAY_TIMEOUT = 5.0
 CONNECT_TIMEOUT = 10  # seconds the server may take to accept a connection
 # Needs no quotes, and leaves room for a suffix such as _chunks below PostgreSQL's 63 bytes.
 TABLE_NAME = re.compile(r"[a-z_][a-z0-9_]{0,40}")
@@ -50,6 +53,8 @@ class PostgresPool:
             "columns": sql.SQL(", ").join(map(sql.Identifier, columns)),
         }
         self._pool: AsyncConnectionPool[Any] | None = None
+        self._waiting: set[asyncio.Timeout] = set()  # those who wait for a connection
+        self._is_away = False  # the database, since the pool gave up
         self._reconnecting: asyncio.Task[None] | None = None
 
     def query(self, text: LiteralString) -> sql.Composed:
@@ -64,7 +69,7 @@ class PostgresPool:
                 self.url,
                 min_size=0,
                 max_size=CONNECTIONS,
-                timeout=POOL_TIMEOUT,
+                timeout=2 * POOL_TIMEOUT,  # ours ends first
                 open=False,
                 reconnect_timeout=RECONNECT_TIMEOUT,
                 reconnect_failed=self._reconnect,
@@ -75,7 +80,9 @@ class PostgresPool:
             )
             await self._pool.open()
         try:
-            async with self._pool.connection() as connection:
+            async with AsyncExitStack() as lent:
+                async with self._within_deadline():
+                    connection = await lent.enter_async_context(self._pool.connection())
                 yield connection
         except (psycopg.Error, PoolTimeout) as error:
             raise map_error(error, self.table) from error
@@ -97,6 +104,20 @@ class PostgresPool:
             result = await connection.execute(self.query(text), values, binary=binary)
             return await result.fetchall() if result.description else []
 
+    @asynccontextmanager
+    async def _within_deadline(self) -> AsyncIterator[None]:
+        """Raises PoolTimeout."""
+        try:
+            async with asyncio.timeout(AWAY_TIMEOUT if self._is_away else POOL_TIMEOUT) as deadline:
+                self._waiting.add(deadline)
+                try:
+                    yield
+                finally:
+                    self._waiting.discard(deadline)
+        except TimeoutError:
+            raise PoolTimeout from None
+        self._is_away = False
+
     async def _reconnect(self, pool: AsyncConnectionPool[Any]) -> None:
         """The pool gave up. It begins again when a connection is asked for, and some may wait."""
 
@@ -105,6 +126,10 @@ class PostgresPool:
                 async with pool.connection(timeout=RECONNECT_TIMEOUT / 20):
                     pass
 
+        if not self._is_away:
+            self._is_away, until = True, asyncio.get_running_loop().time() + AWAY_TIMEOUT
+            for deadline in self._waiting:
+                deadline.reschedule(min(until, deadline.when() or until))
         if pool.get_stats().get("requests_waiting"):
             self._reconnecting = asyncio.get_running_loop().create_task(ask())
 

@@ -34,7 +34,7 @@ __all__ = ["SqliteLedger"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
-LOOK_EVERY = 0.05  # seconds between looks whether another process asks for an upload
+LOOK_EVERY = 0.02  # seconds between looks whether another process asks for an upload
 
 _NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
 _MARKS = ", ".join("?" * len(COLUMNS))
