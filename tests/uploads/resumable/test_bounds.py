@@ -23,7 +23,7 @@ from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.resumable import service, sweeps
 from sluiceway.uploads.resumable.by_key import LEAST_ADOPTED, adopt
 from sluiceway.uploads.resumable.service import ResumableUploads
-from sluiceway.uploads.session import UploadRules
+from sluiceway.uploads.rules import UploadRules
 
 REQUEST = UploadRequest(key="book", filename="book")
 
