@@ -240,6 +240,10 @@ What it costs, and why:
   changed; the last MiB is withheld until then, as ever.
 - curl does not `fsync` what it downloads. This program does, file and folder, before the file gets
   its name: what it calls done survives a power cut.
+- A resumable upload costs one question a copy (OPTIONS), and for each file a creation and the
+  ledger's syncs. With files of 2 MiB over loopback that was 10.0 ms of the client's processor
+  instead of 6.5 and 14 of the server's instead of 7.5 a file; at 32 MiB 8 % and 17 % more. So
+  smaller files are one request, and `--no-resume` saves it for the others.
 - Starting took 0.4 seconds of a processor on a busy machine, and sending 1 GiB by the kernel 0.13:
   for many small files use `-r`, not one command for each.
 
