@@ -3,6 +3,7 @@ continued where nobody knows what the backend has."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 
@@ -352,3 +353,34 @@ async def test_what_the_offer_does_not_cover_goes_in_one_request(
             assert not isinstance(draft, BackendDraft)
             await draft.discard()
     assert "POST" not in [each.method for each in backend.seen]
+
+
+async def test_an_upload_whose_creation_was_interrupted_ends_at_the_backend(
+    store: RelayStore, backend: TusBackend
+) -> None:
+    """Its URL was not written down, so nobody could go on with it."""
+
+    def slow(exchange: Exchange) -> None:
+        exchange.go.wait(10)
+        backend.do_post(exchange)
+
+    backend.odd = {"POST": [slow]}
+    beginning = asyncio.create_task(begin(store))
+    while not (found := [each for each in backend.seen if each.method == "POST"]):
+        await asyncio.sleep(0.01)
+    beginning.cancel()
+    found[0].go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await beginning
+    assert backend.seen[-1].method == "DELETE"
+
+
+async def test_a_draft_of_a_complete_upload_deletes_nothing(
+    store: RelayStore, backend: TusBackend
+) -> None:
+    """Servers of tus delete the file of an upload that is terminated."""
+    saved = await left_at(store, len(DATA))
+    backend.data += DATA[-1:]
+    draft = await store.resume("one", saved, len(DATA), len(DATA), REQUEST)
+    await draft.discard()
+    assert "DELETE" not in [each.method for each in backend.seen]

@@ -136,6 +136,8 @@ class UploadSteps:
     async def cancel(self) -> None:
         """Let the server forget the upload. That it fails does not matter: it will expire."""
         url, self.url = self.url, ""
+        if not url:
+            return
         with suppress(SluiceError):
             await self._ask("DELETE", url, self._own_headers(url))
 

@@ -22,6 +22,7 @@ from sluiceway.client.resumable.steps import UploadSteps
 from sluiceway.client.upload_job import Resuming
 from sluiceway.errors import Gone, PeerFailed, Refused, SluiceError, Unavailable
 from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.cancellation import finish_then_cancel
 from sluiceway.stores.contract import Entry, Metadata, UploadRequest
 from sluiceway.stores.relay.backend import Backend
 from sluiceway.stores.relay.backend_upload import BackendUpload, Position
@@ -100,9 +101,13 @@ class BackendUploads:
         if offer is None or not _takes(offer, size, plan):
             return None
         steps = await self._creating_steps(offer.protocol, plan, upload, request)
-        with addresses_hidden():
-            if not await self._create(steps, offer, size, request):
-                return None
+        try:
+            with addresses_hidden():
+                if not await finish_then_cancel(self._create(steps, offer, size, request)):
+                    return None
+        except asyncio.CancelledError:
+            await steps.cancel()  # else it would wait there for its expiry
+            raise
         state = UploadState(
             offer.protocol,
             steps.url,
