@@ -18,7 +18,11 @@ DATA = noise(700_000)
 HALF = 300_000
 
 
-@pytest.fixture(scope="module", params=["tus", "ietf"])
+# tests/interop/test_relay_to_tus.py has the backend of tus in every run.
+LONG = pytest.param("tus", marks=pytest.mark.torture)
+
+
+@pytest.fixture(scope="module", params=["ietf", LONG])
 def running(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Pair]:

@@ -33,6 +33,7 @@ def on_its_own(pair: Pair) -> Tus:
     return Tus(pair.gateway.url)
 
 
+@pytest.mark.torture
 def test_any_worker_goes_on(workers: Pair) -> None:
     """A new request takes an upload over from one that still sends, in whichever process."""
     data = noise(3_000_000)
@@ -89,7 +90,7 @@ def test_a_backend_that_takes_no_pieces_gets_whole_files(
             server.stop()
 
 
-@pytest.fixture(scope="module", params=["tus", "ietf"])
+@pytest.fixture(scope="module", params=["ietf", pytest.param("tus", marks=pytest.mark.torture)])
 def brief(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Pair]:
