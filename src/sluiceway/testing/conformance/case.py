@@ -6,7 +6,7 @@ one list, in the order of their files.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NoReturn
@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from sluiceway.testing.conformance.outcomes import Violation
 from sluiceway.testing.conformance.peer import SeenResponse
 
-__all__ = ["Case", "Level", "check", "fail", "require_status"]
+__all__ = ["Case", "Level", "check", "fail", "numbered", "require_status"]
 
 
 class Level(StrEnum):
@@ -42,6 +42,16 @@ class Case:
     reference: str
     level: Level
     run: Callable[[Any], None]
+
+
+def numbered(
+    name: str, rows: Iterable[tuple[Level, str, str, Callable[[Any], None]]]
+) -> tuple[Case, ...]:
+    """Return the cases of a table: level, reference, rule and proof in each row."""
+    return tuple(
+        Case(f"{name}-{number:02}", rule, reference, level, run)
+        for number, (level, reference, rule, run) in enumerate(rows, 1)
+    )
 
 
 def check(holds: object, found: str) -> None:

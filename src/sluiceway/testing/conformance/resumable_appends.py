@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 
-from sluiceway.testing.conformance.case import Case, Level, check, require_status
+from sluiceway.testing.conformance.case import Level, check, numbered, require_status
 from sluiceway.testing.conformance.outcomes import NotOffered
 from sluiceway.testing.conformance.resumable_server import ResumableServer, is_whole
 from sluiceway.testing.conformance.tus_server import pattern
@@ -297,7 +297,4 @@ ROWS = (
     ),
     (CHOICE, OFFSET, "A restart loses no kept byte", _a_restart_loses_nothing),
 )
-CASES: tuple[Case, ...] = tuple(
-    Case(f"resumable-appends-{number:02}", rule, reference, level, run)
-    for number, (level, reference, rule, run) in enumerate(ROWS, 1)
-)
+CASES = numbered("resumable-appends", ROWS)

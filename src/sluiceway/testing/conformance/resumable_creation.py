@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import time
 
-from sluiceway.testing.conformance.case import Case, Level, check, require_status
+from sluiceway.testing.conformance.case import Level, check, numbered, require_status
 from sluiceway.testing.conformance.outcomes import NotOffered
 from sluiceway.testing.conformance.resumable_server import (
     FINAL,
@@ -225,7 +225,4 @@ ROWS = (
         _a_wrong_digest_of_the_whole_is_refused,
     ),
 )
-CASES: tuple[Case, ...] = tuple(
-    Case(f"resumable-creation-{number:02}", rule, reference, level, run)
-    for number, (level, reference, rule, run) in enumerate(ROWS, 1)
-)
+CASES = numbered("resumable-creation", ROWS)

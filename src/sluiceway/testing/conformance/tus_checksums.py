@@ -7,7 +7,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping
 
-from sluiceway.testing.conformance.case import Case, Level, check, require_status
+from sluiceway.testing.conformance.case import Level, check, numbered, require_status
 from sluiceway.testing.conformance.peer import SeenResponse
 from sluiceway.testing.conformance.tus_server import TusServer, coded, pattern
 
@@ -185,7 +185,4 @@ ROWS = (
     (CHOICE, END, "A finished upload: 204 or a 4xx", _a_finished_upload_is_terminated_or_not),
     (MUST, END, "DELETE ends a PATCH that runs", _a_running_upload_is_terminated),
 )
-CASES: tuple[Case, ...] = tuple(
-    Case(f"tus-checksums-{number:02}", rule, reference, level, run)
-    for number, (level, reference, rule, run) in enumerate(ROWS, 1)
-)
+CASES = numbered("tus-checksums", ROWS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from urllib.parse import urlsplit
 
-from sluiceway.testing.conformance.case import Case, Level, check, require_status
+from sluiceway.testing.conformance.case import Level, check, numbered, require_status
 from sluiceway.testing.conformance.outcomes import NotOffered
 from sluiceway.testing.conformance.peer import SeenResponse
 from sluiceway.testing.conformance.tus_server import OFFSET_STREAM, TusServer, coded, pattern
@@ -177,7 +177,4 @@ ROWS = (
     (CHOICE, CONCAT, "Another Upload-Concat gets 400", _another_word_is_refused),
     (MUST, CONCAT, "Unfinished parts are joined later, or refused", _unfinished_parts),
 )
-CASES: tuple[Case, ...] = tuple(
-    Case(f"tus-concatenation-{number:02}", rule, reference, level, run)
-    for number, (level, reference, rule, run) in enumerate(ROWS, 1)
-)
+CASES = numbered("tus-concatenation", ROWS)

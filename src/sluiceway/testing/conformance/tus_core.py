@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from sluiceway.testing.conformance.case import Case, Level, check, require_status
+from sluiceway.testing.conformance.case import Level, check, numbered, require_status
 from sluiceway.testing.conformance.peer import SeenResponse
 from sluiceway.testing.conformance.tus_server import (
     OFFSET_STREAM,
@@ -327,7 +327,4 @@ ROWS = (
     (CHOICE, "RFC 9110 15.5.6", "Another method gets 405 and Allow", _other_methods_are_named),
     (CHOICE, CORE, "A restart loses no kept byte", _a_restart_loses_nothing),
 )
-CASES: tuple[Case, ...] = tuple(
-    Case(f"tus-core-{number:02}", rule, reference, level, run)
-    for number, (level, reference, rule, run) in enumerate(ROWS, 1)
-)
+CASES = numbered("tus-core", ROWS)

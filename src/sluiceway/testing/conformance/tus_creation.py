@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from email.utils import parsedate_to_datetime
 
-from sluiceway.testing.conformance.case import Case, Level, check, require_status
+from sluiceway.testing.conformance.case import Level, check, numbered, require_status
 from sluiceway.testing.conformance.outcomes import NotOffered
 from sluiceway.testing.conformance.tus_server import (
     OFFSET_STREAM,
@@ -210,7 +210,4 @@ ROWS = (
     (MUST, "RFC 9110 10.1.1", "Expect: 100-continue is answered", _an_expectation_is_answered),
     (MUST, EXPIRATION, "Upload-Expires is an HTTP date on POST and PATCH", _an_expiry_is_a_date),
 )
-CASES: tuple[Case, ...] = tuple(
-    Case(f"tus-creation-{number:02}", rule, reference, level, run)
-    for number, (level, reference, rule, run) in enumerate(ROWS, 1)
-)
+CASES = numbered("tus-creation", ROWS)
