@@ -42,9 +42,9 @@ class Spooling:
     def url(self) -> str:
         return self.server.url
 
-    def start_again(self) -> None:
-        """After a kill -9."""
-        self.server.stop(signal.SIGKILL)
+    def start_again(self, sig: int = signal.SIGKILL) -> None:
+        """After a kill -9, or another signal."""
+        self.server.stop(sig)
         self.server = self._start()
 
     def state(self, upload: str) -> dict[str, Any]:
@@ -316,6 +316,28 @@ def test_a_gateway_killed_while_the_last_byte_leaves(start: Start) -> None:
     ((name, size),) = files_of(gateway.folder).items()
     assert name.endswith("/c.bin")
     assert size == len(DATA)
+
+
+def test_a_stop_lets_a_delivery_end(start: Start) -> None:
+    """SIGTERM while the backend thinks about a file: its answer still counts, and it got one."""
+    got = threading.Event()
+
+    def thinks(exchange: Exchange) -> None:
+        exchange.read_body()
+        got.set()
+        exchange.go.wait(SECONDS)
+        exchange.reply(201)
+
+    to = free_port()
+    gateway = start(f"http://127.0.0.1:{to}/books", "--relay-spool-wait", "0")
+    upload = requests.post(f"{gateway.url}/files", data=DATA, timeout=SECONDS).headers["Upload-Id"]
+    with Peer(thinks, port=to) as peer:
+        assert got.wait(SECONDS)
+        (exchange,) = peer.seen
+        threading.Timer(0.3, exchange.go.set).start()
+        gateway.start_again(signal.SIGTERM)
+        assert gateway.ends(upload)["state"] == "complete"
+        assert len(peer.seen) == 1
 
 
 def test_a_backend_that_stays_away(start: Start) -> None:

@@ -28,6 +28,7 @@ log: logging.Logger = logging.getLogger("sluiceway")
 
 AT_ONCE = 4  # files that a process delivers at the same time
 LOOK_EVERY = 0.5  # seconds between looks for what is due
+END_TIMEOUT = 5.0  # seconds that deliveries under way may take when the server stops
 TRY_AGAIN = 10.0  # seconds after this server itself failed
 RECOVER_EVERY = 10.0  # seconds between looks for what dead processes left
 # Seconds after which the note of an upload that no ledger knows is forgotten
@@ -55,13 +56,21 @@ class SpoolDeliverer:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def aclose(self) -> None:
-        """Break off what is on its way: the next process delivers it."""
-        tasks = [*self._running.values(), *([] if self._task is None else [self._task])]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        """Let what is on its way end, for a moment; then the next process delivers it.
+
+        A POST that is broken off behind its last byte would be given up.
+        """
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.wait([self._task])
         self._task = None
+        if running := list(self._running.values()):
+            _, late = await asyncio.wait(running, timeout=END_TIMEOUT)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
 
     async def _run(self) -> None:
         recovered = -RECOVER_EVERY
