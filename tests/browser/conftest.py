@@ -102,7 +102,7 @@ def new_page(
 
 @pytest.fixture
 def visit(new_page: NewPage) -> Iterator[OpenPage]:
-    """Open the page of a server.
+    """Open the page of a server; `recorded` keeps all that its bars show.
 
     At the end, no page may have thrown or violated the content security policy.
     """
@@ -110,8 +110,10 @@ def visit(new_page: NewPage) -> Iterator[OpenPage]:
 
     complaints = Complaints()
 
-    def open_page(url: str) -> UploadsPage:
+    def open_page(url: str, recorded: bool = False) -> UploadsPage:
         page = new_page(url)
+        if recorded:
+            UploadsPage.record(page)
         complaints.listen(page)
         page.goto(url + "/")
         page.locator("main").wait_for()  # shown when its texts are there and it takes files

@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -87,16 +88,15 @@ def full(sample: Sample) -> bool:
 
 
 def test_a_file_goes_through_to_the_next_server_and_the_link_leads_to_it(
-    context: BrowserContext, serve: Serve, gateway: Gateway, visit: OpenPage, tmp_path: Path
+    serve: Serve, gateway: Gateway, visit: OpenPage, tmp_path: Path
 ) -> None:
     """Page, gateway, second server, disk: bytes, link and digest are right.
 
     The bar is full only after the answer.
     """
-    UploadsPage.record(context)
     back = serve()
     front = gateway(f"{back.url}/files", "--relay-show-backend")
-    page = visit(front.url)
+    page = visit(front.url, recorded=True)
     expect(page.page.locator("#stored-note")).to_contain_text(
         "This server keeps no files: it passes them on"
     )
@@ -113,7 +113,7 @@ def test_a_file_goes_through_to_the_next_server_and_the_link_leads_to_it(
     expect(link).to_have_attribute("href", f"{back.url}/files/{key}")
     expect(link).to_have_attribute("rel", "noopener")
     expect(row.locator(".digest code")).to_have_attribute("title", re.compile(r"^[0-9a-f]{64}$"))
-    with context.expect_page() as opened:
+    with page.page.context.expect_page() as opened:
         link.click()
     # Not wait_for_load_state: the load of so plain a page may be over before anybody waits for it.
     expect(opened.value.locator("body")).to_contain_text("Dear reader,")
@@ -121,15 +121,14 @@ def test_a_file_goes_through_to_the_next_server_and_the_link_leads_to_it(
 
 
 def test_the_bar_stays_below_full_until_the_backend_answers(
-    context: BrowserContext, gateway: Gateway, visit: OpenPage, make_file: MakeFile
+    gateway: Gateway, visit: OpenPage, make_file: MakeFile
 ) -> None:
     """The backend reads in steps, stops, reads everything and delays its answer.
 
     The bar stops too, and the text says why.
     """
-    UploadsPage.record(context)
     backend = Reader()
-    with page_before(gateway, visit, backend) as page:
+    with page_before(gateway, partial(visit, recorded=True), backend) as page:
         page.choose(make_file("film.mp4", 24 * MB))
         row, bar = page.row("film.mp4"), page.row("film.mp4").get_by_role("progressbar")
         details = page.unfold("film.mp4")

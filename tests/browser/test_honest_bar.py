@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from playwright.sync_api import BrowserContext, Route, expect
 
 from browser.conftest import OpenPage
 from browser.slow_destination import SlowServer
-from browser.uploads_page import Sample, UploadsPage
+from browser.uploads_page import Sample
 from fix_server import Serve
 
 pytestmark = pytest.mark.chromium
@@ -23,10 +24,9 @@ GIB = 1 << 30
 
 
 @pytest.fixture
-def recorded(context: BrowserContext, visit: OpenPage) -> OpenPage:
+def recorded(visit: OpenPage) -> OpenPage:
     """Open the page with a recorder that samples every frame and every change of the document."""
-    UploadsPage.record(context)
-    return visit
+    return partial(visit, recorded=True)
 
 
 def full(sample: Sample) -> bool:

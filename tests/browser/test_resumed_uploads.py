@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from browser.conftest import NewPage
 from browser.engines import ARGS, Engines
 from browser.other_app import other_app
 from browser.uploads_page import Complaints, UploadsPage
@@ -45,13 +46,13 @@ def film(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def opened(context: BrowserContext) -> Iterator[Callable[[str], UploadsPage]]:
+def opened(new_page: NewPage) -> Iterator[Callable[[str], UploadsPage]]:
     """Opens a page; none may throw. A break shows in the console, and is none of ours."""
     complaints = Complaints()
-    UploadsPage.record(context)
 
     def open_page(url: str) -> UploadsPage:
-        page = context.new_page()
+        page = new_page(url)
+        UploadsPage.record(page)
         complaints.listen(page)
         page.on("dialog", lambda dialog: dialog.accept())
         page.goto(url + "/")

@@ -143,6 +143,6 @@ class UploadsPage:
         ]
 
     @staticmethod
-    def record(context: BrowserContext) -> None:
-        """Call before a page is opened."""
-        context.add_init_script(f"({RECORD})()")
+    def record(pages: BrowserContext | Page) -> None:
+        """Call before a page, or one of a context, is sent to its server."""
+        pages.add_init_script(f"({RECORD})()")

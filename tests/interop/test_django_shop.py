@@ -262,12 +262,12 @@ def test_two_large_files_of_one_name_at_once_get_two_names(
             timeout=120,
         ).json()
 
-    sent = [PARTS, PARTS[::-1], PARTS[:-1]]
-    with ThreadPoolExecutor(3) as threads:
+    sent = [PARTS, PARTS[::-1]]
+    with ThreadPoolExecutor(2) as threads:
         found = list(threads.map(send, sent))
 
     assert [one["sha"] for one in found] == [hashlib.sha256(one).hexdigest() for one in sent]
-    assert len({one["name"] for one in found}) == 3
+    assert len({one["name"] for one in found}) == 2
     assert sorted(s3.keys(name)) == sorted(f"media/{one['name']}" for one in found)
     assert s3.unfinished(name) == []
 
