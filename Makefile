@@ -63,6 +63,7 @@ torture: $(VENV)/.test ## the long proofs: many kills, cuts and random cases, la
 		tests/journeys/test_lent_traps.py tests/journeys/test_lent_relays.py \
 		tests/journeys/test_gateway_spool.py \
 		tests/journeys/test_sorted_lists.py tests/journeys/test_no_pieces.py \
+		tests/journeys/test_gateway_pieces.py tests/journeys/test_gateway_pieces_shared.py \
 		tests/journeys/test_resumed_buckets.py tests/journeys/test_objects_everywhere.py \
 		tests/journeys/test_portable.py \
 		tests/journeys/test_watched_servers.py tests/journeys/test_wsgi_servers.py \
