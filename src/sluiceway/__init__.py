@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sluiceway.errors import SluiceError
     from sluiceway.pipe.receipt import Progress, Receipt
     from sluiceway.server.app import Sluiceway
+    from sluiceway.uploads.access.links import link
 
     __version__: str
 
@@ -42,6 +43,7 @@ __all__ = [
     "acopy_all",
     "copy",
     "copy_all",
+    "link",
 ]
 
 _HOMES = {
@@ -62,6 +64,7 @@ _HOMES = {
     "acopy_all": "sluiceway.copying.api",
     "copy": "sluiceway.copying.api",
     "copy_all": "sluiceway.copying.api",
+    "link": "sluiceway.uploads.access.links",
 }
 
 

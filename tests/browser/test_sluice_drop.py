@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+import sluiceway
 from browser.conftest import NewPage
 from browser.other_app import other_app
 from browser.slow_destination import SlowServer
 from browser.uploads_page import Complaints, catch_choosers
 from fix_server import Serve
+from sluiceway.server.access.link_keys import add_key, first_key
 
 pytestmark = pytest.mark.chromium
 
@@ -262,6 +264,20 @@ def test_cancel_stops_the_upload(
     expect(page.get_by_role("button", name="Add a file")).to_be_visible()
     assert events(page, "sluice-done") == []
     assert server.stored() == []
+
+
+def test_a_link_is_enough_for_the_element(
+    shelf: Callable[..., Page], serve: Serve, make_file: MakeFile, tmp_path: Path
+) -> None:
+    """It names server and folder; its files come below the folder."""
+    add_key(str(tmp_path / "keys"))
+    server = serve("--link-key-file", str(tmp_path / "keys"))
+    link = sluiceway.link(server.url, first_key(str(tmp_path / "keys")), prefix="orders/")
+    page = shelf(server.url, f'link="{link}"')
+    drop(page, make_file("emma.epub", 2000))
+    expect(page.locator("sluice-drop .status")).to_contain_text("stored")
+    page.close()
+    assert [key.partition("/")[0] for key in server.stored()] == ["orders"]
 
 
 def test_the_fields_come_before_the_file_and_another_apps_answer_is_handed_on(

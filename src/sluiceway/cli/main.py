@@ -18,6 +18,7 @@ COMMANDS = {
     "copy": "sluiceway.cli.copy:copy",
     "ls": "sluiceway.cli.stored_files:ls",
     "rm": "sluiceway.cli.stored_files:rm",
+    "link": "sluiceway.cli.access.link:link",
     "token": "sluiceway.cli.access.token:token",
     "init": "sluiceway.cli.stores:init",
     "sweep": "sluiceway.cli.stores:sweep",

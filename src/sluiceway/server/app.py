@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from sluiceway.errors import SluiceError, Unavailable
 from sluiceway.pipe.budget import Budget
 from sluiceway.server.access.door import Door
+from sluiceway.server.access.entering import LINK, enter_link
 from sluiceway.server.access.identity import GRANT
 from sluiceway.server.destinations import open_destination
 from sluiceway.server.door.auth import STAGES, check_use, log_access
@@ -38,7 +39,7 @@ from sluiceway.server.resumable.late_responses import respond_later
 from sluiceway.server.settings.arguments import Places, SettingArguments, as_places
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
-from sluiceway.server.state.ledgers import open_ledger
+from sluiceway.server.state.ledgers import open_ledger, open_link_uses
 from sluiceway.server.streaming import send_response
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.progress import ProgressTable
@@ -176,6 +177,7 @@ class Sluiceway:
             expiry=settings.expiry,
             on_finish=on_finish,
             respond_later=respond_later,
+            link_uses=open_link_uses(settings, store),
         )
 
     async def _service(self, request: Request) -> UploadService:
@@ -196,7 +198,7 @@ class Sluiceway:
         if scope["type"] == "lifespan":
             await self._run_lifespan(scope, receive, send)
         elif scope["type"] == "http":
-            await self._respond(scope, receive, send)
+            await self._respond(enter_link(scope), receive, send)
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.monotonic()
@@ -242,7 +244,10 @@ class Sluiceway:
         if may_be_page and (preflight := self._sites.preflight(request)) is not None:
             return preflight
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        scope[GRANT] = await self._door.grant(request, path)
+        if LINK in scope:
+            scope[GRANT] = self._door.link(scope[LINK])
+        else:
+            scope[GRANT] = await self._door.grant(request, path)
         decode_url(scope)
         if may_be_page:
             self._sites.check_origin(request)

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from sluiceway.errors import NotFound
 from sluiceway.pipe.budget import Budget
 from sluiceway.server import dialects
+from sluiceway.server.access.entering import LINK
 from sluiceway.server.access.identity import grant_of
 from sluiceway.server.door.indexed_request import IndexedRequest, is_ordinary
 from sluiceway.server.handlers.download import get_object
@@ -23,6 +24,7 @@ from sluiceway.server.handlers.imports import (
     may_be_import_request,
     refuse_import_request,
 )
+from sluiceway.server.handlers.links import drop_link, make_link
 from sluiceway.server.handlers.listing import (
     delete_object,
     list_objects,
@@ -41,6 +43,7 @@ from sluiceway.server.page.assets import StartPage
 from sluiceway.server.progress.granted_table import GrantedTable
 from sluiceway.server.remote import Remote
 from sluiceway.server.request_headers import is_view
+from sluiceway.server.responses import object_url
 from sluiceway.server.routing import (
     ByMethod,
     Guarded,
@@ -51,7 +54,7 @@ from sluiceway.server.routing import (
 )
 from sluiceway.server.settings.checked import Settings
 from sluiceway.stores.contract import Store
-from sluiceway.uploads.access import FULL, Right
+from sluiceway.uploads.access.grant import FULL, Right
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.service import UploadService
 from sluiceway.wire.names import compose, stays_inside
@@ -83,7 +86,7 @@ class Endpoints:
         self._remote = Remote(settings, budget)
         self._omissions = Omissions()
         self._readiness = Readiness()
-        page = StartPage(settings.branding)
+        self._page = page = StartPage(settings.branding)
         self._routes = Routes(
             {
                 "/files": ByMethod(
@@ -92,8 +95,10 @@ class Endpoints:
                     POST=needs(self._post, Right.UPLOAD, Right.READ),
                     OPTIONS=needs(self._options),
                 ),
-                "/": ByMethod(GET=needs(page.show)),
+                "/": ByMethod(GET=needs(self._show_page)),
+                "": ByMethod(GET=needs(self._show_page)),
                 "/fetch": ByMethod(GET=needs(self._fetch, Right.READ)),
+                "/links": ByMethod(POST=needs(self._make_link, Right.ADMIN)),
                 "/healthz": ByMethod(GET=needs(show_liveness)),
                 "/readyz": ByMethod(GET=needs(self._show_readiness)),
             },
@@ -109,6 +114,7 @@ class Endpoints:
                         OPTIONS=needs(self._options),
                     ),
                 ),
+                "/links": ("id", False, ByMethod(DELETE=needs(self._revoke_link, Right.ADMIN))),
                 "/page": ("name", True, ByMethod(GET=needs(page.show_asset))),
                 "/uploads": (
                     "id",
@@ -185,7 +191,7 @@ class Endpoints:
         if (created := await dialects.create(request, upload_service, self._interim)) is not None:
             return created
         if may_be_import_request(request):
-            if self._remote.allowed:
+            if self._remote.allowed and not grant_of(request).link:
                 return await import_remote(request, upload_service, self._remote)
             request = await refuse_import_request(request)
         if is_form(request):
@@ -204,7 +210,26 @@ class Endpoints:
             return await put_form(request, upload_service, key, self._settings.form_limits)
         return await put_object(request, upload_service, key)
 
+    async def _show_page(self, request: Request) -> Response:
+        """A link to one file leads there; a link without its last `/`, to its page."""
+        root, grant = request.scope.get("root_path", ""), grant_of(request)
+        if request.scope["path"] == root:
+            if LINK not in request.scope:
+                raise no_such_path(request.scope)
+            return Response(status_code=308, headers={"Location": f"{root}/"})
+        if grant.key and not grant.has(Right.UPLOAD):
+            location = object_url(request, grant.key)
+            return Response(status_code=303, headers={"Location": location})
+        return await self._page.show(request)
+
+    async def _make_link(self, request: Request) -> Response:
+        return await make_link(request, self._settings.link_key_file)
+
+    async def _revoke_link(self, request: Request) -> Response:
+        return await drop_link(request, self._settings.link_key_file)
+
     async def _fetch(self, request: Request) -> Response:
+        grant_of(request).check_remote()
         return pass_remote(request, self._remote)
 
     async def _get(self, request: Request) -> Response:

@@ -15,7 +15,7 @@ from starlette.types import Scope
 
 from sluiceway.errors import MethodNotAllowed, NotFound
 from sluiceway.server.access.identity import grant_of
-from sluiceway.uploads.access import Right
+from sluiceway.uploads.access.grant import Right
 
 __all__ = ["ByMethod", "Guarded", "Routes", "needs", "no_such_path", "wrong_method"]
 

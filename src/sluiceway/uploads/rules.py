@@ -6,14 +6,16 @@ Values, and the keys that are made of them. Knows no upload under way.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 
 from sluiceway.errors import BadName, DigestMismatch, Exists, NotFound, TooLarge
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.hashes import DigestChoice
 from sluiceway.stores.contract import Draft, Entry, Metadata, Replace, Store, UploadRequest
-from sluiceway.uploads.access import FULL, Grant
-from sluiceway.uploads.admission import admitted
+from sluiceway.uploads.access.admission import admitted, counting
+from sluiceway.uploads.access.grant import FULL, Grant
+from sluiceway.uploads.access.link_uses import LinkUses
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.outbox.outbox import Outbox
 from sluiceway.wire.names import check_key, numbered
@@ -38,10 +40,17 @@ class UploadRules:
     outbox: Outbox | None = None  # reports each finished file
     grant: Grant = FULL  # who uploads
     hand_over: HandOver | None = None  # to the uploads that outlive their request
+    link_uses: LinkUses | None = None
 
     async def admit(self, request: UploadRequest) -> UploadRequest:
-        """What is taken of this, with its owner's name. Raises Forbidden, Exists."""
-        return await admitted(self.grant, self.store, request)
+        """What is taken of this, with its owner's name. Raises Forbidden, Exists, Unsupported."""
+        return await admitted(self.grant, self.store, request, self.link_uses)
+
+    def counted(self, files: int) -> AbstractAsyncContextManager[None]:
+        """So many files are published in this block. Raises Forbidden if the link allows fewer."""
+        if self.grant.count is None:
+            return nullcontext()
+        return counting(self.link_uses).counted(self.grant, files)
 
     def check_size(self, length: int | None) -> None:
         """Raises TooLarge for an upload of this length."""

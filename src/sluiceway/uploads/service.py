@@ -19,8 +19,9 @@ from sluiceway.pipe.hashes import DEFAULT_CHOICE, DigestChoice
 from sluiceway.stores.contract import Store
 from sluiceway.stores.delivered_later import DeliversLater
 from sluiceway.stores.unpublished import HoldsDrafts
-from sluiceway.uploads.access import FULL, Grant, Right, narrowed
-from sluiceway.uploads.granted_store import granted_store
+from sluiceway.uploads.access.grant import FULL, Grant, Right, narrowed
+from sluiceway.uploads.access.granted_store import granted_store
+from sluiceway.uploads.access.link_uses import LinkUses
 from sluiceway.uploads.keys import KeyTemplate, new_id
 from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.ledger.expiry import Expiry
@@ -73,6 +74,7 @@ class UploadService:
         expiry: Expiry = Expiry(),
         on_finish: EventReceiver | None = None,
         respond_later: RespondLater | None = None,
+        link_uses: LinkUses | None = None,
     ) -> None:
         """`expiry` is for the uploads in the ledger; `on_finish` gets an event of each file;
         `respond_later` is for files that wait for their destination."""
@@ -86,6 +88,7 @@ class UploadService:
         self.rules = UploadRules(
             store, budget, template or KeyTemplate(), digests, max_size, flatten, outbox
         )
+        self.rules = dataclasses.replace(self.rules, link_uses=link_uses)
         self.resumable = None
         if ledger is not None and store.traits.resumable:
             self.resumable = ResumableUploads(ledger, self.rules, budget, progress_table, expiry)

@@ -177,8 +177,12 @@ class UploadSession:
     async def publish(self) -> list[Entry]:
         """Make every file visible; all or, after an error, none.
 
-        Raises Exists, PreconditionFailed, NoSpace, and what `after_kept` raises.
+        Raises Exists, PreconditionFailed, NoSpace, Forbidden, and what `after_kept` raises.
         """
+        async with self._rules.counted(len(self._drafted)):
+            return await self._publish()
+
+    async def _publish(self) -> list[Entry]:
         self._move("whole")
         self.stages.enter(ANSWER)
         entries: list[Entry] = []

@@ -14,11 +14,11 @@ from sluiceway.errors import NotFound, Unauthorized, Unavailable
 from sluiceway.server.access.door import MOST_WAITING, Door
 from sluiceway.server.access.named_tokens import parse_tokens
 from sluiceway.server.access.token_editing import add_token, listed_tokens, remove_token
-from sluiceway.server.access.token_file import TokenFile, read_tokens
+from sluiceway.server.access.token_file import read_tokens, watched_tokens
 from sluiceway.server.access.token_hashes import hash_password, hash_secret, parse_hash
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
-from sluiceway.uploads.access import Right
+from sluiceway.uploads.access.grant import Right
 
 SECRET = "a-secret-of-some-length"
 HASH = hash_secret(SECRET)
@@ -144,11 +144,11 @@ def test_a_bad_new_file_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptur
     path = tmp_path / "tokens"
     path.write_text(LINES)
     path.chmod(0o600)
-    file = TokenFile(str(path))
+    file = watched_tokens(str(path))
     path.write_text("alice uplod")
     file.look_again()
     assert not file.changed()
-    assert [token.name for token in file.tokens] == ["alice", "bob"]
+    assert [token.name for token in file.value] == ["alice", "bob"]
     assert "the tokens stay as they were" in caplog.text
     path.unlink()
     file.look_again()
@@ -157,7 +157,7 @@ def test_a_bad_new_file_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptur
     path.chmod(0o600)
     file.look_again()
     assert file.changed()
-    assert [token.name for token in file.tokens] == ["carol"]
+    assert [token.name for token in file.value] == ["carol"]
 
 
 def test_passwords_that_wait_are_bounded(tmp_path: Path) -> None:

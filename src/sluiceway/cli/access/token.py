@@ -17,7 +17,7 @@ from sluiceway.cli.exits import USAGE
 from sluiceway.cli.suggestions import SuggestingCommand
 from sluiceway.errors import SluiceError
 
-__all__ = ["token"]
+__all__ = ["said_errors", "token"]
 
 UPLOAD_ONLY, READ_ONLY = "upload-only", "read-only"
 USUAL = "upload,read,list"
@@ -61,7 +61,7 @@ def _add(name: str, path: str, word: str | None, password: bool, **limits: str |
     from sluiceway.server.access.token_hashes import hash_password, hash_secret, new_secret
 
     given = {key.replace("_", "-"): value for key, value in limits.items() if value is not None}
-    with _errors():
+    with said_errors():
         secret = _asked() if password else new_secret()
         hashed = hash_password(secret) if password else hash_secret(secret)
         add_token(path, name, hashed, word or USUAL, given)
@@ -77,7 +77,7 @@ def _list(path: str, as_json: bool) -> None:
     """List the names with their rights and limits; never their secrets."""
     from sluiceway.server.access.token_editing import listed_tokens
 
-    with _errors():
+    with said_errors():
         tokens = listed_tokens(path)
     for one in tokens:
         grant = one.grant
@@ -105,7 +105,7 @@ def _remove(name: str, path: str) -> None:
     """Remove a name: from now on its secret opens nothing; its files stay."""
     from sluiceway.server.access.token_editing import remove_token
 
-    with _errors():
+    with said_errors():
         remove_token(path, name)
 
 
@@ -120,7 +120,8 @@ def _asked() -> str:
 
 
 @contextmanager
-def _errors() -> Iterator[None]:
+def said_errors() -> Iterator[None]:
+    """Errors of this block are printed in one line, and end the command."""
     try:
         yield
     except (SluiceError, OSError) as error:

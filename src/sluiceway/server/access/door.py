@@ -17,12 +17,14 @@ from collections import OrderedDict
 
 from starlette.requests import Request
 
-from sluiceway.errors import Unauthorized, Unavailable
+from sluiceway.errors import Gone, NotFound, Unauthorized, Unavailable
+from sluiceway.server.access.link_keys import LinkKeys, link_keys_file
 from sluiceway.server.access.named_tokens import NamedToken
-from sluiceway.server.access.token_file import TokenFile
+from sluiceway.server.access.owned_file import WatchedFile
+from sluiceway.server.access.token_file import watched_tokens
 from sluiceway.server.access.token_hashes import COST, HASH_BYTES, SALT_BYTES, Scrypt
 from sluiceway.server.settings.checked import Settings
-from sluiceway.uploads.access import FULL, Grant
+from sluiceway.uploads.access.grant import FULL, Grant
 
 __all__ = ["Door"]
 
@@ -37,16 +39,34 @@ class Door:
 
     def __init__(self, settings: Settings) -> None:
         self._token = None if settings.token is None else settings.token.encode()
-        self._file = None if settings.token_file is None else TokenFile(settings.token_file)
+        self._file: WatchedFile[list[NamedToken]] | None = None
+        if settings.token_file is not None:
+            self._file = watched_tokens(settings.token_file)
+        self._links: WatchedFile[LinkKeys] | None = None
+        if settings.link_key_file is not None:
+            self._links = link_keys_file(settings.link_key_file)
         self._key = secrets.token_bytes(32)
         self._nobody = Scrypt(COST, secrets.token_bytes(SALT_BYTES), bytes(HASH_BYTES))
         self._trying, self._waiting = asyncio.Lock(), 0
         self._index()
 
     def reload(self) -> None:
-        """Read the token file again at the next request."""
-        if self._file is not None:
-            self._file.look_again()
+        """Read the files again at the next request."""
+        for file in (self._file, self._links):
+            if file is not None:
+                file.look_again()
+
+    def link(self, text: str) -> Grant:
+        """What the holder of a link may do. Raises NotFound, Gone."""
+        found = None
+        if self._links is not None:
+            self._links.changed()
+            found = self._links.value.read(text)
+        if found is None:
+            raise NotFound("There is no such link, or it was revoked; ask for a new one")
+        if found.grant.expires is not None and time.time() >= found.grant.expires:
+            raise Gone("The link is over; ask for a new one")
+        return found.grant
 
     async def grant(self, request: Request, path: str) -> Grant:
         """What the sender of a request may do. Raises Unauthorized, Unavailable."""
@@ -107,7 +127,7 @@ class Door:
             self._waiting -= 1
 
     def _index(self) -> None:
-        tokens: list[NamedToken] = [] if self._file is None else self._file.tokens
+        tokens: list[NamedToken] = [] if self._file is None else self._file.value
         self._by_name = {token.name: token for token in tokens}
         self._has_passwords = any(isinstance(token.secret, Scrypt) for token in tokens)
         self._by_mark = {

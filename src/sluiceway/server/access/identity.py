@@ -7,7 +7,7 @@ from typing import cast
 from starlette.requests import Request
 from starlette.types import Scope
 
-from sluiceway.uploads.access import Grant
+from sluiceway.uploads.access.grant import Grant
 
 __all__ = ["GRANT", "grant_of", "owner_in"]
 

@@ -17,7 +17,7 @@ from datetime import UTC, date, datetime
 from sluiceway.errors import BadRequest, SluiceError
 from sluiceway.server.access.token_hashes import SecretHash, parse_hash
 from sluiceway.server.settings.guarded import BadSetting, check_token_text
-from sluiceway.uploads.access import Grant, Right
+from sluiceway.uploads.access.grant import Grant, Right
 from sluiceway.wire.names import stays_inside
 from sluiceway.wire.sizes import parse_size
 

@@ -8,14 +8,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
-import stat
 from collections.abc import Mapping
-from contextlib import suppress
 
 from sluiceway.errors import NotFound
 from sluiceway.server.access.named_tokens import NamedToken, is_toml, parse_tokens
-from sluiceway.server.access.token_file import read_text
+from sluiceway.server.access.owned_file import read_owned, write_owned
 from sluiceway.server.settings.guarded import BadSetting, is_single
 
 __all__ = ["add_token", "listed_tokens", "remove_token"]
@@ -46,7 +43,7 @@ def add_token(path: str, name: str, hashed: str, rights: str, limits: Mapping[st
         words = [name, hashed, rights, *(f"{key}={value}" for key, value in limits.items())]
         text += "  ".join(words) + "\n"
     parse_tokens(text)
-    _write(path, text)
+    write_owned(path, text)
 
 
 def remove_token(path: str, name: str) -> None:
@@ -58,7 +55,7 @@ def remove_token(path: str, name: str) -> None:
     left = _without_table(text, name) if is_toml(text) else _without_line(text, name)
     if parse_tokens(left) != [token for token in before if token.name != name]:
         raise BadSetting(f"{path} is written in a way that cannot be edited here; edit it by hand")
-    _write(path, left)
+    write_owned(path, left)
 
 
 def _without_line(text: str, name: str) -> str:
@@ -78,7 +75,7 @@ def _without_table(text: str, name: str) -> str:
 
 def _text(path: str) -> str:
     try:
-        text = read_text(path)
+        text = read_owned(path)
     except BadSetting as error:
         raise BadSetting(f"{path}: {error.detail}") from None
     if text.strip() and is_single(path):
@@ -86,19 +83,3 @@ def _text(path: str) -> str:
             f"{path} holds one token without a name, the admin's; keep the names in another file"
         )
     return text
-
-
-def _write(path: str, text: str) -> None:
-    """Raises OSError; then the file is as it was."""
-    draft = f"{path}.{secrets.token_hex(8)}"
-    mode = stat.S_IMODE(os.stat(path).st_mode) if os.path.exists(path) else 0o600
-    try:
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(draft)
-        raise

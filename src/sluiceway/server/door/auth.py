@@ -16,6 +16,7 @@ from starlette.types import Scope
 
 from sluiceway.errors import Forbidden
 from sluiceway.pipe.stages import verdict
+from sluiceway.server.access.entering import unlinked
 from sluiceway.server.access.identity import owner_in
 from sluiceway.wire.numbers import clipped_uint
 
@@ -75,7 +76,8 @@ def log_access(scope: Scope, status: int, sent: int, seconds: float) -> None:
     if not log.isEnabledFor(logging.INFO):
         return
     client = _client_address((scope.get("client") or ("",))[0][:MOST_LOGGED])
-    path, mounted = str(scope["path"]), str(scope.get("root_path", ""))
+    path = unlinked(scope, str(scope["path"]))
+    mounted = unlinked(scope, str(scope.get("root_path", "")))
     # The id of an upload is left out: it is enough to cancel the upload.
     if path.removeprefix(mounted).startswith("/uploads/"):
         path = f"{mounted if path.startswith(mounted) else ''}/uploads/..."

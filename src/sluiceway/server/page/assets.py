@@ -22,6 +22,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sluiceway.errors import NotFound
+from sluiceway.server.access.identity import grant_of
 from sluiceway.server.page.branding import Branding
 from sluiceway.wire.headers.conditions import Verdict, evaluate, format_etag
 
@@ -138,6 +139,8 @@ class StartPage:
         """GET /: the page with a fresh nonce, so it is never answered with 304."""
         nonce = secrets.token_urlsafe(16)
         body = _LOADING_ELEMENT.sub(rb'\g<0> nonce="' + nonce.encode() + rb'"', self._index.body)
+        allowed = " ".join(grant_of(request).shows).encode()
+        body = body.replace(b"<body>", b'<body data-allowed="' + allowed + b'">', 1)
         headers = {name: value for name, value in self._index.headers.items() if name != "ETag"}
         policy = {"Content-Security-Policy": _policy(request, nonce)}
         return Response(body, headers={**headers, **policy})

@@ -35,6 +35,8 @@ const FILES = new URL("../files", import.meta.url).href;
 const UPLOADS = new URL("../uploads", import.meta.url).href;
 
 const body = document.body;
+// What the token or link of this visitor lets them do here.
+const allows = (/** @type {string} */ what) => (body.dataset.allowed ?? "").split(" ").includes(what);
 const queue = new Queue(PARALLEL);
 const announcer = new Announcer(part(body, "#announcer"));
 const stored = new StoredFiles(part(body, "#stored"), FILES, {
@@ -59,7 +61,7 @@ let overall = new Meter();
 
 /** @param {Found[]} found */
 function take(found) {
-  if (found.length === 0) return;
+  if (found.length === 0 || !allows("upload")) return;
   if (!queue.busy) overall = new Meter();
   const target = { endpoint: FILES, uploads: UPLOADS, texts, asks: true };
   const uploads = found.map(({ file, path }) => new Upload(file, target, path));
@@ -246,7 +248,7 @@ queue.addEventListener("change", (event) => {
     stale.add(upload);
     announcer.follow(upload);
     if (upload.state === "done") showStored(upload);
-    else if (upload.tooLate) stored.refreshSoon();
+    else if (upload.tooLate && allows("list")) stored.refreshSoon();
   }
   drawSoon();
 });
@@ -259,6 +261,7 @@ function showStored(upload) {
   if (listed.has(upload)) return;
   listed.add(upload);
   const { answer } = upload;
+  if (!allows("list")) return;
   if (answer?.entry?.key && answer.link && !answer.passedOn) stored.add(answer.entry);
   else stored.refreshSoon();
 }
@@ -342,5 +345,7 @@ for (const [id, words] of [["line-curl", curl], ["line-python", python]]) {
 
 // Shown now that its texts are there and it takes files.
 part(body, "#page").hidden = false;
-stored.refresh();
-unfinished.ask();
+part(body, "#intake").hidden = !allows("upload");
+part(body, "#stored").hidden = !allows("list");
+if (allows("list")) stored.refresh();
+if (allows("upload")) unfinished.ask();

@@ -87,6 +87,7 @@ export interface SluiceDropAttributes {
   "file-field"?: string;
   label?: string;
   lang?: string;
+  link?: string;
   "max-parallel"?: number | string;
   multiple?: boolean | "";
   name?: string;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sluiceway.server.progress.watch import WatchedTable
-from sluiceway.uploads.access import Grant
+from sluiceway.uploads.access.grant import Grant
 from sluiceway.uploads.progress_record import ProgressRecord
 
 __all__ = ["GrantedTable"]

@@ -58,6 +58,7 @@ class SettingArguments(DestinationArguments, total=False):
     port: int
     token: str | None
     token_file: str | None
+    link_key_file: str | None
     no_auth: bool
     allowed_host: str | Sequence[str]
     allow_origin: str | Sequence[str]

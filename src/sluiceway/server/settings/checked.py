@@ -88,6 +88,8 @@ class Settings(SettingList):
             self._read_token_file(self.token_file)
         if self.token is not None:
             check_token_text(self.token, "--token")
+        if self.link_key_file is not None:
+            object.__setattr__(self, "link_key_file", os.path.abspath(self.link_key_file))
         check_secrets(self.relay_header, self.store_option)
 
     def _read_token_file(self, path: str) -> None:

@@ -51,6 +51,11 @@ class SettingList:
         "and limits (docs/access.md), which is read again when it changes.",
         None,
     )
+    link_key_file: str | None = _setting(
+        "File of keys that sign and check links (docs/links.md): a link lets its holder upload or "
+        "read, within limits, without a token. Make one with: sluiceway link new-key.",
+        None,
+    )
     no_auth: bool = _setting(
         "Serve without a token: all who can reach the address can upload, read and delete.", False
     )

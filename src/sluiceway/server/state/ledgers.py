@@ -18,10 +18,13 @@ from sluiceway.stores.contract import Store
 from sluiceway.stores.delivered_later import DeliversLater
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.stores.disk.tree import PRIVATE
+from sluiceway.uploads.access.link_uses import LinkUses
 from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.ledger.sqlite import SqliteLedger
 
-__all__ = ["no_ledger_reason", "open_ledger"]
+__all__ = ["no_ledger_reason", "open_ledger", "open_link_uses"]
+
+LINKS = "links"  # the folder of their counts
 
 
 def open_ledger(settings: Settings, store: Store, place: str = "") -> Ledger | None:
@@ -43,6 +46,17 @@ def open_ledger(settings: Settings, store: Store, place: str = "") -> Ledger | N
             "--on-finish writes its events down before it sends them: give --state FOLDER or "
             "--ledger postgresql://…"
         )
+    return None
+
+
+def open_link_uses(settings: Settings, store: Store) -> LinkUses | None:
+    """Where the files of links are counted: beside the ledger's own folder; None without one."""
+    if settings.link_key_file is None or not HAS_LOCKS:
+        return None
+    if settings.state is not None:
+        return LinkUses(os.path.join(_state_folder(settings), LINKS))
+    if isinstance(store, DiskStore):
+        return LinkUses(os.path.join(store.root, PRIVATE, LINKS))
     return None
 
 

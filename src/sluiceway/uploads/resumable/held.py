@@ -309,7 +309,8 @@ class HeldUpload:
         key = record.key or request.key or await self._rules.free_key(request)
         self.progress.state = State.CHECKING
         await self._save("whole", key=key)
-        entry = await draft.publish(key, request.metadata(digests), request.replace)
+        async with self._rules.counted(1):
+            entry = await draft.publish(key, request.metadata(digests), request.replace)
         if self._store.traits.tells_replaced:
             self.replaced = cast("TellsReplaced", draft).replaced
         return entry

@@ -8,7 +8,7 @@ from __future__ import annotations
 from sluiceway.stores.contract import Store
 from sluiceway.stores.delivered_later import DeliversLater
 from sluiceway.stores.unpublished import HoldsDrafts
-from sluiceway.uploads.access import owner_mark
+from sluiceway.uploads.access.grant import owner_mark
 from sluiceway.uploads.ledger.record import UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.progress import ProgressTable

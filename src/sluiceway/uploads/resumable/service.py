@@ -19,7 +19,7 @@ from typing import Self
 from sluiceway.errors import Gone, Locked, NotFound, SluiceError, Superseded
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Entry, Store, UploadRequest
-from sluiceway.uploads.access import FULL, Grant
+from sluiceway.uploads.access.grant import FULL, Grant
 from sluiceway.uploads.keys import new_id
 from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.ledger.expiry import Expiry

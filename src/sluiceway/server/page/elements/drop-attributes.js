@@ -15,7 +15,9 @@ const MOST_PARALLEL = 100;
  * @returns {import("../uploads/upload.js").UploadTarget}
  */
 export function targetOf(element, texts) {
-  const endpoint = absolute(element.getAttribute("endpoint") ?? ENDPOINT);
+  // A signed link is the address of a server of its own.
+  const link = element.getAttribute("link")?.replace(/\/*$/, "/files");
+  const endpoint = absolute(link ?? element.getAttribute("endpoint") ?? ENDPOINT);
   const uploads = element.getAttribute("uploads");
   // An app that serves this module may have the progress in one place for all its endpoints.
   const beside = progress ?? new URL("uploads", endpoint).href;

@@ -9,12 +9,24 @@ import dataclasses
 
 from sluiceway.errors import Exists, Forbidden, NotFound
 from sluiceway.stores.contract import Replace, Store, UploadRequest
-from sluiceway.uploads.access import FULL, Grant, Right, owned
+from sluiceway.uploads.access.grant import FULL, Grant, Right, owned
+from sluiceway.uploads.access.link_uses import LinkUses
 
-__all__ = ["admitted"]
+__all__ = ["admitted", "counting"]
 
 
-async def admitted(grant: Grant, store: Store, request: UploadRequest) -> UploadRequest:
+def counting(uses: LinkUses | None) -> LinkUses:
+    """Raises Forbidden where nothing can be counted: a link with a count brings nothing then."""
+    if uses is None:
+        raise Forbidden(
+            "--state is needed for a link with a count: there is no folder to count in"
+        ).for_operator("This server takes no links with a count of files")
+    return uses
+
+
+async def admitted(
+    grant: Grant, store: Store, request: UploadRequest, uses: LinkUses | None = None
+) -> UploadRequest:
     """The request with its owner's name, and with no more replacing than the owner may do.
 
     Without the right to delete, a name replaces its own files only: what others stored stays.
@@ -23,6 +35,11 @@ async def admitted(grant: Grant, store: Store, request: UploadRequest) -> Upload
     if grant is FULL:
         return request
     grant.require(Right.UPLOAD)
+    if grant.count is not None:
+        await counting(uses).check(grant)
+    grant.check_type(request.type)
+    if grant.key and not request.key:
+        request = dataclasses.replace(request, key=grant.key)
     if request.key:
         grant.check_new_key(request.key)
     replace = request.replace
@@ -39,6 +56,6 @@ async def _replace_own(grant: Grant, store: Store, request: UploadRequest) -> Re
     except NotFound:
         # what another client stores meanwhile stays, too
         return Replace() if request.replace.etag is None else request.replace
-    if not grant.owns(existing.metadata.owner):
+    if not grant.may_replace(existing):
         raise Exists(f"There is already a file {request.key!r}; it was not touched")
     return request.replace if request.replace.etag else Replace(True, existing.etag)

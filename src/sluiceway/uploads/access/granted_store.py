@@ -22,7 +22,7 @@ from sluiceway.stores.contract import (
     Traits,
     UploadRequest,
 )
-from sluiceway.uploads.access import Grant, Right
+from sluiceway.uploads.access.grant import Grant, Right
 
 __all__ = ["GrantedStore", "granted_store"]
 
@@ -70,7 +70,7 @@ class GrantedStore:
 
     async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
         """A page may have fewer entries than there are, or none; `next` says where it ends."""
-        self._grant.require(Right.LIST, Right.UPLOAD)
+        self._grant.require(Right.LIST, *(() if self._grant.link else (Right.UPLOAD,)))
         own = self._grant.prefix
         if own.startswith(prefix):
             prefix = own

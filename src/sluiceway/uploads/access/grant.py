@@ -7,13 +7,13 @@ HTTP.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from sluiceway.errors import Forbidden, NotFound
+from sluiceway.errors import Forbidden, NotFound, Unsupported
 from sluiceway.stores.contract import Entry
 from sluiceway.stores.values import OWNER, Pairs
+from sluiceway.wire.headers.media_types import essence
 
 __all__ = ["FULL", "Grant", "Right", "narrowed", "owned", "owner_mark"]
 
@@ -44,6 +44,12 @@ class Grant:
         prefix: Its folder, "acme/": it knows no key outside. "" for all keys.
         max_size: Bytes of one upload; None is the server's limit.
         expires: Seconds since the epoch from which on it opens nothing; None: never.
+        key: The one key that it knows; "" for all below the prefix.
+        types: Media types that it may upload: "image/*"; () for all.
+        count: Files that it may upload in all; None for any number.
+        fields: Metadata that each of its files gets.
+        link: The id of the signed link that is its proof; "" for a token. Who shares a link sees
+            no files of the others, and nothing of this server but them.
 
     Example:
         Grant("acme", frozenset({Right.UPLOAD}), prefix="acme/")
@@ -54,6 +60,11 @@ class Grant:
     prefix: str = ""
     max_size: int | None = None
     expires: float | None = None
+    key: str = ""
+    types: tuple[str, ...] = ()
+    count: int | None = None
+    fields: Pairs = ()
+    link: str = ""
 
     @property
     def is_admin(self) -> bool:
@@ -70,10 +81,13 @@ class Grant:
     def require(self, *rights: Right) -> None:
         """Raises Forbidden unless one of these rights is there."""
         if not any(self.has(right) for right in rights):
-            raise Forbidden(f"Your token does not have the right to {_ACTS[rights[0]]}")
+            what = "link" if self.link else "token"
+            raise Forbidden(f"Your {what} does not have the right to {_ACTS[rights[0]]}")
 
     def covers(self, key: str) -> bool:
         """Whether the key is one that this name may know."""
+        if self.key:
+            return key == self.key
         return key.startswith(self.prefix) and key != self.prefix
 
     def owns(self, owner: str) -> bool:
@@ -86,7 +100,7 @@ class Grant:
     def knows(self, entry: Entry) -> bool:
         """Whether this object exists for the name at all."""
         others = self.has(Right.READ) or self.has(Right.LIST) or self.has(Right.DELETE)
-        return self.covers(entry.key) and (others or self.owns(entry.metadata.owner))
+        return self.covers(entry.key) and (others or self._is_own(entry))
 
     def lists(self, entry: Entry) -> bool:
         """Whether a listing has this object."""
@@ -129,10 +143,43 @@ class Grant:
         """Raises Forbidden for a key under which the name must not store."""
         self.require(Right.UPLOAD)
         if not self.covers(key):
-            raise Forbidden(f"Your files belong below {self.prefix!r}; choose a name there")
+            where = f"have the name {self.key!r}" if self.key else f"belong below {self.prefix!r}"
+            raise Forbidden(f"Your files {where}; choose that")
+
+    def check_type(self, media_type: str) -> None:
+        """Raises Unsupported for a media type that it may not upload."""
+        kind = essence(media_type)
+        for allowed in self.types:
+            if kind == allowed or (allowed.endswith("/*") and kind.startswith(allowed[:-1])):
+                return
+        if self.types:
+            raise Unsupported(
+                f"Files of the type {kind} are not taken here, but {', '.join(self.types)}"
+            )
+
+    def check_remote(self) -> None:
+        """Raises Forbidden: a link never makes this server ask another one."""
+        if self.link:
+            raise Forbidden("A link does not let you fetch from other servers")
+
+    def may_replace(self, entry: Entry) -> bool:
+        """Whether a new file may take the place of this one."""
+        return self.has(Right.DELETE) or (not self.link and self.owns(entry.metadata.owner))
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        """What a page offers to this name."""
+        lists = self.has(Right.LIST) or (self.has(Right.UPLOAD) and not self.link)
+        offered = {
+            "upload": self.has(Right.UPLOAD),
+            "list": lists,
+            "delete": self.has(Right.DELETE),
+        }
+        return tuple(name for name, is_offered in offered.items() if is_offered)
 
     def _is_own(self, entry: Entry) -> bool:
-        return self.has(Right.UPLOAD) and self.owns(entry.metadata.owner)
+        own = self.has(Right.UPLOAD) and not self.link
+        return own and self.owns(entry.metadata.owner)
 
 
 def owner_mark(owner: str) -> int:
@@ -155,11 +202,10 @@ _ACTS = {
 
 
 def owned(user: Pairs, grant: Grant) -> Pairs:
-    """The metadata of a file with the name of its owner, where there is one."""
+    """The metadata of a file with its owner's name, where there is one, and what a link adds."""
     if not grant.owner:
         return user
-    others: Iterable[tuple[str, str]] = (pair for pair in user if pair[0] != OWNER)
-    return tuple(sorted((*others, (OWNER, grant.owner))))
+    return tuple(sorted({**dict(user), **dict(grant.fields), OWNER: grant.owner}.items()))
 
 
 def narrowed(grant: Grant, max_size: int | None) -> int | None:

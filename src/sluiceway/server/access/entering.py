@@ -1,0 +1,32 @@
+"""`/l/LINK/…`: the service below a link, as below the path of an app that mounts it.
+
+Its page, its tus URLs and its relative addresses work there as they do anywhere. The link itself
+is a secret: no log has it.
+"""
+
+from __future__ import annotations
+
+from starlette.types import Scope
+
+from sluiceway.uploads.access.links import FOLDER
+
+__all__ = ["LINK", "enter_link", "unlinked"]
+
+LINK = "sluiceway.link"  # in a request's scope: the text of the link
+
+
+def enter_link(scope: Scope) -> Scope:
+    """The scope below a link, where its path names one; else the same."""
+    mounted, path = str(scope.get("root_path", "")), str(scope["path"])
+    below = path.removeprefix(mounted) if path.startswith(mounted) else path
+    folder, slash, rest = below[1:].partition("/")
+    if folder != FOLDER or not slash or not below.startswith("/"):
+        return scope
+    text = rest.partition("/")[0]
+    return {**scope, "root_path": f"{mounted}/{FOLDER}/{text}", LINK: text}
+
+
+def unlinked(scope: Scope, text: str) -> str:
+    """A text for the log, without the link of this request."""
+    link = scope.get(LINK)
+    return text.replace(f"/{FOLDER}/{link}", f"/{FOLDER}/...") if link else text

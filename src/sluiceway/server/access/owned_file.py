@@ -1,0 +1,110 @@
+"""Files that say who may do what: only their owner reads them, and a server follows their changes.
+
+A new file that cannot be used changes nothing: what was there before stays, and the log says why.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import stat
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+from sluiceway.errors import SluiceError
+from sluiceway.server.settings.guarded import BadSetting
+
+__all__ = ["WatchedFile", "read_owned", "write_owned"]
+
+LARGEST_FILE = 4 << 20  # bytes; 10,000 tokens of long lines need less
+LOOK_EVERY = 1.0  # seconds between two looks whether the file is another one
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+T = TypeVar("T")
+
+log: logging.Logger = logging.getLogger("sluiceway")
+
+
+def read_owned(path: str) -> str:
+    """The text of a file that only its owner may read or change. Raises BadSetting."""
+    try:
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            if stat.S_ISREG(status.st_mode) and status.st_mode & OTHERS:
+                raise BadSetting(
+                    "other users can read or change it, and it says who may do what; run chmod 600 "
+                    "on it"
+                )
+            content = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise BadSetting(f"it cannot be read: {error.strerror}") from None
+    if len(content) > LARGEST_FILE:
+        raise BadSetting(f"it has more than {LARGEST_FILE >> 20} MiB")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadSetting("it is not text") from None
+
+
+def write_owned(path: str, text: str) -> None:
+    """Replace the file in one step: a server never reads half of it.
+
+    Raises OSError; then the file is as it was.
+    """
+    draft = f"{path}.{secrets.token_hex(8)}"
+    mode = stat.S_IMODE(os.stat(path).st_mode) if os.path.exists(path) else 0o600
+    try:
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(draft)
+        raise
+
+
+class WatchedFile(Generic[T]):
+    """What `read` makes of a file, as the file is now. Raises BadSetting when it is made."""
+
+    def __init__(self, path: str, read: Callable[[str], T], what: str) -> None:
+        """`what` it holds, for the log: "the tokens"."""
+        self._path, self._read, self._what = path, read, what
+        self._version = _version(path)
+        self.value: T = read(path)
+        self._next_look = time.monotonic() + LOOK_EVERY
+
+    def changed(self) -> bool:
+        """Look at the file at most once a second; whether `value` is another one now."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return False
+        self._next_look = now + LOOK_EVERY
+        version = _version(self._path)
+        if version == self._version:
+            return False
+        self._version = version  # a bad file is said once
+        try:
+            self.value = self._read(self._path)
+        except SluiceError as error:
+            log.error("%s stay as they were: %s", self._what, error.detail)
+            return False
+        log.info("read %s again from %s", self._what, self._path)
+        return True
+
+    def look_again(self) -> None:
+        """Read the file at the next request, also where it seems to be the same."""
+        self._version, self._next_look = None, 0.0
+
+
+def _version(path: str) -> tuple[int, ...] | None:
+    """Changes with the file. None while it cannot be seen."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
