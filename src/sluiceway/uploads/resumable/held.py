@@ -305,14 +305,13 @@ class HeldUpload:
         self._draft = None
 
     async def _publish(self, draft: ResumableDraft, digests: tuple[tuple[str, str], ...]) -> Entry:
-        record, request = self.record, self.record.request
-        key = record.key or request.key or await self._rules.free_key(request)
+        request = self.record.request
+        key = self.record.key or request.key or await self._rules.free_key(request)
         self.progress.state = State.CHECKING
         await self._save("whole", key=key)
         async with self._rules.counted(1):
             entry = await draft.publish(key, request.metadata(digests), request.replace)
-        if self._store.traits.tells_replaced:
-            self.replaced = cast("TellsReplaced", draft).replaced
+        self.replaced = self._store.traits.tells_replaced and cast("TellsReplaced", draft).replaced
         return entry
 
     async def _tell(self, entry: Entry) -> None:
