@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import requests
 
 from fix_server import Serve
@@ -84,6 +85,22 @@ def test_a_running_server_follows_the_file(serve: Serve, tmp_path: Path) -> None
         wire.send(b"cd")
         assert wire.answer().status == 201
     assert server.stored() == {"slow": 4}
+
+
+def test_a_hangup_keeps_the_workers(serve: Serve, tmp_path: Path) -> None:
+    """They follow the file themselves; to replace them would end the uploads that take long."""
+    path = token_file(tmp_path / "tokens", {"alice": "list"})
+    server = serve("--token-file", str(path), "--workers", "2")
+    eventually(
+        lambda: status(server.url, "", "secret-of-alice-0123456789") == 200, "a worker answers"
+    )
+    parent = psutil.Process(server.pid)
+    workers = {child.pid for child in parent.children(recursive=True)}
+    server.process.send_signal(signal.SIGHUP)
+    token_file(path, {"bob": "list"})
+    eventually(lambda: "SIGHUP" in server.log(), "the parent says it")
+    eventually(lambda: status(server.url, "", "secret-of-bob-0123456789") == 200, "bob may list")
+    assert workers <= {child.pid for child in parent.children(recursive=True)}
 
 
 def test_names_of_basic_authentication_are_checked(serve: Serve, tmp_path: Path) -> None:

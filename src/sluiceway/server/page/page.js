@@ -36,7 +36,8 @@ const UPLOADS = new URL("../uploads", import.meta.url).href;
 
 const body = document.body;
 // What the token or link of this visitor lets them do here.
-const allows = (/** @type {string} */ what) => (body.dataset.allowed ?? "").split(" ").includes(what);
+const allowed = new Set((body.dataset.allowed ?? "").split(" "));
+const allows = (/** @type {string} */ what) => allowed.has(what);
 const queue = new Queue(PARALLEL);
 const announcer = new Announcer(part(body, "#announcer"));
 const stored = new StoredFiles(part(body, "#stored"), FILES, {
