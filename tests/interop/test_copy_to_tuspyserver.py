@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ from cutting_proxy import CuttingProxy
 from fix_taking import eventually
 from sluiceway import copy
 
-pytest.importorskip("tuspyserver")
+if find_spec("tuspyserver") is None:  # its import takes a second, which only its server needs
+    pytest.skip("tuspyserver is not installed", allow_module_level=True)
 
 DATA = os.urandom(3 << 20)
 PROGRAM = """
@@ -50,7 +52,7 @@ def _answers(port: int) -> bool:
         return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
-@pytest.mark.parametrize("parallel", [1, 3])
+@pytest.mark.parametrize("parallel", [1, pytest.param(3, marks=pytest.mark.torture)])
 def test_a_file_arrives_over_a_line_that_cuts(
     foreign: tuple[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parallel: int
 ) -> None:
