@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 import requests
 
 from fix_server import Serve
@@ -87,6 +88,7 @@ def test_a_running_server_follows_the_file(serve: Serve, tmp_path: Path) -> None
     assert server.stored() == {"slow": 4}
 
 
+@pytest.mark.torture
 def test_a_hangup_keeps_the_workers(serve: Serve, tmp_path: Path) -> None:
     """They follow the file themselves; to replace them would end the uploads that take long."""
     path = token_file(tmp_path / "tokens", {"alice": "list"})

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import requests
 import sluiceway
 from fix_server import RunningServer, Serve, start_server
 from fix_taking import eventually
-from journeys.test_rights import CELLS, OFFSET, TUS, Place
+from journeys.test_rights import CELLS, OFFSET, TUS, Place, one_of_each
 from sluiceway.server.access.link_keys import add_key, first_key, read_link_keys
 from sluiceway.uploads.access.links import new_link_key
 from token_names import Client, token_file
@@ -113,7 +113,19 @@ def test_the_links_table_has_each_row() -> None:
 
 
 @pytest.mark.parametrize("row", EXPECTED)
+def test_each_outcome_below_a_link(running: RunningServer, made: Made, row: str) -> None:
+    turn = list(EXPECTED).index(row)
+    ended = [3 + turn % 2]  # over, forged
+    check_row(running, made, row, [*one_of_each(turn, EXPECTED[row].split()), *ended])
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("row", EXPECTED)
 def test_each_cell_below_a_link(running: RunningServer, made: Made, row: str) -> None:
+    check_row(running, made, row, range(5))
+
+
+def check_row(running: RunningServer, made: Made, row: str, columns: Sequence[int]) -> None:
     place = Place(running.url)
     place._count = 1000 * list(CELLS).index(row) + 500
     clients = {
@@ -124,9 +136,10 @@ def test_each_cell_below_a_link(running: RunningServer, made: Made, row: str) ->
         "forged": made(prefix="acme/"),
     }
     clients["forged"].url = clients["forged"].url[:-1] + "_"
-    found = {name: str(CELLS[row][0](each, place).status_code) for name, each in clients.items()}
-    expected = [*EXPECTED[row].split(), "410", "404"]
-    assert found == dict(zip(clients, expected, strict=True))
+    statuses, names = [*EXPECTED[row].split(), "410", "404"], list(clients)
+    expected = {names[column]: statuses[column] for column in columns}
+    found = {name: str(CELLS[row][0](clients[name], place).status_code) for name in expected}
+    assert found == expected
 
 
 def test_a_link_uploads_in_each_dialect(running: RunningServer, made: Made) -> None:
