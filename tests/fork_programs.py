@@ -20,6 +20,7 @@ PRELOADED = {
     OURS: [
         "sluiceway.cli.main",
         "sluiceway.cli.serve",
+        "sluiceway.cli.checking.check",
         "sluiceway.cli.copy",
         "sluiceway.cli.stores",
         "sluiceway.cli.stored_files",

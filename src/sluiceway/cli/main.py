@@ -15,6 +15,7 @@ __all__ = ["main"]
 INTERRUPTED = 130  # 128 + SIGINT, as in shells; `exits` has it too, and loads more
 COMMANDS = {
     "serve": "sluiceway.cli.serve:serve",
+    "check": "sluiceway.cli.checking.check:check",
     "copy": "sluiceway.cli.copy:copy",
     "ls": "sluiceway.cli.stored_files:ls",
     "rm": "sluiceway.cli.stored_files:rm",

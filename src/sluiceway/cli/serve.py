@@ -6,8 +6,9 @@ import os
 import secrets
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -17,7 +18,16 @@ from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting, writable_by_others
 from sluiceway.server.settings.listed import setting_help
 
-__all__ = ["serve"]
+__all__ = [
+    "config_option",
+    "refuse_empty_variables",
+    "refuse_shown_secret",
+    "refuse_uploaded_settings",
+    "serve",
+    "setting_options",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 CONFIG = "sluiceway.toml"
 USAGE = 2  # exit code of a setting that cannot be used, as for a wrong option
@@ -32,7 +42,8 @@ class _OneOfSeveral(click.types.StringParamType):
     envvar_list_splitter = "\n"
 
 
-def _options(command: click.Command) -> click.Command:
+def setting_options(command: click.Command) -> click.Command:
+    """Give a command an option for each setting."""
     for name, (default, text) in setting_help().items():
         flag = f"--{name.replace('_', '-')}"
         if isinstance(default, bool):
@@ -89,13 +100,7 @@ def _from_file(context: click.Context, _: click.Parameter, value: str | None) ->
     return value
 
 
-@click.command(
-    cls=SuggestingCommand,
-    context_settings={"auto_envvar_prefix": "SLUICEWAY"},
-    epilog="Each option can also be given as a SLUICEWAY_… variable, or in sluiceway.toml as "
-    "max_size = '10GiB'. The order is: option, variable, file, default.",
-)
-@click.option(
+config_option: Callable[[F], F] = click.option(
     "--config",
     type=click.Path(dir_okay=False),
     is_eager=True,
@@ -103,6 +108,15 @@ def _from_file(context: click.Context, _: click.Parameter, value: str | None) ->
     callback=_from_file,
     help=f"Settings file. Without this option, {CONFIG} in this folder is read if it exists.",
 )
+
+
+@click.command(
+    cls=SuggestingCommand,
+    context_settings={"auto_envvar_prefix": "SLUICEWAY"},
+    epilog="Each option can also be given as a SLUICEWAY_… variable, or in sluiceway.toml as "
+    "max_size = '10GiB'. The order is: option, variable, file, default.",
+)
+@config_option
 @click.option(
     "--random-token",
     is_flag=True,
@@ -119,13 +133,13 @@ def serve(context: click.Context, /, random_token: bool, **options: Any) -> None
     curl -T big.iso http://127.0.0.1:8000/files/big.iso
     """
     try:
-        _refuse_empty_variables()
-        _refuse_shown_secret(context)
+        refuse_empty_variables()
+        refuse_shown_secret(context)
         given = options["token"] or options["token_file"] or options["no_auth"]
         if make_token := random_token and not given:
             options["token"] = secrets.token_urlsafe(TOKEN_BYTES)
         settings = Settings(**options)
-        _refuse_uploaded_settings(context.obj, settings)
+        refuse_uploaded_settings(context.obj, settings)
         # Late: --help and a wrong option load no server.
         from sluiceway.server.run import serve as run
 
@@ -138,7 +152,7 @@ def serve(context: click.Context, /, random_token: bool, **options: Any) -> None
         sys.exit(1)
 
 
-def _refuse_empty_variables() -> None:
+def refuse_empty_variables() -> None:
     """A variable that is set but empty was meant to hold a value; click would ignore it.
 
     With SLUICEWAY_TOKEN the server would be open.
@@ -152,7 +166,8 @@ def _refuse_empty_variables() -> None:
             )
 
 
-def _refuse_shown_secret(context: click.Context) -> None:
+def refuse_shown_secret(context: click.Context) -> None:
+    """Every user of this machine can read the options of a program."""
     source = context.get_parameter_source("on_finish_secret")
     if source is click.core.ParameterSource.COMMANDLINE:
         raise BadSetting(
@@ -161,7 +176,7 @@ def _refuse_shown_secret(context: click.Context) -> None:
         )
 
 
-def _refuse_uploaded_settings(config: Path | None, settings: Settings) -> None:
+def refuse_uploaded_settings(config: Path | None, settings: Settings) -> None:
     """A client that can store `sluiceway.toml` would choose the settings of the next start."""
     from sluiceway.server.destinations import destination_folders
 
@@ -203,4 +218,4 @@ def _greet(settings: Settings, address: str, config: Path | None, made_token: bo
     sys.stdout.flush()
 
 
-_options(serve)
+setting_options(serve)

@@ -307,4 +307,4 @@ class Endpoints:
     async def _show_readiness(self, request: Request) -> Response:
         if not self._has_one_place:
             return await show_liveness(request)  # a probe has no place of its own
-        return await self._readiness.show(await self._whole_service(request))
+        return await self._readiness.show(request, await self._whole_service(request))

@@ -18,6 +18,7 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.hashes import DEFAULT_CHOICE, DigestChoice
 from sluiceway.stores.contract import Store
 from sluiceway.stores.delivered_later import DeliversLater
+from sluiceway.stores.monitored import Clocked
 from sluiceway.stores.unpublished import HoldsDrafts
 from sluiceway.uploads.access.grant import FULL, Grant, Right, narrowed
 from sluiceway.uploads.access.granted_store import granted_store
@@ -131,6 +132,10 @@ class UploadService:
         """Raises StoreFailed or Unavailable where uploads could not be written down now."""
         if self._ledger is not None:
             await self._ledger.check()
+
+    async def ledger_skew(self) -> float | None:
+        """Seconds by which the ledger's clock is ahead, by the last check; None on this machine."""
+        return await self._ledger.clock_skew() if isinstance(self._ledger, Clocked) else None
 
     def start_sweeping(self) -> None:
         """Remove expired uploads of the ledger now and then, where there is one.

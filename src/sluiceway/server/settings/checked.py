@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -60,22 +61,52 @@ class Settings(SettingList):
         return cls(to=to, **given)  # type: ignore[arg-type]  # __post_init__ makes the tuples
 
     def __post_init__(self) -> None:
+        for step in self._steps():
+            step()
+
+    @classmethod
+    def faults(cls, given: Mapping[str, Any]) -> list[BadSetting]:
+        """All that is wrong with settings, where making them would raise the first error only."""
+        settings, found = object.__new__(cls), []
+        for item in fields(cls):
+            object.__setattr__(settings, item.name, given.get(item.name, item.default))
+        for step in settings._steps():
+            try:
+                step()
+            except BadSetting as error:
+                found.append(error)
+        return found
+
+    def _steps(self) -> tuple[Callable[[], object], ...]:
+        """The checks, in order. Each of them may raise BadSetting."""
+        return (
+            self._make_tuples,
+            self._read_token,
+            self._check_process,
+            self._check_ledger,
+            self._check_on_finish,
+            self._check_relay,
+            self._check_forms,
+            self._check_fetch,
+            lambda: KeyTemplate(self.key_template),
+            # the properties check what they read
+            lambda: self.host_names,
+            lambda: self.origins,
+            lambda: self.max_upload_bytes,
+            lambda: self.min_bytes_per_second,
+            lambda: self.digests,
+            lambda: self.branding,
+            self._check_open,
+        )
+
+    def _make_tuples(self) -> None:
         for item in fields(self):
             if isinstance(item.default, tuple):
                 value = getattr(self, item.name)
                 values = (value,) if isinstance(value, str | os.PathLike) else value
                 object.__setattr__(self, item.name, tuple(os.fspath(one) for one in values))
-        self._read_token()
-        self._check_process()
-        self._check_ledger()
-        self._check_on_finish()
-        self._check_relay()
-        self._check_forms()
-        self._check_fetch()
-        KeyTemplate(self.key_template)
-        # the properties check what they read
-        _ = self.host_names, self.origins, self.max_upload_bytes, self.min_bytes_per_second
-        _ = self.digests, self.branding
+
+    def _check_open(self) -> None:
         if not self.has_tokens and not self.no_auth and not is_loopback(self.host):
             raise BadSetting(
                 f"--host {self.host} can be reached from other machines, and there is no --token. "

@@ -87,6 +87,10 @@ class FanoutStore:
     def required_stores(self) -> Sequence[Store]:
         return [each.store for each in self._required]
 
+    @property
+    def best_effort_stores(self) -> Sequence[Store]:
+        return [each.store for each in self._best_effort]
+
     async def draft(
         self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
     ) -> Draft:

@@ -23,6 +23,7 @@ from sluiceway.stores.contract import (
     Traits,
     UploadRequest,
 )
+from sluiceway.stores.monitored import skew_of_time
 from sluiceway.stores.postgres.database import LARGEST_ROW, LEASE, SCHEMA, Database
 from sluiceway.stores.postgres.draft import PostgresDraft
 from sluiceway.stores.postgres.errors import ReadOnlyDatabase
@@ -49,6 +50,7 @@ BEGIN_LEASE = """INSERT INTO {t_readers} (lease, id)
     SELECT %s, id FROM {t} WHERE key = %s RETURNING id"""
 MAY_WRITE = """SELECT has_table_privilege(%s, 'INSERT') AND NOT pg_is_in_recovery()
     AND current_setting('transaction_read_only') = 'off'"""
+CLOCK = "SELECT extract(epoch FROM clock_timestamp())::float8"
 LASTING = """SELECT DISTINCT upload COLLATE "C" AS name FROM {t_drafts}
     WHERE epoch IS NOT NULL AND upload COLLATE "C" > %s AND NOT starts_with(upload, %s)
         AND seen < now() - make_interval(secs => %s) ORDER BY name LIMIT %s"""
@@ -93,6 +95,12 @@ class PostgresStore:
         async with self.database.connection() as connection, connection.transaction():
             for text in SCHEMA:
                 await connection.execute(self.database.query(text))
+
+    async def clock_skew(self) -> float | None:
+        async with self.database.connection() as connection:
+            asked = time.time()
+            row = await (await connection.execute(CLOCK)).fetchone()
+        return None if row is None else skew_of_time(float(row[0]), asked)
 
     async def check(self) -> None:
         """Raises Unavailable without an answer, StoreFailed without the tables.

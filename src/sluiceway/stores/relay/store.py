@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from dataclasses import replace as changed
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
@@ -20,6 +21,7 @@ from sluiceway.stores.contract import (
     Traits,
     UploadRequest,
 )
+from sluiceway.stores.monitored import skew_of_date
 from sluiceway.stores.relay.backend import Backend
 from sluiceway.stores.relay.backend_uploads import BackendUploads
 from sluiceway.stores.relay.draft import FIRST, FormFiles, RelayDraft
@@ -54,6 +56,7 @@ class RelayStore:
     def __init__(self, backend: Backend, budget: Budget | None = None) -> None:
         self.backend: Backend = backend
         self.budget: Budget | None = budget
+        self._skew: float | None = None
         self._held = HeldRequests(backend.pause)
         self._transport: Transport | None = None
         self._kept: Transport | None = None  # for requests that may be repeated
@@ -177,10 +180,13 @@ class RelayStore:
         transport = await self._open()
         with addresses_hidden():
             try:
+                asked = time.time()
                 async with transport.ask(
                     "HEAD" if health is None else "GET", url, headers
                 ) as response:
                     status = response.head.status
+                    date = response.head.headers.get("date")
+                    self._skew = skew_of_date(date, asked, time.time())
             except PeerFailed as error:
                 # Some servers send a body with their answer to HEAD; they are there all the same.
                 if health is None and UNREADABLE in error.members:
@@ -188,6 +194,10 @@ class RelayStore:
                 raise
             if status >= (500 if health is None else 300):
                 raise PeerFailed(f"{redact_url(url)} answered {status}, and is not ready")
+
+    async def clock_skew(self) -> float | None:
+        """By the last answer to `probe`."""
+        return self._skew
 
     async def aclose(self) -> None:
         await self._held.aclose()

@@ -7,10 +7,12 @@ its epoch; a process that was taken for dead changes nothing any more. Works beh
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, LiteralString
 
 from sluiceway.errors import Exists, SluiceError, StoreFailed, Superseded
+from sluiceway.stores.monitored import skew_of_time
 from sluiceway.stores.postgres.pool import PostgresPool
 from sluiceway.uploads.ledger.contract import EventQueue, OutboxEvent
 from sluiceway.uploads.ledger.deadline import CallDeadline
@@ -23,6 +25,7 @@ from sluiceway.uploads.ledger.postgres_tables import (
     ASKED,
     BEGIN_SWEEP,
     CLAIM,
+    CLOCK,
     CREATE,
     DROP_PARTS,
     EXPIRED,
@@ -55,6 +58,7 @@ class PostgresLedger:
         self._lease = ProcessLease(self._pool, self._asked, self._within_deadline)
         self._events = PostgresEvents(self._rows, self._prepare, self._lease, place)
         self._is_ready = False
+        self._skew: float | None = None
 
     @property
     def process(self) -> str:
@@ -74,6 +78,13 @@ class PostgresLedger:
                     "Uploads cannot be written down: this role may only read the database, or it "
                     "is a standby"
                 )
+            asked = time.time()
+            row = await (await connection.execute(CLOCK)).fetchone()
+            self._skew = None if row is None else skew_of_time(float(row[0]), asked)
+
+    async def clock_skew(self) -> float | None:
+        """By the last `check`."""
+        return self._skew
 
     async def create(self, record: UploadRecord) -> None:
         if not await self._rows(CREATE, self._place, *to_row(record)):

@@ -19,6 +19,7 @@ __all__ = [
     "ASKED",
     "BEGIN_SWEEP",
     "CLAIM",
+    "CLOCK",
     "CREATE",
     "DROP_PARTS",
     "EXPECT",
@@ -136,6 +137,7 @@ TAKE = """UPDATE {t_events} SET due = extract(epoch from now()) + %s WHERE place
     RETURNING id, upload, body, tries, created"""
 RELEASE = "UPDATE {t} SET holder = '' WHERE place = %s AND id = %s AND epoch = %s AND holder = %s"
 ASKED = "SELECT id, epoch FROM {t} WHERE place = %s AND holder = %s AND asked = epoch"
+CLOCK = "SELECT extract(epoch FROM clock_timestamp())::float8"
 EXPIRED = "SELECT {columns} FROM {t} WHERE place = %s AND expires <= %s ORDER BY expires LIMIT %s"
 RENEW = """INSERT INTO {t_processes} (name, lock, seen) VALUES (%s, %s, now())
     ON CONFLICT (name) DO UPDATE SET lock = EXCLUDED.lock, seen = now()"""

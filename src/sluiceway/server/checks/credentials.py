@@ -1,0 +1,84 @@
+"""Checks of the files that say who may do what, and of the certificates for other servers."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from sluiceway.client.http.tls import Trust
+from sluiceway.errors import BadRequest
+from sluiceway.server.access.link_keys import read_link_keys
+from sluiceway.server.access.token_file import read_tokens
+from sluiceway.server.checks.finding import Finding, from_error, passed, warned
+from sluiceway.server.settings.checked import Settings
+from sluiceway.server.settings.guarded import BadSetting
+
+__all__ = ["check_link_keys", "check_tls", "check_tokens"]
+
+SOON = (
+    14 * 86400.0
+)  # seconds before the end of a certificate or token from which on it is a warning
+
+
+def check_tokens(settings: Settings) -> Iterator[Finding]:
+    """Whether the names can be read, and which are over or soon will be."""
+    if settings.token_file is None:
+        if settings.token is not None:
+            yield passed("tokens", "one token, which opens everything")
+        return
+    try:
+        tokens = read_tokens(settings.token_file)
+    except BadSetting as error:
+        yield from_error("tokens", error, "correct the file")
+        return
+    yield passed("tokens", f"{settings.token_file} has {len(tokens)}")
+    for token in tokens:
+        if token.grant.expires is not None and token.grant.expires < time.time() + SOON:
+            yield warned(
+                "tokens",
+                f"{token.name} ends on {_day(token.grant.expires)}",
+                f"sluiceway token remove {token.name} --token-file …, and add it again",
+            )
+
+
+def check_link_keys(settings: Settings) -> Iterator[Finding]:
+    if settings.link_key_file is None:
+        return
+    try:
+        found = read_link_keys(settings.link_key_file)
+    except BadSetting as error:
+        yield from_error("link keys", error, "sluiceway link new-key makes a key")
+        return
+    yield passed("link keys", f"{settings.link_key_file} has {len(found.keys)}")
+
+
+def check_tls(settings: Settings) -> Iterator[Finding]:
+    """Whether the files of certificates can be used, and which authorities are over."""
+    if settings.ca_file is None and settings.client_cert is None:
+        return
+    try:
+        Trust(settings.ca_file, settings.client_cert).contexts()
+    except BadRequest as error:
+        yield from_error("TLS files", error, "give a PEM file that this user can read")
+        return
+    names = [os.path.basename(each) for each in (settings.ca_file, settings.client_cert) if each]
+    yield passed("TLS files", f"{' and '.join(names)} can be used")
+    if settings.ca_file is None:
+        return
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(settings.ca_file)
+    for certificate in context.get_ca_certs():
+        end = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
+        if end < time.time() + SOON:
+            yield warned(
+                "TLS files",
+                f"an authority in {settings.ca_file} ends on {_day(end)}",
+                "put the authority's next certificate beside it",
+            )
+
+
+def _day(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
