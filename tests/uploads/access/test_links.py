@@ -128,7 +128,7 @@ def test_what_cannot_be_meant_is_not_signed(limits: dict[str, object]) -> None:
         LinkLimits(**limits)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("secret", ["", "lk_", "lk_short", KEY.text[3:], f"lk_{'!' * 44}"])
+@pytest.mark.parametrize("secret", ["", "lk_", "lk_short", "A" * 43, f"lk_{'!' * 43}"])
 def test_a_key_is_long_and_random(secret: str) -> None:
     with pytest.raises(BadRequest) as refused:
         sluiceway.link("https://files.example/", secret, key="a")
