@@ -137,7 +137,9 @@ their sum.
   that the server joins at the end. Each goes on at its own offset, in the next run too. Under a
   name of your own (PUT) this project's servers take one piece. The digest is counted beside it,
   from the same file, so another source than a file needs `--digest none`. If the response of the
-  join is lost, the copy fails, and does not make the object twice.
+  join is lost, a server of this project is asked once more, in the next run too, and names the one
+  object that it made ([resumable.md](resumable.md)). tus has no such question: at another server
+  the copy fails, in words, since a second join could make a second object.
 - To `s3://`: N parts of the multipart upload travel at once (without the option up to four, in less
   memory). Each needs up to 32 MiB of memory.
 - From a server that answers ranges to a file: N ranges, each written at its place. They are one
@@ -145,20 +147,26 @@ their sum.
   digest is counted at the end, from the disk. A killed copy goes on in each range, without the
   option behind the first gap.
 
-Where that cannot be, the object is one piece, and `copy` says so. Objects below 2 MiB (uploads) and
-4 MiB (downloads) always are.
+Everything else is one piece: `gs://`, `az://`, databases, fsspec, standard output, folders and
+files that do not come from a server, `-r` from a server, uploads to a server that joins no parts or
+with `--no-resume`, forms with fields, and sources without a length or that can be read only once.
+`copy` says that once, with the reason, of the first object that is large enough (with `-r` at a
+terminal). Objects below 2 MiB (uploads) and 4 MiB (downloads) are one piece without a word.
 
 **Buckets, databases and folders, too.** To `s3://` and `postgresql://` an object of 8 MiB or more
-is a draft that a bookmark names. S3 keeps whole parts: a kill costs those that were in flight (two
-of 5 to 16 MiB). PostgreSQL is asked to commit 64 times an object, or every second, and a kill costs
-what came since; an error or `^C` costs nothing of what arrived. A folder keeps a hidden part file
-beside the target (`.sluiceway-….part`), from 2 MiB on, whatever the source is: another server, a
-bucket, a database, a folder with `-r`. Its bytes count up to the last one while the machine runs,
-and after a power cut up to the last sync. In all cases the source must be the same: a file's
-device, inode, size and time, or the ETag of an object. A draft that its destination has lost begins
-anew, in words. What has no version or cannot be read from its middle (pipes, commands, zips, tars,
-a server without ranges) begins anew too, and so do `gs://`, `az://`, `sqlite://` and fsspec, which
-keep nothing of an upload that stops.
+is a draft that a bookmark names. S3 keeps whole parts: each kill costs the parts that were in
+flight, up to four (or N) of 5 to 16 MiB, which can be much of an object of few parts. PostgreSQL is
+asked to commit 64 times an object, or every second, and a kill costs what came since; an error or
+`^C` costs nothing of what arrived. What several kills together send twice to a database was not
+counted. A folder keeps a hidden part file beside the target (`.sluiceway-….part`), from 2 MiB on,
+whatever the source is: another server, a bucket, a database, a folder with `-r`. Its bytes count up
+to the last one while the machine runs, and after a power cut up to the last sync. In all cases the
+source must be the same: a file's device, inode, size and time, or the ETag of an object. A draft
+that its destination has lost begins anew, in words. What has no version or cannot be read from its
+middle (pipes, commands, zips, tars, a server without ranges) begins anew too, without a word. So do
+`gs://`, `az://`, `sqlite://` and fsspec, which keep nothing of an upload that stops; `copy` says so
+when the same command runs again (a bookmark remembers that an object of 8 MiB or more was on its
+way).
 
 If the same command is never run again, the draft stays for a while. `sluiceway sweep` (and a server
 on the same place) removes drafts of copies from a bucket and a database after 30 days without a

@@ -23,6 +23,7 @@ from cutting_proxy import CuttingProxy
 from fix_s3 import Objects
 from fix_server import RunningServer, start_server
 from fix_taking import eventually
+from losing_proxy import LosingProxy
 from sluiceway import SluiceError, copy, copy_all
 from sluiceway.pipe.receipt import Progress
 
@@ -100,6 +101,37 @@ def test_parts_of_a_killed_copy_go_on(server: RunningServer, file: Path, state: 
     assert "goes on at" in notes
     assert stored(server, output.split()[0]) == DATA
     assert proxy.sent <= 1.02 * len(DATA)
+    assert bookmarks(state) == []
+
+
+def test_a_join_whose_response_gets_lost_makes_one_object(
+    server: RunningServer, file: Path, state: Path
+) -> None:
+    """The server is asked once more, and names the object that it made."""
+    before = server.stored()
+    notes: list[str] = []
+    with LosingProxy(server.port, b"upload-concat: final") as proxy:
+        receipt = copy(
+            file, f"{proxy.url}/files", parallel=3, on_progress=lambda now: notes.append(now.note)
+        )
+    assert proxy.lost == 1
+    assert stored(server, receipt.location) == DATA
+    assert len(server.stored()) == len(before) + 1
+    assert any("trying again" in note for note in notes)
+    assert bookmarks(state) == []
+
+
+def test_a_copy_that_gave_up_at_the_join_finds_its_object_in_the_next_run(
+    server: RunningServer, file: Path, state: Path
+) -> None:
+    before = server.stored()
+    with LosingProxy(server.port, b"upload-concat: final") as proxy:
+        with pytest.raises(SluiceError, match="the same command goes on"):
+            copy(file, f"{proxy.url}/files", parallel=3, retries=0)
+        eventually(lambda: len(server.stored()) == len(before) + 1)
+        receipt = copy(file, f"{proxy.url}/files", parallel=3)
+    assert stored(server, receipt.location) == DATA
+    assert len(server.stored()) == len(before) + 1
     assert bookmarks(state) == []
 
 

@@ -26,6 +26,7 @@ from cutting_proxy import CuttingProxy
 from fix_postgres import Database
 from fix_s3 import PART, Objects
 from fix_taking import eventually
+from s3_faults import Fault, S3Faults
 from sluiceway.errors import Exists, SluiceError
 
 MIB = 1 << 20
@@ -105,11 +106,11 @@ def broken_off(file: Path, place: str) -> list[sluiceway.Progress]:
 
     def stop(now: sluiceway.Progress) -> None:
         seen.append(now)
-        if (now.kept or 0) > 3 * MIB:
+        if (now.kept or 0) >= MIB:
             raise SluiceError("enough")
 
     with pytest.raises(SluiceError, match="the same command goes on"):
-        sluiceway.copy(file, place, limit_rate="16MiB", on_progress=stop)
+        sluiceway.copy(file, place, limit_rate="6MiB", on_progress=stop)
     return seen
 
 
@@ -152,6 +153,23 @@ def test_a_killed_copy_to_a_bucket_goes_on_behind_its_parts(
     own = [key for key in s3.keys(bucket) if not key.startswith(".sluiceway/digests/")]
     assert (s3.unfinished(bucket), own, bookmarks(state)) == ([], ["big.bin"], [])
     assert sent <= len(data) + 3 * 8 * MIB  # parts that were in flight
+
+
+def test_a_cut_on_the_way_to_a_bucket_is_mended_by_the_same_copy(
+    s3: Objects, file: Path, state: Path
+) -> None:
+    """One part is sent again; the object is whole, and nothing else stays."""
+    bucket, faults = s3.fresh(), S3Faults(s3.endpoint)
+    fault = faults.script["big.bin"] = Fault("reset", "part", at=2 * MIB)
+    options = {"store_option": s3.options | {"endpoint": faults.url}}
+    try:
+        receipt = sluiceway.copy(file, s3.url(bucket, "big.bin"), **options)  # type: ignore[arg-type]
+    finally:
+        faults.close()
+    assert fault.met == 1
+    assert receipt.sha256 == SHA
+    assert s3.client.get_object(Bucket=bucket, Key="big.bin")["Body"].read() == DATA
+    assert (s3.unfinished(bucket), bookmarks(state)) == ([], [])
 
 
 def test_a_killed_copy_to_a_database_goes_on_at_what_was_committed(

@@ -30,6 +30,7 @@ from sluiceway.client.local.download_target import (
     served_name,
 )
 from sluiceway.client.local.files import LocalFile
+from sluiceway.client.local.output_stream import OutputStream
 from sluiceway.client.local.part_file import PartialFile
 from sluiceway.client.local.part_notes import Notes
 from sluiceway.client.retry import (
@@ -134,6 +135,9 @@ class _DownloadRun:
         # Late: few downloads need it.
         from sluiceway.client.parallel_download import ParallelDownload
 
+        if isinstance(self._sink, OutputStream):
+            self._report("resuming", f"it comes in one piece: {job.target} takes bytes in order")
+            return False
         running = ParallelDownload(self._transport, job, self._on_progress, self._stages)
         if (head := await running.meet()) is None:
             return False

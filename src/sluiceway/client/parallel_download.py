@@ -118,6 +118,8 @@ class ParallelDownload:
                 self._say("the server offers no ranges; the file comes in one piece")
             return None
         total = length_of(head)
+        if total is None:
+            self._say("the server does not say how long the file is; it comes in one piece")
         return None if total is None or total < PARALLEL_FROM else head
 
     async def _divide(self, head: Head) -> None:

@@ -63,6 +63,8 @@ async def upload(
         resumed = await _resumed(transport, job, on_progress, stages)
         if resumed is not None:
             return resumed
+    elif job.source.length is None:
+        _say_one_piece(job, on_progress, "its length is not known")
     return await _UploadRun(transport, job, on_progress, stages).run()
 
 
@@ -78,11 +80,16 @@ async def _resumed(
     `broke`: one request was tried, and broke off.
     """
     resuming, source = job.resuming, job.source
-    if resuming is None or source.length is None or not source.reopenable:
+    if resuming is None or source.length is None:
+        return None
+    if not source.reopenable:
+        _say_one_piece(job, on_progress, "its source can be read only once")
         return None
     stages.enter(DESTINATION)
     offer = await resuming.offers.ask(resuming.request.url, resuming.place, job.headers, broke)
     if offer is None or not offer.takes(source.length):
+        reason = "the server offers no resumable uploads" + (" of this size" if offer else "")
+        _say_one_piece(job, on_progress, reason)
         return None
     if resuming.parallel > 1:
         reason = _one_piece(job, resuming, offer)
@@ -90,8 +97,7 @@ async def _resumed(
             from sluiceway.client.resumable.parallel_upload import ParallelUpload
 
             return await ParallelUpload(transport, job, resuming, offer, on_progress, stages).run()
-        if on_progress is not None:
-            on_progress(Progress(job.name, "resuming", 0, source.length, reason))
+        _say_one_piece(job, on_progress, reason)
     # Late: small uploads need nothing of it.
     from sluiceway.client.resumable.resumable_upload import ResumableUpload
 
@@ -102,14 +108,27 @@ def _one_piece(job: UploadJob, resuming: Resuming, offer: Offer) -> str:
     """Why a file is sent in one piece although parts were asked for; "" for no reason."""
     counts = job.algorithms or job.promises
     if not offer.joins:
-        return "it goes in one piece: the server joins no parts"
+        return "the server joins no parts"
     if offer.protocol != "tus" and resuming.request.method == "PUT":
-        return (
-            "it goes in one piece: the server takes parts only where it picks the name, at /files"
-        )
+        return "the server takes parts only where it picks the name, at /files"
     if counts and not isinstance(unthrottled(job.source), LocalFile):
-        return "it goes in one piece: its digest is counted while it comes (or use --digest none)"
+        return "its digest is counted while it comes (or use --digest none)"
     return ""
+
+
+def _say_one_piece(job: UploadJob, on_progress: OnProgress | None, reason: str) -> None:
+    """Say it once a copy, of its first large file."""
+    resuming, length = job.resuming, job.source.length
+    if resuming is None or resuming.parallel == 1 or reason in resuming.reasons:
+        return
+    if length is not None and length < RESUMABLE_FROM:
+        return
+    resuming.reasons.add(reason)
+    note = f"it goes in one piece: {reason}"
+    if on_progress is not None:
+        on_progress(Progress(job.name, "resuming", 0, length, note))
+    if resuming.on_note is not None:
+        resuming.on_note(note)
 
 
 class _UploadRun:

@@ -6,7 +6,7 @@ Values only.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sluiceway.client.file_request import FileRequest
@@ -43,6 +43,8 @@ class Resuming:
         identity: Names the source's bytes across processes; None where nothing does.
         on_note: Gets in words that an upload goes on, or begins anew.
         parallel: Parts that are sent at once, where the server joins them.
+        reasons: Why files are sent in one piece although parts were asked for: each is said once a
+            copy, whose uploads share this set.
     """
 
     offers: Offers
@@ -53,6 +55,7 @@ class Resuming:
     identity: SourceIdentity | None = None
     on_note: Callable[[str], None] | None = None
     parallel: int = 1
+    reasons: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)

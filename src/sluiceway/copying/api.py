@@ -31,6 +31,7 @@ from sluiceway.copying.sides import (
     many_target,
     one_source,
     one_target,
+    send_at_once,
     tar_source,
 )
 from sluiceway.errors import BadRequest
@@ -96,7 +97,7 @@ def copy(
             copy again to go on.
         parallel: parts of one large object that are under way at once, at most 16 (1): to `s3://`,
             to a server of tus that joins parts, and from a server that answers ranges to a file.
-            Elsewhere the object is one piece.
+            Elsewhere the object is one piece, and a note says why.
         pack: "zip" makes one zip of all objects below a folder, a prefix or a server's listing.
         limit_rate: bytes a second at most, as a number or as text such as "10MiB".
         timeout: seconds in which a server may send or take nothing (60), also before its response
@@ -200,6 +201,7 @@ async def _acopy(
             rate=checked.rate,
             digests=checked.digests,
             on_progress=on_progress,
+            one_piece=send_at_once(checked, target),
         )
 
 
@@ -307,7 +309,12 @@ async def acopy_all(
             stack.push_async_callback(asyncio.to_thread, journal.close)
         throttle = None if checked.rate is None else Throttle(checked.rate)
         rules = CopyRules(
-            checked.retry_policy, checked.force, checked.dry_run, throttle, checked.digests
+            checked.retry_policy,
+            checked.force,
+            checked.dry_run,
+            throttle,
+            checked.digests,
+            one_piece=send_at_once(checked, target),
         )
         if checked.preserve:
             rules = replace(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from sluiceway.client.local.bookmarks import SourceIdentity
+from sluiceway.client.upload_job import RESUMABLE_FROM
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.hashes import DEFAULT_CHOICE, DigestChoice, is_available
 from sluiceway.pipe.receipt import OnProgress, Receipt
@@ -28,6 +29,7 @@ __all__ = [
     "CopyTarget",
     "Reading",
     "by_rule",
+    "is_large",
     "name_is_taken",
 ]
 
@@ -109,6 +111,11 @@ class Reading:
     def to_count(self, *asked: str) -> tuple[str, ...]:
         """The algorithms to count: the announced ones, and `asked` where --digest is auto."""
         return self.digests.to_count((one.algorithm for one in self.announced), asked)
+
+
+def is_large(source: Source) -> bool:
+    """Whether it would go in parts, where they are asked for and can be; perhaps, if it may be."""
+    return source.length is None or source.length >= RESUMABLE_FROM
 
 
 class CopySource(Protocol):

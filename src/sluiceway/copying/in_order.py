@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from sluiceway.copying.contract import CopyItem, CopySource, CopyTarget, Reading
+from sluiceway.copying.contract import CopyItem, CopySource, CopyTarget, Reading, is_large
 from sluiceway.errors import BadRequest, SluiceError, SourceFailed
 from sluiceway.pipe.hashes import DEFAULT_CHOICE, DigestChoice
 from sluiceway.pipe.pump import close_stream
@@ -29,14 +29,22 @@ async def copy_in_order(
     rate: int | None = None,
     digests: DigestChoice = DEFAULT_CHOICE,
     on_progress: OnProgress | None = None,
+    one_piece: str = "",
 ) -> Receipt:
     """The receipt of the one object; of a `folder`, the sum over its files with one `part` each.
+
+    `one_piece` is why objects go in one piece although parts were asked for, said of the first.
 
     Raises what source and target raise; for a folder with the file as `members["source"]` and the
     number of files before it as `members["sent"]`.
     """
 
+    left = [one_piece] if one_piece and on_progress is not None else []
+
     def prepare(reading: Reading) -> Reading:
+        if left and on_progress is not None and is_large(reading.source):
+            note = f"it goes in one piece: {left.pop()}"
+            on_progress(Progress(reading.label, "resuming", 0, reading.source.length, note))
         source = throttled(reading.source, rate)
         return replace(reading, source=source, digests=digests, on_progress=on_progress)
 

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from sluiceway.client.retry import ANSWERED, RetryPolicy, is_transient, reached
-from sluiceway.copying.contract import CopyItem, CopySource, CopyTarget, Reading
+from sluiceway.copying.contract import CopyItem, CopySource, CopyTarget, Reading, is_large
 from sluiceway.copying.endpoints.verified_put import digest_of_source
 from sluiceway.copying.journal import once_key
 from sluiceway.copying.report import ObjectResult, ObjectState
@@ -50,6 +50,7 @@ class CopyRules:
     # after everything in them; yields failures.
     with_attributes: Callable[[Reading], Reading] = lambda reading: reading
     copy_folders: Callable[[], AsyncIterator[ObjectResult]] | None = None
+    one_piece: str = ""  # why objects go in one piece although parts were asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class ObjectCopier:
         self._job_id, self._find_first = job_id, find_first
         self._on_moved, self._on_note = on_moved, on_note
         self._met = False  # a side was reached at least once
+        self._one_piece = rules.one_piece  # until it was said
 
     async def copy(self, item: CopyItem) -> CopyResult:
         """A failure of this object is a result; nothing is raised for it."""
@@ -148,6 +150,9 @@ class ObjectCopier:
             state: ObjectState = "would-replace" if found else "would-copy"
             return CopyResult(ObjectResult(item.key, state, item.size), item)
         async with self._open(item, attempts) as reading:
+            if self._one_piece and is_large(reading.source):
+                self._on_note(f"{item.key}: it goes in one piece: {self._one_piece}")
+                self._one_piece = ""
             attempts.offered = True
             once = once_key(self._job_id, item)
             try:

@@ -27,7 +27,6 @@ from sluiceway.errors import BadRequest, SourceFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.receipt import OnProgress
 from sluiceway.stores.registry import Place, open_place, place_identity, split_place
-from sluiceway.stores.unpublished import ParallelParts
 from sluiceway.wire.names import clean_name, stays_inside
 from sluiceway.wire.urls import is_place, is_url, join_url, redact_url
 
@@ -44,6 +43,7 @@ __all__ = [
     "many_target",
     "one_source",
     "one_target",
+    "send_at_once",
     "tar_source",
 ]
 
@@ -122,7 +122,7 @@ def one_target(options: CopyOptions, transport: Transport | None) -> CopyTarget:
     """The target of `copy`. Raises BadRequest."""
     if is_place(options.target):
         budget = Budget(max(MEMORY, options.parallel * MEMORY_EACH))
-        return _object_of(_sending(open_place(options.target, budget), options), options)
+        return _object_of(open_place(options.target, budget), options)
     if options.writes is None:
         return PathTarget(options.target, options.resume)
     from sluiceway.copying.endpoints.http_target import FormTarget, HttpTarget, ResumingPolicy
@@ -135,11 +135,27 @@ def one_target(options: CopyOptions, transport: Transport | None) -> CopyTarget:
     return HttpTarget(transport, options.writes, policy, resuming)
 
 
-def _sending(place: Place, options: CopyOptions) -> Place:
-    """The place, which sends as many parts of an object at once as the options say."""
-    if options.parallel > 1 and isinstance(place.store, ParallelParts):
-        place.store.send_at_once(options.parallel)
-    return place
+def send_at_once(options: CopyOptions, target: CopyTarget) -> str:
+    """Have the target send as many parts of an object at once as the options say.
+
+    Returns why no object of this copy goes in parts although they were asked for, else "". A server
+    says that of each object.
+    """
+    if options.parallel == 1:
+        return ""
+    if options.writes is not None:
+        from sluiceway.copying.endpoints.http_target import FormTarget
+
+        if not options.resume:
+            return "with --no-resume (resume=False) it is one request"
+        one = isinstance(target, FormTarget) and not target.resumes
+        return "a form with fields, or to a URL with a name, is one request" if one else ""
+    if is_place(options.target):
+        from sluiceway.copying.endpoints.store_target import StoreTarget
+
+        sends = isinstance(target, StoreTarget) and target.send_at_once(options.parallel)
+        return "" if sends else "this destination takes one"
+    return "only a single file from a server comes here in parts"
 
 
 def _object_of(place: Place, options: CopyOptions) -> StoreTarget:
@@ -226,7 +242,7 @@ def many_target(
     if is_place(text):
         from sluiceway.copying.endpoints.store_target import StoreTarget
 
-        place = _sending(open_place(text, budget), options)
+        place = open_place(text, budget)
         return StoreTarget(
             place.store,
             _prefix(place),

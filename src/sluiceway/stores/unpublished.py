@@ -262,8 +262,11 @@ class ListsDrafts(Protocol):
 class ParallelParts(Protocol):
     """A Store that sends an object as parts, several at once."""
 
-    def send_at_once(self, parts: int) -> None:
-        """How many parts of one upload may be under way, as far as its budget has memory."""
+    def send_at_once(self, parts: int) -> bool:
+        """How many parts of one upload may be under way, as far as its budget has memory.
+
+        False where the destination has no parts after all.
+        """
         ...
 
 

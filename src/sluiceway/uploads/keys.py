@@ -5,6 +5,7 @@ Name and folders arrive cleaned. Knows nothing of HTTP or of the store.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import string
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 from sluiceway.errors import BadName, BadRequest
 from sluiceway.wire.names import check_key
 
-__all__ = ["DEFAULT_TEMPLATE", "KeyTemplate", "checked_id", "new_id", "shown_path"]
+__all__ = ["DEFAULT_TEMPLATE", "KeyTemplate", "checked_id", "id_from", "new_id", "shown_path"]
 
 DEFAULT_TEMPLATE = "{id}/{path}"
 FIELDS = ("id", "path", "filename", "year", "month", "day")
@@ -46,6 +47,12 @@ def new_id() -> str:
             symbols = os.urandom(1 << 10).translate(_SYMBOL_OF_BYTE, _LEFT_OUT).decode()
             last = len(symbols) - ID_LENGTH
             _fresh.extend(symbols[at : at + ID_LENGTH] for at in range(0, last + 1, ID_LENGTH))
+
+
+def id_from(*secrets: str) -> str:
+    """Return the id that follows from these texts, one of them a secret: always the same one."""
+    found = hashlib.sha512("\n".join(secrets).encode("utf-8", "surrogatepass")).digest()
+    return found.translate(_SYMBOL_OF_BYTE, _LEFT_OUT).decode()[:ID_LENGTH]
 
 
 def checked_id(upload: str) -> str:

@@ -18,8 +18,10 @@ from sluiceway.wire.numbers import ascii_uint
 __all__ = [
     "CHECKSUMS",
     "EXTENSIONS",
+    "JOINS_ONCE",
     "MOST_METADATA",
     "OFFSET_STREAM",
+    "ONCE_KEY",
     "VERSION",
     "Concatenation",
     "TusCreation",
@@ -47,6 +49,10 @@ EXTENSIONS = (
 )
 # tus' name of an algorithm -> ours. A server must have sha1.
 CHECKSUMS: Mapping[str, str] = {"sha1": "sha", "sha256": "sha-256", "md5": "md5", "crc32": "crc32"}
+# Not of tus, which knows no way to repeat a creation whose response got lost: a server of this
+# project names here the header by which it knows a final upload that is asked for once more.
+JOINS_ONCE = "Tus-Concatenation"
+ONCE_KEY = "idempotency-key"
 MOST_METADATA = 16 << 10  # characters of Upload-Metadata: names and notes, never content
 MOST_PARTIALS = 10_000  # uploads that a final one may join
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -260,3 +261,70 @@ def test_a_token_stays_with_its_server(file: Path) -> None:
         assert exchanged(other) == ["PATCH"]
         assert "authorization" not in other.seen[0].headers
     assert server.last == DATA
+
+
+class JoiningPeer(TusPeer):
+    """Also joins parts. `keys` are those of all joins."""
+
+    once = ""  # what it says of Idempotency-Key
+
+    def __init__(self, *faults: Fault) -> None:
+        super().__init__(*faults)
+        self.keys: list[str] = []
+        self.joined: list[bytes] = []
+
+    def __call__(self, exchange: Exchange) -> None:
+        concat = exchange.headers.get("upload-concat", "")
+        if exchange.method == "OPTIONS":
+            extra = {"Tus-Extension": "creation,concatenation", "Tus-Concatenation": self.once}
+            exchange.reply(204, {"Tus-Resumable": "1.0.0", "Tus-Version": "1.0.0"} | extra)
+        elif concat.startswith("final;"):
+            self.keys.append(exchange.headers["idempotency-key"])
+            if self.faults and self.faults[0][0] == "final":
+                self.faults.pop(0)[1](self, exchange)
+                return
+            paths = [urlsplit(url).path for url in concat.removeprefix("final;").split()]
+            self.joined.append(b"".join(self.kept[path] for path in paths))
+            exchange.reply(201, {"Tus-Resumable": "1.0.0", "Location": "/up/final"})
+        else:
+            super().__call__(exchange)
+
+
+def test_a_join_that_may_have_been_made_is_not_asked_for_again(file: Path) -> None:
+    """By a server that would make a second object. The error says where to look."""
+    for act in (
+        lambda _, exchange: exchange.reset(),
+        lambda _, exchange: exchange.reply(502),
+    ):
+        server = JoiningPeer(("final", act))
+        with Peer(server) as peer, pytest.raises(SluiceError, match="look there before you copy"):
+            copy(file, f"{peer.url}/files/", parallel=2)
+        assert len(server.keys) == 1
+
+
+def test_a_join_that_ended_without_an_object_is_made_with_another_key(file: Path) -> None:
+    """And one whose response got lost with the same key."""
+    server = JoiningPeer(
+        ("final", lambda _, exchange: exchange.reset()),
+        ("final", lambda _, exchange: exchange.reply(410)),
+    )
+    server.once = "idempotency-key"
+    with Peer(server) as peer:
+        copy(file, f"{peer.url}/files/", parallel=2)
+    assert server.joined == [DATA]
+    assert len(server.keys) == 3
+    assert len(set(server.keys)) == 2
+
+
+def test_parts_that_a_server_takes_nowhere_become_one_request(file: Path) -> None:
+    server = JoiningPeer(answering("POST", 404), answering("POST", 404))
+
+    def act(exchange: Exchange) -> None:
+        if exchange.method == "PUT":
+            assert exchange.read_body() == DATA
+            exchange.reply(201)
+        else:
+            server(exchange)
+
+    with Peer(act) as peer:
+        assert copy(file, f"{peer.url}/files/", parallel=2).size == len(DATA)

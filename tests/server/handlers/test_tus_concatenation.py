@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from urllib.parse import urljoin, urlsplit
 
 import pytest
+import requests
 
 from fix_server import RunningServer, Serve
 from fix_taking import noise
@@ -152,3 +153,44 @@ def test_parts_outlive_a_restart(serve: Serve) -> None:
     tus = Tus(server.url)
     final(tus, *paths, filename="restarted.bin")
     assert stored_as(server, "restarted.bin") == DATA
+
+
+def join_once(tus: Tus, key: str, *parts: str, name: str) -> requests.Response:
+    return tus.post(
+        {
+            "Upload-Concat": "final;" + " ".join(parts),
+            "Upload-Metadata": coded(filename=name),
+            "Idempotency-Key": key,
+        }
+    )
+
+
+def test_a_join_with_a_key_is_made_once(tus: Tus, taker: RunningServer) -> None:
+    """Asked again it has the same response. Another key, other parts: another file."""
+    options = tus.send("OPTIONS", "/files").headers
+    assert options["Tus-Concatenation"] == "idempotency-key"
+    first, second = part(tus, b"ab"), part(tus, b"c")
+    responses = [join_once(tus, '"k"', first, second, name="once.bin") for _ in range(3)]
+    assert [response.status_code for response in responses] == [201] * 3
+    for name in ("Location", "Content-Location"):
+        assert len({response.headers[name] for response in responses}) == 1
+    assert [key for key in taker.stored() if key.endswith("/once.bin")] == [
+        responses[0].headers["Content-Location"].partition("/files/")[2]
+    ]
+    for response in (
+        join_once(tus, '"l"', first, second, name="once.bin"),
+        join_once(tus, '"k"', second, first, name="once.bin"),
+    ):
+        assert response.status_code == 201
+        assert response.headers["Location"] != responses[0].headers["Location"]
+    assert len([key for key in taker.stored() if key.endswith("/once.bin")]) == 3
+
+
+def test_a_join_with_a_key_that_ended_without_a_file_is_gone(tus: Tus) -> None:
+    """Its client may take another key."""
+    parts = part(tus, b"ab"), part(tus, b"c", 0)
+    response = join_once(tus, '"k"', *parts, name="gone.bin")
+    upload = urljoin(tus.url + "/files", response.headers["Location"])
+    assert tus.delete(upload).status_code == 204
+    assert join_once(tus, '"k"', *parts, name="gone.bin").status_code == 410
+    assert join_once(tus, '"l"', *parts, name="gone.bin").status_code == 201

@@ -18,6 +18,7 @@ from sluiceway.client.http.transport import Transport
 from sluiceway.client.retry import BUSY
 from sluiceway.errors import SluiceError
 from sluiceway.wire.numbers import clipped_uint
+from sluiceway.wire.tus import JOINS_ONCE, ONCE_KEY
 from sluiceway.wire.tus import VERSION as TUS_VERSION
 from sluiceway.wire.upload_limit import parse_upload_limit
 
@@ -39,6 +40,7 @@ class Offer:
         extensions: Of tus.
         checksums: Of tus: the algorithms of one request's bytes.
         joins: Whether uploads of tus can be joined to one, also where `protocol` is another.
+        joins_once: Whether a join that is asked for again, with its key, makes no second object.
     """
 
     protocol: Literal["tus", "ietf"]
@@ -48,6 +50,7 @@ class Offer:
     extensions: frozenset[str] = field(default_factory=frozenset)
     checksums: frozenset[str] = field(default_factory=frozenset)
     joins: bool = False
+    joins_once: bool = False
 
     def takes(self, size: int) -> bool:
         """Whether an upload of this size can be resumable. One that is too large meets the server's
@@ -122,6 +125,7 @@ def _offer(head: Head, only: str | None) -> Offer | None:
     extensions = _listed(head, "tus-extension")
     speaks = TUS_VERSION in _listed(head, "tus-version") and "creation" in extensions
     joins = speaks and "concatenation" in extensions
+    once = joins and ONCE_KEY in _listed(head, JOINS_ONCE.lower())
     if limits is not None and only in (None, "ietf"):
         return Offer(
             "ietf",
@@ -129,11 +133,19 @@ def _offer(head: Head, only: str | None) -> Offer | None:
             limits.get("min-size", 0),
             limits.get("max-append-size"),
             joins=joins,
+            joins_once=once,
         )
     if speaks and only in (None, "tus"):
         most = clipped_uint(head.headers.get("tus-max-size", ""))
         checksums = _listed(head, "tus-checksum-algorithm")
-        return Offer("tus", most, extensions=extensions, checksums=checksums, joins=joins)
+        return Offer(
+            "tus",
+            most,
+            extensions=extensions,
+            checksums=checksums,
+            joins=joins,
+            joins_once=once,
+        )
     return None
 
 

@@ -7,6 +7,7 @@ only when the server has joined the parts. Knows the extension concatenation of 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -19,24 +20,29 @@ from sluiceway.client.http.transport import Transport
 from sluiceway.client.local.bookmarks import Bookmark, BookmarkNotes, BookmarkStep, take_bookmark
 from sluiceway.client.resumable.dialects import TusDialect
 from sluiceway.client.resumable.offers import Offer
+from sluiceway.client.resumable.outcome import Next, after_error
 from sluiceway.client.resumable.piece import PieceOfSource
 from sluiceway.client.resumable.resumable_upload import ResumableUpload
 from sluiceway.client.resumable.running_digests import RunningDigests
 from sluiceway.client.resumable.steps import UploadSteps
-from sluiceway.client.retry import connection_broke
+from sluiceway.client.retry import ANSWERED, connection_broke, reached
 from sluiceway.client.upload_job import Resuming, UploadJob
 from sluiceway.client.upload_receipt import because, upload_receipt
-from sluiceway.errors import DigestMismatch, SluiceError, SourceChanged
+from sluiceway.errors import DigestMismatch, NotFound, SluiceError, SourceChanged
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
 from sluiceway.pipe.stages import ANSWER, DESTINATION, Stages
 from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.pipe.wrapped import unthrottled
 from sluiceway.wire.numbers import clipped_uint
+from sluiceway.wire.tus import ONCE_KEY
 
 __all__ = ["LEAST_PART", "ParallelUpload"]
 
 LEAST_PART = 1 << 20  # bytes; a smaller part costs more round trips than it saves
 PROTOCOL = "tus-parts"  # of the bookmark
+UNCLEAR = frozenset({500, 502, 504})  # to a join: it may have been carried out
+GONE = 410  # to a join that is known by its key: it ended, and there is no object
+MOST_ENDED = 16  # joins that ended so, in all runs
 
 
 class _PartDialect(TusDialect):
@@ -102,11 +108,15 @@ class ParallelUpload:
         self._done, self._kept = [0] * count, [0] * count
         self._bookmark: Bookmark | None = None
         self._changed = False  # since an earlier run
+        self._not_here = False  # the server takes no such upload at this URL
         algorithms = (*job.algorithms, *(promise.algorithm for promise in job.promises))
         self._digests = RunningDigests(dict.fromkeys(algorithms))
 
-    async def run(self) -> Receipt:
-        """Send all parts and have them joined. Raises as `upload` does."""
+    async def run(self) -> Receipt | None:
+        """Send all parts and have them joined. Raises as `upload` does.
+
+        None: the server takes no such upload here, and nothing was sent.
+        """
         identity, request = self._resuming.identity, self._resuming.request
         if identity is not None:
             names = (PROTOCOL, str(len(self._spans)), request.method, request.url, request.type)
@@ -122,6 +132,11 @@ class ParallelUpload:
         except (SourceChanged, DigestMismatch):
             self._clear()
             raise
+        except NotFound:
+            if not self._not_here:
+                raise
+            self._clear()
+            return None
         finally:
             await self._digests.aclose()
             if self._bookmark is not None:
@@ -188,7 +203,7 @@ class ParallelUpload:
         piece = PieceOfSource(self._job.source, start, stop)
         job = replace(self._job, source=piece, promises=(), algorithms=(), resuming=None)
         resuming = replace(self._resuming, identity=None, on_note=None)
-        await ResumableUpload(
+        part = ResumableUpload(
             self._transport,
             job,
             resuming,
@@ -197,7 +212,10 @@ class ParallelUpload:
             Stages(),
             _PartDialect(),
             bookmark,
-        ).run()
+        )
+        if await part.run() is None:
+            self._not_here = True
+            raise NotFound(f"There is no place for parts of {self._job.name}")
 
     async def _count(self) -> Mapping[str, bytes]:
         """The digests of the whole, in order: the file is read once more, from the page cache."""
@@ -217,19 +235,18 @@ class ParallelUpload:
         steps = UploadSteps(
             self._transport, _FinalDialect(urls), self._resuming, self._job.headers, lambda _: None
         )
-        attempt = 0
+        attempt = ended = 0
         while True:
             attempt += 1
             try:
-                head = await steps.create(self._size)
+                head = await steps.create(self._size, {ONCE_KEY: _once(urls, ended)})
                 break
             except SluiceError as error:
-                # A lost response may belong to an object that is there: it is not made twice.
-                again = not connection_broke(error) and error.retryable
-                wait = self._resuming.retry_policy.wait(error, attempt) if again else None
-                if wait is None:
-                    raise
-                await asyncio.sleep(wait)
+                gone = self._offer.joins_once and error.members.get(ANSWERED) == GONE
+                if gone and ended < MOST_ENDED:  # that join ended without an object
+                    ended += 1
+                else:
+                    await self._before_next_join(error, attempt)
         if not 200 <= head.status < 300:
             raise refusal(head, "")
         self._clear()
@@ -251,6 +268,24 @@ class ParallelUpload:
         self._report("done", receipt=receipt)
         return receipt
 
+    async def _before_next_join(self, error: SluiceError, attempt: int) -> None:
+        """Wait. Raises `error` where another join does not help, or could make a second object."""
+        answered = error.members.get(ANSWERED)
+        unclear = reached(error) and (connection_broke(error) or answered in UNCLEAR)
+        if unclear and not self._offer.joins_once:
+            raise because(
+                error,
+                "the server may have joined the parts already; look there before you copy it again",
+            )
+        again = after_error(error, created=False) is Next.AGAIN
+        wait = self._resuming.retry_policy.wait(error, attempt) if again else None
+        if wait is None:
+            if self._bookmark is not None and again:
+                because(error, "the same command goes on where this one stopped")
+            raise error
+        self._report("retrying", f"{error.detail}; trying again in {wait:.0f} s")
+        await asyncio.sleep(wait)
+
     def _clear(self) -> None:
         if self._bookmark is not None:
             self._bookmark.clear()
@@ -265,3 +300,11 @@ class ParallelUpload:
             done, kept = sum(self._done), sum(self._kept)
             name = self._job.name
             self._on_progress(Progress(name, stage, done, self._size, note, receipt, kept=kept))
+
+
+def _once(urls: list[str], ended: int) -> str:
+    """The key of a join: the same in a later run, and known to nobody who does not know the parts.
+
+    `ended`: how many joins of them ended without an object."""
+    found = hashlib.sha256("\n".join((*urls, str(ended))).encode())
+    return f'"{found.hexdigest()[:32]}"'

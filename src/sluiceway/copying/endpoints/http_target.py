@@ -203,6 +203,11 @@ class FormTarget:
         self._resuming = None if fields or file_field or named else resuming
         self.display_name = redact_url(server.url)
 
+    @property
+    def resumes(self) -> bool:
+        """Whether large files may go resumably, which parts need."""
+        return self._resuming is not None
+
     async def empty(self) -> bool:
         return True  # no key is taken before the server picks it
 
@@ -238,7 +243,7 @@ class ResumingPolicy:
     def __init__(self, transport: Transport, retry_policy: RetryPolicy, parallel: int = 1) -> None:
         """`retry_policy`: of the steps of one object. `parallel`: its parts at once."""
         self._offers, self._retry_policy = Offers(transport), retry_policy
-        self._parallel = parallel
+        self._parallel, self._reasons = parallel, set[str]()
 
     def applied(
         self, job: UploadJob, reading: Reading, place: str, request: FileRequest, name: str
@@ -253,6 +258,7 @@ class ResumingPolicy:
             reading.identity,
             reading.on_note,
             self._parallel,
+            self._reasons,
         )
         return replaced(job, resuming=resuming)
 

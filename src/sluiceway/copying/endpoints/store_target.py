@@ -17,6 +17,7 @@ from sluiceway.copying.endpoints.verified_put import (
     digest_of_source,
     receipt_for,
 )
+from sluiceway.copying.resuming.begun_note import noted_beginning
 from sluiceway.copying.resuming.lasting_put import LASTING_FROM, LastingJob, LastingPut, take_for
 from sluiceway.errors import BadName, BodyCut, Exists, Forbidden, NotFound, SourceFailed
 from sluiceway.pipe.budget import Budget
@@ -27,7 +28,7 @@ from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.stages import ANSWER, SOURCE
 from sluiceway.pipe.wrapped import TimedSource
 from sluiceway.stores.contract import Entry, Metadata, Pairs, Replace, Store, UploadRequest
-from sluiceway.stores.unpublished import ResumableStore
+from sluiceway.stores.unpublished import ParallelParts, ResumableStore
 from sluiceway.uploads.keys import new_id
 from sluiceway.wire.names import clean_name, stays_inside
 
@@ -69,6 +70,10 @@ class StoreTarget:
         self._resuming = resuming
         self._key_for = key_for or (lambda key: prefix + key)
         self.display_name = display_name
+
+    def send_at_once(self, parts: int) -> bool:
+        """Whether so many parts of one object travel at once from now on."""
+        return isinstance(self._store, ParallelParts) and self._store.send_at_once(parts)
 
     async def empty(self) -> bool:
         if not self._store.traits.readable:
@@ -125,7 +130,16 @@ class StoreTarget:
             receipt = receipt_for(reading, entry.size, digest_pairs(found), location)
             progress.report("done", receipt)
             return receipt
-        return await self._put_at_once(request, reading, replace, progress)
+        if self._resuming is None or self._store.traits.resumable:
+            return await self._put_at_once(request, reading, replace, progress)
+
+        def say(note: str) -> None:
+            progress.report("resuming", note=note)
+            if reading.on_note is not None:
+                reading.on_note(note)
+
+        async with noted_beginning(reading, self._resuming.destination, request, say):
+            return await self._put_at_once(request, reading, replace, progress)
 
     async def _put_at_once(
         self, request: UploadRequest, reading: Reading, replace: bool, progress: ProgressTap

@@ -46,7 +46,7 @@ from sluiceway.server.resumable.tus_responses import (
 )
 from sluiceway.server.resumable.up_to import UpTo
 from sluiceway.stores.contract import UploadRequest
-from sluiceway.uploads.keys import checked_id
+from sluiceway.uploads.keys import checked_id, id_from
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.joining import find_parts, join_parts, length_of
@@ -58,7 +58,9 @@ from sluiceway.wire.numbers import ascii_uint
 from sluiceway.wire.tus import (
     CHECKSUMS,
     EXTENSIONS,
+    JOINS_ONCE,
     OFFSET_STREAM,
+    ONCE_KEY,
     VERSION,
     TusCreation,
     check_version,
@@ -104,6 +106,8 @@ class TusHandler:
             "Tus-Extension": ",".join(name for name in EXTENSIONS if name not in lacks),
             "Tus-Checksum-Algorithm": ",".join(CHECKSUMS),
         }
+        if self._joins:
+            headers[JOINS_ONCE] = ONCE_KEY  # our own: such a join may be repeated
         if self.uploads.max_size is not None:
             headers["Tus-Max-Size"] = str(self.uploads.max_size)
         return tus_response(204, headers)
@@ -130,6 +134,7 @@ class TusHandler:
         creation = parse_creation(headers)
         concatenation = creation.concatenation
         length, details = creation.length, {"metadata": creation.metadata_text}
+        upload: str | None = None
         if concatenation is not None and not self._joins:
             raise BadRequest(
                 "This server sends files on while they arrive, and joins no parts; send the file "
@@ -141,6 +146,10 @@ class TusHandler:
             if content_length(request) != 0:
                 raise BadRequest("A final upload has no bytes of its own")
             ids = [_part_id(url) for url in concatenation.partials]
+            if once := headers.get(ONCE_KEY):
+                upload = id_from(once, *ids)
+                if await self.uploads.look_up(upload) is not None:
+                    return await self._joined_before(request, upload)
             length, details["parts"] = await self._length_of(ids), " ".join(ids)
         wanted = _wanted(creation)
         if not self._joins:  # the URL at the next server may name them
@@ -153,6 +162,7 @@ class TusHandler:
             wanted,
             length,
             details,
+            upload=upload,
             part=details.get("concat") == PART,
         )
         # Relative to this request's URL: right behind each proxy and mount, whatever they strip.
@@ -167,11 +177,21 @@ class TusHandler:
                     found |= await self._finished(request, held)
                 except SluiceError as error:
                     # its client does not learn its URL
-                    if held.record.state is LedgerState.OPEN:
+                    if held.record.state is LedgerState.OPEN and not (
+                        upload and isinstance(error, Superseded)  # by the same join, once more
+                    ):
                         await held.cancel("cancelled", error)
                     raise
                 record = held.record
         return tus_response(201, found | expires(record))
+
+    async def _joined_before(self, request: Request, upload: str) -> Response:
+        """The response to a join that comes again with its key: no second object."""
+        async with held_upload(request, self.uploads, upload, looks=True) as held:
+            check_taken(held.record)
+            found = await self._finished(request, held)
+            place = {"Location": f"uploads/{upload}"}
+            return tus_response(201, place | found | expires(held.record))
 
     @property
     def _joins(self) -> bool:

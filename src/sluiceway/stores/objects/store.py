@@ -153,9 +153,10 @@ class ObjectStore:
         await self.bucket.delete(key, replace.etag)
         await self.bucket.delete_note(there, draft)
 
-    def send_at_once(self, parts: int) -> None:
+    def send_at_once(self, parts: int) -> bool:
         if self.bucket.kind == "s3":
             self.bucket.parts_in_flight = parts
+        return self.bucket.kind == "s3"
 
     async def is_claimed(self, key: str) -> bool:
         """Whether parts are on their way to the key; of several thousands, the first count."""
