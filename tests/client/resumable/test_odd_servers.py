@@ -316,6 +316,16 @@ def test_a_join_that_ended_without_an_object_is_made_with_another_key(file: Path
     assert len(set(server.keys)) == 2
 
 
+def test_joins_that_never_become_an_object_end(file: Path) -> None:
+    ended = ("final", lambda _, exchange: exchange.reply(410))
+    server = JoiningPeer(*[ended] * 99)
+    server.once = "idempotency-key"
+    with Peer(server) as peer, pytest.raises(SluiceError) as caught:
+        copy(file, f"{peer.url}/files/", parallel=2)
+    assert caught.value.members["answered"] == 410
+    assert len(set(server.keys)) == len(server.keys) == 17
+
+
 def test_parts_that_a_server_takes_nowhere_become_one_request(file: Path) -> None:
     server = JoiningPeer(answering("POST", 404), answering("POST", 404))
 
