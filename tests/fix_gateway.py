@@ -66,8 +66,11 @@ def takes(exchange: Exchange) -> None:
 
 
 def sent_fields(exchange: Exchange) -> dict[str, str]:
-    """Returns the header fields that the gateway itself adds to a request."""
-    return {name: value for name, value in exchange.headers.items() if name not in SAME_EACH_TIME}
+    """Returns the header fields that the gateway itself adds to a request, without its ids."""
+    assert exchange.headers["x-request-id"]
+    assert exchange.headers["traceparent"].startswith("00-")
+    ours = {*SAME_EACH_TIME, "x-request-id", "traceparent"}
+    return {name: value for name, value in exchange.headers.items() if name not in ours}
 
 
 def parts(exchange: Exchange) -> list[bytes]:

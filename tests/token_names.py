@@ -7,7 +7,7 @@ from pathlib import Path
 
 import requests
 
-__all__ = ["NAMES", "Client", "token_file"]
+__all__ = ["NAMES", "Client", "secret_of", "token_file"]
 
 # name -> rights and limits
 NAMES = {

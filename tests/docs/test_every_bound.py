@@ -32,7 +32,7 @@ REASONS = {
     "archives.zip_writer:MOST_NAME": "what a zip's format can hold",
     "archives.zip_writer:MOST_NAMED": "cuts what is shown to people",
     "pipe.descriptors:MOST_CAUSES": "of errors of libraries on this side",
-    "server.remote:MOST_LOGGED": "as server.door.auth:MOST_LOGGED",
+    "server.remote:MOST_LOGGED": "as server.log.access:MOST_LOGGED",
     "server.settings.guarded:LARGEST_TOKEN": "of a setting",
     "server.access.owned_file:LARGEST_FILE": "of a setting",
     "uploads.access.links:MOST_FIELDS": "of what the operator's key signs",

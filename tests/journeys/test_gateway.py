@@ -356,3 +356,20 @@ def test_a_gateway_has_no_objects(relay: Relay, tmp_path: Path) -> None:
     assert "keeps none" in requests.get(f"{relay.server.url}/files/a", timeout=10).json()["detail"]
     assert requests.get(f"{relay.server.url}/readyz", timeout=10).status_code == 200
     assert [exchange.method for exchange in relay.peer.seen[before:]] == ["HEAD"]
+
+
+def test_the_ids_of_a_request_go_to_the_backend(relay: Relay) -> None:
+    """What the client sent is passed on and answered; without, the answer has what was made."""
+    url, trace = f"{relay.server.url}/files/traced.bin", "4bf92f3577b34da6a3ce929d0e0e4736"
+    parent = f"00-{trace}-00f067aa0ba902b7-01"
+    sent = {"X-Request-ID": "client-7", "traceparent": parent, "tracestate": "vendor=1"}
+    answer = requests.put(url, data=b"1", headers=sent, timeout=20)
+    passed = relay.last.headers
+    assert passed["x-request-id"] == answer.headers["X-Request-ID"] == "client-7"
+    assert passed["traceparent"] == answer.headers["traceparent"] != parent
+    assert passed["traceparent"].startswith(f"00-{trace}-")
+    assert passed["tracestate"] == "vendor=1"
+
+    answer = requests.post(f"{relay.server.url}/files", files={"f": b"1"}, timeout=20)
+    assert relay.last.headers["x-request-id"] == answer.headers["X-Request-ID"]
+    assert relay.last.headers["traceparent"] == answer.headers["traceparent"]

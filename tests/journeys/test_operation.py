@@ -262,13 +262,15 @@ def test_the_access_log_has_no_secrets(serve: Serve) -> None:
     lines = [line for line in log.splitlines() if " sluiceway.access " in line]
 
     stages = r"( [a-z-]+=[0-9.]+s)+ \([0-9]+ % [a-z]+\)"
+    upload = ' upload=q{22} key="logged.bin" in=5 kept=5 state=complete request=[0-9a-f]{32}$'
     assert re.search(
-        r'127\.0\.0\.1 "PUT /files/logged\.bin" 201 [0-9]+ [0-9.]+s' + stages + "$", lines[0]
+        r'127\.0\.0\.1 "PUT /files/logged\.bin" 201 [0-9]+ [0-9.]+s' + stages + upload, lines[0]
     )
+    assert log.count("q" * 22) == 1  # the upload has ended: its id opens nothing any more
     assert re.search(r'"GET /files/logged\.bin" 200 5 [0-9.]+s$', lines[1])
     assert r"\x1b[31m\r\nforged line\"\\\u202e" in lines[2]
     assert len(lines[3]) < 700
     assert '" 401 ' in lines[4]
     assert all(line.isprintable() and line.isascii() for line in lines)
-    for secret in (TOKEN, "wrong-secret", "sig=hidden", "q" * 22, "Bearer"):
+    for secret in (TOKEN, "wrong-secret", "sig=hidden", "Bearer"):
         assert secret not in log.replace("-u :TOKEN", "")

@@ -32,9 +32,9 @@ from sluiceway.copying.endpoints.http_source import MOST_PAGE
 from sluiceway.copying.options import MOST_JOBS, MOST_RETRIES
 from sluiceway.errors import BadRequest, PeerFailed, SluiceError, TooLarge
 from sluiceway.pipe.budget import Budget
-from sluiceway.server.door.auth import MOST_LOGGED
 from sluiceway.server.forms.walk import MOST_SKIPPED
 from sluiceway.server.handlers.progress import event_stream
+from sluiceway.server.log.access import MOST_LOGGED
 from sluiceway.server.progress import watch
 from sluiceway.server.remote import MOST_URL
 from sluiceway.stores.contract import MOST_METADATA, Metadata

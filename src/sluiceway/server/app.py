@@ -9,6 +9,7 @@ import asyncio
 import dataclasses
 import logging
 import time
+from random import getrandbits
 from typing import Unpack, cast
 
 from starlette.requests import Request
@@ -21,7 +22,7 @@ from sluiceway.server.access.door import Door
 from sluiceway.server.access.entering import LINK, enter_link
 from sluiceway.server.access.identity import GRANT
 from sluiceway.server.destinations import open_destination
-from sluiceway.server.door.auth import STAGES, check_use, log_access
+from sluiceway.server.door.browser_use import check_use
 from sluiceway.server.door.counted_send import CountedSend
 from sluiceway.server.door.indexed_request import IndexedRequest, is_ordinary
 from sluiceway.server.door.sites import APP_CORS, Sites
@@ -29,6 +30,7 @@ from sluiceway.server.door.urls import decode_url
 from sluiceway.server.endpoints import Endpoints
 from sluiceway.server.handlers.progress import STOPPING
 from sluiceway.server.http1.head_limits import check_fields
+from sluiceway.server.log.access import STAGES, log_access
 from sluiceway.server.mounted.hooks import HOOKS, AppHooks, RequestHooks
 from sluiceway.server.mounted.open_places import OpenPlaces
 from sluiceway.server.mounted.uploads import EndHook, KeptHook, PlaceHook, StartHook
@@ -44,6 +46,7 @@ from sluiceway.server.streaming import send_response
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.service import SEND_AT_END, UploadService
+from sluiceway.wire.request_trace import current_trace, read_trace
 
 __all__ = ["Sluiceway"]
 
@@ -53,6 +56,7 @@ log: logging.Logger = logging.getLogger("sluiceway")
 DEFAULT_TO = "./uploads"
 # In a request's scope: the place of its files and the open destination, where both depend on it
 PLACE = "sluiceway.place"
+TRACE_FIELDS = ("x-request-id", "traceparent", "tracestate")
 
 
 class Sluiceway:
@@ -206,11 +210,16 @@ class Sluiceway:
         request = IndexedRequest(scope, receive)
         if self._hooks is not None:
             scope[HOOKS] = RequestHooks(self._hooks, request)
-        counted = CountedSend(scope, send, self._sites.headers(request))
+        headers, code = request.headers, ""
+        random = getrandbits(192)  # fast; the ids are no secret and prove nothing
+        trace = read_trace(random, *map(headers.get, TRACE_FIELDS))
+        current_trace.set(trace)
+        counted = CountedSend(scope, send, self._sites.headers(request), trace)
         try:
             response = await self._check(request) or await self._endpoints.respond(request)
             await send_response(response, scope, receive, counted)
         except SluiceError as error:
+            code = error.code
             if self._hooks is not None and not counted.status:
                 scope[HOOKS].check_ours(error)
             if not counted.status:
@@ -221,9 +230,11 @@ class Sluiceway:
             # The server stops and has waited long enough. Raised further, it would become a
             # traceback and a bare 500.
             if not counted.status:
+                code = Unavailable.code
                 stopping = Unavailable("The server is stopping; nothing was stored. Send it again")
                 await send_response(problem_response(stopping), scope, receive, counted)
         except Exception:
+            code = SluiceError.code
             if counted.status:
                 raise  # the response has begun: only a broken connection can tell its reader
             log.exception("unexpected error")
@@ -232,7 +243,7 @@ class Sluiceway:
         finally:
             if PLACE in scope:
                 await self._places.release(scope[PLACE][0])
-            log_access(scope, counted.status, counted.sent, time.monotonic() - began)
+            log_access(scope, counted.status, counted.sent, time.monotonic() - began, code)
 
     async def _check(self, request: Request) -> Response | None:
         """The checks of every request, before routing; the response to a CORS preflight, if it is

@@ -19,10 +19,10 @@ from sluiceway.errors import (
     TooLarge,
     Unsupported,
 )
-from sluiceway.server.door.auth import STAGES
 from sluiceway.server.door.counted_send import MORE_HEADERS
 from sluiceway.server.door.indexed_request import is_ordinary
 from sluiceway.server.http1.peer_gone import PROTOCOL
+from sluiceway.server.log.access import STAGES, UPLOAD
 from sluiceway.server.mounted.hooks import HOOKS
 from sluiceway.server.operator_log import log_error
 from sluiceway.server.request_body import check_body, content_length
@@ -78,6 +78,7 @@ def begin_upload(
     if (hooks := request.scope.get(HOOKS)) is not None:
         hooks.watch(session)
     request.scope[STAGES] = session.stages, upload_service.store.traits.name
+    request.scope[UPLOAD] = session
     return session
 
 

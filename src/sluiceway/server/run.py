@@ -9,15 +9,11 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import logging
-import math
 import os
 import signal
 import socket
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
 
 try:
     import resource
@@ -34,6 +30,7 @@ from sluiceway.server.destinations import display_name
 from sluiceway.server.door.platform_gaps import platform_gaps
 from sluiceway.server.http1.connection_limit import ConnectionLimit
 from sluiceway.server.http1.protocol import SluiceProtocol
+from sluiceway.server.log.formats import log_to_stderr
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
 from sluiceway.server.state.ledgers import no_ledger_reason
@@ -41,7 +38,6 @@ from sluiceway.server.state.worker_files import read_worker_file, worker_file
 from sluiceway.stores.contract import HealthChecked
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.service import UploadService
-from sluiceway.wire.names import readable_line
 from sluiceway.wire.urls import redact_url
 
 __all__ = ["serve", "tune_process", "worker_app"]
@@ -65,7 +61,7 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
     if settings.workers > 1 and not HAS_LOCKS:
         raise BadSetting("--workers: this system has no file locks; serve with one worker")
     tune_process()
-    _log_to_stderr()
+    log_to_stderr(settings.log_format)
     app = Sluiceway(settings)
     _open_destination(app)
     _log_caveats(app)
@@ -160,7 +156,7 @@ def worker_app() -> Sluiceway:
     """The app of one of several worker processes."""
     settings, progress_table = read_worker_file(os.environ[_WORKER])
     tune_process()
-    _log_to_stderr()
+    log_to_stderr(settings.log_format)
     # Twice the workers: a new one starts before the one it replaces has ended.
     table = ProgressTable(progress_table, 2 * settings.workers)
     return Sluiceway(settings, progress_table=table)
@@ -238,48 +234,3 @@ def _listen(settings: Settings) -> socket.socket:
     sock.listen(ConnectionLimit().backlog(BACKLOG))  # before the address is printed
     sock.set_inheritable(True)
     return sock
-
-
-class _LogHandler(logging.StreamHandler[TextIO]):
-    """Writes each line once: standard error is flushed at the end of a line by itself."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            self.stream.write(self.format(record) + self.terminator)
-        except Exception:  # as logging does: a log that fails stops nothing
-            self.handleError(record)
-
-
-class _LogFormatter(logging.Formatter):
-    """Escapes control characters: messages may quote what clients and backends sent."""
-
-    _second, _time = -1, ""  # the last one that was written: each has many lines
-
-    def format(self, record: logging.LogRecord) -> str:
-        if record.exc_info or record.exc_text or record.stack_info:
-            return super().format(record)
-        if (second := math.floor(record.created)) != self._second:
-            self._second = second
-            self._time = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._second))
-        head = f"{self._time},{math.floor(record.msecs):03d} {record.levelname} {record.name}"
-        return readable_line(f"{head} {record.getMessage()}")
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's own name
-        return readable_line(super().formatMessage(record))
-
-    def formatException(self, ei: Any) -> str:  # noqa: N802  # logging's own name
-        return "\n".join(map(readable_line, super().formatException(ei).split("\n")))
-
-
-def _log_to_stderr() -> None:
-    handler = _LogHandler(sys.stderr)
-    handler.setFormatter(_LogFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.INFO)
-    # No line shows these, and each costs every line of the access log.
-    logging._srcfile = None
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    # One line for each try to reach a database that is away; our own lines say it once.
-    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)

@@ -63,6 +63,7 @@ class ProgressTable:
             record = self._begin(upload, length)
         record.length, record.state = length, State.RECEIVING
         record.received = record.forwarded = record.kept = kept
+        record.counted, record.taken = (kept, kept, kept), 0
         return record
 
     def rest(self, record: ProgressRecord) -> None:
@@ -70,6 +71,7 @@ class ProgressTable:
 
         Its watchers look for it again; meanwhile the ledger knows the upload.
         """
+        self._count(record)
         if record.index < 0 or not record.still():
             return
         if self._index is not None:
@@ -114,6 +116,7 @@ class ProgressTable:
         """The record stays readable until it is the oldest of the ended ones and one is needed."""
         if record.state not in ENDED:
             raise SluiceError("A record is given back only when its upload has ended")
+        self._count(record)
         record.ended_at = time.monotonic()
         if record.index >= 0:
             self._free.append(record.index)
@@ -150,6 +153,12 @@ class ProgressTable:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+    def _count(self, record: ProgressRecord) -> None:
+        """Bytes that are forgotten again, after a wrong digest, were received all the same."""
+        now = record.received, record.forwarded, record.kept
+        record.taken += max(0, now[0] - record.counted[0])
+        record.counted = now
 
     def _find(self, upload: str) -> ProgressRecord | None:
         index = self._own.get(upload)

@@ -32,12 +32,14 @@ _STATES = {state.value: state for state in State}  # an enum's call takes twice 
 class ProgressRecord(ctypes.Structure):
     """One upload. Counters are bytes; `length` is None while it is unknown.
 
-    Every number is aligned and written at once, so no reader sees half of it. `id` and `index` are
-    of this view, not of the shared memory.
+    Every number is aligned and written at once, so no reader sees half of it. `id`, `index`,
+    `counted` and `taken` are of this view, not of the shared memory.
     """
 
     id: str
     index: int
+    counted: tuple[int, int, int]  # received, forwarded and kept bytes that were counted already
+    taken: int  # bytes received since this view of the upload began
 
     name: ctypes.Array[ctypes.c_ubyte]  # the hash of the id; zeros where no upload was yet
     received: int  # from the client
@@ -86,6 +88,7 @@ class ProgressRecord(ctypes.Structure):
         self._watched_at, self.ended_at, self._code = 0.0, 0.0, b""
         self.cancel_asked = self.by_kernel = self.awaits_backend = False
         self.owner = 0
+        self.counted, self.taken = (0, 0, 0), 0
         self.state = State.RECEIVING
 
     def set_waiting(self, waits: bool) -> None:

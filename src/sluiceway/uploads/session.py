@@ -81,6 +81,7 @@ class UploadSession:
         self._leaving = False  # the drafts are being discarded already
         self.is_handed_over: bool = False  # uploads of the ledger go on with it
         self.replaced: set[str] = set()  # keys of replaced objects, where the store tells
+        self.keys: list[str] = []  # of its files, in order, as soon as they are known
         self._taken = 0  # bytes of files so far: the limit is for the request, not for each file
 
     @property
@@ -150,6 +151,7 @@ class UploadSession:
         request = await rules.admit(request)
         folders = "" if rules.flatten else request.folders
         key = request.key or await rules.free_key(request, [file.key for file in self._drafted])
+        self.keys.append(key)
         asked = (request.wanted, *rules.store.traits.counts)
         digests = Digests(rules.digests.to_count(request.expected, asked), rules.budget)
         before = self.stages.enter(DESTINATION)

@@ -14,6 +14,7 @@ import hmac
 import secrets
 import time
 from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 
 from starlette.requests import Request
 
@@ -23,6 +24,7 @@ from sluiceway.server.access.named_tokens import NamedToken
 from sluiceway.server.access.owned_file import WatchedFile
 from sluiceway.server.access.token_file import watched_tokens
 from sluiceway.server.access.token_hashes import COST, HASH_BYTES, SALT_BYTES, Scrypt
+from sluiceway.server.log.audit import audit_change
 from sluiceway.server.settings.checked import Settings
 from sluiceway.uploads.access.grant import FULL, Grant
 
@@ -88,6 +90,7 @@ class Door:
 
     async def _grant_of(self, name: str, secret: bytes) -> Grant | None:
         if self._file is not None and self._file.changed():
+            self._log_changes(self._by_name, self._file.value)
             self._index()
         is_named = name in self._by_name
         if self._token and not is_named and hmac.compare_digest(secret, self._token):
@@ -125,6 +128,20 @@ class Door:
                 return await asyncio.to_thread(tried.fits, password)
         finally:
             self._waiting -= 1
+
+    def _log_changes(self, before: Mapping[str, NamedToken], tokens: Iterable[NamedToken]) -> None:
+        """Names alone: of a token nothing else is for the log."""
+        now = {token.name: token for token in tokens}
+        changes = {
+            "added": sorted(now.keys() - before.keys()),
+            "removed": sorted(before.keys() - now.keys()),
+            "changed": sorted(
+                name for name in now.keys() & before.keys() if now[name] != before[name]
+            ),
+        }
+        found = {what: ", ".join(names) for what, names in changes.items() if names}
+        text = "; ".join(f"{what}: {names}" for what, names in found.items())
+        audit_change("reload-tokens", f"tokens read again ({text or 'no change'})", **found)
 
     def _index(self) -> None:
         tokens: list[NamedToken] = [] if self._file is None else self._file.value

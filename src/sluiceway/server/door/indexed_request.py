@@ -29,7 +29,10 @@ ORDINARY = frozenset(
         b"content-length",
         b"content-type",
         b"host",
+        b"traceparent",
+        b"tracestate",
         b"user-agent",
+        b"x-request-id",
     ]
 )
 

@@ -39,12 +39,12 @@ METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, MOVE, OPTIONS"
 EXPOSED_HEADERS = (
     "Accept-Ranges, Allow, Content-Digest, Content-Disposition, Content-Encoding, "
     "Content-Location, Content-Range, Date, Digest, ETag, Link, Location, Repr-Digest, "
-    "Retry-After, Server-Timing, Upload-Complete, Upload-Draft-Interop-Version, Upload-Id, "
-    "Upload-Incomplete, "
+    "Retry-After, Server-Timing, traceparent, Upload-Complete, Upload-Draft-Interop-Version, "
+    "Upload-Id, Upload-Incomplete, "
     "Upload-Length, Upload-Limit, Upload-Metadata, Upload-Offset, Via, Want-Content-Digest, "
     "Want-Repr-Digest, WWW-Authenticate, Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, "
     "Tus-Checksum-Algorithm, Upload-Concat, Upload-Defer-Length, Upload-Expires, "
-    "X-Checksum-Blake3, X-Checksum-Crc64nvme"
+    "X-Checksum-Blake3, X-Checksum-Crc64nvme, X-Request-ID"
 )
 # Chromium caches a preflight for two hours at most; a change of the settings must work sooner.
 PREFLIGHT_SECONDS = 600

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import time
 from collections.abc import Mapping
 
@@ -17,8 +16,8 @@ from starlette.responses import Response
 from sluiceway.errors import BadRequest, NotFound, SluiceError, TooLarge
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.stages import Stages
-from sluiceway.server.access.identity import grant_of
 from sluiceway.server.access.link_keys import read_link_keys, revoke_link
+from sluiceway.server.log.audit import audit
 from sluiceway.server.request_body import body_chunks, check_body, content_length
 from sluiceway.server.responses import json_response
 from sluiceway.uploads.access.links import DAY, FOLDER, LinkLimits, SignedLink
@@ -29,8 +28,6 @@ __all__ = ["drop_link", "make_link"]
 MOST_LINK_REQUEST = 16 << 10  # bytes of the JSON
 KNOWN = {"key", "prefix", "method", "max_size", "types", "count", "expires", "owner", "fields"}
 
-log: logging.Logger = logging.getLogger("sluiceway")
-
 
 async def make_link(request: Request, key_file: str | None) -> Response:
     """POST /links with JSON: 201 with the URL and the id. Raises BadRequest, NotFound."""
@@ -39,7 +36,8 @@ async def make_link(request: Request, key_file: str | None) -> Response:
     keys = await asyncio.to_thread(read_link_keys, path)
     made, text = SignedLink.make(limits, keys.keys[0])
     place = f"{request.scope.get('root_path', '')}/{FOLDER}/{text}/"
-    log.info("link %s made by %s", made.id, grant_of(request).owner or "the admin")
+    about = {"link": made.id, "key": limits.key, "prefix": limits.prefix}
+    audit(request, "make-link", f"link {made.id} made", **about)
     url = f"{request.url.scheme}://{request.headers.get('host', '')}{place}"
     found = {"id": made.id, "url": url, "path": place, "expires": limits.expires}
     return json_response(found, 201, {"Location": place})
@@ -54,7 +52,7 @@ async def drop_link(request: Request, key_file: str | None) -> Response:
         raise SluiceError(f"The link was not revoked: {error}").for_operator(
             "The server cannot write down that the link was revoked; its log has the reason"
         ) from None
-    log.info("link %s revoked by %s", name, grant_of(request).owner or "the admin")
+    audit(request, "revoke-link", f"link {name} revoked", link=name)
     return Response(status_code=204)
 
 

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sluiceway.errors import BadRequest, MethodNotAllowed
+from sluiceway.server.log.audit import audit, quoted
 from sluiceway.server.operator_log import Omissions
 from sluiceway.server.request_headers import replace_for, view_asked
 from sluiceway.server.responses import entry_json, json_response, object_url
@@ -106,6 +107,7 @@ async def delete_object(request: Request, store: Store, key: str) -> Response:
     """
     existing = await store.stat(key)
     await store.delete(key, replace_for(request, existing))
+    audit(request, "delete", f"{quoted(key)} deleted", key=key)
     return Response(status_code=204)
 
 
@@ -125,6 +127,8 @@ async def rename_object(request: Request, store: Store, key: str) -> Response:
     existing = await store.stat(key)
     guard = replace_for(request, existing)
     entry = await store.rename(key, new_key, guard.etag)
+    renamed = f"{quoted(key)} renamed to {quoted(entry.key)}"
+    audit(request, "rename", renamed, key=key, new_key=entry.key)
     headers = {"Location": object_url(request, entry.key), "ETag": f'"{entry.etag}"'}
     return json_response({"files": [entry_json(request, entry)]}, 201, headers)
 

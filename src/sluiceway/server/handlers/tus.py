@@ -26,8 +26,8 @@ from sluiceway.errors import (
 )
 from sluiceway.pipe.hashes import is_available
 from sluiceway.pipe.source import Source
-from sluiceway.server.door.auth import STAGES
 from sluiceway.server.http1.peer_gone import PROTOCOL
+from sluiceway.server.log.access import STAGES
 from sluiceway.server.mounted.held_uploads import create_upload, held_upload, is_part
 from sluiceway.server.operator_log import log_error
 from sluiceway.server.request_body import BodySource, content_length

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from starlette.requests import Request
 
 from sluiceway.server.http1.peer_gone import input_is_over
+from sluiceway.server.log.access import UPLOAD
 from sluiceway.server.mounted.hooks import HOOKS, RequestHooks
 from sluiceway.stores.contract import UploadRequest
 from sluiceway.uploads.keys import new_id
@@ -84,11 +85,12 @@ async def held_upload(
     hooks: RequestHooks | None = request.scope.get(HOOKS)
     kept = None if hooks is None else hooks.kept
     taken = (
-        uploads.look(upload, kept)
+        uploads.look(upload, kept, is_logged=True)
         if looks
-        else uploads.hold(upload, kept, brief, lambda: input_is_over(request.scope))
+        else uploads.hold(upload, kept, brief, lambda: input_is_over(request.scope), is_logged=True)
     )
     async with taken as held:
+        request.scope[UPLOAD] = held
         try:
             yield held
         finally:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sluiceway.errors import InconsistentLength, SluiceError, TooLarge
-from sluiceway.server.door.auth import STAGES
+from sluiceway.server.log.access import STAGES
 from sluiceway.server.request_body import BodySource, content_length
 from sluiceway.server.responses import problem_response, receipt
 from sluiceway.server.resumable.interim import Interim

@@ -41,6 +41,7 @@ from sluiceway.wire.webhooks import parse_secrets
 __all__ = ["Settings", "is_loopback"]
 
 INTERIM = ("auto", "on", "off")
+LOG_FORMATS = ("text", "json")
 MOST_PARTS = 100_000  # their heads may take 51 MB together; more files belong in several forms
 WORKERS_LIMIT = 64
 SIGNED_URL_SECONDS = 7 * 24 * 3600  # S3 accepts no signed URL that is valid for longer
@@ -146,6 +147,8 @@ class Settings(SettingList):
             raise BadSetting(f"--port must be 0 to 65535, not {self.port}")
         if not 1 <= self.workers <= WORKERS_LIMIT:
             raise BadSetting(f"--workers must be 1 to {WORKERS_LIMIT}, not {self.workers}")
+        if self.log_format not in LOG_FORMATS:
+            raise BadSetting(f"--log-format must be text or json, not {self.log_format!r}")
         if not 0 <= self.shutdown_timeout < SECONDS_LIMIT:
             raise BadSetting(
                 "--shutdown-timeout must be a number of seconds, 0 or more, not "

@@ -107,6 +107,10 @@ class SettingList:
         "off. nginx breaks connections that carry them.",
         "auto",
     )
+    log_format: str = _setting(
+        "How the log is written: text, or json with one object for each line (docs/operating.md).",
+        "text",
+    )
     workers: int = _setting("Number of server processes; one core moves more than 1 GB/s.", 1)
     shutdown_timeout: float = _setting(
         "Seconds that running uploads may take to finish after SIGTERM.", 30.0

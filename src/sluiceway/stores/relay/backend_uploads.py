@@ -33,6 +33,7 @@ from sluiceway.stores.relay.upload_draft import MOST_PIECE, BackendDraft
 from sluiceway.stores.relay.upload_state import MOST_URL, UploadState
 from sluiceway.stores.unpublished import SavedDraft
 from sluiceway.wire.headers.digests import STANDARD, WANTED, format_digest
+from sluiceway.wire.request_trace import trace_headers
 from sluiceway.wire.urls import redact_url
 
 __all__ = ["BackendUploads"]
@@ -202,7 +203,7 @@ class BackendUploads:
             raise Gone("The upload cannot go on here; send the file again")
         transport, url = await self._connect(), backend.url.probed
         resuming = Resuming(Offers(transport), url, FileRequest("POST", url, ""), "")
-        headers = backend.headers
+        headers = {**trace_headers(), **backend.headers}
         steps = UploadSteps(transport, DIALECTS[state.protocol], resuming, headers, lambda _: None)
         return state, BackendUpload(backend, steps, state, upload, size)
 

@@ -15,6 +15,7 @@ from sluiceway.stores.relay.backend import Backend
 from sluiceway.wire.forms.charsets import CHARSET_FIELD
 from sluiceway.wire.forms.encoder import FormEncoder, new_boundary
 from sluiceway.wire.headers.disposition import format_disposition
+from sluiceway.wire.request_trace import trace_headers
 from sluiceway.wire.urls import origin
 
 __all__ = [
@@ -126,7 +127,7 @@ def build_request(
             upload_request.folders + upload_request.filename,
             upload_request.type,
         )
-        headers = {**operators, "content-type": encoder.content_type}
+        headers = {**trace_headers(), **operators, "content-type": encoder.content_type}
         return RelayRequest(method, headers, head, encoder, secret)
     method = backend.method or upload_request.method
     if preconditions and method not in ("PUT", "PATCH"):
@@ -134,6 +135,7 @@ def build_request(
     headers = {
         "content-type": upload_request.type,
         "content-disposition": format_disposition("attachment", upload_request.filename),
+        **trace_headers(),
         **operators,
     }
     return RelayRequest(method, {**headers, **preconditions}, b"", None, secret)

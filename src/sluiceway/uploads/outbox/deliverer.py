@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -82,7 +83,8 @@ class Deliverer:
     def start(self) -> None:
         """Send from now on until the end. Does nothing when it has begun."""
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            # Not in the context of the request that came first.
+            self._task = asyncio.get_running_loop().create_task(self._run(), context=Context())
 
     def wake(self) -> None:
         """An event may be due."""

@@ -31,6 +31,7 @@ from sluiceway.uploads.resumable.prefix_digests import PrefixDigests
 from sluiceway.uploads.resumable.resting import is_elsewhere, is_lost
 from sluiceway.uploads.resumable.sweeps import Sweeps
 from sluiceway.uploads.rules import UploadRules
+from sluiceway.uploads.summary import ended_event
 
 __all__ = ["ResumableUploads"]
 
@@ -181,7 +182,11 @@ class ResumableUploads:
 
     @asynccontextmanager
     async def look(
-        self, upload: str, on_kept: Callable[[Entry], Awaitable[None]] | None = None
+        self,
+        upload: str,
+        on_kept: Callable[[Entry], Awaitable[None]] | None = None,
+        *,
+        is_logged: bool = False,
     ) -> AsyncIterator[HeldUpload]:
         """As `at_rest`; an upload that has all its bytes, or the parts of others, is held.
 
@@ -190,7 +195,7 @@ class ResumableUploads:
         record = await self.at_rest(upload)
         is_whole = record.offset == record.length or "parts" in record.details
         if record.state is LedgerState.OPEN and is_whole:
-            async with self.hold(upload, on_kept) as held:
+            async with self.hold(upload, on_kept, is_logged=is_logged) as held:
                 yield held
             return
         yield self._unhashed(record)
@@ -218,12 +223,14 @@ class ResumableUploads:
         on_kept: Callable[[Entry], Awaitable[None]] | None = None,
         brief: bool = False,
         ends_by_itself: Callable[[], bool] = lambda: False,
+        *,
+        is_logged: bool = False,
     ) -> AsyncIterator[HeldUpload]:
         """Take an upload up. A request that still runs for it is interrupted first.
 
         `on_kept` is called when it is published, before it is done; an error takes it back. A
         `brief` request, which only looks or only ends the upload, is not interrupted itself; one
-        that `ends_by_itself`, because its client is gone, has a moment to do so.
+        that `ends_by_itself`, as its client is gone, has a moment to do so. `is_logged`: by others.
 
         Raises NotFound, Locked when the other request does not let go, and, inside the block,
         Superseded when a newer request takes the upload up.
@@ -239,7 +246,7 @@ class ResumableUploads:
                 yield held
             finally:
                 holding.leaving = True
-                await asyncio.shield(self._leave(held))
+                await asyncio.shield(self._leave(held, is_logged))
         except asyncio.CancelledError:
             if not holding.superseded:
                 raise
@@ -367,8 +374,7 @@ class ResumableUploads:
             digests = PrefixDigests(counted, self._budget)
         return self._with(record, digests)
 
-    def _unhashed(self, record: UploadRecord) -> HeldUpload:
-        """To be looked at only."""
+    def _unhashed(self, record: UploadRecord) -> HeldUpload:  # to be looked at only
         return self._with(record, PrefixDigests((), self._budget))
 
     def _with(self, record: UploadRecord, digests: PrefixDigests) -> HeldUpload:
@@ -376,7 +382,7 @@ class ResumableUploads:
             record, self.ledger, self._rules, self._progress_table, digests, self.expiry
         )
 
-    async def _leave(self, held: HeldUpload) -> None:
+    async def _leave(self, held: HeldUpload, is_logged: bool = False) -> None:
         try:
             await held.leave()
         except Superseded:
@@ -390,3 +396,5 @@ class ResumableUploads:
                 await oldest.aclose()
         else:
             await held.digests.aclose()
+        if held.has_ended and not is_logged:
+            log.info(ended_event(held))

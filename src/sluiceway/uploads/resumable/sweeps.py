@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, suppress
+from contextvars import Context
 from dataclasses import dataclass
 
 from sluiceway.errors import SluiceError
@@ -107,7 +108,7 @@ class Sweeps:
     def start(self) -> None:
         """Sweep now and then in the background, until the end."""
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            self._task = asyncio.get_running_loop().create_task(self._run(), context=Context())
 
     async def aclose(self) -> None:
         if self._task is not None:

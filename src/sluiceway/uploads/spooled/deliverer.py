@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import Context
 from functools import partial
 
 from sluiceway.errors import AwaitsBackend, SluiceError
@@ -53,7 +54,8 @@ class SpoolDeliverer:
     def start(self) -> None:
         """Deliver from now on until the end. Does nothing when it has begun."""
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            # Not in the context of the request that came first, whose ids would go to the backend.
+            self._task = asyncio.get_running_loop().create_task(self._run(), context=Context())
 
     async def aclose(self) -> None:
         """Let what is on its way end, for a moment; then the next process delivers it.

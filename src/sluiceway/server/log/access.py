@@ -1,0 +1,162 @@
+"""One line for each request, and in it the upload that the request brought or ended.
+
+An upload is ended by one request, so its end is in the log once. Nothing secret is logged: no
+query, no header but the request's id, no link, and no id of an upload that can still be cancelled.
+Control bytes are escaped.
+"""
+
+from __future__ import annotations
+
+import codecs
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import lru_cache
+from ipaddress import ip_address
+
+from starlette.types import Scope
+
+from sluiceway.pipe.stages import Stages, verdict
+from sluiceway.server.access.entering import unlinked
+from sluiceway.server.access.identity import owner_in
+from sluiceway.uploads.log_event import LogEvent
+from sluiceway.uploads.resumable.held import HeldUpload
+from sluiceway.uploads.session import UploadSession
+from sluiceway.uploads.summary import UploadSummary, summary_of
+from sluiceway.wire.numbers import clipped_uint
+from sluiceway.wire.request_trace import current_trace
+
+__all__ = ["STAGES", "UPLOAD", "log_access"]
+
+# Loads the codec now: a process without free descriptors cannot load it, and needs its log most.
+codecs.lookup("unicode_escape")
+
+log: logging.Logger = logging.getLogger("sluiceway.access")
+
+# In a request's scope: the stage times of its upload, and the name of the destination
+STAGES = "sluiceway.stages"
+# And the upload itself, an UploadSession or a HeldUpload
+UPLOAD = "sluiceway.upload"
+
+MOST_LOGGED = 512  # characters of a path or a key; a longer one only fills the disk
+
+
+class AccessLine(LogEvent):
+    """The line of one request. It is written as text or as values, when it is needed."""
+
+    def __init__(
+        self, scope: Scope, status: int, sent: int, seconds: float, code: str, path: str
+    ) -> None:
+        self._scope, self._path = scope, path
+        self._status, self._sent, self._seconds, self._code = status, sent, seconds, code
+        upload: UploadSession | HeldUpload | None = scope.get(UPLOAD)
+        self._upload: UploadSummary | None = None if upload is None else summary_of(upload)
+
+    def __str__(self) -> str:
+        scope, path = self._scope, self._path.replace('"', '\\"')
+        request = f'{_client(scope)} "{_escaped(scope["method"])} {path}"'
+        line = f"{request} {self._status} {self._sent} {self._seconds:.3f}s"
+        if STAGES in scope:
+            spent, destination = _spent(scope)
+            times = " ".join([f"{name}={took:.3f}s" for name, took in spent.items()])
+            line = f"{line} {times} ({verdict(spent, destination)})"
+        if self._upload is not None:
+            line = f"{line}{_upload_text(self._upload, self._code)}"
+        owner = owner_in(scope)
+        return f"{line} by {owner}" if owner else line
+
+    def values(self) -> Mapping[str, object]:
+        scope, upload, trace = self._scope, self._upload, current_trace.get()
+        values: dict[str, object] = {
+            "event": "upload" if upload is not None and upload.has_ended else "request",
+            "client": _client(scope),
+            "method": _escaped(scope["method"]),
+            "path": self._path,
+            "status": self._status,
+            "code": self._code,
+            "name": owner_in(scope),
+            "sent": self._sent,
+            "seconds": round(self._seconds, 6),
+            "request_id": trace.request_id,
+            "trace_id": trace.trace_id,
+        }
+        if STAGES in scope:
+            spent, destination = _spent(scope)
+            values["stages"] = {name: round(took, 6) for name, took in spent.items()}
+            values["verdict"] = verdict(spent, destination)
+        if upload is not None:
+            values |= _upload_values(upload)
+            values["code"] = self._code or upload.code
+        return values
+
+
+def log_access(scope: Scope, status: int, sent: int, seconds: float, code: str) -> None:
+    """Log the line of a request that has ended.
+
+    `sent` are the bytes of its response, `code` that of its error, "" for none.
+    """
+    if not log.isEnabledFor(logging.INFO):
+        return
+    path = unlinked(scope, str(scope["path"]))
+    mounted = unlinked(scope, str(scope.get("root_path", "")))
+    # The id of an upload is left out: it is enough to cancel the upload.
+    if path.removeprefix(mounted).startswith("/uploads/"):
+        path = f"{mounted if path.startswith(mounted) else ''}/uploads/..."
+    log.info(AccessLine(scope, status, sent, seconds, code, _escaped(path)))
+
+
+def _upload_text(upload: UploadSummary, code: str) -> str:
+    request = current_trace.get().request_id
+    if not upload.has_ended:
+        return f" in={upload.received} request={request}"
+    key = _escaped(upload.keys[0]).replace('"', '\\"') if upload.keys else ""
+    more = f" and {len(upload.keys) - 1} more" if len(upload.keys) > 1 else ""
+    failure = f" code={code or upload.code}" if code or upload.code else ""
+    return (
+        f' upload={upload.id} key="{key}"{more} in={upload.received} kept={upload.kept}'
+        f" state={upload.state}{failure} request={request}"
+    )
+
+
+def _upload_values(upload: UploadSummary) -> dict[str, object]:
+    if not upload.has_ended:
+        return {"received": upload.received}
+    return {
+        "upload": upload.id,
+        "key": upload.keys[0] if upload.keys else "",
+        "files": len(upload.keys),
+        "received": upload.received,
+        "kept": upload.kept,
+        "state": upload.state,
+    }
+
+
+def _spent(scope: Scope) -> tuple[dict[str, float], str]:
+    stages: Stages
+    stages, destination = scope[STAGES]
+    return stages.spent(), destination
+
+
+def _escaped(text: str) -> str:
+    """Printable ASCII on one line, without a terminal's escape sequences."""
+    if text.isascii() and text.isprintable() and "\\" not in text:
+        return text[:MOST_LOGGED]
+    return text[:MOST_LOGGED].encode("unicode_escape").decode()
+
+
+def _client(scope: Scope) -> str:
+    return _client_address((scope.get("client") or ("",))[0][:MOST_LOGGED])
+
+
+@lru_cache(256)
+def _client_address(text: str) -> str:
+    """The client's address, or "-" for any other text: proxies pass on X-Forwarded-For as it is."""
+    host, _, port = text.rpartition(":")
+    for candidate in (
+        text,
+        text.strip("[]"),
+        host.strip("[]") if clipped_uint(port) is not None else "",
+    ):
+        with suppress(ValueError):
+            return str(ip_address(candidate.partition("%")[0]))
+    return "-"
