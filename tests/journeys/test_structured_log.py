@@ -1,4 +1,4 @@
-"""`--log-format json`: one line for each upload, in every dialect and at every ending; no secret."""
+"""`--log-format json`: one line for each upload, in any dialect and at any ending; no secret."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def tus_upload(boss: Client, name: str, data: bytes, pieces: int) -> str:
 
 
 def test_each_upload_has_one_line(running: RunningServer) -> None:
-    """Raw, form, tus in pieces, refused, cut, cancelled: id, key, name, bytes, status, code, stages,
-    client and request id."""
+    """Raw, form, tus in pieces, refused, cut, cancelled: id, key, name, bytes, status, code,
+    stages, client and request id."""
     boss, before = Client(running.url, "boss"), len(upload_lines(running))
     token = {"Authorization": f"Bearer {secret_of('boss')}"}
     url = f"{running.url}/files"
@@ -109,10 +109,8 @@ def test_each_upload_has_one_line(running: RunningServer) -> None:
     assert by_key["one.bin"]["request_id"] == put.headers["X-Request-ID"] == "my-request/1"
     assert (by_key["a.txt"]["files"], by_key["a.txt"]["received"]) == (2, 5)
     # What the requests of one upload brought, together.
-    parts = [
-        line.get("received", 0) for line in json_lines(running) if line.get("method") == "PATCH"
-    ]
-    assert sum(parts) == 304
+    pieces = [line for line in json_lines(running) if line.get("method") == "PATCH"]
+    assert sum(line["received"] for line in pieces) == 304
     assert sum(line["kept"] for line in lines if line["state"] == "complete") == sum(
         running.stored().values()
     )

@@ -14,7 +14,7 @@ import hmac
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from starlette.requests import Request
 
@@ -139,7 +139,7 @@ class Door:
                 name for name in now.keys() & before.keys() if now[name] != before[name]
             ),
         }
-        found = {what: ", ".join(names) for what, names in changes.items() if names}
+        found = {what: _few(names) for what, names in changes.items() if names}
         text = "; ".join(f"{what}: {names}" for what, names in found.items())
         audit_change("reload-tokens", f"tokens read again ({text or 'no change'})", **found)
 
@@ -155,6 +155,12 @@ class Door:
     def _mark(self, secret: bytes) -> bytes:
         """How a secret is found: no client can choose what is compared."""
         return hashlib.blake2b(secret, key=self._key).digest()
+
+
+def _few(names: Sequence[str], most: int = 20) -> str:
+    """Names on one line of the log."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _basic(credentials: bytes) -> tuple[str, bytes]:
