@@ -37,6 +37,7 @@ THIRD_PARTY = {
     "stores/objects/s3_calls.py": {"botocore"},
     "stores/objects/full_checksum.py": {"awscrt"},
     "stores/postgres": {"psycopg", "psycopg_pool"},
+    "server/metrics": {"prometheus_client"},
     "archives/zip_writer.py": {"zipstream"},
     "cli": {"click", "rich"},
     "testing/pytest_plugin.py": {"pytest"},

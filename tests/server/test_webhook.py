@@ -22,6 +22,7 @@ from sluiceway.uploads.ledger.sqlite import SqliteLedger
 from sluiceway.uploads.outbox import deliverer as module
 from sluiceway.uploads.outbox.deliverer import Deliverer
 from sluiceway.uploads.outbox.outbox import Outbox
+from sluiceway.uploads.totals import Totals
 from webhook_receiver import SECRET, WebhookReceiver, hang, reset
 
 Start = Callable[[str], Deliverer]
@@ -48,7 +49,7 @@ async def start(ledger: SqliteLedger) -> AsyncIterator[Start]:
 
     def build(url: str) -> Deliverer:
         webhook = Webhook(url, SECRET, Trust())
-        started.append(Deliverer(ledger.events, webhook, recover, timeout=0.5))
+        started.append(Deliverer(ledger.events, webhook, recover, Totals(), timeout=0.5))
         started[-1].start()
         return started[-1]
 

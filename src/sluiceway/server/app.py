@@ -31,6 +31,7 @@ from sluiceway.server.endpoints import Endpoints
 from sluiceway.server.handlers.progress import STOPPING
 from sluiceway.server.http1.head_limits import check_fields
 from sluiceway.server.log.access import STAGES, log_access
+from sluiceway.server.metrics.gauges import GaugeWriter
 from sluiceway.server.mounted.hooks import HOOKS, AppHooks, RequestHooks
 from sluiceway.server.mounted.open_places import OpenPlaces
 from sluiceway.server.mounted.uploads import EndHook, KeptHook, PlaceHook, StartHook
@@ -119,6 +120,7 @@ class Sluiceway:
         self._sites = Sites(self.settings)
         self._door = Door(self.settings)
         self._progress_table = progress_table
+        self._gauges: GaugeWriter | None = None
         self._upload_service: UploadService | None = None
         self._places = OpenPlaces(self._open_place)
         self._endpoints = Endpoints(
@@ -126,6 +128,7 @@ class Sluiceway:
             self.budget,
             self._service,
             lambda: self.progress_table,
+            lambda: self.gauges,
             has_hooks=hooks is not None,
             has_one_place=hooks is None or hooks.to is None,
         )
@@ -144,6 +147,13 @@ class Sluiceway:
             self._progress_table = ProgressTable()
         return self._progress_table
 
+    @property
+    def gauges(self) -> GaugeWriter:
+        """Writes how this process is, for `/metrics` of any process."""
+        if self._gauges is None:
+            self._gauges = GaugeWriter(self.progress_table, self.budget)
+        return self._gauges
+
     def reload(self) -> None:
         """Read again what can change while the app runs: the token file. Nothing is interrupted."""
         self._door.reload()
@@ -155,6 +165,9 @@ class Sluiceway:
             timeout = min(SEND_AT_END, self.settings.shutdown_timeout)
             await self._upload_service.aclose(timeout)
             self._upload_service = None
+        if self._gauges is not None:
+            await self._gauges.aclose()
+            self._gauges = None
         if self._progress_table is not None:
             self._progress_table.close()
             self._progress_table = None
@@ -243,7 +256,14 @@ class Sluiceway:
         finally:
             if PLACE in scope:
                 await self._places.release(scope[PLACE][0])
+            self._count(scope, code)
             log_access(scope, counted.status, counted.sent, time.monotonic() - began, code)
+
+    def _count(self, scope: Scope, code: str) -> None:
+        totals = self.progress_table.totals
+        totals.count_request(code)
+        if STAGES in scope:
+            totals.count_stages(scope[STAGES][0].spent())
 
     async def _check(self, request: Request) -> Response | None:
         """The checks of every request, before routing; the response to a CORS preflight, if it is
@@ -276,6 +296,7 @@ class Sluiceway:
         except (SluiceError, OSError) as error:
             await send({"type": "lifespan.startup.failed", "message": f"sluiceway: {error}"})
             return
+        self.gauges.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self.aclose()

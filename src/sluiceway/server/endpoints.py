@@ -37,6 +37,8 @@ from sluiceway.server.handlers.raw import post_raw, put_object
 from sluiceway.server.handlers.readiness import Readiness, show_liveness
 from sluiceway.server.handlers.together import objects_together
 from sluiceway.server.handlers.zip import list_as_zip, selection_as_zip
+from sluiceway.server.metrics.endpoint import Metrics
+from sluiceway.server.metrics.gauges import GaugeWriter
 from sluiceway.server.mounted.hooks import HOOKS, RequestHooks
 from sluiceway.server.operator_log import Omissions
 from sluiceway.server.page.assets import StartPage
@@ -68,7 +70,8 @@ UPLOAD_METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH"  # of an upload
 class Endpoints:
     """The handlers of one service.
 
-    `service` finds the destination of a request, `progress_table` the table of running uploads.
+    `service` finds the destination of a request, `progress_table` the table of running uploads,
+    `gauges` what writes into it how this process is.
     """
 
     def __init__(
@@ -77,11 +80,13 @@ class Endpoints:
         budget: Budget,
         service: Callable[[Request], Awaitable[UploadService]],
         progress_table: Callable[[], ProgressTable],
+        gauges: Callable[[], GaugeWriter],
         has_hooks: bool,
         has_one_place: bool,
     ) -> None:
         self._settings, self._budget, self._interim = settings, budget, settings.interim
         self._whole_service, self._progress_table = service, progress_table
+        self._gauges, self._metrics = gauges, Metrics(settings)
         self._has_hooks, self._has_one_place = has_hooks, has_one_place
         self._remote = Remote(settings, budget)
         self._omissions = Omissions()
@@ -99,6 +104,7 @@ class Endpoints:
                 "": ByMethod(GET=needs(self._show_page)),
                 "/fetch": ByMethod(GET=needs(self._fetch, Right.READ)),
                 "/links": ByMethod(POST=needs(self._make_link, Right.ADMIN)),
+                "/metrics": ByMethod(GET=needs(self._show_metrics, Right.ADMIN)),
                 "/healthz": ByMethod(GET=needs(show_liveness)),
                 "/readyz": ByMethod(GET=needs(self._show_readiness)),
             },
@@ -303,6 +309,9 @@ class Endpoints:
 
     async def _cancel(self, request: Request) -> Response:
         return await dialects.cancel(request, await self._service(request))
+
+    async def _show_metrics(self, request: Request) -> Response:
+        return self._metrics.show(request, self._progress_table(), self._gauges())
 
     async def _show_readiness(self, request: Request) -> Response:
         if not self._has_one_place:

@@ -31,12 +31,13 @@ from sluiceway.server.door.platform_gaps import platform_gaps
 from sluiceway.server.http1.connection_limit import ConnectionLimit
 from sluiceway.server.http1.protocol import SluiceProtocol
 from sluiceway.server.log.formats import log_to_stderr
+from sluiceway.server.metrics.endpoint import check_metrics, serve_metrics
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
 from sluiceway.server.state.ledgers import no_ledger_reason
 from sluiceway.server.state.worker_files import read_worker_file, worker_file
 from sluiceway.stores.contract import HealthChecked
-from sluiceway.uploads.progress import ProgressTable
+from sluiceway.uploads.progress import ProgressTable, read_totals
 from sluiceway.uploads.service import UploadService
 from sluiceway.wire.urls import redact_url
 
@@ -47,6 +48,8 @@ _WORKER = "SLUICEWAY_WORKER_SETTINGS"
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
+# Parts of the table of progress: a new worker starts before the one it replaces has ended.
+PARTS_PER_WORKER = 2
 KEEP_ALIVE = 30  # seconds that an idle connection stays open: browsers use it for their next file
 BACKLOG = 2048
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
@@ -62,6 +65,7 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         raise BadSetting("--workers: this system has no file locks; serve with one worker")
     tune_process()
     log_to_stderr(settings.log_format)
+    check_metrics(settings)
     app = Sluiceway(settings)
     _open_destination(app)
     _log_caveats(app)
@@ -96,6 +100,8 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
 def _serve_here(
     app: Sluiceway, config: uvicorn.Config, sock: socket.socket, ready: Callable[[], None]
 ) -> None:
+    table = app.progress_table
+    serve_metrics(app.settings, lambda: table.all_totals)
     _reload_on_hangup(app)
     server = _Server(config, ready)
     server.run(sockets=[sock])
@@ -109,6 +115,9 @@ def _serve_in_workers(
     with worker_file(settings) as path:
         # Only the file's owner can read it; a variable would show the token to more programs.
         os.environ[_WORKER] = path
+        if settings.metrics_address is not None:
+            totals = read_totals(read_worker_file(path)[1], PARTS_PER_WORKER * settings.workers)
+            serve_metrics(settings, lambda: totals)
         supervisor = _Supervisor(config, sockets=[sock])  # handles signals from here on
         ready()
         supervisor.run()
@@ -157,8 +166,7 @@ def worker_app() -> Sluiceway:
     settings, progress_table = read_worker_file(os.environ[_WORKER])
     tune_process()
     log_to_stderr(settings.log_format)
-    # Twice the workers: a new one starts before the one it replaces has ended.
-    table = ProgressTable(progress_table, 2 * settings.workers)
+    table = ProgressTable(progress_table, PARTS_PER_WORKER * settings.workers)
     return Sluiceway(settings, progress_table=table)
 
 

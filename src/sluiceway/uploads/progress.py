@@ -11,14 +11,16 @@ import mmap
 import os
 import time
 from collections import deque
+from collections.abc import Sequence
 
 from sluiceway.errors import Exists, SluiceError, Unavailable
 from sluiceway.pipe.file_lock import HAS_LOCKS, try_lock_part, unlock_part
 from sluiceway.uploads.progress_index import ProgressIndex
 from sluiceway.uploads.progress_record import ProgressRecord, hash_id
 from sluiceway.uploads.states import ENDED, State
+from sluiceway.uploads.totals import Totals
 
-__all__ = ["ProgressTable"]
+__all__ = ["ProgressTable", "read_totals"]
 
 # Uploads remembered at once, live and just ended: 768 KiB, touched only as far as used.
 SLOTS = 8192
@@ -32,7 +34,7 @@ class ProgressTable:
         """`slots` is the number of records of all parts together. Raises SluiceError, OSError."""
         slots = slots or SLOTS
         records, buckets = ProgressRecord * slots, ctypes.c_uint32 * slots
-        size = ctypes.sizeof(records) + ctypes.sizeof(buckets)
+        totals, totals_at, size = Totals * parts, *_layout(slots, parts)
         self._file, part = -1, 0
         if path is not None:
             self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -41,6 +43,10 @@ class ProgressTable:
         self._memory = mmap.mmap(self._file, size)
         self._records = records.from_buffer(self._memory)
         self._buckets = buckets.from_buffer(self._memory, ctypes.sizeof(records))
+        # Of all processes; `totals` is that of this one.
+        self.all_totals: Sequence[Totals] = totals.from_buffer(self._memory, totals_at)
+        self.totals: Totals = self.all_totals[part]
+        self._live: dict[int, ProgressRecord] = {}  # records that a request of this process has
         self._index: ProgressIndex | None = None
         if path is not None:
             self._index = ProgressIndex(self._records, self._buckets, parts, part)
@@ -64,6 +70,7 @@ class ProgressTable:
         record.length, record.state = length, State.RECEIVING
         record.received = record.forwarded = record.kept = kept
         record.counted, record.taken = (kept, kept, kept), 0
+        self._live[record.index] = record
         return record
 
     def rest(self, record: ProgressRecord) -> None:
@@ -72,6 +79,7 @@ class ProgressTable:
         Its watchers look for it again; meanwhile the ledger knows the upload.
         """
         self._count(record)
+        self._live.pop(record.index, None)
         if record.index < 0 or not record.still():
             return
         if self._index is not None:
@@ -101,6 +109,7 @@ class ProgressTable:
         if self._index is not None:
             self._index.remove(index)
         record.begin(upload, length)
+        self._live[index] = record
         if self._index is not None:
             self._index.add(index)
         return record
@@ -117,6 +126,8 @@ class ProgressTable:
         if record.state not in ENDED:
             raise SluiceError("A record is given back only when its upload has ended")
         self._count(record)
+        self._live.pop(record.index, None)
+        self.totals.count_end(record.state, record.kept)
         record.ended_at = time.monotonic()
         if record.index >= 0:
             self._free.append(record.index)
@@ -139,7 +150,7 @@ class ProgressTable:
             return  # its process lives
         try:
             if record.under_way and record.still():
-                _end_orphan(record)
+                self._end_orphan(record)
         finally:
             unlock_part(self._file, part)
 
@@ -154,10 +165,21 @@ class ProgressTable:
             os.close(self._file)
             self._file = -1
 
+    @property
+    def running(self) -> int:
+        """Uploads that requests of this process bring bytes of."""
+        return len(self._live)
+
+    def count_running(self) -> None:
+        """Add to the totals what running uploads moved since the last time."""
+        for record in self._live.values():
+            self._count(record)
+
     def _count(self, record: ProgressRecord) -> None:
-        """Bytes that are forgotten again, after a wrong digest, were received all the same."""
+        received, forwarded, kept = record.counted
         now = record.received, record.forwarded, record.kept
-        record.taken += max(0, now[0] - record.counted[0])
+        self.totals.count_bytes(now[0] - received, now[1] - forwarded, now[2] - kept)
+        record.taken += max(0, now[0] - received)
         record.counted = now
 
     def _find(self, upload: str) -> ProgressRecord | None:
@@ -182,16 +204,37 @@ class ProgressTable:
             f"All {parts} parts of the progress table are taken; is an old worker still ending?"
         )
 
+    def _end_orphan(self, record: ProgressRecord) -> None:
+        record.code, record.ended_at = Unavailable.code, time.monotonic()
+        record.state = State.FAILED
+        self.totals.count_end(State.FAILED, 0)
+
     def _end_orphans(self) -> None:
         """Uploads of a worker that died have failed; their watchers would wait for ever."""
         for index in list(self._free):
             record = self._records[index]
             if record.under_way:
-                _end_orphan(record)
+                self._end_orphan(record)
                 self._free.remove(index)
                 self._free.append(index)  # reused last, so that its watchers see it
 
 
-def _end_orphan(record: ProgressRecord) -> None:
-    record.code, record.ended_at = Unavailable.code, time.monotonic()
-    record.state = State.FAILED
+def read_totals(path: str, parts: int, slots: int | None = None) -> Sequence[Totals]:
+    """The totals of all processes that share the table at `path`, for one that has no part.
+
+    Raises OSError.
+    """
+    at, size = _layout(slots or SLOTS, parts)
+    file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.ftruncate(file, size)  # as each process does: the first one may not have begun
+        memory = mmap.mmap(file, size)
+    finally:
+        os.close(file)
+    return (Totals * parts).from_buffer(memory, at)
+
+
+def _layout(slots: int, parts: int) -> tuple[int, int]:
+    """Where the totals begin, and the size of the whole, in bytes. Numbers are aligned."""
+    at = -(-(ctypes.sizeof(ProgressRecord) + ctypes.sizeof(ctypes.c_uint32)) * slots // 8) * 8
+    return at, at + ctypes.sizeof(Totals) * parts

@@ -84,7 +84,9 @@ class UploadService:
         self._ledger, self._deliverer, outbox = ledger, None, None
         if ledger is not None and on_finish is not None:
             outbox = Outbox(ledger.events, store)
-            self._deliverer = Deliverer(ledger.events, on_finish, self._recover)
+            self._deliverer = Deliverer(
+                ledger.events, on_finish, self._recover, progress_table.totals
+            )
             outbox.on_event = self._deliverer.wake
         self.rules = UploadRules(
             store, budget, template or KeyTemplate(), digests, max_size, flatten, outbox

@@ -10,10 +10,11 @@ import asyncio
 import logging
 from collections.abc import Collection
 from typing import Protocol
+from weakref import WeakSet
 
 from sluiceway.server.http1 import sendfile
 
-__all__ = ["Reader", "StalledReaders"]
+__all__ = ["Reader", "StalledReaders", "open_connections"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
@@ -36,11 +37,20 @@ class Reader(Protocol):
         """End it at once. Returns the client's address."""
 
 
+_all: WeakSet[StalledReaders] = WeakSet()
+
+
+def open_connections() -> int:
+    """Connections of all servers of this process."""
+    return sum(len(each._readers) for each in list(_all))
+
+
 class StalledReaders:
     """Looks while there are connections."""
 
     def __init__(self, readers: Collection[Reader]) -> None:
         self._readers = readers
+        _all.add(self)
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:

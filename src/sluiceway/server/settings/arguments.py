@@ -67,6 +67,9 @@ class SettingArguments(DestinationArguments, total=False):
     max_field_size: str | int
     flatten: bool
     interim: str
+    log_format: str
+    metrics_port: str | int | None
+    metrics_host: str
     workers: int
     shutdown_timeout: float
     state: str | None

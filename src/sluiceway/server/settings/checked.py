@@ -33,6 +33,7 @@ from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.ledger.expiry import Expiry
 from sluiceway.wire.forms.decoder import FormLimits
 from sluiceway.wire.host_patterns import Hosts
+from sluiceway.wire.numbers import clipped_uint
 from sluiceway.wire.request_targets import Origin
 from sluiceway.wire.sizes import parse_size
 from sluiceway.wire.urls import parse_address
@@ -97,6 +98,7 @@ class Settings(SettingList):
             lambda: self.min_bytes_per_second,
             lambda: self.digests,
             lambda: self.branding,
+            lambda: self.metrics_address,
             self._check_open,
         )
 
@@ -292,6 +294,16 @@ class Settings(SettingList):
     def expiry(self) -> Expiry:
         """How long uploads live that may outlive a request."""
         return Expiry(self.expire_after or None, self.expire_fixed, self.forget_after)
+
+    @property
+    def metrics_address(self) -> tuple[str, int] | None:
+        """Host and port of the metrics' own listener; None for none."""
+        if self.metrics_port is None:
+            return None
+        port = clipped_uint(str(self.metrics_port))
+        if port is None or port > 65535:
+            raise BadSetting(f"--metrics-port must be 0 to 65535, not {self.metrics_port}")
+        return self.metrics_host, port
 
     @property
     def branding(self) -> Branding:

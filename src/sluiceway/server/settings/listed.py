@@ -111,6 +111,12 @@ class SettingList:
         "How the log is written: text, or json with one object for each line (docs/operating.md).",
         "text",
     )
+    metrics_port: str | int | None = _setting(
+        "Port on which /metrics answers without a token, besides the server's own port, where it "
+        "needs the admin right (docs/operating.md); 0 takes a free port and logs it.",
+        None,
+    )
+    metrics_host: str = _setting("Address to listen on for --metrics-port.", "127.0.0.1")
     workers: int = _setting("Number of server processes; one core moves more than 1 GB/s.", 1)
     shutdown_timeout: float = _setting(
         "Seconds that running uploads may take to finish after SIGTERM.", 30.0

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from sluiceway.errors import SluiceError
 from sluiceway.uploads.ledger.contract import EventQueue, OutboxEvent
+from sluiceway.uploads.totals import Totals
 
 __all__ = ["Deliverer", "EventReceiver", "NotTaken"]
 
@@ -69,11 +70,12 @@ class Deliverer:
         events: EventQueue,
         receiver: EventReceiver,
         recover: Callable[[], Awaitable[None]],
+        totals: Totals,
         timeout: float = SEND_TIMEOUT,
     ) -> None:
         """`recover` makes events of what dead processes left; `timeout` is for one try."""
         self._events, self._receiver, self._recover = events, receiver, recover
-        self._timeout = timeout
+        self._timeout, self._totals = timeout, totals
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._sending: dict[asyncio.Task[None], OutboxEvent] = {}
@@ -150,6 +152,7 @@ class Deliverer:
         try:
             if failed is None:
                 await self._events.drop([event])
+                self._totals.events_sent += 1
                 self._note_taken()
             else:
                 await self._try_later(event, failed)
@@ -158,10 +161,12 @@ class Deliverer:
 
     async def _try_later(self, event: OutboxEvent, failed: NotTaken) -> None:
         if failed.is_final or time.time() - event.created > GIVE_UP:
+            self._totals.events_given_up += 1
             log.error("Event %s of upload %s is given up: %s", event.id, event.upload, failed.why)
             await self._events.drop([event])
             return
         tries = event.tries + 1
+        self._totals.events_failed += 1
         wait = min(MOST_WAIT, FIRST_WAIT * 2.0 ** min(event.tries, 20))
         wait = max(wait * random.uniform(0.5, 1.0), min(failed.wait, MOST_ASKED))  # noqa: S311  # no secret
         if not self._is_failing:

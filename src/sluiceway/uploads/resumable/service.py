@@ -105,7 +105,8 @@ class ResumableUploads:
         self._holdings: dict[str, _Holding] = {}
         self._releasing: dict[str, asyncio.Task[None]] = {}
         self._digests: OrderedDict[str, PrefixDigests] = OrderedDict()
-        self.sweeps: Sweeps = Sweeps(ledger, rules.store, expiry, self.hold_free)
+        totals = progress_table.totals
+        self.sweeps: Sweeps = Sweeps(ledger, rules.store, expiry, self.hold_free, totals)
         ledger.on_asked(self._interrupt)
 
     def granted(self, rules: UploadRules) -> Self:
@@ -313,8 +314,6 @@ class ResumableUploads:
             await asyncio.wait(self._releasing.values())
         for digests in self._digests.values():
             await digests.aclose()
-
-    # Taking up
 
     def _interrupt(self, upload: str, epoch: int) -> None:
         """Another process asks for an upload. What is held since is not what it asked for."""

@@ -23,6 +23,7 @@ from sluiceway.uploads.ledger.expiry import Expiry
 from sluiceway.uploads.ledger.record import UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.held import HeldUpload
+from sluiceway.uploads.totals import Totals
 
 __all__ = ["Leftovers", "Sweeps"]
 
@@ -57,8 +58,10 @@ class Sweeps:
         store: Store,
         expiry: Expiry,
         hold_free: Callable[[str], AbstractAsyncContextManager[HeldUpload | None]],
+        totals: Totals,
     ) -> None:
         """`hold_free` takes an upload up unless a request has it."""
+        self._totals = totals
         self._ledger, self._store, self._expiry = ledger, store, expiry
         self._hold_free = hold_free
         self._task: asyncio.Task[None] | None = None
@@ -134,6 +137,7 @@ class Sweeps:
         # An upload whose bytes are not there is left to its expiry: the folder may be back later.
         if self._expiry.after is not None:
             drafts = await self._remove_unknown(max(3600.0, self._expiry.after))
+        self._totals.count_sweep(count)
         if count or drafts:
             log.info("Swept: %d uploads expired or forgotten, %d drafts left over", count, drafts)
 
