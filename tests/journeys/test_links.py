@@ -35,6 +35,7 @@ EXPECTED = {
     "form POST": "201 403 403",
     "form PUT": "201 403 403",
     "form PUT over a file of another": "409 403 403",
+    "what runs": "403 403 403",
     "metrics": "403 403 403",
     "tus creation": "201 403 403",
     "tus HEAD of another's": "404 403 403",

@@ -116,6 +116,7 @@ CELLS: dict[str, tuple[Cell, str]] = {
         lambda c, p: c("PUT", p.file("acme/"), FORM, **FORM_TYPE),
         "401 401 409 403 403 403 403 200 200",
     ),
+    "what runs": (lambda c, p: c("GET", "/uploads"), "401 401 403 403 403 403 403 403 200"),
     "metrics": (lambda c, p: c("GET", "/metrics"), "401 401 403 403 403 403 403 403 200"),
     "tus creation": (
         lambda c, p: c("POST", "/files", b"", Upload_Length="4", **TUS),

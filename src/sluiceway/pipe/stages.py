@@ -46,6 +46,11 @@ class Stages:
             self._now = stage
         return before
 
+    @property
+    def now(self) -> str:
+        """The stage that the time counts for."""
+        return self._now
+
     def _count(self) -> None:
         now = time.perf_counter()
         self._spent[self._now] = self._spent.get(self._now, 0.0) + now - self._since

@@ -32,7 +32,7 @@ from sluiceway.server.handlers.listing import (
     rename_object,
 )
 from sluiceway.server.handlers.partial_put import is_partial, put_piece
-from sluiceway.server.handlers.progress import show_upload
+from sluiceway.server.handlers.progress import show_running, show_upload
 from sluiceway.server.handlers.raw import post_raw, put_object
 from sluiceway.server.handlers.readiness import Readiness, show_liveness
 from sluiceway.server.handlers.together import objects_together
@@ -104,6 +104,7 @@ class Endpoints:
                 "": ByMethod(GET=needs(self._show_page)),
                 "/fetch": ByMethod(GET=needs(self._fetch, Right.READ)),
                 "/links": ByMethod(POST=needs(self._make_link, Right.ADMIN)),
+                "/uploads": ByMethod(GET=needs(self._show_running, Right.ADMIN)),
                 "/metrics": ByMethod(GET=needs(self._show_metrics, Right.ADMIN)),
                 "/healthz": ByMethod(GET=needs(show_liveness)),
                 "/readyz": ByMethod(GET=needs(self._show_readiness)),
@@ -309,6 +310,10 @@ class Endpoints:
 
     async def _cancel(self, request: Request) -> Response:
         return await dialects.cancel(request, await self._service(request))
+
+    async def _show_running(self, request: Request) -> Response:
+        self._gauges().write()
+        return show_running(request, self._progress_table())
 
     async def _show_metrics(self, request: Request) -> Response:
         return self._metrics.show(request, self._progress_table(), self._gauges())

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from sluiceway.errors import Exists, SluiceError, Unavailable
 from sluiceway.pipe.file_lock import HAS_LOCKS, try_lock_part, unlock_part
+from sluiceway.uploads.live_facts import LiveFacts
 from sluiceway.uploads.progress_index import ProgressIndex
 from sluiceway.uploads.progress_record import ProgressRecord, hash_id
 from sluiceway.uploads.states import ENDED, State
@@ -22,7 +23,7 @@ from sluiceway.uploads.totals import Totals
 
 __all__ = ["ProgressTable", "read_totals"]
 
-# Uploads remembered at once, live and just ended: 768 KiB, touched only as far as used.
+# Uploads remembered at once, live and just ended: 4 MiB, touched only as far as used.
 SLOTS = 8192
 REMEMBERED = 600.0  # seconds that an ended upload can be asked for
 
@@ -34,7 +35,8 @@ class ProgressTable:
         """`slots` is the number of records of all parts together. Raises SluiceError, OSError."""
         slots = slots or SLOTS
         records, buckets = ProgressRecord * slots, ctypes.c_uint32 * slots
-        totals, totals_at, size = Totals * parts, *_layout(slots, parts)
+        totals, facts = Totals * parts, LiveFacts * slots
+        totals_at, facts_at, size = _layout(slots, parts)
         self._file, part = -1, 0
         if path is not None:
             self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -46,6 +48,7 @@ class ProgressTable:
         # Of all processes; `totals` is that of this one.
         self.all_totals: Sequence[Totals] = totals.from_buffer(self._memory, totals_at)
         self.totals: Totals = self.all_totals[part]
+        self._facts = facts.from_buffer(self._memory, facts_at)
         self._live: dict[int, ProgressRecord] = {}  # records that a request of this process has
         self._index: ProgressIndex | None = None
         if path is not None:
@@ -174,6 +177,17 @@ class ProgressTable:
         """Add to the totals what running uploads moved since the last time."""
         for record in self._live.values():
             self._count(record)
+            self._facts[record.index].write(record)
+
+    def shown_running(self, most: int) -> list[dict[str, object]]:
+        """At most so many uploads under way in any process, as an operator sees them."""
+        found: list[dict[str, object]] = []
+        for index, record in enumerate(self._records):
+            if record.under_way and (shown := self._facts[index].shown(record)) is not None:
+                found.append(shown)
+                if len(found) == most:
+                    break
+        return found
 
     def _count(self, record: ProgressRecord) -> None:
         received, forwarded, kept = record.counted
@@ -224,7 +238,7 @@ def read_totals(path: str, parts: int, slots: int | None = None) -> Sequence[Tot
 
     Raises OSError.
     """
-    at, size = _layout(slots or SLOTS, parts)
+    at, _, size = _layout(slots or SLOTS, parts)
     file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         os.ftruncate(file, size)  # as each process does: the first one may not have begun
@@ -234,7 +248,8 @@ def read_totals(path: str, parts: int, slots: int | None = None) -> Sequence[Tot
     return (Totals * parts).from_buffer(memory, at)
 
 
-def _layout(slots: int, parts: int) -> tuple[int, int]:
-    """Where the totals begin, and the size of the whole, in bytes. Numbers are aligned."""
+def _layout(slots: int, parts: int) -> tuple[int, int, int]:
+    """Where the totals and the facts begin, and the size of the whole. Numbers are aligned."""
     at = -(-(ctypes.sizeof(ProgressRecord) + ctypes.sizeof(ctypes.c_uint32)) * slots // 8) * 8
-    return at, at + ctypes.sizeof(Totals) * parts
+    facts = at + ctypes.sizeof(Totals) * parts
+    return at, facts, facts + ctypes.sizeof(LiveFacts) * slots

@@ -13,6 +13,7 @@ import time
 from types import MappingProxyType
 from typing import Final
 
+from sluiceway.pipe.stages import Stages
 from sluiceway.uploads.states import State
 
 __all__ = ["CODE_BYTES", "FOR_BACKEND", "ProgressRecord", "hash_id"]
@@ -40,6 +41,10 @@ class ProgressRecord(ctypes.Structure):
     index: int
     counted: tuple[int, int, int]  # received, forwarded and kept bytes that were counted already
     taken: int  # bytes received since this view of the upload began
+    # For the operator who looks at what runs; of this view, too.
+    key: str = ""
+    owner_name: str = ""
+    stages: Stages | None = None
 
     name: ctypes.Array[ctypes.c_ubyte]  # the hash of the id; zeros where no upload was yet
     received: int  # from the client

@@ -67,6 +67,7 @@ class UploadSession:
     ) -> None:
         self.record = record
         self.stages: Stages = Stages()
+        record.stages, record.owner_name = self.stages, rules.grant.owner
         self.task: asyncio.Task[object] | None = asyncio.current_task()
         # Whether the client has left; set by the code that speaks with the client.
         self.client_left: Callable[[], bool] = lambda: False
@@ -152,6 +153,7 @@ class UploadSession:
         folders = "" if rules.flatten else request.folders
         key = request.key or await rules.free_key(request, [file.key for file in self._drafted])
         self.keys.append(key)
+        self.record.key = key
         asked = (request.wanted, *rules.store.traits.counts)
         digests = Digests(rules.digests.to_count(request.expected, asked), rules.budget)
         before = self.stages.enter(DESTINATION)

@@ -26,8 +26,10 @@ from sluiceway.server.progress.watch import (
 from sluiceway.server.responses import json_response
 from sluiceway.server.streaming import StreamedResponse
 from sluiceway.uploads.keys import checked_id
+from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.service import UploadService
 from sluiceway.wire.event_stream import EVENT_STREAM_TYPE
+from sluiceway.wire.numbers import ascii_uint
 
 __all__ = [
     "NOTHING_TO_CANCEL",
@@ -35,6 +37,7 @@ __all__ = [
     "THREAD_LIMITS",
     "cancel_upload",
     "event_stream",
+    "show_running",
     "show_upload",
 ]
 
@@ -46,6 +49,7 @@ NOTHING_TO_CANCEL = "No upload with this id is running; there is nothing to canc
 # Watchers in a process whose upload has not begun. Any client can invent ids; the page watches six
 # at a time.
 MOST_WAITING = 256
+DEFAULT_RUNNING = 1000  # uploads of one answer of GET /uploads
 
 FindResting = Callable[[str], Awaitable[Mapping[str, object] | None]]
 
@@ -79,6 +83,13 @@ async def show_upload(
     record.watch()
     table.end_if_orphan(record)
     return json_response(record.snapshot())
+
+
+def show_running(request: Request, table: ProgressTable) -> Response:
+    """GET /uploads: what runs in any process, how fast, and where it waits. Raises BadRequest."""
+    limit = ascii_uint(request.query_params.get("limit", str(DEFAULT_RUNNING)), "limit")
+    running = table.shown_running(limit + 1)
+    return json_response({"uploads": running[:limit], "truncated": len(running) > limit})
 
 
 async def cancel_upload(upload_service: UploadService, upload: str) -> Response:

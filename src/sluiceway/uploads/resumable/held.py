@@ -84,7 +84,7 @@ class HeldUpload:
     @cached_property
     def progress(self) -> ProgressRecord:
         """Known to watchers from its first use on; a request that only looks shows nothing."""
-        return progress_of(self.record, self._progress_table, self._store)
+        return progress_of(self.record, self._progress_table, self._store, self.stages)
 
     @property
     def is_whole(self) -> bool:
@@ -226,7 +226,7 @@ class HeldUpload:
         await self.digests.begin(self._rules.digests.to_count(request.expected, asked))
         now = time.time()
         await self._save("restart", **begun_anew(request, length, now, self._expiry.begun(now)))
-        self.progress = progress_of(self.record, self._progress_table, self._store)
+        self.progress = progress_of(self.record, self._progress_table, self._store, self.stages)
 
     async def adopt(self, draft: Draft) -> None:
         """Keep the bytes that a request without a ledger brought. The draft is this one's then."""

@@ -5,6 +5,7 @@ The same values as `ProgressRecord.snapshot` has.
 
 from __future__ import annotations
 
+from sluiceway.pipe.stages import Stages
 from sluiceway.stores.contract import Store
 from sluiceway.stores.delivered_later import DeliversLater
 from sluiceway.stores.unpublished import HoldsDrafts
@@ -82,7 +83,9 @@ def shown_kept(record: UploadRecord, store: Store) -> int:
     return record.offset - (whole and store.traits.keeps == "whole")
 
 
-def progress_of(record: UploadRecord, table: ProgressTable, store: Store) -> ProgressRecord:
+def progress_of(
+    record: UploadRecord, table: ProgressTable, store: Store, stages: Stages
+) -> ProgressRecord:
     """The progress of an upload that a request takes up. One that has ended keeps the record that
     says so."""
     if record.state in (LedgerState.DONE, LedgerState.GONE):
@@ -90,4 +93,6 @@ def progress_of(record: UploadRecord, table: ProgressTable, store: Store) -> Pro
     progress = table.resume(record.id, record.length, record.offset)
     progress.by_kernel = _kept_by_kernel(record, store)
     progress.owner = owner_mark(record.request.owner)
+    progress.owner_name, progress.stages = record.request.owner, stages
+    progress.key = record.key or record.request.key or record.request.filename
     return progress
