@@ -18,10 +18,13 @@ from fix_server import RunningServer, Serve, start_server
 from fix_taking import TORTURE, eventually
 from log_lines import json_lines
 from raw_http import head
+from sluiceway.server.settings.checked import Settings
+from sluiceway.server.settings.guarded import BadSetting
 from tus_by_hand import OFFSET_STREAM, Tus
 
 MOST = 50_000  # bytes of an upload that this server takes
 COUNT = 2000 if TORTURE else 40
+UPLOAD = "an-upload-that-waits-0123456789"
 
 
 @pytest.fixture(scope="module")
@@ -216,8 +219,51 @@ def test_the_labels_are_bounded(running: RunningServer) -> None:
     assert "127.0.0.1" not in answer.text
 
 
-def test_a_port_that_is_taken_or_none_is_an_error_at_the_start(serve: Serve) -> None:
+def test_an_operator_sees_what_runs_and_ends_it(running: RunningServer) -> None:
+    """Of both processes: the key, the bytes, the stage. An upload that is over, or that no request
+    brings bytes to, does not run."""
+    url, clients = running.url, []
+
+    def shown() -> dict[str, dict[str, Any]]:
+        answer = requests.get(f"{url}/uploads", timeout=30).json()
+        return {one["key"]: one for one in answer["uploads"]}
+
+    eventually(lambda: shown() == {}, "nothing runs")
+    try:
+        for at in range(2):
+            clients.append(socket.create_connection(("127.0.0.1", running.port), timeout=30))
+            target = f"/files/runs{at}?upload={UPLOAD}{at}"
+            clients[at].sendall(head("PUT", target, "Content-Length: 1000") + bytes(300))
+        eventually(
+            lambda: (
+                [(one["received"], one["stage"]) for one in shown().values()]
+                == [(300, "wait-for-client")] * 2
+            ),
+            "both are shown with their bytes, waiting for the client",
+        )
+        for at in range(2):
+            one = shown()[f"runs{at}"]
+            assert (one["id"], one["length"]) == (f"{UPLOAD}{at}", 1000)
+            assert (one["state"], one["name"]) == ("receiving", "")
+            assert one["seconds"] >= 0
+        first = requests.get(f"{url}/uploads?limit=1", timeout=30).json()
+        assert (len(first["uploads"]), first["truncated"]) == (1, True)
+        assert requests.delete(f"{url}/uploads/{UPLOAD}0", timeout=30).status_code == 204
+        eventually(lambda: list(shown()) == ["runs1"], "one has ended")
+    finally:
+        for client in clients:
+            client.close()
+    tus = Tus(url)
+    tus.patch(tus.create(9, filename="rests"), 0, b"123")
+    eventually(lambda: shown() == {}, "nothing runs")
+
+
+def test_a_port_that_is_taken_is_an_error_at_the_start(serve: Serve) -> None:
+    """As is one that is none."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        for port in (str(taken.getsockname()[1]), "70000", "x"):
-            with pytest.raises(AssertionError, match="metrics"):
-                serve("--metrics-port", port)
+        with pytest.raises(AssertionError, match="for metrics"):
+            serve("--metrics-port", str(taken.getsockname()[1]))
+    for wrong in ("70000", "x", -1):
+        with pytest.raises(BadSetting, match="--metrics-port must be"):
+            Settings(metrics_port=wrong)
+    assert Settings(metrics_port="9464").metrics_address == ("127.0.0.1", 9464)

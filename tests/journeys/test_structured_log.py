@@ -130,6 +130,20 @@ def test_the_id_of_an_upload_that_runs_is_not_in_the_log(running: RunningServer)
     eventually(lambda: running.log().count(upload) == 1, "the upload has ended")
 
 
+def test_what_runs_has_the_name(running: RunningServer) -> None:
+    """Whose an upload is; with a file that is being sent."""
+    boss, token = Client(running.url, "boss"), f"Authorization: Bearer {secret_of('acme')}"
+    with socket.create_connection(("127.0.0.1", running.port)) as client:
+        client.sendall(head("PUT", "/files/acme/runs", token, "Content-Length: 9") + b"12")
+        eventually(
+            lambda: (
+                [(one["key"], one["name"]) for one in boss("GET", "/uploads").json()["uploads"]]
+                == [("acme/runs", "acme")]
+            ),
+            "it is shown",
+        )
+
+
 def test_no_secret_is_in_any_line(running: RunningServer) -> None:
     """Tokens of every kind, queries, cookies, links: also of requests that are refused."""
     boss = Client(running.url, "boss")

@@ -75,7 +75,7 @@ def ended_event(upload: HeldUpload) -> LogEvent:
         "state": found.state,
         "code": found.code,
     }
-    key = readable_name(found.keys[0]) if found.keys else ""
+    key = readable_name(found.keys[0]).replace('"', '\\"') if found.keys else ""
     code = f" code={found.code}" if found.code else ""
     by = f" by {owner}" if owner else ""
     return LogEvent(
