@@ -260,9 +260,11 @@ def test_an_operator_sees_what_runs_and_ends_it(running: RunningServer) -> None:
 
 def test_a_port_that_is_taken_is_an_error_at_the_start(serve: Serve) -> None:
     """As is one that is none."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        with pytest.raises(AssertionError, match="for metrics"):
-            serve("--metrics-port", str(taken.getsockname()[1]))
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(AssertionError, match="for metrics"),
+    ):
+        serve("--metrics-port", str(taken.getsockname()[1]))
     for wrong in ("70000", "x", -1):
         with pytest.raises(BadSetting, match="--metrics-port must be"):
             Settings(metrics_port=wrong)
