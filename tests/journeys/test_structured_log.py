@@ -107,7 +107,8 @@ def test_each_upload_has_one_line(running: RunningServer) -> None:
     by_key = {line["key"].rsplit("/", 1)[-1]: line for line in lines}
     assert by_key["one.bin"]["upload"] == put.headers["Upload-Id"]
     assert by_key["one.bin"]["request_id"] == put.headers["X-Request-ID"] == "my-request/1"
-    assert (by_key["a.txt"]["files"], by_key["a.txt"]["received"]) == (2, 5)
+    assert (by_key["a.txt"]["files"], by_key["one.bin"]["received"]) == (2, 5)
+    assert by_key["a.txt"]["received"] == int(form.request.headers["Content-Length"])
     # What the requests of one upload brought, together.
     pieces = [line for line in json_lines(running) if line.get("method") == "PATCH"]
     assert sum(line["received"] for line in pieces) == 304

@@ -46,7 +46,7 @@ class ProgressTable:
         self._records = records.from_buffer(self._memory)
         self._buckets = buckets.from_buffer(self._memory, ctypes.sizeof(records))
         # Of all processes; `totals` is that of this one.
-        self.all_totals: Sequence[Totals] = totals.from_buffer(self._memory, totals_at)
+        self.all_totals: Sequence[Totals] = list(totals.from_buffer(self._memory, totals_at))
         self.totals: Totals = self.all_totals[part]
         self._facts = facts.from_buffer(self._memory, facts_at)
         self._live: dict[int, ProgressRecord] = {}  # records that a request of this process has
@@ -245,7 +245,7 @@ def read_totals(path: str, parts: int, slots: int | None = None) -> Sequence[Tot
         memory = mmap.mmap(file, size)
     finally:
         os.close(file)
-    return (Totals * parts).from_buffer(memory, at)
+    return list((Totals * parts).from_buffer(memory, at))
 
 
 def _layout(slots: int, parts: int) -> tuple[int, int, int]:
