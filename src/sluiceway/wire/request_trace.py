@@ -20,6 +20,7 @@ MOST_STATE = 512  # characters of a tracestate that is passed on (Trace Context 
 # No quote, space or control byte: an id stands in logs as it is.
 _ID = re.compile(rf"[A-Za-z0-9._~+/=:@-]{{1,{MOST_ID}}}")
 _PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_ODD = "13579bdf"  # digits of flags whose bit "sampled" is set
 _STATE = re.compile(rf"[\x20-\x7e]{{1,{MOST_STATE}}}")
 
 
@@ -70,9 +71,9 @@ def _read_parent(text: str) -> tuple[str, str] | None:
     if found is None:
         return None
     version, trace, span, flags, rest = found.groups()
-    if version == "ff" or (version == "00" and rest) or not int(trace, 16) or not int(span, 16):
+    if version == "ff" or (version == "00" and rest) or not trace.strip("0") or not span.strip("0"):
         return None
-    return trace, f"{int(flags, 16) & 1:02x}"  # of a later version only this bit is known
+    return trace, "01" if flags[1] in _ODD else "00"  # of later versions only this bit is known
 
 
 def trace_headers() -> Mapping[str, str]:

@@ -41,7 +41,7 @@ UPLOAD = "sluiceway.upload"
 MOST_LOGGED = 512  # characters of a path or a key; a longer one only fills the disk
 
 
-class AccessLine(LogEvent):
+class _AccessLine(LogEvent):
     """The line of one request. It is written as text or as values, when it is needed."""
 
     def __init__(
@@ -102,7 +102,7 @@ def log_access(scope: Scope, status: int, sent: int, seconds: float, code: str) 
     # The id of an upload is left out: it is enough to cancel the upload.
     if path.removeprefix(mounted).startswith("/uploads/"):
         path = f"{mounted if path.startswith(mounted) else ''}/uploads/..."
-    log.info(AccessLine(scope, status, sent, seconds, code, _escaped(path)))
+    log.info(_AccessLine(scope, status, sent, seconds, code, _escaped(path)))
 
 
 def _upload_text(upload: UploadSummary, code: str) -> str:

@@ -19,7 +19,7 @@ from sluiceway.wire.names import readable_line
 __all__ = ["FORMATS", "log_to_stderr"]
 
 
-class LogHandler(logging.StreamHandler[TextIO]):
+class _LogHandler(logging.StreamHandler[TextIO]):
     """Writes each line once: standard error is flushed at the end of a line by itself."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -29,7 +29,7 @@ class LogHandler(logging.StreamHandler[TextIO]):
             self.handleError(record)
 
 
-class TextFormatter(logging.Formatter):
+class _TextFormatter(logging.Formatter):
     """Escapes control characters: messages may quote what clients and backends sent."""
 
     _second, _time = -1, ""  # the last one that was written: each has many lines
@@ -56,7 +56,7 @@ class TextFormatter(logging.Formatter):
 _to_json = json.JSONEncoder(separators=(",", ":"), default=str).encode  # ASCII: no byte escapes
 
 
-class JsonFormatter(logging.Formatter):
+class _JsonFormatter(logging.Formatter):
     """One object a line: time (RFC 3339, UTC), level, logger, and the values or the message."""
 
     _second, _time = -1, ""
@@ -80,12 +80,12 @@ class JsonFormatter(logging.Formatter):
         return _to_json(written)
 
 
-FORMATS: Mapping[str, type[logging.Formatter]] = {"text": TextFormatter, "json": JsonFormatter}
+FORMATS: Mapping[str, type[logging.Formatter]] = {"text": _TextFormatter, "json": _JsonFormatter}
 
 
 def log_to_stderr(name: str) -> None:
     """Send the log of this process to standard error, in the format of this name."""
-    handler = LogHandler(sys.stderr)
+    handler = _LogHandler(sys.stderr)
     handler.setFormatter(FORMATS[name]())
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -44,7 +44,7 @@ NOT_INSTALLED = (
 )
 
 
-class TotalsCollector:
+class _TotalsCollector:
     """Makes the metrics at each scrape, from the totals of all processes."""
 
     def __init__(self, read: ReadTotals, destination: str) -> None:
@@ -128,7 +128,7 @@ def make_registry(read: ReadTotals, destination: str) -> CollectorRegistry:
         raise NotFound(NOT_INSTALLED).for_operator("This server has no metrics") from None
     registry = CollectorRegistry(auto_describe=False)
     # It has what a Collector has; its class cannot be one where the package is absent.
-    registry.register(cast("Any", TotalsCollector(read, destination)))
+    registry.register(cast("Any", _TotalsCollector(read, destination)))
     return registry
 
 
