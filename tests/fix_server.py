@@ -125,7 +125,7 @@ def start_server(
     def read() -> None:
         for line in process.stdout or ():
             server.lines.append(line)
-            if found := re.search(r"page +(http://\S+?)/?$", line):
+            if found := re.search(r"page +(https?://\S+?)/?$", line):
                 server.url = found[1]
                 listening.set()
         listening.set()

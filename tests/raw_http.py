@@ -95,8 +95,13 @@ class Answer:
 class Wire:
     """One connection to a server on this machine."""
 
-    def __init__(self, port: int, *, send_buffer: int | None = None) -> None:
+    def __init__(
+        self, port: int, *, send_buffer: int | None = None, source: str = "127.0.0.1"
+    ) -> None:
+        """`source` is the address of the client: one of 127.0.0.0/8."""
         self.sock = socket.socket()
+        if source != "127.0.0.1":
+            self.sock.bind((source, 0))
         self.sock.settimeout(SOCKET_TIMEOUT)
         if send_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)

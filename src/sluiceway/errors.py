@@ -1,7 +1,7 @@
 """Every error Sluiceway raises on purpose: one tree, stable codes, texts that say what to do.
 
-Knows nothing of HTTP libraries, stores or sockets. `status` is the HTTP status of a server's
-response, `fault` says who must act, `retryable` whether the same request may succeed later.
+`status` is the HTTP status of a server's response, `fault` says who must act, `retryable` whether
+the same request may succeed later. Knows nothing of HTTP libraries, stores or sockets.
 
     SluiceError
     ├── BadRequest            400  bad-request          the request is wrong
@@ -26,6 +26,7 @@ response, `fault` says who must act, `retryable` whether the same request may su
     ├── LengthRequired        411  length-required      a body here needs a Content-Length
     ├── PreconditionFailed    412  precondition-failed  If-Match or a similar header does not hold
     ├── TooLarge              413  too-large            above --max-size or a limit of the form
+    │   └── OverQuota         413  over-quota           the quota of its name has no room for it
     ├── Unsupported           415  unsupported          a coding or part this server does not decode
     ├── RangeUnsatisfiable    416  range-unsatisfiable  no byte of the object is in the range
     ├── ExpectationFailed     417  expectation-failed   an Expect other than 100-continue
@@ -80,6 +81,7 @@ __all__ = [
     "NoSpace",
     "NotFound",
     "OffsetMismatch",
+    "OverQuota",
     "PeerFailed",
     "PeerTimeout",
     "PeerUnreachable",
@@ -108,8 +110,8 @@ Fault = Literal["client", "server", "destination"]
 class SluiceError(Exception):
     """The root of all errors that Sluiceway raises on purpose. Raise one of its subclasses.
 
-    Clients of a server get `public` if it is set, else `detail`. With `public`, only the operator
-    reads `detail` and `private` in the log: server paths, addresses of backends, names of options.
+    Clients of a server get `public` if it is set, else `detail`. With `public`, only the log has
+    `detail` and `private`: server paths, addresses of backends, names of options.
 
     Args:
         detail: One sentence for people that says what to do. Default: the title of the class.
@@ -153,10 +155,7 @@ class SluiceError(Exception):
         self.private: dict[str, object] = {}
 
     def for_operator(self, public: str | None = None) -> Self:
-        """Keep `detail` for the log, because it names what clients must not learn.
-
-        Clients get `public`, or the title and what to do.
-        """
+        """Keep `detail` for the log alone. Clients get `public`, or the title and what to do."""
         what_to_do = "try again later" if self.retryable else "the server's log has the reason"
         self.public = public or self.public or f"{self.title}; {what_to_do}"
         return self
@@ -268,6 +267,9 @@ class TooLarge(
 ): ...
 
 
+class OverQuota(TooLarge, code="over-quota", title="The quota is used up"): ...
+
+
 class Unsupported(
     SluiceError, code="unsupported", status=415, title="The server cannot decode this"
 ): ...
@@ -289,9 +291,7 @@ class ExpectationFailed(
 ): ...
 
 
-class MissingField(
-    SluiceError, code="missing-field", status=422, title="A form field is missing"
-): ...
+class MissingField(SluiceError, code="missing-field", status=422, title="A field is missing"): ...
 
 
 class HeadTooLarge(

@@ -32,7 +32,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 CONFIG = "sluiceway.toml"
 USAGE = 2  # exit code of a setting that cannot be used, as for a wrong option
 TOKEN_BYTES = 24  # random bytes of a token; 32 characters, which cannot be guessed
-ALL_ADDRESSES = {"http://0.0.0.0:": "http://localhost:", "http://[::]:": "http://localhost:"}
+ALL_ADDRESSES = {"://0.0.0.0:": "://localhost:", "://[::]:": "://localhost:"}
 
 
 class _OneOfSeveral(click.types.StringParamType):

@@ -42,7 +42,7 @@ from sluiceway.server.resumable.late_responses import respond_later
 from sluiceway.server.settings.arguments import Places, SettingArguments, as_places
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
-from sluiceway.server.state.ledgers import open_ledger, open_link_uses
+from sluiceway.server.state.ledgers import open_ledger, open_link_uses, open_quotas
 from sluiceway.server.streaming import send_response
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.progress import ProgressTable
@@ -182,6 +182,7 @@ class Sluiceway:
             on_finish = open_webhook(settings)
         store = open_destination(settings, self.budget)
         chosen = "" if place == self.settings.to else "\n".join(place)
+        ledger = open_ledger(settings, store, chosen)
         return UploadService(
             store,
             self.budget,
@@ -190,11 +191,12 @@ class Sluiceway:
             digests=settings.digests,
             max_size=settings.max_upload_bytes,
             flatten=settings.flatten,
-            ledger=open_ledger(settings, store, chosen),
+            ledger=ledger,
             expiry=settings.expiry,
             on_finish=on_finish,
             respond_later=respond_later,
             link_uses=open_link_uses(settings, store),
+            quotas=open_quotas(settings, store, ledger),
         )
 
     async def _service(self, request: Request) -> UploadService:

@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -30,6 +31,7 @@ from sluiceway.server.destinations import display_name
 from sluiceway.server.door.platform_gaps import platform_gaps
 from sluiceway.server.http1.connection_limit import ConnectionLimit
 from sluiceway.server.http1.protocol import SluiceProtocol
+from sluiceway.server.http1.serving_tls import ServingTls
 from sluiceway.server.log.formats import log_to_stderr
 from sluiceway.server.metrics.endpoint import check_metrics, serve_metrics
 from sluiceway.server.settings.checked import Settings
@@ -71,6 +73,7 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
     _log_caveats(app)
     for gap in platform_gaps():
         log.info("this system has %s", gap)
+    tls = _tls(settings)
     sock = _listen(settings)
     config = uvicorn.Config(
         "sluiceway.server.run:worker_app" if settings.workers > 1 else app,
@@ -85,12 +88,15 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         workers=settings.workers,
         backlog=ConnectionLimit().backlog(BACKLOG),
         timeout_keep_alive=KEEP_ALIVE,
+        ssl_context_factory=_choose_tls(settings, tls),
         # uvicorn takes whole seconds; without a number a stop would wait for the longest upload
         timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout)),
     )
     host, port = sock.getsockname()[:2]
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    scheme = "http" if tls is None else "https"
+    address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
     if settings.workers == 1:
+        _reload_on_hangup(app, tls)
         _serve_here(app, config, sock, lambda: ready(address))
     else:
         asyncio.run(app.aclose())  # each worker opens the destination itself
@@ -102,7 +108,6 @@ def _serve_here(
 ) -> None:
     table = app.progress_table
     serve_metrics(app.settings, lambda: table.all_totals)
-    _reload_on_hangup(app)
     server = _Server(config, ready)
     server.run(sockets=[sock])
     if not server.started:
@@ -134,9 +139,34 @@ class _Supervisor(Multiprocess):
         log.info("SIGHUP: the workers read again what has changed")
 
 
-def _reload_on_hangup(app: Sluiceway) -> None:
+def _reload_on_hangup(app: Sluiceway, tls: ServingTls | None) -> None:
+    def reload(*_: object) -> None:
+        app.reload()
+        if tls is not None:
+            tls.look_again()
+
     if hasattr(signal, "SIGHUP"):  # not on Windows
-        signal.signal(signal.SIGHUP, lambda *_: app.reload())
+        signal.signal(signal.SIGHUP, reload)
+
+
+def _tls(settings: Settings) -> ServingTls | None:
+    """Raises BadSetting."""
+    return None if settings.tls_cert is None else ServingTls(settings.tls_cert, settings.tls_key)
+
+
+ContextFactory = Callable[[uvicorn.Config, Callable[[], ssl.SSLContext]], ssl.SSLContext]
+
+
+def _choose_tls(settings: Settings, tls: ServingTls | None) -> ContextFactory | None:
+    """What uvicorn asks for the context. A worker process makes its own: none can be sent."""
+    if tls is None:
+        return None
+    return _worker_context if settings.workers > 1 else lambda *_: tls.context
+
+
+def _worker_context(*_: object) -> ssl.SSLContext:
+    settings, _table = read_worker_file(os.environ[_WORKER])
+    return ServingTls(settings.tls_cert or "", settings.tls_key).context
 
 
 class _Server(uvicorn.Server):

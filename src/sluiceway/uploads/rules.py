@@ -6,10 +6,10 @@ Values, and the keys that are made of them. Knows no upload under way.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass
 
-from sluiceway.errors import BadName, DigestMismatch, Exists, NotFound, TooLarge
+from sluiceway.errors import BadName, DigestMismatch, Exists, NotFound, SluiceError, TooLarge
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.hashes import DigestChoice
 from sluiceway.stores.contract import Draft, Entry, Metadata, Replace, Store, UploadRequest
@@ -18,6 +18,8 @@ from sluiceway.uploads.access.grant import FULL, Grant
 from sluiceway.uploads.access.link_uses import LinkUses
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.outbox.outbox import Outbox
+from sluiceway.uploads.quota.quotas import Quotas
+from sluiceway.uploads.quota.uploading import UploadQuota
 from sluiceway.wire.names import check_key, numbered
 
 __all__ = ["HandOver", "UploadRules", "check_digests"]
@@ -41,6 +43,20 @@ class UploadRules:
     grant: Grant = FULL  # who uploads
     hand_over: HandOver | None = None  # to the uploads that outlive their request
     link_uses: LinkUses | None = None
+    quotas: Quotas | None = None
+
+    @property
+    def quota(self) -> UploadQuota:
+        """The quotas, as this uploader asks them."""
+        return UploadQuota(self.quotas, self.grant)
+
+    async def take_back(self, entry: Entry) -> None:
+        """Delete what was just published, unless it changed since, where that can be done."""
+        if not self.store.traits.undoable:
+            return
+        async with self.quota.changing(entry.key):
+            with suppress(SluiceError):  # deleted or replaced: no longer ours
+                await self.store.delete(entry.key, Replace(allowed=True, etag=entry.etag))
 
     async def admit(self, request: UploadRequest) -> UploadRequest:
         """What is taken of this, with its owner's name. Raises Forbidden, Exists, Unsupported."""

@@ -29,6 +29,7 @@ from sluiceway.uploads.ledger.expiry import Expiry
 from sluiceway.uploads.outbox.deliverer import Deliverer, EventReceiver
 from sluiceway.uploads.outbox.outbox import Outbox
 from sluiceway.uploads.progress import ProgressTable
+from sluiceway.uploads.quota.quotas import Quotas
 from sluiceway.uploads.resumable.service import ResumableUploads
 from sluiceway.uploads.rules import UploadRules
 from sluiceway.uploads.session import UploadSession
@@ -76,6 +77,7 @@ class UploadService:
         on_finish: EventReceiver | None = None,
         respond_later: RespondLater | None = None,
         link_uses: LinkUses | None = None,
+        quotas: Quotas | None = None,
     ) -> None:
         """`expiry` is for the uploads in the ledger; `on_finish` gets an event of each file;
         `respond_later` is for files that wait for their destination."""
@@ -91,7 +93,7 @@ class UploadService:
         self.rules = UploadRules(
             store, budget, template or KeyTemplate(), digests, max_size, flatten, outbox
         )
-        self.rules = dataclasses.replace(self.rules, link_uses=link_uses)
+        self.rules = dataclasses.replace(self.rules, link_uses=link_uses, quotas=quotas)
         self.resumable = None
         if ledger is not None and store.traits.resumable:
             self.resumable = ResumableUploads(ledger, self.rules, budget, progress_table, expiry)
@@ -110,10 +112,10 @@ class UploadService:
 
         Its store has only what the name may know, its uploads are the name's own.
         """
-        if grant is FULL:
+        if grant is FULL and self.rules.quotas is None:
             return self
         view = copy.copy(self)
-        view.grant, view.store = grant, granted_store(self.store, grant)
+        view.grant, view.store = grant, granted_store(self.store, grant, self.rules.quota)
         view.max_size = narrowed(grant, self.max_size)
         view.rules = dataclasses.replace(self.rules, grant=grant, max_size=view.max_size)
         if self.resumable is not None:
@@ -203,6 +205,8 @@ class UploadService:
             await self.resumable.aclose()
         if self._deliverer is not None:
             await self._deliverer.aclose(send_timeout)
+        if self.rules.quotas is not None:
+            await self.rules.quotas.aclose()
         if self._ledger is not None:
             await self._ledger.aclose()
         await self.store.aclose()

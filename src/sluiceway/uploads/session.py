@@ -54,6 +54,7 @@ class _DraftedFile:
     key: str
     metadata: Metadata
     replace: Replace
+    request: UploadRequest
 
 
 class UploadSession:
@@ -77,6 +78,7 @@ class UploadSession:
         self.before_file = self.after_kept = None
         self._rules, self._at_end = rules, at_end
         self._drafted: list[_DraftedFile] = []
+        self._reserved: list[str] = []  # the names of what is reserved for its files
         self._filling: Draft | None = None
         self._reason: SluiceError | None = None
         self._leaving = False  # the drafts are being discarded already
@@ -161,20 +163,26 @@ class UploadSession:
             await waiting.pause()
         if (key, folders) != (request.key, request.folders):
             request = dataclasses.replace(request, key=key, folders=folders)
+        self._reserved.append(f"{self.id}.{len(self._drafted)}")
+        announced = size if request.size_is_certain else None
+        await rules.quota.hold(self._reserved[-1], request, announced or 0)
         draft = self._filling = await rules.store.draft(
             f"{self.id}.{len(self._drafted)}", size, request
         )
         if isinstance(draft, DeliveredLater):
             draft.watch(self.record.set_waiting)
         self.stages.enter(QUEUE)
+        source = rules.quota.metered(self._reserved[-1], request, source, announced)
         try:
             self._taken += await self._pump(source, draft, digests, counts_received)
             found = await digests.finish()
         finally:
             await digests.aclose()
         check_digests(found, request.expected)
+        if announced != draft.written:
+            await rules.quota.hold(self._reserved[-1], request, draft.written)
         metadata = request.metadata(digest_pairs(found))
-        self._drafted.append(_DraftedFile(draft, key, metadata, request.replace))
+        self._drafted.append(_DraftedFile(draft, key, metadata, request.replace, request))
         self._filling = None
         self.stages.enter(before)
 
@@ -196,7 +204,7 @@ class UploadSession:
         try:
             for number, file in enumerate(self._drafted):
                 try:
-                    entry = await file.draft.publish(file.key, file.metadata, file.replace)
+                    entry = await self._publish_file(number, file)
                 except AwaitsBackend:
                     waiting = await self._hand_over(number)
                     break
@@ -227,6 +235,14 @@ class UploadSession:
         self.stages.enter(QUEUE)
         return entries
 
+    async def _publish_file(self, number: int, file: _DraftedFile) -> Entry:
+        quota, reserved = self._rules.quota, self._reserved[number]
+        size = file.draft.written
+        async with quota.publishing(reserved, file.key, file.request, size) as change:
+            entry = await file.draft.publish(file.key, file.metadata, file.replace)
+            change.has(file.key, entry)
+            return entry
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -239,6 +255,7 @@ class UploadSession:
         self._leaving = True
         try:
             await self._discard()
+            await self._rules.quota.release(self._reserved)
         finally:
             stopped = isinstance(error, asyncio.CancelledError) and self._reason is not None
             outcome = self._reason if stopped else error
@@ -309,12 +326,8 @@ class UploadSession:
     async def _take_back(self, entries: list[Entry]) -> None:
         """A later file could not be published: delete those that were, unless they changed
         since."""
-        store = self._rules.store
-        for entry in entries if store.traits.undoable else ():
-            try:
-                await store.delete(entry.key, Replace(allowed=True, etag=entry.etag))
-            except SluiceError:
-                continue  # deleted or replaced: no longer ours
+        for entry in entries:
+            await self._rules.take_back(entry)
 
     def _note(self, error: BaseException | None) -> None:
         if isinstance(error, SluiceError):

@@ -39,6 +39,7 @@ def link() -> None:
     help="POST or PUT to upload (the default), GET to read. Repeatable.",
 )
 @click.option("--max-size", help="The largest upload, such as 10GiB.")
+@click.option("--quota", help="All its files together, such as 50GiB.")
 @click.option("--type", "types", multiple=True, help="Media type that may be uploaded. Repeatable.")
 @click.option("--count", type=int, help="Files that may be uploaded in all.")
 @click.option(
@@ -68,6 +69,7 @@ def _make(server: str, path: str, **options: Any) -> None:
             count=options["count"],
             expires=options["expires"] or None,
             owner=options["owner"],
+            quota=options["quota"],
             fields=dict(name_and_value(text, "=", "--field") for text in options["fields"]),
         )
         click.echo(url)

@@ -49,6 +49,7 @@ def token() -> None:
 )
 @click.option("--prefix", help="Its folder, such as acme/: it knows nothing outside.")
 @click.option("--max-size", help="Its largest upload, such as 10GiB.")
+@click.option("--quota", help="All its files and uploads together, such as 50GiB.")
 @click.option("--expires", help="Date or time from which on it opens nothing: 2027-01-31.")
 @click.option("--password", is_flag=True, help="Ask for a password, and make no secret.")
 def _add(name: str, path: str, word: str | None, password: bool, **limits: str | None) -> None:
@@ -85,6 +86,7 @@ def _list(path: str, as_json: bool) -> None:
             "rights": ",".join(sorted(grant.rights)),
             "prefix": grant.prefix or None,
             "max-size": grant.max_size,
+            "quota": grant.quota,
             "expires": None
             if grant.expires is None
             else datetime.fromtimestamp(grant.expires, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from sluiceway.errors import BadRequest, Forbidden
 
-__all__ = ["AddressGuard", "parse_network", "refused_address"]
+__all__ = ["AddressGuard", "Network", "parse_network", "refused_address"]
 
 log: logging.Logger = logging.getLogger("sluiceway.guard")
 

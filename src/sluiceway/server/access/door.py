@@ -24,6 +24,8 @@ from sluiceway.server.access.named_tokens import NamedToken
 from sluiceway.server.access.owned_file import WatchedFile
 from sluiceway.server.access.token_file import watched_tokens
 from sluiceway.server.access.token_hashes import COST, HASH_BYTES, SALT_BYTES, Scrypt
+from sluiceway.server.access.trusted_user import TrustedUsers
+from sluiceway.server.http1.peer_gone import PROTOCOL
 from sluiceway.server.log.audit import audit_change
 from sluiceway.server.settings.checked import Settings
 from sluiceway.uploads.access.grant import FULL, Grant
@@ -47,6 +49,8 @@ class Door:
         self._links: WatchedFile[LinkKeys] | None = None
         if settings.link_key_file is not None:
             self._links = link_keys_file(settings.link_key_file)
+        self._users = TrustedUsers(settings)
+        self._takes_any = not settings.has_tokens
         self._key = secrets.token_bytes(32)
         self._nobody = Scrypt(COST, secrets.token_bytes(SALT_BYTES), bytes(HASH_BYTES))
         self._trying, self._waiting = asyncio.Lock(), 0
@@ -72,8 +76,10 @@ class Door:
 
     async def grant(self, request: Request, path: str) -> Grant:
         """What the sender of a request may do. Raises Unauthorized, Unavailable."""
-        if (self._token is None and self._file is None) or path in OPEN_PATHS:
+        if self._takes_any or path in OPEN_PATHS:
             return FULL
+        if (user := self._users.grant(request, _peer(request))) is not None:
+            return user
         scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
         secret, name = credentials.strip().encode("latin-1", "replace"), ""
         if scheme.lower() == "basic":
@@ -161,6 +167,13 @@ def _few(names: Sequence[str], most: int = 20) -> str:
     """Names on one line of the log."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def _peer(request: Request) -> str | None:
+    """The address of the other end of the connection. What a server of ours has in the scope may
+    be what X-Forwarded-For says."""
+    client = getattr(request.scope.get(PROTOCOL), "client", None) or request.scope.get("client")
+    return str(client[0]) if client else None
 
 
 def _basic(credentials: bytes) -> tuple[str, bytes]:

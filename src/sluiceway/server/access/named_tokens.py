@@ -31,7 +31,7 @@ WORDS: Mapping[str, frozenset[Right]] = {
     "read-only": frozenset({Right.READ, Right.LIST}),
     **{right.value: frozenset({right}) for right in Right},
 }
-LIMITS = ("prefix", "max-size", "expires")
+LIMITS = ("prefix", "max-size", "quota", "expires")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*")
 
@@ -91,22 +91,23 @@ def parse_rights(words: Iterable[str]) -> frozenset[Right]:
 
 
 def token_limits(name: str, rights: frozenset[Right], given: Mapping[str, object]) -> Grant:
-    """What a name may do with `prefix`, `max-size` and `expires`. Raises BadRequest."""
+    """What a name may do with these limits. Raises BadRequest."""
     prefix = given.get("prefix", "")
     if not isinstance(prefix, str):
         raise BadRequest("prefix is text that ends in /")
     inside = stays_inside(prefix.removesuffix("/")) and prefix.isprintable()
     if prefix and not (prefix.endswith("/") and inside):
         raise BadRequest(f"prefix is a folder and ends in /: {name}/, not {prefix!r}")
-    if Right.ADMIN in rights and given.keys() & {"prefix", "max-size"}:
-        raise BadRequest("admin opens everything; leave prefix and max-size out")
-    size = given.get("max-size")
+    if Right.ADMIN in rights and given.keys() & {"prefix", "max-size", "quota"}:
+        raise BadRequest("admin opens everything; leave prefix, max-size and quota out")
+    size, quota = given.get("max-size"), given.get("quota")
     return Grant(
         name,
         rights,
         prefix,
         None if size is None else parse_size(str(size), "max-size"),
         _time(given.get("expires")),
+        quota=None if quota is None else parse_size(str(quota), "quota"),
     )
 
 

@@ -71,10 +71,12 @@ def write_owned(path: str, text: str) -> None:
 class WatchedFile(Generic[T]):
     """What `read` makes of a file, as the file is now. Raises BadSetting when it is made."""
 
-    def __init__(self, path: str, read: Callable[[str], T], what: str) -> None:
-        """`what` it holds, for the log: "the tokens"."""
-        self._path, self._read, self._what = path, read, what
-        self._version = _version(path)
+    def __init__(
+        self, path: str, read: Callable[[str], T], what: str, also: tuple[str, ...] = ()
+    ) -> None:
+        """`what` it holds, for the log: "the tokens". `also`: files that are read with it."""
+        self._path, self._read, self._what, self._also = path, read, what, also
+        self._version = self._seen()
         self.value: T = read(path)
         self._next_look = time.monotonic() + LOOK_EVERY
 
@@ -84,7 +86,7 @@ class WatchedFile(Generic[T]):
         if now < self._next_look:
             return False
         self._next_look = now + LOOK_EVERY
-        version = _version(self._path)
+        version = self._seen()
         if version == self._version:
             return False
         self._version = version  # a bad file is said once
@@ -98,7 +100,10 @@ class WatchedFile(Generic[T]):
 
     def look_again(self) -> None:
         """Read the file at the next request, also where it seems to be the same."""
-        self._version, self._next_look = None, 0.0
+        self._version, self._next_look = (), 0.0
+
+    def _seen(self) -> tuple[tuple[int, ...] | None, ...]:
+        return tuple(_version(path) for path in (self._path, *self._also))
 
 
 def _version(path: str) -> tuple[int, ...] | None:

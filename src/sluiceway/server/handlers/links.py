@@ -26,7 +26,10 @@ from sluiceway.wire.sizes import parse_size
 __all__ = ["drop_link", "make_link"]
 
 MOST_LINK_REQUEST = 16 << 10  # bytes of the JSON
-KNOWN = {"key", "prefix", "method", "max_size", "types", "count", "expires", "owner", "fields"}
+KNOWN = {
+    *("key", "prefix", "method", "max_size", "types", "count", "expires", "owner", "fields"),
+    "quota",
+}
 
 
 async def make_link(request: Request, key_file: str | None) -> Response:
@@ -94,6 +97,7 @@ def _limits(content: Mapping[str, object]) -> LinkLimits:
     method, types = content.get("method", "POST"), content.get("types", [])
     methods = [method] if isinstance(method, str) else method
     fields, size = content.get("fields", {}), content.get("max_size")
+    quota = content.get("quota")
     seconds = content.get("expires", DAY)
     count = content.get("count")
     words = [content.get(name, "") for name in ("key", "prefix", "owner")]
@@ -106,10 +110,11 @@ def _limits(content: Mapping[str, object]) -> LinkLimits:
         and (count is None or type(count) is int)
         and (seconds is None or (type(seconds) in (int, float) and 0 <= _number(seconds) < 1e10))
         and (size is None or type(size) in (int, str))
+        and (quota is None or type(quota) in (int, str))
     ):
         raise BadRequest(
             "key, prefix, owner and method are text, types a list of it, fields an object of it, "
-            "count, max_size and expires (seconds from now) numbers"
+            "count, max_size, quota and expires (seconds from now) numbers"
         )
     key, prefix, owner = words
     return LinkLimits(
@@ -122,6 +127,7 @@ def _limits(content: Mapping[str, object]) -> LinkLimits:
         None if seconds is None else time.time() + _number(seconds),
         str(owner),
         tuple(sorted(fields.items())),
+        None if quota is None else parse_size(str(quota), "quota"),
     )
 
 

@@ -206,7 +206,8 @@ class SluiceProtocol(HttpToolsProtocol):
         """Whether the client of the request under way is gone, also where reading is paused."""
         if self._lent is not None and self._lent.busy:
             return False  # the thread sees it, and only the thread knows what it has read
-        length = body_length(self.headers)
+        # Below TLS, what the kernel has is not the body.
+        length = body_length(self.headers) if self.scheme == "http" else None
         lent = 0 if self._lent is None else self._lent.taken
         return peer_disconnected(
             self.transport.get_extra_info("socket"),

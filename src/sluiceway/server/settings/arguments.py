@@ -56,10 +56,18 @@ class SettingArguments(DestinationArguments, total=False):
 
     host: str
     port: int
+    tls_cert: str | None
+    tls_key: str | None
     token: str | None
     token_file: str | None
     link_key_file: str | None
+    trust_user_header: str | None
+    trusted_proxies: str | Sequence[str]
+    user_rights: str
+    user_prefix: str
     no_auth: bool
+    quota: str | int | None
+    keep_free: str | int | None
     allowed_host: str | Sequence[str]
     allow_origin: str | Sequence[str]
     min_rate: str | int

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
-from sluiceway.client.http.address_guard import AddressGuard
+from sluiceway.client.http.address_guard import AddressGuard, Network, parse_network
 from sluiceway.errors import BadRequest
 from sluiceway.pipe.budget import MINIMUM, RESERVABLE_PART
 from sluiceway.pipe.hashes import DigestChoice
@@ -29,6 +29,7 @@ from sluiceway.server.settings.guarded import (
 )
 from sluiceway.server.settings.listed import SettingList
 from sluiceway.server.settings.spooling import check_spool
+from sluiceway.server.settings.trusted import check_trusted_users
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.ledger.expiry import Expiry
 from sluiceway.wire.forms.decoder import FormLimits
@@ -44,6 +45,7 @@ __all__ = ["Settings", "is_loopback"]
 INTERIM = ("auto", "on", "off")
 LOG_FORMATS = ("text", "json")
 MOST_PARTS = 100_000  # their heads may take 51 MB together; more files belong in several forms
+UNLIMITED = "unlimited"  # --quota: quotas are counted for names and links alone
 WORKERS_LIMIT = 64
 SIGNED_URL_SECONDS = 7 * 24 * 3600  # S3 accepts no signed URL that is valid for longer
 SECONDS_LIMIT = 1e9  # excludes "inf" and "nan", which Python reads as numbers
@@ -85,6 +87,7 @@ class Settings(SettingList):
             self._make_tuples,
             self._read_token,
             self._check_process,
+            lambda: check_trusted_users(self),
             self._check_ledger,
             self._check_on_finish,
             self._check_relay,
@@ -99,6 +102,7 @@ class Settings(SettingList):
             lambda: self.digests,
             lambda: self.branding,
             lambda: self.metrics_address,
+            lambda: (self.quota_bytes, self.keep_free_bytes),
             self._check_open,
         )
 
@@ -139,14 +143,22 @@ class Settings(SettingList):
 
     @property
     def has_tokens(self) -> bool:
-        """Whether requests need a token."""
-        return self.token is not None or self.token_file is not None
+        """Whether requests need a token, or a proxy that says whom it has let in."""
+        named = self.token_file is not None or self.trust_user_header is not None
+        return named or self.token is not None
+
+    @property
+    def proxy_networks(self) -> tuple[Network, ...]:
+        """From where a header may name a user."""
+        return tuple(map(parse_network, self.trusted_proxies))
 
     def _check_process(self) -> None:
         if not self.to or "" in self.to:
             raise BadSetting("--to is empty; give a folder or a URL")
         if not 0 <= self.port <= 65535:
             raise BadSetting(f"--port must be 0 to 65535, not {self.port}")
+        if self.tls_key is not None and self.tls_cert is None:
+            raise BadSetting("--tls-key is given without --tls-cert; give the certificate, too")
         if not 1 <= self.workers <= WORKERS_LIMIT:
             raise BadSetting(f"--workers must be 1 to {WORKERS_LIMIT}, not {self.workers}")
         if self.log_format not in LOG_FORMATS:
@@ -267,6 +279,18 @@ class Settings(SettingList):
         return None if self.max_size is None else _bytes(self.max_size, "--max-size")
 
     @property
+    def quota_bytes(self) -> int | None:
+        """The most bytes of all files together; None is no limit."""
+        if self.quota is None or str(self.quota).lower() == UNLIMITED:
+            return None
+        return _bytes(self.quota, "--quota")
+
+    @property
+    def keep_free_bytes(self) -> int:
+        """Bytes of the disk that stay free."""
+        return 0 if self.keep_free is None else _bytes(self.keep_free, "--keep-free")
+
+    @property
     def min_bytes_per_second(self) -> int:
         """The slowest upload that is accepted."""
         return _bytes(self.min_rate, "--min-rate")
@@ -284,6 +308,11 @@ class Settings(SettingList):
     @property
     def origins(self) -> frozenset[Origin]:
         """Origins whose pages are trusted, without "*"."""
+        if "*" in self.allow_origin and self.trust_user_header is not None:
+            raise BadSetting(
+                "--allow-origin '*' would let every web site use the logins of the proxy that "
+                "--trust-user-header trusts; name the origins"
+            )
         if "*" in self.allow_origin and not self.has_tokens and not self.no_auth:
             raise BadSetting(
                 "--allow-origin '*' lets every web site in; it needs a --token, or --no-auth"

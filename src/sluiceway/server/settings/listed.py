@@ -40,6 +40,14 @@ class SettingList:
         "Address to listen on. Any address but loopback needs --token or --no-auth.", "127.0.0.1"
     )
     port: int = _setting("Port to listen on; 0 takes a free port and prints it.", 8000)
+    tls_cert: str | None = _setting(
+        "PEM file with the certificate for https://, and those between it and its authority. It "
+        "is read again when it changes; no transfer is dropped.",
+        None,
+    )
+    tls_key: str | None = _setting(
+        "PEM file with the certificate's key, where --tls-cert does not have it, too.", None
+    )
     token: str | None = _setting(
         "Secret that every request must carry, as a bearer token or as the password of HTTP basic "
         "authentication.",
@@ -55,6 +63,23 @@ class SettingList:
         "File of keys that sign and check links (docs/links.md): a link lets its holder upload or "
         "read, within limits, without a token. Make one with: sluiceway link new-key.",
         None,
+    )
+    trust_user_header: str | None = _setting(
+        "Header in which a proxy in front names the user whom it has let in, e.g. X-Remote-User. "
+        "It counts from --trusted-proxies alone (docs/access.md).",
+        None,
+    )
+    trusted_proxies: tuple[str, ...] = _setting(
+        "Address or network of such a proxy: 10.0.0.5 or 10.1.0.0/16. Repeatable.", ()
+    )
+    user_rights: str = _setting(
+        "What such a user may do: some of upload,read,list,delete, or upload-only or read-only.",
+        "upload,read,list",
+    )
+    user_prefix: str = _setting(
+        "Folder of such a user, '{user}/' for one of its own: it knows no key outside. Without it "
+        "all users know all keys.",
+        "",
     )
     no_auth: bool = _setting(
         "Serve without a token: all who can reach the address can upload, read and delete.", False
@@ -73,6 +98,14 @@ class SettingList:
     )
     max_size: str | int | None = _setting(
         "Largest upload, e.g. 10GiB: one raw body, or all files of one form together.", None
+    )
+    quota: str | int | None = _setting(
+        "Most bytes of all files and uploads together, e.g. 2TiB; or unlimited, which counts them "
+        "for the quotas of names and links alone (docs/access.md).",
+        None,
+    )
+    keep_free: str | int | None = _setting(
+        "Bytes of the disk with the files of --to that uploads leave free, e.g. 10GiB.", None
     )
     min_rate: str | int = _setting(
         "Slowest upload in bytes a second, averaged over each minute spent waiting for the client. "

@@ -11,6 +11,7 @@ import os
 
 from sluiceway.errors import BadRequest, StoreFailed
 from sluiceway.pipe.file_lock import HAS_LOCKS
+from sluiceway.server.access.token_file import read_tokens
 from sluiceway.server.destinations import destination_folders, destination_identity
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
@@ -21,9 +22,11 @@ from sluiceway.stores.disk.tree import PRIVATE
 from sluiceway.uploads.access.link_uses import LinkUses
 from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.ledger.sqlite import SqliteLedger
+from sluiceway.uploads.quota.quotas import Quotas
 
-__all__ = ["no_ledger_reason", "open_ledger", "open_link_uses"]
+__all__ = ["no_ledger_reason", "open_ledger", "open_link_uses", "open_quotas"]
 
+QUOTAS = "quotas"  # the folder of the account
 LINKS = "links"  # the folder of their counts
 
 
@@ -57,6 +60,35 @@ def open_link_uses(settings: Settings, store: Store) -> LinkUses | None:
         return LinkUses(os.path.join(_state_folder(settings), LINKS))
     if isinstance(store, DiskStore):
         return LinkUses(os.path.join(store.root, PRIVATE, LINKS))
+    return None
+
+
+def open_quotas(settings: Settings, store: Store, ledger: Ledger | None) -> Quotas | None:
+    """The account of what is stored; None where nothing is limited. Raises BadSetting."""
+    total, floor = settings.quota_bytes, settings.keep_free_bytes
+    names_have = settings.token_file is not None and any(
+        token.grant.quota is not None for token in read_tokens(settings.token_file)
+    )
+    if settings.quota is None and not floor and not names_have:
+        return None
+    folder = _account_folder(settings, store)
+    if folder is None or not HAS_LOCKS or not store.traits.readable:
+        raise BadSetting(
+            "--quota, --keep-free and the quota of a name need a place whose files can be listed, "
+            "and a folder of one machine to count in: a folder as --to, or --state FOLDER"
+        )
+    if floor and not isinstance(store, DiskStore):
+        raise BadSetting("--keep-free needs a folder as --to: it is about the disk of the files")
+    return Quotas(folder, store, ledger, total, floor)
+
+
+def _account_folder(settings: Settings, store: Store) -> str | None:
+    if settings.ledger is not None:
+        return None  # servers of other machines store there, too
+    if settings.state is not None:
+        return os.path.join(_state_folder(settings), QUOTAS)
+    if isinstance(store, DiskStore):
+        return os.path.join(store.root, PRIVATE, QUOTAS)
     return None
 
 

@@ -48,6 +48,7 @@ class Grant:
         types: Media types that it may upload: "image/*"; () for all.
         count: Files that it may upload in all; None for any number.
         fields: Metadata that each of its files gets.
+        quota: Bytes of all files and uploads of the owner together; None for no limit.
         link: The id of the signed link that is its proof; "" for a token. Who shares a link sees
             no files of the others, and nothing of this server but them.
 
@@ -64,6 +65,7 @@ class Grant:
     types: tuple[str, ...] = ()
     count: int | None = None
     fields: Pairs = ()
+    quota: int | None = None
     link: str = ""
 
     @property

@@ -23,6 +23,7 @@ from sluiceway.stores.contract import (
     UploadRequest,
 )
 from sluiceway.uploads.access.grant import Grant, Right
+from sluiceway.uploads.quota.uploading import UploadQuota
 
 __all__ = ["GrantedStore", "granted_store"]
 
@@ -32,8 +33,8 @@ LOOKED_UP = 16  # objects at a time, where a listing does not say whose they are
 class GrantedStore:
     """See `Store`. Raises Forbidden besides, and NotFound for what the name must not know."""
 
-    def __init__(self, store: Any, grant: Grant) -> None:
-        self._store, self._grant = store, grant
+    def __init__(self, store: Any, grant: Grant, quota: UploadQuota) -> None:
+        self._store, self._grant, self._quota = store, grant, quota
         renames = grant.has(Right.DELETE) and grant.has(Right.UPLOAD)
         self._traits: Traits = store.traits
         if self._traits.renames and not renames:
@@ -88,7 +89,9 @@ class GrantedStore:
 
     async def delete(self, key: str, replace: Replace = Replace(allowed=True)) -> None:
         self._grant.check_delete(key)
-        await self._store.delete(key, replace)
+        async with self._quota.changing(key) as change:
+            await self._store.delete(key, replace)
+            change.has(key, None)
 
     async def aclose(self) -> None:
         """The store is its service's to close."""
@@ -117,8 +120,9 @@ class _Renaming(GrantedStore):
     async def rename(self, key: str, new_key: str, etag: str | None = None) -> Entry:
         self._grant.check_delete(key)
         self._grant.check_new_key(new_key)
-        entry: Entry = await self._store.rename(key, new_key, etag)
-        return entry
+        async with self._quota.changing(key, new_key):
+            entry: Entry = await self._store.rename(key, new_key, etag)
+            return entry
 
 
 class _ReadingSmall(GrantedStore):
@@ -142,9 +146,9 @@ class _SigningUrls(GrantedStore):
 _OPTIONAL = {"rename": _Renaming, "read_small": _ReadingSmall, "signed_url": _SigningUrls}
 
 
-def granted_store(store: Store, grant: Grant) -> GrantedStore:
+def granted_store(store: Store, grant: Grant, quota: UploadQuota) -> GrantedStore:
     """The store, with the protocols of `contract` that it implements, as the grant allows."""
-    return _class_for(type(store))(store, grant)
+    return _class_for(type(store))(store, grant, quota)
 
 
 @lru_cache(64)

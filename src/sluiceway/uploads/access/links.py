@@ -95,6 +95,7 @@ class LinkLimits:
         expires: Seconds since the epoch at which it ends; None: never.
         owner: The name that its files get. Without one it is that of the link.
         fields: Metadata kept with each file, by names in lower case.
+        quota: Bytes of all files together; None for no limit.
 
     Raises:
         BadRequest: A value cannot be signed; the text says which.
@@ -109,6 +110,7 @@ class LinkLimits:
     expires: float | None = None
     owner: str = ""
     fields: tuple[tuple[str, str], ...] = ()
+    quota: int | None = None
 
     def __post_init__(self) -> None:
         if not self.methods or any(method not in METHODS for method in self.methods):
@@ -128,6 +130,8 @@ class LinkLimits:
             raise BadRequest("the count of a link is 1 or more")
         if self.max_size is not None and self.max_size < 0:
             raise BadRequest("the largest upload of a link is a number of bytes")
+        if self.quota is not None and self.quota < 0:
+            raise BadRequest("the quota of a link is a number of bytes")
         if not self.owner.isprintable() or len(self.owner) > 64:
             raise BadRequest("the owner of a link has at most 64 printable characters")
         sizes = [len(name.encode()) + len(value.encode()) for name, value in self.fields]
@@ -154,6 +158,7 @@ class LinkLimits:
             types=self.types,
             count=self.count,
             fields=self.fields,
+            quota=self.quota,
             link=id,
         )
 
@@ -207,6 +212,7 @@ _SHORT = {
     "expires": "e",
     "owner": "o",
     "fields": "d",
+    "quota": "q",
 }
 
 
@@ -243,6 +249,7 @@ def link(
     expires: float | None = DAY,
     owner: str = "",
     fields: Mapping[str, str] | None = None,
+    quota: str | int | None = None,
 ) -> str:
     """Make a link that lets its holder upload or read, within limits, without a token.
 
@@ -261,6 +268,7 @@ def link(
         expires: Seconds from now until it ends; None: never.
         owner: The name that its files get (`Metadata.owner`).
         fields: Metadata kept with each file.
+        quota: All its files together, as `max_size`. Links with one `owner` share what it has.
 
     Returns:
         The URL; it ends in "/".
@@ -283,6 +291,7 @@ def link(
         None if expires is None else time.time() + expires,
         owner,
         tuple(sorted((fields or {}).items())),
+        None if quota is None else parse_size(str(quota), "quota"),
     )
     _, text = SignedLink.make(limits, LinkKey.parse(secret))
     return f"{server.rstrip('/')}/{FOLDER}/{text}/"

@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sluiceway.stores.contract import Replace, UploadRequest
-from sluiceway.uploads.ledger.states import LedgerState
+from sluiceway.uploads.ledger.expiry import Expiry
+from sluiceway.uploads.ledger.states import LedgerState, step
 
-__all__ = ["COLUMNS", "FinalResponse", "UploadRecord", "begun_anew", "from_row", "to_row"]
+__all__ = [
+    "COLUMNS",
+    "FinalResponse",
+    "UploadRecord",
+    "begun_anew",
+    "changed_record",
+    "from_row",
+    "to_row",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +100,20 @@ def begun_anew(
         "response": None,
         "code": "",
     }
+
+
+def changed_record(
+    record: UploadRecord, event: str, expiry: Expiry, changes: Mapping[str, object]
+) -> UploadRecord:
+    """The record after an event, "" for none, and with these changes by name."""
+    found = dict(changes)
+    if event:
+        found["state"] = state = step(record.state, event)
+        if state in (LedgerState.DONE, LedgerState.GONE):
+            found["expires"] = expiry.ended(time.time())
+    elif found.get("offset"):
+        found["expires"] = expiry.moved(record.expires, time.time())
+    return dataclasses.replace(record, **found)  # type: ignore[arg-type]  # by name
 
 
 def to_row(record: UploadRecord) -> tuple[Any, ...]:

@@ -7,10 +7,8 @@ client learns it. Leaving keeps what arrived; another request goes on from there
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import cached_property
 from typing import cast
 
@@ -26,7 +24,7 @@ from sluiceway.pipe.hashes import digest_pairs
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import Stages
-from sluiceway.stores.contract import Draft, Entry, Replace, UploadRequest
+from sluiceway.stores.contract import Draft, Entry, UploadRequest
 from sluiceway.stores.delivered_later import DeliveredLater
 from sluiceway.stores.unpublished import (
     AdoptingStore,
@@ -39,10 +37,11 @@ from sluiceway.stores.unpublished import (
 )
 from sluiceway.uploads.ledger.contract import Ledger, OutboxEvent
 from sluiceway.uploads.ledger.expiry import Expiry
-from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord, begun_anew
-from sluiceway.uploads.ledger.states import LedgerState, step
+from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord, begun_anew, changed_record
+from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.progress_record import ProgressRecord
+from sluiceway.uploads.quota.quotas import JOINED
 from sluiceway.uploads.resumable.appending import append_content
 from sluiceway.uploads.resumable.draft_source import DraftSource
 from sluiceway.uploads.resumable.elsewhere import digests_of, is_first_known
@@ -88,7 +87,7 @@ class HeldUpload:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all bytes are kept; the client may still have to say that these are all."""
+        """Whether all bytes are kept; its client may still have to say so."""
         return self.record.offset == self.record.length
 
     def check_offset(self, offset: int) -> None:
@@ -102,6 +101,7 @@ class HeldUpload:
     async def set_length(self, length: int) -> None:
         """Write the length down that the client knows only now. Raises TooLarge."""
         self._rules.check_size(length)
+        await self._rules.quota.hold(self.record.id, self.record.request, length)
         await self._save(length=length)
         self.progress.length = length
 
@@ -115,7 +115,7 @@ class HeldUpload:
 
         With `expected`, digests of this request's bytes, all of them count or none: on a mismatch,
         or when the request is cut, they are forgotten. Meanwhile `on_offset` gets what is kept.
-        Raises DigestMismatch, BodyCut, TooLarge.
+        Raises DigestMismatch, BodyCut, TooLarge, NoSpace.
         """
 
         async def on_kept(offset: int) -> None:
@@ -127,6 +127,8 @@ class HeldUpload:
         draft, known = await self._open(), self.record.length
         most = self._rules.max_size if known is None else known
         self.check_offset(start)
+        quota, request = self._rules.quota, self.record.request
+        source = quota.metered(self.record.id, request, source, known, start)
         try:
             await append_content(
                 source,
@@ -170,7 +172,8 @@ class HeldUpload:
     async def live_until(self, time: float) -> None:
         """Let the upload expire then, unless it expires sooner."""
         if self.record.state is LedgerState.OPEN:
-            await self._save(expires=min(self.record.expires or time, time))
+            until, joined = min(self.record.expires or time, time), {JOINED: "1"}
+            await self._save(expires=until, details={**self.record.details, **joined})
 
     async def keep(self) -> None:
         """Keep what arrived, and write the offset down."""
@@ -216,9 +219,10 @@ class HeldUpload:
             self._end(code, error or Cancelled("The upload was cancelled"))
 
     async def restart(self, request: UploadRequest, length: int | None) -> None:
-        """Begin anew under the same id. Raises TooLarge, Forbidden, Exists."""
+        """Begin anew under the same id. Raises TooLarge, Forbidden, Exists, NoSpace."""
         self._rules.check_size(length)
         request = await self._rules.admit(request)
+        await self._rules.quota.restarted(self.record.id, request, length)
         if self.record.state is LedgerState.OPEN:
             await self._discard_draft()
         await self._ledger.drop_parts(self.record, 0)
@@ -230,6 +234,8 @@ class HeldUpload:
 
     async def adopt(self, draft: Draft) -> None:
         """Keep the bytes that a request without a ledger brought. The draft is this one's then."""
+        if self.record.length is None:
+            await self._rules.quota.hold(self.record.id, self.record.request, draft.written)
         store = cast("AdoptingStore", self._store)
         self._draft = await store.adopt(draft, self.record.id)
         await self.keep()
@@ -252,10 +258,8 @@ class HeldUpload:
             await self._save(holder="", draft=state)
 
     async def recover(self, follow: bool = True) -> None:
-        """An earlier process died while it published, or another server has more than was written
-        down: find out how far it is. `follow`: such a server is asked."""
-        record = self.record
-        if follow and is_elsewhere(record, self._store):
+        """Find out how far it is after an earlier process, or at another server if `follow`."""
+        if is_elsewhere(record := self.record, self._store) and follow:
             try:
                 await self._open()
             except Gone as error:
@@ -309,8 +313,10 @@ class HeldUpload:
         key = self.record.key or request.key or await self._rules.free_key(request)
         self.progress.state = State.CHECKING
         await self._save("whole", key=key)
-        async with self._rules.counted(1):
+        share = self._rules.quota.publishing(self.record.id, key, request, draft.written)
+        async with self._rules.counted(1), share as change:
             entry = await draft.publish(key, request.metadata(digests), request.replace)
+            change.has(key, entry)
         self.replaced = self._store.traits.tells_replaced and cast("TellsReplaced", draft).replaced
         return entry
 
@@ -320,9 +326,7 @@ class HeldUpload:
             if self.on_kept is not None:
                 await self.on_kept(entry)
         except SluiceError:
-            if self._store.traits.undoable:
-                with suppress(SluiceError):  # deleted or replaced: no longer ours
-                    await self._store.delete(entry.key, Replace(allowed=True, etag=entry.etag))
+            await self._rules.take_back(entry)
             raise
 
     async def _done(self, entry: Entry, respond: Respond) -> FinalResponse:
@@ -379,15 +383,11 @@ class HeldUpload:
         **changes: object,
     ) -> None:
         """Write the changed record down. Raises Superseded when another request has the upload."""
-        if event:
-            changes["state"] = step(self.record.state, event)
-            if changes["state"] in (LedgerState.DONE, LedgerState.GONE):
-                changes["expires"] = self._expiry.ended(time.time())
-        elif changes.get("offset"):
-            changes["expires"] = self._expiry.moved(self.record.expires, time.time())
-        changed = dataclasses.replace(self.record, **changes)  # type: ignore[arg-type]  # by name
+        changed = changed_record(self.record, event, self._expiry, changes)
         await self._ledger.save(changed, parts, events)
         self.record = changed
+        if event and changed.state in (LedgerState.DONE, LedgerState.GONE):
+            await self._rules.quota.release([changed.id])
 
     def _end(self, code: str, error: SluiceError | None = None) -> None:
         self.has_ended, self.error = True, error

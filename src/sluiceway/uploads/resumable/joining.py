@@ -50,6 +50,8 @@ async def join_parts(uploads: ResumableUploads, held: HeldUpload, ids: Sequence[
     total = sum(part.offset for part in parts)
     if held.record.length != total:
         await held.set_length(total)
+    if held.record.offset < total:
+        await uploads.quota.join(parts, held.record, total)
     end = 0
     for part in parts:
         begin, end = end, end + part.offset

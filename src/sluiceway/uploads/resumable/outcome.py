@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from sluiceway.errors import NoSpace, SluiceError, StoreFailed, Unavailable
+from sluiceway.errors import NoSpace, OverQuota, SluiceError, StoreFailed, Unavailable
 from sluiceway.stores.contract import Entry
 from sluiceway.uploads.ledger.record import FinalResponse
 
 __all__ = ["PASSING", "Respond", "replied"]
 
 # Errors after which the same last request may succeed later; after any other one it never will.
-PASSING = (NoSpace, Unavailable, StoreFailed)
+PASSING = (NoSpace, OverQuota, Unavailable, StoreFailed)
 
 
 class Respond(Protocol):

@@ -26,6 +26,7 @@ from sluiceway.uploads.ledger.expiry import Expiry
 from sluiceway.uploads.ledger.record import UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.progress import ProgressTable
+from sluiceway.uploads.quota.uploading import UploadQuota
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.prefix_digests import PrefixDigests
 from sluiceway.uploads.resumable.resting import is_elsewhere, is_lost
@@ -79,8 +80,7 @@ class _Holding:
         self.released.set()
 
     def _cancel(self) -> None:
-        """One that publishes or ends the upload goes on: its client waits for the outcome, and a
-        client that asks again and again would never let a slow destination publish."""
+        """One that publishes or ends the upload goes on: asking again must not hinder that."""
         if self._brief or (self.held is not None and self.held.is_ending):
             return
         if not self.superseded and not self.leaving and self.task is not None:
@@ -118,6 +118,10 @@ class ResumableUploads:
     @property
     def grant(self) -> Grant:
         return self._rules.grant
+
+    @property
+    def quota(self) -> UploadQuota:
+        return self._rules.quota
 
     @property
     def store(self) -> Store:
@@ -164,7 +168,8 @@ class ResumableUploads:
             details=dict(details or {}),
             expires=self.expiry.begun(now),
         )
-        await self.ledger.create(record)
+        async with self._rules.quota.begun(record, self.ledger):
+            await self.ledger.create(record)
         return record
 
     async def look_up(self, upload: str) -> UploadRecord | None:
@@ -202,11 +207,8 @@ class ResumableUploads:
         yield self._unhashed(record)
 
     async def at_rest(self, upload: str) -> UploadRecord:
-        """The record once nobody holds the upload: one that still sends is interrupted.
-
-        Requests that ask do not take the upload up, so they do not interrupt each other.
-        Raises NotFound and Locked.
-        """
+        """The record once nobody holds the upload: one that still sends is interrupted. Requests
+        that ask do not interrupt each other. Raises NotFound and Locked."""
         record = await self.find(upload)
         if record.state in (LedgerState.DONE, LedgerState.GONE):
             return record
@@ -259,10 +261,8 @@ class ResumableUploads:
             holding.release()
 
     async def sweep(self, now: float | None = None) -> int:
-        """End the uploads whose time is over, and forget those that ended long ago.
-
-        Returns their number. An upload that a request holds is left alone.
-        """
+        """End the uploads whose time is over, and forget those that ended long ago. Returns their
+        number. An upload that a request holds is left alone."""
         return await self.sweeps.expire(time.time() if now is None else now)
 
     async def recover_abandoned(self) -> None:
