@@ -58,7 +58,7 @@ torture: $(VENV)/.test ## the long proofs: many kills, cuts and random cases, la
 		tests/journeys/test_copy_resumed.py tests/journeys/test_copy_resumed_places.py \
 		tests/journeys/test_copy_parallel.py \
 		tests/journeys/test_untar.py \
-		tests/journeys/test_names.py tests/journeys/test_refusals.py \
+		tests/journeys/test_names.py tests/journeys/test_refusals.py tests/journeys/test_doctor.py \
 		tests/journeys/test_image.py tests/journeys/test_zip.py tests/journeys/test_copy_lent.py \
 		tests/journeys/test_lent_traps.py tests/journeys/test_lent_relays.py \
 		tests/journeys/test_gateway_spool.py tests/journeys/test_quota.py \

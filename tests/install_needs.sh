@@ -15,10 +15,13 @@ command -v bsdtar >/dev/null 2>&1 || missing="$missing libarchive-tools"
 command -v firefox-esr >/dev/null 2>&1 || missing="$missing firefox-esr"
 command -v npm >/dev/null 2>&1 || missing="$missing npm"
 command -v ip >/dev/null 2>&1 || missing="$missing iproute2"
-# The long proofs build and run the images of deploy/.
+# The long proofs run `sluiceway doctor` through these, and build the images of deploy/.
 if [ "${1:-}" = torture ]; then
     command -v buildah     >/dev/null 2>&1 || missing="$missing buildah"
     command -v debootstrap >/dev/null 2>&1 || missing="$missing debootstrap"
+    command -v apache2     >/dev/null 2>&1 || missing="$missing apache2"
+    command -v haproxy     >/dev/null 2>&1 || missing="$missing haproxy"
+    command -v caddy       >/dev/null 2>&1 || missing="$missing caddy"
 fi
 
 # What tests/npm/package.json lists. No lock file: it would record where the packages came from.

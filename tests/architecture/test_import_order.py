@@ -42,6 +42,7 @@ THIRD_PARTY = {
     "cli": {"click", "rich"},
     "testing/pytest_plugin.py": {"pytest"},
     "testing/conformance/peer.py": {"h11"},
+    "client/doctor/exchange.py": {"h11"},
     "testing/store_suite": {"pytest"},
 }
 FORBIDDEN_IN_WIRE = {

@@ -17,6 +17,11 @@ NOT_OF_A_CLIENT = {
 REASONS = {
     "client.local.believed_sizes:MOST_DOUBTED": "of a file on the machine that copies",
     "client.http.sending_socket:MOST_FRAMES": "of this program's own calls",
+    "client.doctor.exchange:MOST_BODY": "of responses to probes that this side sends",
+    "client.doctor.exchange:MOST_TIMES": "of responses to probes that this side sends",
+    "client.doctor.probes:MOST_EVENTS": "of responses to probes that this side sends",
+    "client.doctor.exchange:MOST_RAW": "of responses to probes that this side sends",
+    "client.doctor.tls_probe:MOST_SETTINGS": "of responses to probes that this side sends",
     "client.http.cookies:MOST_TOTAL": "of a request that this side sends",
     "wire.host_patterns:MOST_HOST": "of a setting",
     "copying.servers:MOST_TIMEOUT": "of a setting",

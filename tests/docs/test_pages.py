@@ -53,6 +53,24 @@ def test_each_rule_that_skips_an_object_is_documented() -> None:
     assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == list(RULES)
 
 
+def test_each_finding_of_the_doctor_is_documented() -> None:
+    """The table of docs/doctor.md is that of the code: each hop with its setting and its line."""
+    from sluiceway.client.doctor.remedies import FAULTS, UNKNOWN_LINE
+
+    page = (ROOT / "docs" / "doctor.md").read_text("utf-8")
+    table = page.partition("client/doctor/remedies.py -->\n")[2].partition("\n<!-- end -->")[0]
+    expected = ["| code | severity | means | at | setting | write |", "|---|---|---|---|---|---|"]
+    for code, fault in FAULTS.items():
+        lines = {str(hop): line for hop, line in fault.lines.items()}
+        others = {} if fault.otherwise == UNKNOWN_LINE else {"elsewhere": fault.otherwise}
+        for hop, (directive, fix) in {**lines, **others}.items():
+            first = next(iter({**lines, **others}), "")
+            known = (f"`{code}`", str(fault.severity), fault.meaning) if hop == first else ("",) * 3
+            cells = [*known, hop, directive, fix if "`" in fix else f"`{fix}`"]
+            expected.append("| " + " | ".join(cells) + " |")
+    assert table.splitlines() == expected
+
+
 def test_links_between_pages_resolve() -> None:
     """Every relative link names a file that is there."""
     broken = [

@@ -253,6 +253,10 @@ CELLS: dict[str, tuple[Cell, str]] = {
         lambda c, p: c("DELETE", "/links/0123456789abcdef"),
         "401 401 403 403 403 403 403 403 404",
     ),
+    "doctor": (
+        lambda c, p: c("GET", "/doctor"),
+        "401 401 403 403 403 403 403 403 200",
+    ),
     "page": (
         lambda c, p: c("GET", "/"),
         "401 401 200 200 200 200 200 200 200",

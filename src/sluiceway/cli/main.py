@@ -21,6 +21,7 @@ COMMANDS = {
     "rm": "sluiceway.cli.stored_files:rm",
     "link": "sluiceway.cli.access.link:link",
     "token": "sluiceway.cli.access.token:token",
+    "doctor": "sluiceway.cli.doctor.command:doctor",
     "init": "sluiceway.cli.stores:init",
     "sweep": "sluiceway.cli.stores:sweep",
 }

@@ -131,6 +131,7 @@ class Sluiceway:
             lambda: self.gauges,
             has_hooks=hooks is not None,
             has_one_place=hooks is None or hooks.to is None,
+            is_allowed_origin=self._sites.is_allowed_origin,
         )
 
     @property

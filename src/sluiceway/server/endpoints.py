@@ -15,6 +15,7 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.server import dialects
 from sluiceway.server.access.entering import LINK
 from sluiceway.server.access.identity import grant_of
+from sluiceway.server.doctor.arrival import show_arrival
 from sluiceway.server.door.indexed_request import IndexedRequest, is_ordinary
 from sluiceway.server.handlers.download import get_object
 from sluiceway.server.handlers.fetch import pass_remote
@@ -83,11 +84,13 @@ class Endpoints:
         gauges: Callable[[], GaugeWriter],
         has_hooks: bool,
         has_one_place: bool,
+        is_allowed_origin: Callable[[Request], bool],
     ) -> None:
         self._settings, self._budget, self._interim = settings, budget, settings.interim
         self._whole_service, self._progress_table = service, progress_table
         self._gauges, self._metrics = gauges, Metrics(settings)
         self._has_hooks, self._has_one_place = has_hooks, has_one_place
+        self._is_allowed_origin = is_allowed_origin
         self._remote = Remote(settings, budget)
         self._omissions = Omissions()
         self._readiness = Readiness()
@@ -106,6 +109,10 @@ class Endpoints:
                 "/links": ByMethod(POST=needs(self._make_link, Right.ADMIN)),
                 "/uploads": ByMethod(GET=needs(self._show_running, Right.ADMIN)),
                 "/metrics": ByMethod(GET=needs(self._show_metrics, Right.ADMIN)),
+                "/doctor": ByMethod(
+                    GET=needs(self._show_arrival, Right.ADMIN),
+                    POST=needs(self._show_arrival, Right.ADMIN),
+                ),
                 "/healthz": ByMethod(GET=needs(show_liveness)),
                 "/readyz": ByMethod(GET=needs(self._show_readiness)),
             },
@@ -228,6 +235,10 @@ class Endpoints:
             location = object_url(request, grant.key)
             return Response(status_code=303, headers={"Location": location})
         return await self._page.show(request)
+
+    async def _show_arrival(self, request: Request) -> Response:
+        origin_allowed = self._is_allowed_origin(request)
+        return await show_arrival(request, self._interim, origin_allowed)
 
     async def _make_link(self, request: Request) -> Response:
         return await make_link(request, self._settings.link_key_file)

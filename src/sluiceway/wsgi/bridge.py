@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Scope
 
 from sluiceway.errors import SluiceError, Unavailable
 from sluiceway.server.app import Sluiceway
+from sluiceway.server.doctor.arrival import APP_SERVER
 from sluiceway.server.door.sites import APP_CORS, TARGET
 from sluiceway.server.door.urls import SAFE_HEADERS
 from sluiceway.server.handlers.progress import THREAD_LIMITS
@@ -336,6 +337,9 @@ def _scope(environ: Mapping[str, Any]) -> Scope:
         ],
         "client": (environ.get("REMOTE_ADDR") or "-", 0),
         "server": (environ.get("SERVER_NAME", ""), None),
+        APP_SERVER: str(
+            environ.get("SERVER_SOFTWARE") or ("uWSGI" if "uwsgi.version" in environ else "")
+        ),
         "extensions": {},
     }
     target = str(environ.get("RAW_URI") or environ.get("REQUEST_URI") or "").encode(

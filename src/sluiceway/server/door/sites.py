@@ -125,6 +125,10 @@ class Sites:
             return None
         return values[0] if origin in self._origins else None
 
+    def is_allowed_origin(self, request: Request) -> bool:
+        """Whether pages of the request's Origin may write here."""
+        return bool(request.scope.get(APP_CORS)) or self.allowed(request) is not None
+
     def preflight(self, request: Request) -> Response | None:
         """The response to a CORS preflight from a page of an allowed origin; None for others.
 
