@@ -59,11 +59,13 @@ def test_each_fault_is_named_with_what_to_do(tmp_path: Path) -> None:
             *("--to", "best-effort:http://127.0.0.1:9/y", "--state", str(tmp_path / "file")),
             *("--token-file", str(tokens), "--link-key-file", str(tmp_path / "none")),
             *("--ca-file", str(tmp_path / "file"), "--port", str(taken.getsockname()[1])),
+            *("--tls-cert", str(tmp_path / "file")),
         )
     assert code == 1
     assert bad(found) == [
         ("tokens", "failed"),
         ("link keys", "failed"),
+        ("certificate", "failed"),
         ("TLS files", "failed"),
         ("destination", "failed"),
         ("destination", "failed"),

@@ -13,6 +13,7 @@ from sluiceway.errors import BadRequest
 from sluiceway.server.access.link_keys import read_link_keys
 from sluiceway.server.access.token_file import read_tokens
 from sluiceway.server.checks.finding import Finding, from_error, passed, warned
+from sluiceway.server.http1.serving_tls import ServingTls
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
 
@@ -57,6 +58,13 @@ def check_link_keys(settings: Settings) -> Iterator[Finding]:
 
 def check_tls(settings: Settings) -> Iterator[Finding]:
     """Whether the files of certificates can be used, and which authorities are over."""
+    if settings.tls_cert is not None:
+        try:
+            ServingTls(settings.tls_cert, settings.tls_key)
+        except BadSetting as error:
+            yield from_error("certificate", error, "give a certificate and the key that fits it")
+        else:
+            yield passed("certificate", f"{os.path.basename(settings.tls_cert)} can be used")
     if settings.ca_file is None and settings.client_cert is None:
         return
     try:
