@@ -20,6 +20,7 @@ the same request may succeed later. Knows nothing of HTTP libraries, stores or s
     ├── TooSlow               408  too-slow             the client sent nothing for too long
     ├── Exists                409  exists               the key or upload id is taken
     │   └── SameName          409  same-name            two objects get one name at the target
+    ├── Retained              409  retained             the file must stay until its date
     ├── OffsetMismatch        409  offset-mismatch      the upload goes on at another offset
     ├── Superseded            409  superseded           another request has taken up the upload
     ├── Gone                  410  gone                 the upload expired, was cancelled or lost
@@ -88,6 +89,7 @@ __all__ = [
     "PreconditionFailed",
     "RangeUnsatisfiable",
     "Refused",
+    "Retained",
     "SameName",
     "SluiceError",
     "SourceChanged",
@@ -194,9 +196,7 @@ class InconsistentLength(
 ): ...
 
 
-class CompletedUpload(
-    BadRequest, code="completed-upload", title="The upload is complete already"
-): ...
+class CompletedUpload(BadRequest, code="completed-upload", title="The upload is complete"): ...
 
 
 class Unauthorized(SluiceError, code="unauthorized", status=401, title="A token is required"): ...
@@ -211,10 +211,7 @@ class NotFound(
 
 
 class MethodNotAllowed(
-    SluiceError,
-    code="method-not-allowed",
-    status=405,
-    title="This path does not support that method",
+    SluiceError, code="method-not-allowed", status=405, title="This path lacks that method"
 ): ...
 
 
@@ -227,6 +224,9 @@ class Exists(SluiceError, code="exists", status=409, title="The name is taken"):
 
 
 class SameName(Exists, code="same-name", title="Two objects get one name"): ...
+
+
+class Retained(SluiceError, code="retained", status=409, title="The file must stay"): ...
 
 
 class OffsetMismatch(

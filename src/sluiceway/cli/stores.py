@@ -17,9 +17,10 @@ from sluiceway.pipe.hashes import DEFAULT_CHOICE
 from sluiceway.server.destinations import destination_folders, display_name, open_destination
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
-from sluiceway.server.state.ledgers import open_ledger
+from sluiceway.server.state.ledgers import found_download_counts, has_account, open_ledger
 from sluiceway.stores.contract import CompositeStore, Maintained
 from sluiceway.uploads.keys import KeyTemplate
+from sluiceway.uploads.lifetime.file_sweep import sweep_files
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.resumable.service import ResumableUploads
 from sluiceway.uploads.rules import UploadRules
@@ -58,6 +59,11 @@ def init(place: str, store_option: tuple[str, ...]) -> None:
     type=click.FloatRange(min=0),
     help="Of what crashes left, only what was not touched for so long.",
 )
+@click.option(
+    "--files",
+    is_flag=True,
+    help="Look at the files of a bucket, too: its listing tells no times, so each is a request.",
+)
 @click.option("--state", metavar="FOLDER", help="As for `sluiceway serve`.")
 @click.option("--ledger", metavar="URL", help="As for `sluiceway serve`.")
 @click.option(
@@ -69,11 +75,15 @@ def init(place: str, store_option: tuple[str, ...]) -> None:
 def sweep(
     places: tuple[str, ...],
     older_than: float | None,
+    files: bool,
     state: str | None,
     ledger: str | None,
     store_option: tuple[str, ...],
 ) -> None:
-    """Remove uploads to PLACE that have expired, and what crashed servers left there.
+    """Remove files and uploads at PLACE that have expired, and what crashed servers left there.
+
+    A file goes by the time that stands beside it (docs/lasting.md), whatever the server's --expire
+    says now.
 
     Give all places of one server together, as its --to options have them. Safe beside running
     servers, which do it themselves now and then. Without --older-than, an upload counts as left
@@ -86,13 +96,14 @@ def sweep(
         for folder in destination_folders(settings):
             if not folder.is_dir():  # opening would create it
                 raise BadSetting(f"There is no folder {folder}; nothing is to be swept")
-        return [f"{display_name(settings)}: {line}" for line in await _sweep(settings, older_than)]
+        lines = await _sweep(settings, older_than, files)
+        return [f"{display_name(settings)}: {line}" for line in lines]
 
     for line in _run(work):
         click.echo(line)
 
 
-async def _sweep(settings: Settings, older_than: float | None) -> list[str]:
+async def _sweep(settings: Settings, older_than: float | None, files: bool) -> list[str]:
     """What was done, a line each."""
     budget = Budget(MINIMUM)
     store = open_destination(settings, budget)
@@ -110,7 +121,13 @@ async def _sweep(settings: Settings, older_than: float | None) -> list[str]:
             finally:
                 await uploads.aclose()
                 await found.aclose()
-        elif not lines:
+        if store.traits.readable and has_account(settings, store):
+            lines.append("files whose time is over are left to the server, which counts quotas")
+        elif store.traits.readable and (files or store.traits.lists_metadata):
+            counts = found_download_counts(settings, store)
+            count = await sweep_files(store, counts=counts)
+            lines.append(f"{_counted(count, 'file')} deleted whose time was over")
+        if not lines:
             raise BadSetting(f"{display_name(settings)} needs no sweep")
     finally:
         await store.aclose()

@@ -42,7 +42,12 @@ from sluiceway.server.resumable.late_responses import respond_later
 from sluiceway.server.settings.arguments import Places, SettingArguments, as_places
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
-from sluiceway.server.state.ledgers import open_ledger, open_link_uses, open_quotas
+from sluiceway.server.state.ledgers import (
+    open_download_counts,
+    open_ledger,
+    open_link_uses,
+    open_quotas,
+)
 from sluiceway.server.streaming import send_response
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.progress import ProgressTable
@@ -198,6 +203,8 @@ class Sluiceway:
             respond_later=respond_later,
             link_uses=open_link_uses(settings, store),
             quotas=open_quotas(settings, store, ledger),
+            lifetimes=settings.lifetimes,
+            counts=open_download_counts(settings, store),
         )
 
     async def _service(self, request: Request) -> UploadService:

@@ -18,7 +18,7 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
 from sluiceway.server.settings.spooling import spool_bytes
-from sluiceway.stores.contract import SignedUrls, Store
+from sluiceway.stores.contract import CompositeStore, SignedUrls, Store
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.stores.disk.tree import PRIVATE
 from sluiceway.stores.fanout.store import Destination, FanoutStore
@@ -85,7 +85,28 @@ def open_destination(settings: Settings, budget: Budget) -> Store:
         raise BadSetting(
             "--redirect-downloads needs one --to that is a bucket: no other place signs URLs"
         )
+    if settings.lifetimes is not None:
+        _check_keeps_times(settings, store)
     return store
+
+
+def _check_keeps_times(settings: Settings, store: Store) -> None:
+    """Raises BadSetting where a file's times could be kept beside one copy of it only."""
+    stores = store.required_stores if isinstance(store, CompositeStore) else [store]
+    if not all(each.traits.readable for each in stores):
+        raise BadSetting(
+            "--expire, --retain and --max-downloads need places that keep files here: what is sent "
+            "on to another server is that server's to delete"
+        )
+    if settings.max_downloads is None:
+        return
+    if not all(each.traits.lists_metadata for each in stores) or settings.ledger is not None:
+        raise BadSetting(
+            "--max-downloads counts on one machine, of files whose listing tells their metadata: "
+            "give a folder or a database, and --state instead of --ledger"
+        )
+    if settings.redirect_downloads:
+        raise BadSetting("--max-downloads cannot count what --redirect-downloads sends elsewhere")
 
 
 def destination_identity(settings: Settings) -> str:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from sluiceway.errors import NotFound
 from sluiceway.pipe.budget import Budget
 from sluiceway.server import dialects
+from sluiceway.server.access.counted_download import get_counted
 from sluiceway.server.access.entering import LINK
 from sluiceway.server.access.identity import grant_of
 from sluiceway.server.doctor.arrival import show_arrival
@@ -251,9 +252,11 @@ class Endpoints:
         return pass_remote(request, self._remote)
 
     async def _get(self, request: Request) -> Response:
-        store = (await self._service(request)).store
-        key = await self._stored_key(request, store)
-        return await get_object(request, store, key, self._settings.redirect_downloads)
+        service = await self._service(request)
+        key = await self._stored_key(request, service.store)
+        if service.counts is not None:
+            return await get_counted(request, service.store, service.counts, key)
+        return await get_object(request, service.store, key, self._settings.redirect_downloads)
 
     async def _delete(self, request: Request) -> Response:
         store = (await self._service(request)).store

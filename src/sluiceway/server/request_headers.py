@@ -10,6 +10,11 @@ from starlette.requests import Request
 from sluiceway.errors import BadRequest, PreconditionFailed
 from sluiceway.stores.browsing import ORDERS, View
 from sluiceway.stores.contract import Entry, Replace
+from sluiceway.uploads.lifetime.lifetimes import (
+    DOWNLOADS_HEADER,
+    EXPIRES_HEADER,
+    RETAIN_HEADER,
+)
 from sluiceway.wire.headers.checksums import expected_of, promises_digest
 from sluiceway.wire.headers.conditions import PutTerms, Verdict, evaluate, join_fields, put_replace
 from sluiceway.wire.headers.disposition import parse_disposition
@@ -42,10 +47,17 @@ def joined_headers(request: Request) -> dict[str, str]:
 
 
 def query_values(request: Request) -> dict[str, str]:
-    """Query parameters that this server does not read itself: a relay puts them into its URL."""
-    return {
+    """Query parameters that this server does not read itself: a relay puts them into its URL.
+
+    Beside them, what the client asks in headers about how long the file lasts.
+    """
+    values = {
         name: value for name, value in request.query_params.items() if name not in OUR_PARAMETERS
     }
+    for name in (EXPIRES_HEADER, RETAIN_HEADER, DOWNLOADS_HEADER):
+        if name in request.headers:
+            values[name] = request.headers[name]
+    return values
 
 
 def expected_digests(request: Request) -> dict[str, bytes]:

@@ -21,6 +21,7 @@ from sluiceway.stores.contract import DestinationResult, Entry, Traits
 from sluiceway.uploads.progress_record import FOR_BACKEND
 from sluiceway.uploads.service import UploadService
 from sluiceway.uploads.session import UploadSession
+from sluiceway.wire.headers.http_dates import http_date
 from sluiceway.wire.problems import write_problem
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "receipt",
     "relayed_response",
     "status_url",
+    "time_headers",
     "upload_response",
 ]
 
@@ -55,6 +57,7 @@ _JSON_HEADERS = raw_headers(
     }
 )
 LOOK_AGAIN = "5"  # seconds
+LAST_SECOND = 253402300800  # the year 10000: a time that another program wrote may lie behind it
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _SAFE = "/!$&'()*+,;=:@-._~"  # RFC 3986 pchar and the slash between segments
 
@@ -90,7 +93,28 @@ def entry_json(request: Request, entry: Entry, *, readable: bool = True) -> dict
         "modified": datetime.fromtimestamp(entry.modified, UTC)
         .isoformat(timespec="milliseconds")
         .replace("+00:00", "Z"),
+        **_times_json(entry),
         **more,
+    }
+
+
+def _times_json(entry: Entry) -> dict[str, str]:
+    """When the file is deleted, and until when it must stay, where that is so."""
+    times = {"expires": entry.metadata.expires, "retained_until": entry.metadata.retained}
+    return {
+        name: datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+        for name, seconds in times.items()
+        if seconds is not None and seconds < LAST_SECOND
+    }
+
+
+def time_headers(entry: Entry) -> dict[str, str]:
+    """The same as headers."""
+    times = {"X-Expires": entry.metadata.expires, "X-Retained-Until": entry.metadata.retained}
+    return {
+        name: http_date(seconds)
+        for name, seconds in times.items()
+        if seconds is not None and seconds < LAST_SECOND
     }
 
 
@@ -171,6 +195,8 @@ def receipt(
     waiting = [entry for entry in entries if entry.waits_as]
     if waiting:
         headers |= {"Location": status_url(request, waiting[0]), "Retry-After": LOOK_AGAIN}
+    if len(entries) == 1:
+        headers |= time_headers(entries[0])
     if len(entries) == 1 and traits.readable:
         headers["Location"] = str(files[0]["url"])
         headers["ETag"] = f'"{entries[0].etag}"'

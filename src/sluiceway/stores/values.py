@@ -7,18 +7,24 @@ Frozen data without behaviour. Knows nothing of HTTP, disks or networks. Import 
 from __future__ import annotations
 
 import dataclasses
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from sluiceway.errors import StoreFailed
 from sluiceway.pipe.hashes import SHA256, digest_pairs
+from sluiceway.wire.numbers import clipped_uint
 
 __all__ = [
+    "DOWNLOADS",
+    "EXPIRES",
     "FOLDER_MARKER",
     "METADATA_HEADERS",
     "MOST_METADATA",
     "OWNER",
+    "RETAINED",
     "DestinationResult",
     "Entry",
     "Metadata",
@@ -44,6 +50,12 @@ METADATA_HEADERS = (
 # The code of an empty object under a name that ends in `/`. Consoles make it to show a folder.
 FOLDER_MARKER = "folder-marker"
 OWNER = "owner"  # the user metadata that names who brought an object
+# The user metadata that says when an object is deleted, and until when it must stay: seconds since
+# the epoch. In a request, `+SECONDS` counts from the moment when all bytes have arrived. The names
+# are no other program's, and Azure takes letters and digits only.
+EXPIRES, RETAINED = "sluicewayexpires", "sluicewayretained"
+# And after how many downloads it is deleted: their number, a dot, and the name of their count
+DOWNLOADS = "sluicewaydownloads"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +169,23 @@ class Metadata:
     def owner(self) -> str:
         """The name whose token or link brought the object; "" for none."""
         return dict(self.user).get(OWNER, "")
+
+    @property
+    def expires(self) -> int | None:
+        """Seconds since the epoch at which the object is deleted; None: it lasts."""
+        return clipped_uint(dict(self.user).get(EXPIRES, ""))
+
+    @property
+    def retained(self) -> int | None:
+        """Seconds since the epoch until which the object must stay; None: no longer than wanted."""
+        return clipped_uint(dict(self.user).get(RETAINED, ""))
+
+    @property
+    def downloads(self) -> tuple[int, str] | None:
+        """How many downloads there may be, and the name of their count; None: any number."""
+        most, _, count = dict(self.user).get(DOWNLOADS, "").partition(".")
+        number = clipped_uint(most)
+        return None if number is None or not count else (number, count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,4 +374,13 @@ class UploadRequest:
 
     def metadata(self, digests: Pairs) -> Metadata:
         """What is kept with the object whose bytes have these digests."""
-        return Metadata(self.filename, self.type, digests, self.headers, self.user)
+        user = self.user
+        if any(name in (EXPIRES, RETAINED) and value[:1] == "+" for name, value in user):
+            user = tuple(_dated(name, value) for name, value in user)
+        return Metadata(self.filename, self.type, digests, self.headers, user)
+
+
+def _dated(name: str, value: str) -> tuple[str, str]:
+    """A time that counts from now as one since the epoch, rounded up."""
+    seconds = clipped_uint(value[1:]) if value[:1] == "+" and name in (EXPIRES, RETAINED) else None
+    return (name, value) if seconds is None else (name, str(math.ceil(time.time()) + seconds))

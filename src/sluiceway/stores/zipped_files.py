@@ -68,6 +68,13 @@ class ZippedFiles(ABC):
             raise Unavailable(f"{public}, or raise --memory-budget").for_operator(public)
         self._acquired += cost
 
+    def _item(self, path: str, entry: Entry) -> ZipMember | Omitted:
+        """A member, or why the file cannot be one."""
+        if entry.metadata.downloads is not None:
+            why = "it is for a few downloads only; download it by itself"
+            return Omitted(readable_name(path), "forbidden", why)
+        return self._member(path, entry)
+
     def _member(self, path: str, entry: Entry) -> ZipMember:
         """A member under the path that people know; two of one path get numbers."""
         name, number = path, 2
@@ -92,7 +99,7 @@ class FilesBelow(ZippedFiles):
             page = await self._store.list(self._prefix, after, LISTING_PAGE)
             self._acquire(len(page.entries) + len(page.omitted))
             for entry in page.entries:
-                yield ZipMember(entry.key, entry.size, entry.modified, entry.etag)
+                yield self._item(entry.key, entry)
             for one in page.omitted:
                 yield one
             after = page.next
@@ -123,7 +130,7 @@ class FilesOfView(ZippedFiles):
             if isinstance(found, Omitted):
                 yield found
             elif found is not None:
-                yield self._member(path.removeprefix(parent), found)
+                yield self._item(path.removeprefix(parent), found)
 
 
 class SelectedFiles(ZippedFiles):
@@ -148,7 +155,7 @@ class SelectedFiles(ZippedFiles):
             except (NotFound, Forbidden) as error:
                 yield Omitted(readable_name(path), error.code, "it is not there any more")
             else:
-                yield self._member(path.removeprefix(shared), entry)
+                yield self._item(path.removeprefix(shared), entry)
 
 
 def _last_folder(prefix: str) -> str:

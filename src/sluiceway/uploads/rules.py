@@ -5,6 +5,8 @@ Values, and the keys that are made of them. Knows no upload under way.
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass
@@ -14,9 +16,11 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.hashes import DigestChoice
 from sluiceway.stores.contract import Draft, Entry, Metadata, Replace, Store, UploadRequest
 from sluiceway.uploads.access.admission import admitted, counting
-from sluiceway.uploads.access.grant import FULL, Grant
+from sluiceway.uploads.access.grant import FULL, Grant, Right
+from sluiceway.uploads.access.granted_store import granted_store
 from sluiceway.uploads.access.link_uses import LinkUses
 from sluiceway.uploads.keys import KeyTemplate
+from sluiceway.uploads.lifetime.lifetimes import Lifetimes, check_none_asked, remove_if_over
 from sluiceway.uploads.outbox.outbox import Outbox
 from sluiceway.uploads.quota.quotas import Quotas
 from sluiceway.uploads.quota.uploading import UploadQuota
@@ -43,6 +47,7 @@ class UploadRules:
     grant: Grant = FULL  # who uploads
     hand_over: HandOver | None = None  # to the uploads that outlive their request
     link_uses: LinkUses | None = None
+    lifetimes: Lifetimes | None = None  # where files end or must stay
     quotas: Quotas | None = None
 
     @property
@@ -58,9 +63,33 @@ class UploadRules:
             with suppress(SluiceError):  # deleted or replaced: no longer ours
                 await self.store.delete(entry.key, Replace(allowed=True, etag=entry.etag))
 
+    @property
+    def accounted_store(self) -> Store:
+        """The store, whose deletions are accounted for."""
+        return granted_store(self.store, FULL, UploadQuota(self.quotas, FULL))
+
     async def admit(self, request: UploadRequest) -> UploadRequest:
-        """What is taken of this, with its owner's name. Raises Forbidden, Exists, Unsupported."""
+        """What is taken of this, with its owner's name and the times of its file.
+
+        Raises Forbidden, Exists, Retained, Unsupported, BadRequest.
+        """
+        if self.lifetimes is not None:
+            request = self._keyed(request)
+            if not request.key or self.grant.covers(request.key):  # else it is refused below
+                request = await self.lifetimes.admit(
+                    request, self.accounted_store, self.grant.fields
+                )
+        elif request.values:
+            check_none_asked(request)
         return await admitted(self.grant, self.store, request, self.link_uses)
+
+    def _keyed(self, request: UploadRequest) -> UploadRequest:
+        """With the key of a file that may be there, and may have to stay, where it is known."""
+        key = request.key or self.grant.key
+        may_replace = request.replace.allowed and self.grant.has(Right.DELETE)
+        if not key and may_replace and not self.template.has_id:
+            key = self.make_key(request.filename, "" if self.flatten else request.folders)
+        return request if key == request.key else dataclasses.replace(request, key=key)
 
     def counted(self, files: int) -> AbstractAsyncContextManager[None]:
         """So many files are published in this block. Raises Forbidden if the link allows fewer."""
@@ -113,10 +142,12 @@ class UploadRules:
 
     async def _is_taken(self, key: str) -> bool:
         try:
-            await self.store.stat(key)
+            entry = await self.store.stat(key)
         except NotFound:
             return False
-        return True
+        return self.lifetimes is None or not await remove_if_over(
+            self.accounted_store, entry, time.time()
+        )
 
 
 def check_digests(found: Mapping[str, bytes], expected: Mapping[str, bytes]) -> None:

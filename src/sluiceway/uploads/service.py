@@ -26,6 +26,9 @@ from sluiceway.uploads.access.link_uses import LinkUses
 from sluiceway.uploads.keys import KeyTemplate, new_id
 from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.ledger.expiry import Expiry
+from sluiceway.uploads.lifetime.download_counts import DownloadCounts
+from sluiceway.uploads.lifetime.file_sweep import FileSweep
+from sluiceway.uploads.lifetime.lifetimes import Lifetimes
 from sluiceway.uploads.outbox.deliverer import Deliverer, EventReceiver
 from sluiceway.uploads.outbox.outbox import Outbox
 from sluiceway.uploads.progress import ProgressTable
@@ -60,6 +63,7 @@ class UploadService:
     rules: UploadRules
     resumable: ResumableUploads | None  # uploads that may outlive a request, where a ledger is
     grant: Grant = FULL  # whom this view of the service is for
+    counts: DownloadCounts | None  # of files that are for a few downloads
     _deliverer: Deliverer | None
 
     def __init__(
@@ -78,6 +82,8 @@ class UploadService:
         respond_later: RespondLater | None = None,
         link_uses: LinkUses | None = None,
         quotas: Quotas | None = None,
+        lifetimes: Lifetimes | None = None,
+        counts: DownloadCounts | None = None,
     ) -> None:
         """`expiry` is for the uploads in the ledger; `on_finish` gets an event of each file;
         `respond_later` is for files that wait for their destination."""
@@ -93,7 +99,13 @@ class UploadService:
         self.rules = UploadRules(
             store, budget, template or KeyTemplate(), digests, max_size, flatten, outbox
         )
-        self.rules = dataclasses.replace(self.rules, link_uses=link_uses, quotas=quotas)
+        self.rules = dataclasses.replace(
+            self.rules, link_uses=link_uses, quotas=quotas, lifetimes=lifetimes
+        )
+        self._file_sweep: FileSweep | None = None
+        self.counts = counts
+        if lifetimes is not None and (lifetimes.may_expire or counts is not None):
+            self._file_sweep = FileSweep(self.rules.accounted_store, lifetimes.expire, counts)
         self.resumable = None
         if ledger is not None and store.traits.resumable:
             self.resumable = ResumableUploads(ledger, self.rules, budget, progress_table, expiry)
@@ -112,10 +124,14 @@ class UploadService:
 
         Its store has only what the name may know, its uploads are the name's own.
         """
-        if grant is FULL and self.rules.quotas is None:
+        has_dates = self.rules.lifetimes is not None
+        if grant is FULL and self.rules.quotas is None and not has_dates:
             return self
         view = copy.copy(self)
-        view.grant, view.store = grant, granted_store(self.store, grant, self.rules.quota)
+        view.grant = grant
+        view.store = granted_store(
+            self.store, grant, self.rules.quota, has_dates=has_dates, counts=self.counts
+        )
         view.max_size = narrowed(grant, self.max_size)
         view.rules = dataclasses.replace(self.rules, grant=grant, max_size=view.max_size)
         if self.resumable is not None:
@@ -142,12 +158,14 @@ class UploadService:
         return await self._ledger.clock_skew() if isinstance(self._ledger, Clocked) else None
 
     def start_sweeping(self) -> None:
-        """Remove expired uploads of the ledger now and then, where there is one.
+        """Remove expired uploads of the ledger now and then, where there is one, and expired files.
 
         Does nothing when it has begun.
         """
         if self.resumable is not None:
             self.resumable.start_sweeping()
+        if self._file_sweep is not None:
+            self._file_sweep.start()
 
     def start_sending(self) -> None:
         """Send the events that wait, and the files. Does nothing when it has begun."""
@@ -199,6 +217,8 @@ class UploadService:
         tasks = [session.task for session in live if session.task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=STOP_TIMEOUT)
+        if self._file_sweep is not None:
+            await self._file_sweep.aclose()
         if self._spool is not None:
             await self._spool.aclose()
         if self.resumable is not None:

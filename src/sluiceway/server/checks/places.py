@@ -11,6 +11,7 @@ import dataclasses
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.budget import Budget
@@ -20,7 +21,7 @@ from sluiceway.server.destinations import destination_identity, display_name, op
 from sluiceway.server.handlers.readiness import probe
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.spooling import spool_bytes
-from sluiceway.server.state.ledgers import no_ledger_reason, open_ledger
+from sluiceway.server.state.ledgers import no_ledger_reason, open_download_counts, open_ledger
 from sluiceway.stores.contract import HealthChecked, Store
 from sluiceway.stores.disk.tree import PRIVATE
 from sluiceway.stores.monitored import Clocked
@@ -30,6 +31,15 @@ __all__ = ["check_all_destinations", "check_place", "check_state"]
 
 TIMEOUT = 15.0  # seconds that one place may take
 BEST_EFFORT = "best-effort:"
+# Settings that ask something of all destinations together, without which each is opened alone
+_OF_ALL: dict[str, Any] = {
+    "relay_spool": None,
+    "redirect_downloads": 0.0,
+    "expire": None,
+    "max_downloads": None,
+    "retain": None,
+    "retain_most": None,
+}
 REACH = "look whether it runs, and whether this machine can reach it"
 
 
@@ -39,7 +49,7 @@ async def check_place(
     """One destination, alone. What its clock says is put into `skews`."""
     required = not place.startswith(BEST_EFFORT)
     plain = place.removeprefix(BEST_EFFORT).removeprefix("required:")
-    alone = dataclasses.replace(settings, to=(plain,), relay_spool=None, redirect_downloads=0.0)
+    alone = dataclasses.replace(settings, to=(plain,), **_OF_ALL)
     name = display_name(alone)
     folder = _folder_of(plain)
     if folder is not None:
@@ -97,6 +107,7 @@ def check_all_destinations(settings: Settings, budget: Budget) -> tuple[Store | 
         if missing or spool:
             return None, passed("destinations", "some are made at the first start")
         store = open_destination(settings, budget)
+        open_download_counts(settings, store)
     except (SluiceError, OSError) as error:
         return None, from_error("destinations", error, "correct --to")
     return store, passed("destinations", f"{len(settings.to)} of them fit together")

@@ -44,7 +44,7 @@ EXPOSED_HEADERS = (
     "Upload-Length, Upload-Limit, Upload-Metadata, Upload-Offset, Via, Want-Content-Digest, "
     "Want-Repr-Digest, WWW-Authenticate, Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, "
     "Tus-Checksum-Algorithm, Upload-Concat, Upload-Defer-Length, Upload-Expires, "
-    "X-Checksum-Blake3, X-Checksum-Crc64nvme, X-Request-ID"
+    "X-Checksum-Blake3, X-Checksum-Crc64nvme, X-Expires, X-Request-ID, X-Retained-Until"
 )
 # Chromium caches a preflight for two hours at most; a change of the settings must work sooner.
 PREFLIGHT_SECONDS = 600

@@ -72,9 +72,12 @@ from sluiceway.wire.tus import (
 __all__ = ["TusHandler", "is_tus"]
 
 OTHERS = ("upload-complete", "upload-incomplete", "upload-draft-interop-version")  # of the IETF
+# Headers of the last response: where the file is, and how long it lasts
+OF_A_FILE = {"content-location", "x-expires", "x-retained-until"}
 NAMES = ("filename", "name")  # keys of Upload-Metadata that clients use for the file's name
 PART = "partial"  # of Upload-Concat: bytes of another upload
 CHECKSUM = "upload-checksum"
+TIMES = ("expires", "retain", "max_downloads")  # and for how long it is to last
 TYPES = ("filetype", "type", "contentType")  # and for its media type
 
 
@@ -151,7 +154,7 @@ class TusHandler:
                 if await self.uploads.look_up(upload) is not None:
                     return await self._joined_before(request, upload)
             length, details["parts"] = await self._length_of(ids), " ".join(ids)
-        wanted = _wanted(creation)
+        wanted = replace(_wanted(creation), values=_times_asked(request, creation))
         if not self._joins:  # the URL at the next server may name them
             values = {**creation.metadata, **query_values(request)}
             wanted = replace(wanted, values=values)
@@ -268,7 +271,7 @@ class TusHandler:
             # The process that published it ended before it could write its response down.
             return dict([stored_at(request, held.record.key)])
         found = () if response is None else response.headers
-        return {name: value for name, value in found if name.lower() == "content-location"}
+        return {name: value for name, value in found if name.lower() in OF_A_FILE}
 
 
 async def _take(request: Request, held: HeldUpload) -> None:
@@ -339,6 +342,14 @@ def _part_id(url: str) -> str:
         return checked_id(path.rpartition("/")[2])
     except BadRequest:
         raise BadRequest("Upload-Concat names something that is no upload of this server") from None
+
+
+def _times_asked(request: Request, creation: TusCreation) -> dict[str, str]:
+    """How long the file is to last: from the headers, the query or the metadata."""
+    values = {name: text for name in TIMES if (text := creation.metadata.get(name))}
+    asked = query_values(request)
+    named = {name: name.removeprefix("x-").replace("-", "_") for name in asked}
+    return values | {name: asked[name] for name, plain in named.items() if plain in TIMES}
 
 
 def _wanted(creation: TusCreation) -> UploadRequest:

@@ -24,7 +24,7 @@ from sluiceway.errors import (
 )
 from sluiceway.server.mounted.hooks import HOOKS, HookFailed
 from sluiceway.server.operator_log import log_error
-from sluiceway.server.responses import object_url, problem_response
+from sluiceway.server.responses import object_url, problem_response, time_headers
 from sluiceway.server.resumable.content import as_final
 from sluiceway.stores.contract import Entry
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
@@ -107,7 +107,8 @@ def final_response(request: Request, outcome: Entry | SluiceError) -> FinalRespo
     if outcome.reply is not None:  # the file is at another server, which may have said where
         place = outcome.reply.headers.get("location")
         return FinalResponse(204, () if place is None else (("Content-Location", place),))
-    return FinalResponse(204, (stored_at(request, outcome.key),))
+    headers = (stored_at(request, outcome.key), *time_headers(outcome).items())
+    return FinalResponse(204, headers)
 
 
 def stored_at(request: Request, key: str) -> tuple[str, str]:

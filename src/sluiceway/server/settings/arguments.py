@@ -85,6 +85,10 @@ class SettingArguments(DestinationArguments, total=False):
     expire_after: float
     expire_fixed: bool
     forget_after: float
+    expire: str | float | None
+    max_downloads: str | int | None
+    retain: str | float | None
+    retain_most: str | float | None
     on_finish: str | None
     on_finish_secret: str | None
     on_finish_secret_file: str | None

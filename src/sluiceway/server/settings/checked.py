@@ -32,6 +32,8 @@ from sluiceway.server.settings.spooling import check_spool
 from sluiceway.server.settings.trusted import check_trusted_users
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.ledger.expiry import Expiry
+from sluiceway.uploads.lifetime.ages import parse_age
+from sluiceway.uploads.lifetime.lifetimes import MOST_DOWNLOADS, Lifetimes
 from sluiceway.wire.forms.decoder import FormLimits
 from sluiceway.wire.host_patterns import Hosts
 from sluiceway.wire.numbers import clipped_uint
@@ -100,6 +102,7 @@ class Settings(SettingList):
             lambda: self.max_upload_bytes,
             lambda: self.min_bytes_per_second,
             lambda: self.digests,
+            lambda: self.lifetimes,
             lambda: self.branding,
             lambda: self.metrics_address,
             lambda: (self.quota_bytes, self.keep_free_bytes),
@@ -335,6 +338,24 @@ class Settings(SettingList):
         return self.metrics_host, port
 
     @property
+    def lifetimes(self) -> Lifetimes | None:
+        """How long finished files last; None: until somebody deletes them."""
+        expire = None if self.expire == "never" else _age(self.expire, "--expire")
+        retain, most = _age(self.retain, "--retain"), _age(self.retain_most, "--retain-most")
+        if expire is not None and retain is not None and retain > expire:
+            raise BadSetting("--retain is longer than --expire; files would be over and stay")
+        downloads = None
+        if self.max_downloads is not None:
+            downloads = clipped_uint(str(self.max_downloads), MOST_DOWNLOADS)
+            if downloads is None or downloads > MOST_DOWNLOADS:
+                raise BadSetting(f"--max-downloads must be 0 to {MOST_DOWNLOADS}")
+        if self.expire is None and retain is None and most is None and downloads is None:
+            return None
+        most = max(most or 0, retain or 0)
+        has_end = self.expire is not None
+        return Lifetimes(expire, has_end, retain or 0, most, downloads)
+
+    @property
     def branding(self) -> Branding:
         """How the page presents itself. The files are read each time."""
         return Branding.of(
@@ -356,6 +377,16 @@ def _bytes(text: str | int, what: str) -> int:
         return parse_size(str(text), what)
     except BadRequest as error:
         raise BadSetting(error.detail) from None
+
+
+def _age(text: str | float | None, what: str) -> int | None:
+    """Seconds, as the command line writes them, or a plain number."""
+    if text is None:
+        return None
+    try:
+        return parse_age(str(round(text) if isinstance(text, float) else text), what)
+    except (BadRequest, OverflowError, ValueError) as error:
+        raise BadSetting(getattr(error, "detail", f"{what} must be a number")) from None
 
 
 def is_loopback(host: str) -> bool:

@@ -177,6 +177,23 @@ class SettingList:
         "arrived, was cancelled or expired.",
         86400.0,
     )
+    expire: str | float | None = _setting(
+        "Age at which each finished file is deleted: 90min, 12h, 7d or seconds. A client may ask "
+        "for less with the header X-Expires. never: only files whose client asks for an end are "
+        "deleted. Without it, files last.",
+        None,
+    )
+    max_downloads: str | int | None = _setting(
+        "Downloads after which each finished file is deleted; a client may ask for fewer with the "
+        "header X-Max-Downloads. 0: only files whose client asks. Without it, none are counted.",
+        None,
+    )
+    retain: str | float | None = _setting(
+        "Age up to which no finished file can be deleted or replaced here: 12h, 30d.", None
+    )
+    retain_most: str | float | None = _setting(
+        "Longest such age that a client may ask for with the header X-Retain.", None
+    )
     on_finish: str | None = _setting(
         "URL (http or https) that gets a signed POST for each finished file, at least once: "
         "docs/hooks.md. Needs --on-finish-secret-file.",

@@ -22,12 +22,21 @@ from sluiceway.stores.disk.tree import PRIVATE
 from sluiceway.uploads.access.link_uses import LinkUses
 from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.ledger.sqlite import SqliteLedger
+from sluiceway.uploads.lifetime.download_counts import DownloadCounts
 from sluiceway.uploads.quota.quotas import Quotas
 
-__all__ = ["no_ledger_reason", "open_ledger", "open_link_uses", "open_quotas"]
+__all__ = [
+    "found_download_counts",
+    "has_account",
+    "no_ledger_reason",
+    "open_download_counts",
+    "open_ledger",
+    "open_link_uses",
+    "open_quotas",
+]
 
 QUOTAS = "quotas"  # the folder of the account
-LINKS = "links"  # the folder of their counts
+LINKS, DOWNLOADS = "links", "downloads"  # the folders of their counts
 
 
 def open_ledger(settings: Settings, store: Store, place: str = "") -> Ledger | None:
@@ -89,6 +98,33 @@ def _account_folder(settings: Settings, store: Store) -> str | None:
         return os.path.join(_state_folder(settings), QUOTAS)
     if isinstance(store, DiskStore):
         return os.path.join(store.root, PRIVATE, QUOTAS)
+    return None
+
+
+def has_account(settings: Settings, store: Store) -> bool:
+    """Whether a server accounts for what is stored there: then it deletes what is over itself."""
+    folder = _account_folder(settings, store)
+    return folder is not None and os.path.isdir(folder)
+
+
+def open_download_counts(settings: Settings, store: Store) -> DownloadCounts | None:
+    """Where downloads are counted: beside the ledger's own folder. Raises BadSetting."""
+    if settings.max_downloads is None:
+        return None
+    if (found := found_download_counts(settings, store)) is None:
+        raise BadSetting(
+            "--max-downloads counts in files that are locked: give --state FOLDER, on a system "
+            "with file locks"
+        )
+    return found
+
+
+def found_download_counts(settings: Settings, store: Store) -> DownloadCounts | None:
+    """The same, whether or not a server counts there; None where none can."""
+    if HAS_LOCKS and settings.state is not None:
+        return DownloadCounts(os.path.join(_state_folder(settings), DOWNLOADS))
+    if HAS_LOCKS and isinstance(store, DiskStore):
+        return DownloadCounts(os.path.join(store.root, PRIVATE, DOWNLOADS))
     return None
 
 

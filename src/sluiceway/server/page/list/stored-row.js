@@ -35,6 +35,10 @@ export function fileRow(file, folder, actions) {
   const time = /** @type {HTMLTimeElement} */ (part(row, ".date"));
   time.textContent = file.modified ? texts.moment(file.modified) : "";
   time.dateTime = file.modified ?? "";
+  if (file.expires) {
+    time.textContent += " \u23f3"; // an hourglass
+    time.title = texts.get("list.until", { moment: texts.moment(file.expires) });
+  }
   const { path } = file;
   const picked = /** @type {HTMLInputElement} */ (part(row, ".pick"));
   picked.setAttribute("aria-label", texts.get("list.select", { path }));

@@ -21,6 +21,7 @@ const DIGESTS = ["sha-256", "sha-512", "blake3", "crc64nvme"];
  * @property {string | null} url
  * @property {string} [modified]
  * @property {string} [etag]
+ * @property {string} [expires] when the server deletes it
  * @property {string} [state] waiting: its destination does not take it now
  * @property {string} [upload] then: the path of the upload that brings it there
  * @property {string[]} [notes]

@@ -19,6 +19,7 @@ export default {
   "list.download": "تنزيل {path}",
   "list.copy-link": "نسخ رابط {path}",
   "list.link-copied": "نُسخ الرابط",
+  "list.until": "تُحذف في {moment}",
   "list.rename": "إعادة تسمية",
   "list.rename-path": "إعادة تسمية {path}",
   "list.select": "تحديد {path}",

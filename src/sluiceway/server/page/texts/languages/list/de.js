@@ -19,6 +19,7 @@ export default {
   "list.download": "{path} herunterladen",
   "list.copy-link": "Link zu {path} kopieren",
   "list.link-copied": "Link kopiert",
+  "list.until": "wird am {moment} gelöscht",
   "list.rename": "Umbenennen",
   "list.rename-path": "{path} umbenennen",
   "list.select": "{path} auswählen",

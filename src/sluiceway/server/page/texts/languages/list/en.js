@@ -19,6 +19,7 @@ export default {
   "list.download": "Download {path}",
   "list.copy-link": "Copy link to {path}",
   "list.link-copied": "Link copied",
+  "list.until": "deleted on {moment}",
   "list.rename": "Rename",
   "list.rename-path": "Rename {path}",
   "list.select": "Select {path}",

@@ -19,6 +19,7 @@ export default {
   "list.download": "Descargar {path}",
   "list.copy-link": "Copiar el enlace a {path}",
   "list.link-copied": "Enlace copiado",
+  "list.until": "se elimina el {moment}",
   "list.rename": "Cambiar nombre",
   "list.rename-path": "Cambiar el nombre de {path}",
   "list.select": "Seleccionar {path}",

@@ -19,6 +19,7 @@ export default {
   "list.download": "Télécharger {path}",
   "list.copy-link": "Copier le lien vers {path}",
   "list.link-copied": "Lien copié",
+  "list.until": "supprimé le {moment}",
   "list.rename": "Renommer",
   "list.rename-path": "Renommer {path}",
   "list.select": "Sélectionner {path}",

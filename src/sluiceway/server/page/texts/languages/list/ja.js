@@ -19,6 +19,7 @@ export default {
   "list.download": "{path} をダウンロード",
   "list.copy-link": "{path} へのリンクをコピー",
   "list.link-copied": "リンクをコピーしました",
+  "list.until": "{moment} に削除されます",
   "list.rename": "名前を変更",
   "list.rename-path": "{path} の名前を変更",
   "list.select": "{path} を選択",

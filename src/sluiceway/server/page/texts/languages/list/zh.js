@@ -19,6 +19,7 @@ export default {
   "list.download": "下载 {path}",
   "list.copy-link": "复制 {path} 的链接",
   "list.link-copied": "链接已复制",
+  "list.until": "将于 {moment} 删除",
   "list.rename": "重命名",
   "list.rename-path": "重命名 {path}",
   "list.select": "选择 {path}",
