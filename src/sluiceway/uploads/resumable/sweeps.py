@@ -115,8 +115,9 @@ class Sweeps:
 
     async def aclose(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            if not self._task.done():  # its loop may have ended before, and it with that
+                self._task.cancel()
+                await asyncio.wait([self._task])
             self._task = None
 
     async def _run(self) -> None:
