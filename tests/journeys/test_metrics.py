@@ -104,11 +104,8 @@ def tus_pieces(url: str, name: str, size: int) -> None:
     upload = tus.create(size + 9, filename=name)
     fields = ("Tus-Resumable: 1.0.0", "Upload-Offset: 0", f"Content-Type: {OFFSET_STREAM}")
     path = upload.removeprefix(url)
-    begin(
-        url,
-        head("PATCH", path, *fields, f"Content-Length: {size + 9}") + bytes(size),
-        reset=size % 2 == 0,
-    )
+    request = head("PATCH", path, *fields, f"Content-Length: {size + 9}") + bytes(size)
+    begin(url, request, reset=False)  # answered: one that is only left may begin after the next
     at = tus.offset(upload)
     assert tus.patch(upload, at, bytes(size + 9 - at)).status_code == 204
 
