@@ -69,6 +69,7 @@ EXPECTED = {
     "progress of another's": "404 403 403",
     "make a link": "403 403 403",
     "revoke a link": "403 403 403",
+    "doctor": "403 403 403",
     "page": "200 303 200",
     "asset of the page": "200 200 200",
     "OPTIONS": "204 204 204",
