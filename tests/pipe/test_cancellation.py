@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from sluiceway.pipe.cancellation import finish_all, finish_then_cancel, shield_until_done
+from sluiceway.pipe import cancellation
+from sluiceway.pipe.cancellation import (
+    cancel_task,
+    end_task,
+    finish_all,
+    finish_then_cancel,
+    shield_until_done,
+)
 
 Waiting = Callable[[Awaitable[Any]], Awaitable[Any]]
 BOTH = pytest.mark.parametrize("wait", [finish_then_cancel, shield_until_done])
@@ -126,3 +133,57 @@ async def test_finish_all_waits_for_all_and_raises_none_of_their_errors() -> Non
     assert isinstance(jobs[1].exception(), LookupError)
     await finish_all(jobs)
     await finish_all([])
+
+
+async def _commit_for_ever() -> None:
+    while True:
+        await shield_until_done(asyncio.sleep(0.02))
+        await asyncio.sleep(0)
+
+
+async def test_a_loop_that_commits_all_the_time_can_be_ended() -> None:
+    """Each commit stands and takes up a cancellation; a server that stops waited for ever."""
+    loop = asyncio.create_task(_commit_for_ever())
+    await asyncio.sleep(0.01)
+    async with asyncio.timeout(10):
+        await end_task(loop)
+    assert loop.cancelled()
+    await end_task(loop)  # once more, after its end
+
+
+async def test_an_end_that_a_library_took_for_its_own_error_comes_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cancellation, "CANCEL_AGAIN", 0.05)
+    caught: list[BaseException] = []
+
+    async def deaf_once() -> None:
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError as error:
+                if caught:
+                    raise
+                caught.append(error)
+
+    loop = asyncio.create_task(deaf_once())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await end_task(loop)
+    assert len(caught) == 1
+
+
+async def test_a_cancellation_is_repeated_only_while_it_is_wanted() -> None:
+    """A request that publishes meanwhile comes to its end."""
+
+    async def commit_then_go_on() -> str:
+        await shield_until_done(asyncio.sleep(0.02))
+        await asyncio.sleep(0)
+        return "published"
+
+    for is_wanted in (True, False):
+        task = asyncio.create_task(commit_then_go_on())
+        await asyncio.sleep(0.01)
+        cancel_task(task, lambda: is_wanted)  # noqa: B023  # it ends within this round
+        await asyncio.wait([task])
+        assert task.cancelled() == is_wanted

@@ -1,19 +1,26 @@
 """Ways to wait for work that must come to its end although its caller is cancelled.
 
 `finish_then_cancel` raises the cancellation after the work; `shield_until_done` lets a success
-stand. Knows nothing of threads, files or what the work is.
+stand, which takes the cancellation up: `cancel_task` and `end_task` repeat it. Knows nothing of
+threads, files or what the work is.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
-__all__ = ["finish_all", "finish_then_cancel", "shield_until_done"]
+__all__ = ["cancel_task", "end_task", "finish_all", "finish_then_cancel", "shield_until_done"]
 
 T = TypeVar("T")
+
+CANCEL_AGAIN = 1.0  # seconds; a library may take a cancellation for a failure of its own
+
+# Of tasks that are to end, and whether they still are.
+_ending: WeakKeyDictionary[asyncio.Task[Any], Callable[[], bool]] = WeakKeyDictionary()
 
 
 async def finish_then_cancel(work: Awaitable[T]) -> T:
@@ -36,7 +43,7 @@ async def shield_until_done(work: Awaitable[T]) -> T:
     """Return what `work` returns, also to a caller that is cancelled meanwhile: a commit stands.
 
     The cancellation is raised only when `work` fails as well. So a caller never takes for undone
-    what was done.
+    what was done. One that is to end (`cancel_task`) is cancelled where it waits next.
     """
     job = asyncio.ensure_future(work)
     try:
@@ -44,7 +51,29 @@ async def shield_until_done(work: Awaitable[T]) -> T:
     except asyncio.CancelledError:
         if job.cancelled() or job.exception() is not None:
             raise
+        task = asyncio.current_task()
+        if task is not None and (still := _ending.get(task)) is not None and still():
+            task.uncancel()  # the same cancellation, later
+            task.cancel()
     return job.result()
+
+
+def cancel_task(task: asyncio.Task[Any], still: Callable[[], bool] = lambda: True) -> None:
+    """Cancel a task that others hold up with work whose success stands, until it takes notice.
+
+    Without this a loop, or a body that takes an hour, went on after a cancellation that came while
+    it committed something. `still` says, after each commit, whether the task is still to end.
+    """
+    _ending[task] = still
+    task.cancel()
+
+
+async def end_task(task: asyncio.Task[Any]) -> None:
+    """Cancel a task that works in the background, and wait for its end. Raises none of its
+    errors."""
+    while not task.done():
+        cancel_task(task)
+        await asyncio.wait([task], timeout=CANCEL_AGAIN)
 
 
 async def finish_all(jobs: Collection[asyncio.Future[Any]]) -> None:

@@ -22,7 +22,7 @@ from sluiceway.errors import (
     SluiceError,
     TooLarge,
 )
-from sluiceway.pipe.cancellation import shield_until_done
+from sluiceway.pipe.cancellation import cancel_task, shield_until_done
 from sluiceway.pipe.digests import Digests
 from sluiceway.pipe.hashes import digest_pairs
 from sluiceway.pipe.pump import pump
@@ -105,7 +105,10 @@ class UploadSession:
         """End the upload from outside: the handler sees `reason` raised where it waits."""
         if self._reason is None and not self._leaving and self.task is not None:
             self._reason = reason
-            self.task.cancel()
+            cancel_task(self.task, self._is_to_end)
+
+    def _is_to_end(self) -> bool:
+        return not self._leaving and self.record.state is State.RECEIVING
 
     def failure(self) -> SluiceError | None:
         """Return the error that a destination gave before it had everything."""

@@ -12,6 +12,7 @@ import pytest
 
 from sluiceway.errors import Locked, Superseded
 from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.cancellation import shield_until_done
 from sluiceway.pipe.hashes import DEFAULT_CHOICE
 from sluiceway.stores.contract import UploadRequest
 from sluiceway.stores.disk.store import DiskStore
@@ -20,7 +21,7 @@ from sluiceway.uploads.ledger.expiry import Expiry
 from sluiceway.uploads.ledger.sqlite import SqliteLedger
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.progress import ProgressTable
-from sluiceway.uploads.resumable import service, sweeps
+from sluiceway.uploads.resumable import holding, service, sweeps
 from sluiceway.uploads.resumable.by_key import LEAST_ADOPTED, adopt
 from sluiceway.uploads.resumable.service import ResumableUploads
 from sluiceway.uploads.rules import UploadRules
@@ -71,7 +72,7 @@ async def test_a_request_whose_client_left_reads_on_for_a_moment(
     uploads: ResumableUploads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then it is interrupted, as any other."""
-    monkeypatch.setattr(service, "LAST_BYTES", 0.05)
+    monkeypatch.setattr(holding, "LAST_BYTES", 0.05)
     (upload,) = await create(uploads, 1)
     is_held = asyncio.Event()
 
@@ -86,6 +87,28 @@ async def test_a_request_whose_client_left_reads_on_for_a_moment(
         pass
     with pytest.raises(Superseded):
         await reading
+
+
+async def test_a_request_that_commits_all_the_time_is_interrupted(
+    uploads: ResumableUploads,
+) -> None:
+    """What it committed stands, which takes up the interruption: it comes again."""
+    (upload,) = await create(uploads, 1)
+    is_held = asyncio.Event()
+
+    async def write() -> None:
+        async with uploads.hold(upload):
+            is_held.set()
+            while True:
+                await shield_until_done(asyncio.sleep(0.02))
+                await asyncio.sleep(0)  # a byte is there at once
+
+    writing = asyncio.create_task(write())
+    await is_held.wait()
+    async with uploads.hold(upload):
+        pass
+    with pytest.raises(Superseded):
+        await writing
 
 
 async def test_a_sweep_goes_on_until_nothing_expired_is_left(

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.cancellation import end_task
 from sluiceway.server.http1.connection_limit import ConnectionLimit
 from sluiceway.server.http1.stalled_readers import open_connections
 from sluiceway.uploads.progress import ProgressTable
@@ -40,8 +41,7 @@ class GaugeWriter:
     async def aclose(self) -> None:
         """Stop, and say that this process has nothing any more."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await end_task(self._task)
             self._task = None
             self._table.count_running()
             self._table.totals.alive_at = 0.0

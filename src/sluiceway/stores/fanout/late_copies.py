@@ -14,6 +14,7 @@ from dataclasses import replace as changed
 
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.cancellation import cancel_task
 from sluiceway.pipe.pump import pump
 from sluiceway.stores.contract import DestinationResult, Entry, Replace, Store, UploadRequest
 from sluiceway.stores.fanout.draft import CATCH_UP_TIMEOUT
@@ -51,7 +52,7 @@ class LateCopies:
     async def aclose(self) -> None:
         """End the copies under way; their drafts are discarded."""
         for task in self._running:
-            task.cancel()
+            cancel_task(task)
         if self._running:
             await asyncio.wait(self._running)
 

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from sluiceway.errors import SluiceError
+from sluiceway.pipe.cancellation import end_task
 from sluiceway.stores.postgres.pool import PostgresPool
 from sluiceway.uploads.ledger.deadline import CallDeadline
 from sluiceway.uploads.ledger.postgres_tables import RENEW
@@ -78,10 +79,8 @@ class ProcessLease:
         """Give up the name."""
         if self._task is not None:
             self._held.clear()
-            self._used = -STAYS_FOR  # a driver may take a cancellation for a failure
-            while not self._task.done():
-                self._task.cancel()
-                await asyncio.wait([self._task], timeout=RETRY_AFTER)
+            self._used = -STAYS_FOR
+            await end_task(self._task)
             self._task = None
             with suppress(SluiceError):
                 async with self._within_deadline():

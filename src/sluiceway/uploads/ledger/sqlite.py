@@ -16,10 +16,10 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 
 from sluiceway.errors import Exists, SluiceError, StoreFailed, Superseded
+from sluiceway.pipe.cancellation import end_task
 from sluiceway.pipe.file_lock import HAS_LOCKS, ProcessName
 from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.sqlite.connections import MissingTable, SqliteFile
@@ -236,9 +236,7 @@ class SqliteLedger:
 
     async def aclose(self) -> None:
         if self._looking is not None:
-            self._looking.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._looking
+            await end_task(self._looking)
         if self._held:
             await self._write("UPDATE uploads SET holder = '' WHERE holder = ?", self.process)
         await self._writer.aclose()

@@ -11,6 +11,7 @@ import random
 import time
 
 from sluiceway.errors import NotFound, SluiceError
+from sluiceway.pipe.cancellation import end_task
 from sluiceway.stores.contract import Entry, Store
 from sluiceway.uploads.lifetime.download_counts import DownloadCounts
 from sluiceway.uploads.lifetime.lifetimes import remove, remove_if_over
@@ -92,8 +93,7 @@ class FileSweep:
 
     async def aclose(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await end_task(self._task)
             self._task = None
 
     async def _run(self) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sluiceway.errors import SluiceError
+from sluiceway.pipe.cancellation import cancel_task, end_task
 from sluiceway.uploads.ledger.contract import EventQueue, OutboxEvent
 from sluiceway.uploads.totals import Totals
 
@@ -97,8 +98,7 @@ class Deliverer:
         """Send what is due now, for at most `timeout` seconds. The rest stays in the ledger."""
         if self._task is None:
             return
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        await end_task(self._task)
         self._task = None
         with suppress(TimeoutError, SluiceError):
             async with asyncio.timeout(timeout):
@@ -184,7 +184,7 @@ class Deliverer:
         """What is on its way is due again: the next process sends it at once."""
         left = dict(self._sending)
         for task in left:
-            task.cancel()
+            cancel_task(task)
         if left:
             await asyncio.wait(left)
         for event in left.values():

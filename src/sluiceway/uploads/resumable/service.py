@@ -28,6 +28,7 @@ from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.quota.uploading import UploadQuota
 from sluiceway.uploads.resumable.held import HeldUpload
+from sluiceway.uploads.resumable.holding import Holding
 from sluiceway.uploads.resumable.prefix_digests import PrefixDigests
 from sluiceway.uploads.resumable.resting import is_elsewhere, is_lost
 from sluiceway.uploads.resumable.sweeps import Sweeps
@@ -41,51 +42,9 @@ log: logging.Logger = logging.getLogger("sluiceway")
 # Seconds that a request waits for the one before it. A holder keeps what it took in milliseconds,
 # unless its destination hangs.
 TAKE_OVER = 5.0
-# Seconds, of these, that a request whose client has left may read on before it is interrupted: what
-# a client sent before its line broke is in the kernel, and counts if it is read.
-LAST_BYTES = 2.0
 ASK_AGAIN = 0.02  # seconds between looks whether another process has let go
 RECOVERED_TOGETHER = 1000  # uploads that are looked at together
 MOST_DIGESTS = 10_000  # uploads whose running hashes are remembered; a few hundred bytes each
-
-
-class _Holding:
-    """A request that holds an upload, or is about to."""
-
-    def __init__(
-        self, brief: bool = False, ends_by_itself: Callable[[], bool] = lambda: False
-    ) -> None:
-        self._brief, self._ends_by_itself = brief, ends_by_itself
-        self._timer: asyncio.TimerHandle | None = None
-        self.task: asyncio.Task[object] | None = asyncio.current_task()
-        self.released = asyncio.Event()
-        self.held: HeldUpload | None = None
-        self.superseded = False
-        self.leaving = False
-
-    def interrupt(self) -> None:
-        """End the request. What it took is kept before `released`.
-
-        One whose client has left first reads what that sent: a client that asks at once where it
-        goes on would send all of it again, and again.
-        """
-        if self._timer is None and self._ends_by_itself():
-            self._timer = asyncio.get_running_loop().call_later(LAST_BYTES, self._cancel)
-        elif self._timer is None:
-            self._cancel()
-
-    def release(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self.released.set()
-
-    def _cancel(self) -> None:
-        """One that publishes or ends the upload goes on: asking again must not hinder that."""
-        if self._brief or (self.held is not None and self.held.is_ending):
-            return
-        if not self.superseded and not self.leaving and self.task is not None:
-            self.superseded = True
-            self.task.cancel()
 
 
 class ResumableUploads:
@@ -102,7 +61,7 @@ class ResumableUploads:
         self.ledger: Ledger = ledger
         self.expiry: Expiry = expiry
         self._rules, self._budget, self._progress_table = rules, budget, progress_table
-        self._holdings: dict[str, _Holding] = {}
+        self._holdings: dict[str, Holding] = {}
         self._releasing: dict[str, asyncio.Task[None]] = {}
         self._digests: OrderedDict[str, PrefixDigests] = OrderedDict()
         totals = progress_table.totals
@@ -240,7 +199,7 @@ class ResumableUploads:
         """
         if self.grant is not FULL:
             await self.find(upload)  # before the request of another name is interrupted
-        holding = await self._wait_for(upload, _Holding(brief, ends_by_itself))
+        holding = await self._wait_for(upload, Holding(brief, ends_by_itself))
         try:
             held = holding.held = self._held(await self._claim(upload))
             held.on_kept = on_kept
@@ -284,7 +243,7 @@ class ResumableUploads:
         if upload in self._holdings:
             yield None
             return
-        holding = self._holdings[upload] = _Holding()
+        holding = self._holdings[upload] = Holding()
         holding.task = None  # a request that comes now waits until it is released
         try:
             claimed = await self.ledger.claim(upload)
@@ -331,7 +290,7 @@ class ResumableUploads:
         finally:
             del self._releasing[upload]
 
-    async def _wait_for(self, upload: str, holding: _Holding) -> _Holding:
+    async def _wait_for(self, upload: str, holding: Holding) -> Holding:
         """The requests of this process take an upload up one after the other."""
         try:
             async with asyncio.timeout(TAKE_OVER):

@@ -16,6 +16,7 @@ from contextvars import Context
 from dataclasses import dataclass
 
 from sluiceway.errors import SluiceError
+from sluiceway.pipe.cancellation import end_task
 from sluiceway.stores.contract import CompositeStore, Store
 from sluiceway.stores.unpublished import ListsDrafts
 from sluiceway.uploads.ledger.contract import Ledger
@@ -115,9 +116,7 @@ class Sweeps:
 
     async def aclose(self) -> None:
         if self._task is not None:
-            if not self._task.done():  # its loop may have ended before, and it with that
-                self._task.cancel()
-                await asyncio.wait([self._task])
+            await end_task(self._task)  # its loop may have ended before, and it with that
             self._task = None
 
     async def _run(self) -> None:

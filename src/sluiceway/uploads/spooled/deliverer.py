@@ -16,6 +16,7 @@ from contextvars import Context
 from functools import partial
 
 from sluiceway.errors import AwaitsBackend, SluiceError
+from sluiceway.pipe.cancellation import cancel_task, end_task
 from sluiceway.stores.delivered_later import DeliversLater
 from sluiceway.uploads.ledger.record import UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
@@ -64,13 +65,12 @@ class SpoolDeliverer:
         """
         if self._task is None:
             return
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        await end_task(self._task)
         self._task = None
         if running := list(self._running.values()):
             _, late = await asyncio.wait(running, timeout=END_TIMEOUT)
             for task in late:
-                task.cancel()
+                cancel_task(task)
             if late:
                 await asyncio.wait(late)
 

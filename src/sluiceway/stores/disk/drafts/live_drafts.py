@@ -13,6 +13,7 @@ from concurrent.futures import Executor
 from contextlib import suppress
 
 from sluiceway.errors import SluiceError
+from sluiceway.pipe.cancellation import end_task
 from sluiceway.stores.disk.drafts.draft import DiskDraft
 from sluiceway.stores.group_commit import MOST_TOGETHER, GroupCommit
 
@@ -77,9 +78,7 @@ class LiveDrafts:
     async def aclose(self) -> None:
         """End every draft."""
         if self._looking is not None:
-            self._looking.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._looking
+            await end_task(self._looking)
         for draft in list(self._all):
             await draft.close()
 
