@@ -77,7 +77,7 @@ class ProbeConnection:
         self._interim: list[int] = []
         self._head: h11.Response | None = None
         self._is_over = False  # nothing more can come
-        self.is_broken = False  # the peer stopped reading
+        self.is_broken: bool = False  # the peer stopped reading
 
     def __enter__(self) -> Self:
         return self

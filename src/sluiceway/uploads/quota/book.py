@@ -56,7 +56,8 @@ class QuotaRefusal(Exception):
 
     def __init__(self, left: int, is_total: bool) -> None:
         super().__init__(left)
-        self.left, self.is_total = max(0, left), is_total
+        self.left: int = max(0, left)
+        self.is_total: bool = is_total
 
 
 class QuotaBook:

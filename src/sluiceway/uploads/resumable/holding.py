@@ -27,9 +27,9 @@ class Holding:
         self._brief, self._ends_by_itself = brief, ends_by_itself
         self._timer: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[object] | None = asyncio.current_task()
-        self.released = asyncio.Event()
+        self.released: asyncio.Event = asyncio.Event()
         self.held: HeldUpload | None = None
-        self.superseded = False
+        self.superseded: bool = False
         self.leaving = False
 
     def interrupt(self) -> None:

@@ -41,7 +41,9 @@ class SpooledDraft:
         *,
         lasts: bool,
     ) -> None:
-        self.name, self.request, self.file = name, request, file
+        self.name: str = name
+        self.request: UploadRequest = request
+        self.file: Draft | None = file
         self._space, self._live, self._fault, self._lasts = space, live, fault, lasts
         self.written: int = 0 if file is None else file.written
         self._passed_on = 0  # bytes that the destination's kernel had when its request was lost

@@ -40,7 +40,9 @@ class SpoolSpace:
     def __init__(
         self, relay: RelayStore, files: AdoptingStore, root: str, folder: str, rules: SpoolRules
     ) -> None:
-        self.relay, self.files, self.rules = relay, files, rules
+        self.relay: RelayStore = relay
+        self.files: AdoptingStore = files
+        self.rules: SpoolRules = rules
         self._root, self._folder = root, folder
         self._private = os.path.basename(os.path.dirname(folder))
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sluiceway-spool")
