@@ -256,7 +256,7 @@ def test_cancel_stops_the_upload(
     drop(page, make_file("emma.epub", 30_000_000))
     expect(page.locator("sluice-drop .status")).to_contain_text("arrived at the destination: ")
     expect(page.locator("sluice-drop .name")).to_have_text("emma.epub")
-    pace = re.compile(r"[\d.]+ [kM]B/s · (?:about \d+ s|a few seconds) left$")
+    pace = re.compile(r"[\d.]+ [kM]B/s · (?:about \d+ (?:s|min)|a few seconds) left$")
     expect(page.locator("sluice-drop .status")).to_have_text(pace)
     page.get_by_role("button", name="Cancel").click()
 

@@ -205,6 +205,7 @@ def test_dangerous_headers_are_dropped(server: RunningServer) -> None:
         *("content-length", "content-type", "date", "upload-id", "server-timing", "via"),
         *("cache-control", "x-content-type-options", "content-security-policy"),
         *("cross-origin-opener-policy", "cross-origin-resource-policy", "referrer-policy"),
+        *("x-request-id", "traceparent"),
     }
 
 

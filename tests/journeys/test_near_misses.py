@@ -40,7 +40,7 @@ def ask(way: Way, method: str, path: str) -> requests.Response:
         ("PUT", "/", 405, [PUTS, POSTS]),
         ("PUT", "/a.txt", 404, [PUTS]),
         ("POST", "/upload", 404, [POSTS]),
-        ("POST", "/uploads", 404, [POSTS]),
+        ("POST", "/uploads", 405, [POSTS]),
         ("POST", "/file", 404, [POSTS]),
         ("GET", "/file/a.txt", 404, [PUTS]),
         ("DELETE", "/a.txt", 404, [PUTS]),

@@ -21,7 +21,6 @@ from sluiceway.cli.serve import (
 from sluiceway.cli.suggestions import SuggestingCommand
 from sluiceway.cli.terminal_text import printable
 from sluiceway.errors import SluiceError
-from sluiceway.server.checks.every import check_everything
 from sluiceway.server.checks.finding import Finding, from_error
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
@@ -53,6 +52,8 @@ def check(context: click.Context, /, as_json: bool, random_token: bool, **option
     files, free space, clocks, the port and the descriptors. It makes no folder and stores nothing.
     Run it as the user of the server.
     """
+    from sluiceway.server.checks.every import check_everything  # late: --help needs no server
+
     is_bad = False
 
     async def work() -> None:

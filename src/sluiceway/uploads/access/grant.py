@@ -175,7 +175,9 @@ class Grant:
         offered = {
             "upload": self.has(Right.UPLOAD),
             "list": lists,
+            "read": self.has(Right.READ) or (self.has(Right.UPLOAD) and not self.link),
             "delete": self.has(Right.DELETE),
+            "terminal": not self.link,  # the lines for curl and Python name no link
         }
         return tuple(name for name, is_offered in offered.items() if is_offered)
 
