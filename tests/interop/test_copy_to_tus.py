@@ -46,5 +46,5 @@ def test_a_file_arrives_over_a_line_that_cuts(
     stored = [one for one in folder.rglob("*") if one.stat().st_size == len(DATA)]
     assert [one.read_bytes() == DATA for one in stored] == [True]
     assert proxy.cuts >= 1
-    # A foreign server may say an offset before it has read what its kernel holds of a cut request.
-    assert proxy.sent <= 1.02 * len(DATA) + proxy.cuts * (512 << 10)
+    # Of a request that is cut, this server drops what it has read and not yet written: 100 kB.
+    assert proxy.sent <= 1.02 * len(DATA) + proxy.cuts * (128 << 10)
