@@ -65,7 +65,7 @@ def test_the_bar_shows_kept_bytes_and_arrived_bytes(
     recorded: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
     """Kept grows step by step, never shrinks and never exceeds arrived. The text shows both."""
-    page = recorded(slow(rate=6e6).url)
+    page = recorded(slow(rate=3e6).url)  # 5 s, so that a browser that stalls sees four
     page.choose(make_file("film.mp4", 15_000_000))
     page.wait_for("film.mp4", "done", 30)
 

@@ -4,6 +4,7 @@ the pieces. Once it is lost the upload is gone, in words, and is never continued
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,7 +158,7 @@ def test_a_client_that_left_goes_on_where_it_was(relay: Relay) -> None:
 
 def test_a_client_that_takes_over_loses_no_byte_and_sends_none_twice(tmp_path: Path) -> None:
     """Also while the backend takes nothing, and a write waits for it."""
-    size = 10 << 20
+    size = 48 << 20  # more than all socket buffers between here and the backend hold
     data = noise(size)
 
     def slow(exchange: Exchange) -> None:
@@ -176,6 +177,7 @@ def test_a_client_that_takes_over_loses_no_byte_and_sends_none_twice(tmp_path: P
                     f"Content-Type: {OFFSET_STREAM}\r\nUpload-Offset: 0\r\n"
                     f"Content-Length: {size}\r\n\r\n".encode()
                 )
+                wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
                 wire.sock.settimeout(0.5)
                 sent = 0
                 try:
