@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from sluiceway.errors import BadRequest, CompletedUpload, Unsupported
 from sluiceway.pipe.stages import Stages
-from sluiceway.server.mounted.held_uploads import held_upload
+from sluiceway.server.mounted.held_uploads import held_upload, is_part
 from sluiceway.server.request_body import check_body, content_length
 from sluiceway.server.request_headers import content_digests, joined_headers
 from sluiceway.server.responses import receipt
@@ -30,8 +30,11 @@ from sluiceway.server.resumable.fields import (
     version_or_final,
 )
 from sluiceway.server.resumable.interim import Interim
+from sluiceway.uploads.keys import checked_id
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
+from sluiceway.uploads.resumable.held import HeldUpload
+from sluiceway.uploads.resumable.joining import find_parts, join_tail
 from sluiceway.uploads.resumable.service import ResumableUploads
 from sluiceway.uploads.service import UploadService
 from sluiceway.wire.headers.media_types import essence
@@ -43,9 +46,11 @@ from sluiceway.wire.resumable import (
     parse_announcement,
     parse_version,
 )
+from sluiceway.wire.tus import MOST_PARTIALS
 
 __all__ = ["ResumableHandler", "show_limits"]
 
+PARTS = "upload-parts"  # ids: of this server alone, and of no text; its page sends it
 _OF_UPLOADS = ("upload-offset", "upload-complete", "upload-incomplete")
 
 
@@ -106,14 +111,35 @@ class ResumableHandler:
                 return await self._repeated(version, held.record, offset, complete)
             if offset != held.record.offset:
                 raise offset_mismatch(held.record, offset)
-            await settle_length(held, self.request, announcement, complete)
             store = self.upload_service.store
+            if PARTS in headers:
+                await self._join(held, complete, headers[PARTS])
+                response = await finish(self.request, held, store)
+                return replayed(response, fields_of(version, self.uploads, held.record))
+            await settle_length(held, self.request, announcement, complete)
             await take(self.request, held, store, Interim(self.request, version, interim), expected)
             if complete:
                 response = await finish(self.request, held, store)
                 return replayed(response, fields_of(version, self.uploads, held.record))
             fields = fields_of(version, self.uploads, held.record)
         return Response(status_code=version.unfinished_append, headers=fields)
+
+    async def _join(self, held: HeldUpload, complete: bool, text: str) -> None:
+        """The missing bytes are partial uploads of tus that came beside this one.
+
+        Raises BadRequest.
+        """
+        ids = [checked_id(each) for each in text.split()]
+        if not complete or content_length(self.request) != 0 or not 0 < len(ids) <= MOST_PARTIALS:
+            raise BadRequest(
+                f"Upload-Parts has 1 to {MOST_PARTIALS} ids, and stands in a last append without "
+                "bytes of its own"
+            )
+        if self.uploads.store.traits.keeps == "whole":
+            raise BadRequest("This server sends files on while they arrive, and joins no parts")
+        if not all(is_part(part) for part in await find_parts(self.uploads, ids)):
+            raise BadRequest("Upload-Parts names uploads made with Upload-Concat: partial")
+        await join_tail(self.uploads, held, ids)
 
     async def _repeated(
         self, version: ProtocolVersion, record: UploadRecord, offset: int, complete: bool

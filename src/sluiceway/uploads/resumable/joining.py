@@ -15,7 +15,7 @@ from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.service import ResumableUploads
 
-__all__ = ["find_parts", "join_parts", "length_of"]
+__all__ = ["find_parts", "join_parts", "join_tail", "length_of"]
 
 STEP = 256 << 20  # bytes between two offsets of a join that are written down
 PARTS_LIVE = 3600.0  # seconds that parts stay when they were joined
@@ -45,14 +45,38 @@ async def join_parts(uploads: ResumableUploads, held: HeldUpload, ids: Sequence[
     Locked for a part that does not let go.
     """
     parts = await find_parts(uploads, ids)
-    if any(part.offset != part.length for part in parts):
+    if not _are_whole(parts):
         return False
     total = sum(part.offset for part in parts)
     if held.record.length != total:
         await held.set_length(total)
     if held.record.offset < total:
         await uploads.quota.join(parts, held.record, total)
-    end = 0
+    await _append_parts(uploads, held, parts, 0)
+    return True
+
+
+async def join_tail(uploads: ResumableUploads, held: HeldUpload, ids: Sequence[str]) -> None:
+    """Append the parts, which are the last bytes of the upload that is held; it has all before.
+
+    Raises as `join_parts`, and BadRequest where these are not all bytes that are missing.
+    """
+    parts = await find_parts(uploads, ids)
+    total = sum(part.offset for part in parts)
+    begin = (held.record.length or 0) - total
+    if not _are_whole(parts) or not 0 <= begin <= held.record.offset:
+        raise BadRequest("The parts are not all bytes that the upload lacks; ask for the offsets")
+    await _append_parts(uploads, held, parts, begin)
+
+
+def _are_whole(parts: Sequence[UploadRecord]) -> bool:
+    return all(part.offset == part.length for part in parts)
+
+
+async def _append_parts(
+    uploads: ResumableUploads, held: HeldUpload, parts: Sequence[UploadRecord], end: int
+) -> None:
+    """The first part begins at `end`. What an earlier attempt appended is there."""
     for part in parts:
         begin, end = end, end + part.offset
         if held.record.offset < end:
@@ -61,7 +85,6 @@ async def join_parts(uploads: ResumableUploads, held: HeldUpload, ids: Sequence[
                     count = min(STEP, end - at)
                     await held.append_upload(held_part, at - begin, count)
     until = time.time() + PARTS_LIVE
-    for upload in dict.fromkeys(ids):
+    for upload in dict.fromkeys(part.id for part in parts):
         async with uploads.hold(upload) as held_part:
             await held_part.live_until(until)
-    return True
