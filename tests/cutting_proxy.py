@@ -23,11 +23,19 @@ class CuttingProxy(Listener):
         server: That port. It may change, as that of a server that was started again.
         cut: Bytes from the client after which a connection ends; None for never.
         rate: Bytes a second from the client, for each connection alone.
+        total: Bytes a second from clients, for all connections together.
     """
 
-    def __init__(self, server: int, cut: int | None = None, rate: float = float("inf")) -> None:
+    def __init__(
+        self,
+        server: int,
+        cut: int | None = None,
+        rate: float = float("inf"),
+        total: float = float("inf"),
+    ) -> None:
         super().__init__(window=READ)  # less than a cut, or the client would have sent everything
-        self.server, self.cut, self.rate = server, cut, rate
+        self.server, self.cut, self.rate, self.total = server, cut, rate, total
+        self._free = 0.0  # when the line is free again, by time.monotonic()
         self.sent = 0  # bytes that clients have sent, headers included
         self.cuts = 0
 
@@ -55,7 +63,9 @@ class CuttingProxy(Listener):
                     break
                 now = time.monotonic()
                 free = max(now, free) + len(data) / self.rate
-                time.sleep(free - now)
+                with self.lock:
+                    self._free = max(now, self._free) + len(data) / self.total
+                time.sleep(max(free, self._free) - now)
         self._end(client, upstream)
 
     def _downwards(self, client: socket.socket, upstream: socket.socket) -> None:

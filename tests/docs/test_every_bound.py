@@ -48,6 +48,7 @@ REASONS = {
     "server.page.branding:LARGEST_LOGO": "of a setting",
     "server.page.branding:LARGEST_STYLE": "of a setting",
     "server.page.branding:LONGEST_TITLE": "of a setting",
+    "server.page.branding:MOST_CONNECTIONS": "of a setting",
     "server.http1.message_end:MOST_LINE": "a longer line is read in another way, at the same cost",
     "server.http1.message_end:MOST_WALKED": "more chunks are read in another way, at the same cost",
     "server.routing:MOST_METHOD": "cuts what is shown to people",

@@ -1,4 +1,4 @@
-"""The last bytes of a resumable upload come beside it, as partial uploads of tus, over a real server.
+"""The end of a resumable upload comes beside it, as partial uploads of tus, over a real server.
 
 The page sends large files so, where more connections are faster.
 """
@@ -71,9 +71,7 @@ def test_what_an_earlier_join_appended_is_not_appended_again(
 ) -> None:
     """Its request was cut in the middle of the parts: the upload says so by its offset."""
     url = begun(taker, DATA[:180_000], "twice.bin")
-    joined = join(
-        taker, url, 180_000, part(tus, DATA[100_000:200_000]), part(tus, DATA[200_000:])
-    )
+    joined = join(taker, url, 180_000, part(tus, DATA[100_000:200_000]), part(tus, DATA[200_000:]))
     (entry,) = json.loads(joined.body)["files"]
     assert (taker.root / entry["key"]).read_bytes() == DATA
 

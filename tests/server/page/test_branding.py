@@ -35,9 +35,13 @@ INDEX = files("sluiceway.server").joinpath("page", "index.html").read_text("utf-
         ("page_style", "/nowhere/page.css"),
         ("page_language", "xx"),
         ("page_language", '../de" x="'),
+        ("page_connections", 5),
+        ("page_connections", -1),
     ],
 )
-def test_a_wrong_value_is_refused_by_the_name_of_its_setting(setting: str, value: str) -> None:
+def test_a_wrong_value_is_refused_by_the_name_of_its_setting(
+    setting: str, value: str | int
+) -> None:
     """When the settings are made, not when the first visitor comes."""
     with pytest.raises(BadSetting, match="--" + setting.replace("_", "-")):
         Settings(**{setting: value})  # type: ignore[arg-type]
@@ -71,11 +75,11 @@ def test_the_server_shows_title_logo_style_and_language(serve: Serve, tmp_path: 
     url = serve(
         *("--page-title", "Müller & Co", "--page-logo", str(tmp_path / "logo.svg")),
         *("--page-color", "#c00", "--page-style", str(tmp_path / "own.css")),
-        *("--page-language", "de"),
+        *("--page-language", "de", "--page-connections", "3"),
     ).url
     page = requests.get(url + "/", timeout=10).text
     assert "<title>Müller &amp; Co</title>" in page
-    assert '<html data-language="de" lang="en">' in page
+    assert '<html data-connections="3" data-language="de" lang="en">' in page
     assert page.count('"page/logo"') == 2
     logo = requests.get(url + "/page/logo", timeout=10)
     style = requests.get(url + "/page/branding.css", timeout=10)

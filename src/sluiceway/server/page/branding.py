@@ -1,4 +1,4 @@
-"""The operator's name, logo, colour, style sheet and language for the page, checked and ready.
+"""The operator's name, logo, colour, style sheet and other choices for the page, checked and ready.
 
 What an operator sets is text to the page, never HTML. A colour is moved towards black or white
 until texts in it can be read (WCAG 2.2, 1.4.3), in the light and in the dark scheme.
@@ -21,6 +21,7 @@ DEFAULT_TITLE: Final = "Sluiceway"
 LONGEST_TITLE: Final = 100  # characters
 LARGEST_LOGO: Final = 1 << 20  # bytes; each visitor loads it
 LARGEST_STYLE: Final = 1 << 18  # bytes
+MOST_CONNECTIONS: Final = 4  # of the six of a browser; as drop-attributes.js has it
 
 _LOGO_TYPES: Final = {
     ".svg": "image/svg+xml",
@@ -51,6 +52,7 @@ class Branding:
     logo_type: str = ""
     style: str = ""  # CSS after the page's own
     language: str | None = None
+    connections: int = 0  # for one large file; 0: as many as are faster
 
     @classmethod
     def of(
@@ -60,13 +62,19 @@ class Branding:
         color: str | None = None,
         style: str | None = None,
         language: str | None = None,
+        connections: int = 0,
     ) -> Self:
         """The values of the settings `page_…`; reads the files. Raises BadSetting."""
         image, kind = (None, "") if logo is None else _read_logo(logo)
         rules = "" if color is None else _color_rules(_rgb(color))
         if style is not None:
             rules += _read(style, "--page-style", LARGEST_STYLE).decode("utf-8", "replace")
-        return cls(_checked_title(title), image, kind, rules, _checked_language(language))
+        if not 0 <= connections <= MOST_CONNECTIONS:
+            raise BadSetting(
+                f"--page-connections must be 0 to {MOST_CONNECTIONS}, not {connections}"
+            )
+        checked = _checked_title(title), image, kind, rules, _checked_language(language)
+        return cls(*checked, connections)
 
     def apply(self, page: str) -> str:
         """The page's HTML with this branding. Every value is escaped."""
@@ -75,6 +83,8 @@ class Branding:
         page = page.replace(f"<h1>{DEFAULT_TITLE}<", f"<h1><bdi>{title}</bdi><")
         if self.language is not None:
             page = page.replace("<html ", f'<html data-language="{self.language}" ', 1)
+        if self.connections:
+            page = page.replace("<html ", f'<html data-connections="{self.connections}" ', 1)
         if self.logo is not None:
             icon = 'href="page/icon.svg" type="image/svg+xml"'
             page = page.replace(icon, f'href="page/logo" type="{self.logo_type}"')

@@ -1,6 +1,7 @@
 // The page: joins the intake, the queue, the rows and the list of stored files.
 
 import { acceptDrops, ofChooser, ofDrop, ofPaste, ofText } from "./elements/dropped-files.js";
+import { connectionsOf } from "./elements/drop-attributes.js";
 import { copyButton } from "./elements/copy-button.js";
 import { texts } from "./texts/page-texts.js";
 import { percentUnderWay } from "./texts/texts.js";
@@ -64,7 +65,8 @@ let overall = new Meter();
 function take(found) {
   if (found.length === 0 || !allows("upload")) return;
   if (!queue.busy) overall = new Meter();
-  const target = { endpoint: FILES, uploads: UPLOADS, texts, asks: true };
+  const connections = connectionsOf(document.documentElement.dataset.connections);
+  const target = { endpoint: FILES, uploads: UPLOADS, texts, asks: true, connections };
   const uploads = found.map(({ file, path }) => new Upload(file, target, path));
   announcer.say(texts.get("intake.added", { count: uploads.length }));
   queue.add(uploads);

@@ -88,6 +88,8 @@ export interface SluiceDropAttributes {
   label?: string;
   lang?: string;
   link?: string;
+  /** For one large file, 1 to 4; without it, more than one where they are measured to be faster. */
+  connections?: number | string;
   "max-parallel"?: number | string;
   multiple?: boolean | "";
   name?: string;

@@ -27,8 +27,8 @@ const pageTexts = await loadTexts(languagesOf(document.documentElement));
 export class SluiceDrop extends HTMLElement {
   static formAssociated = true;
   static observedAttributes = [
-    "accept", "disabled", "endpoint", "file-field", "label", "lang", "link", "max-parallel",
-    "multiple", "name", "required", "token", "token-origins", "uploads",
+    "accept", "connections", "disabled", "endpoint", "file-field", "label", "lang", "link",
+    "max-parallel", "multiple", "name", "required", "token", "token-origins", "uploads",
   ];
 
   #texts = pageTexts;

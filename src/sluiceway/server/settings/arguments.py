@@ -103,3 +103,4 @@ class SettingArguments(DestinationArguments, total=False):
     page_color: str | None
     page_style: str | None
     page_language: str | None
+    page_connections: int

@@ -359,7 +359,12 @@ class Settings(SettingList):
     def branding(self) -> Branding:
         """How the page presents itself. The files are read each time."""
         return Branding.of(
-            self.page_title, self.page_logo, self.page_color, self.page_style, self.page_language
+            self.page_title,
+            self.page_logo,
+            self.page_color,
+            self.page_style,
+            self.page_language,
+            self.page_connections,
         )
 
     @property

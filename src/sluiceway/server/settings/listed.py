@@ -338,6 +338,11 @@ class SettingList:
     page_language: str | None = _setting(
         "Language of the page, such as de. Without it, each visitor's browser chooses.", None
     )
+    page_connections: int = _setting(
+        "Connections over which the page sends one large file, 1 to 4; 0: more than one where the "
+        "page measures that they are faster.",
+        0,
+    )
 
 
 def setting_help() -> Mapping[str, tuple[Any, str]]:

@@ -7,12 +7,14 @@ import { progress } from "../uploads/place.js";
 const ENDPOINT = new URL("../../files", import.meta.url).href;
 const PARALLEL = 2;
 const MOST_PARALLEL = 100;
+// Browsers open six to a server; the progress and the page itself need some.
+const MOST_CONNECTIONS = 4;
 
 /**
  * Where and how the files of an element are sent.
  * @param {HTMLElement} element
  * @param {Texts} texts
- * @returns {import("../uploads/upload.js").UploadTarget}
+ * @returns {import("../uploads/target.js").UploadTarget}
  */
 export function targetOf(element, texts) {
   // A signed link is the address of a server of its own.
@@ -27,6 +29,7 @@ export function targetOf(element, texts) {
     uploads: uploads === null ? beside : absolute(uploads),
     texts,
     token: element.getAttribute("token") ?? undefined,
+    connections: connectionsOf(element.getAttribute("connections")),
     fileField: element.getAttribute("file-field") ?? undefined,
     fields: data.map(({ name, value }) => [name.slice(5), value]),
   };
@@ -35,7 +38,7 @@ export function targetOf(element, texts) {
 /**
  * The first origin of a target that would be sent the token and may not be; null if there is none.
  * @param {HTMLElement} element
- * @param {import("../uploads/upload.js").UploadTarget} target
+ * @param {import("../uploads/target.js").UploadTarget} target
  * @returns {string | null}
  */
 export function tokenElsewhere(element, { endpoint, uploads, token }) {
@@ -44,6 +47,14 @@ export function tokenElsewhere(element, { endpoint, uploads, token }) {
   const own = [location.origin, originOf(import.meta.url)];
   const trusted = new Set([...own, ...listed.map(originOf)]);
   return [endpoint, uploads].map(originOf).find((origin) => !trusted.has(origin)) ?? null;
+}
+
+/**
+ * How many connections may send one large file; 0: as many as are faster.
+ * @param {string | null | undefined} asked
+ */
+export function connectionsOf(asked) {
+  return Math.max(0, Math.min(MOST_CONNECTIONS, Number.parseInt(asked ?? "", 10) || 0));
 }
 
 /** @param {HTMLElement} element */

@@ -9,6 +9,7 @@
  * @property {number} size bytes
  * @property {number} modified of the file: milliseconds since 1970
  * @property {number} offset bytes that the server keeps, as far as is known
+ * @property {import("./part-requests.js").Part[]} [parts] that were sent beside its beginning
  * @property {number} expires milliseconds since 1970
  * @property {number} saved milliseconds since 1970
  */
@@ -103,8 +104,15 @@ function parsedBookmark(text) {
     const numbers = [found.size, found.modified, found.offset, found.expires, found.saved];
     const words = [found.url, found.endpoint, found.path];
     const right = numbers.every(Number.isFinite) && words.every((one) => typeof one === "string");
-    return right && /^https?:/.test(found.url) ? found : null;
+    return right && /^https?:/.test(found.url) && areParts(found.parts) ? found : null;
   } catch {
     return null;
   }
+}
+
+/** @param {any} parts of a bookmark, from the storage */
+function areParts(parts = []) {
+  return Array.isArray(parts) && parts.every(({ url, start, stop }) => (
+    typeof url === "string" && Number.isSafeInteger(start) && Number.isSafeInteger(stop)
+  ));
 }

@@ -10,6 +10,7 @@ const PARTIAL = "application/partial-upload";
 /**
  * @typedef {object} Limits what a place says of uploads that go on after a break
  * @property {number} minSize bytes; a smaller file is sent in one request
+ * @property {boolean} joins whether parts of a file may come beside its beginning
  *
  * @typedef {object} Reply
  * @property {number} status
@@ -55,7 +56,8 @@ async function askLimits(endpoint, headers) {
   const answer = await fetch(endpoint, { method: "OPTIONS", headers }).catch(() => null);
   if (!answer) throw new NoResponse();
   const limits = answer.ok ? answer.headers.get("Upload-Limit") : null;
-  return limits === null ? null : { minSize: numberOf(limits, "min-size") ?? 0 };
+  const joins = /\bconcatenation\b/.test(answer.headers.get("Tus-Extension") ?? "");
+  return limits === null ? null : { minSize: numberOf(limits, "min-size") ?? 0, joins };
 }
 
 /**
@@ -88,15 +90,26 @@ export function findOffset(url, headers, signal) {
 }
 
 /**
- * Send all that is missing.
+ * Send bytes that are missing.
  * @param {string} url
  * @param {number} offset
+ * @param {boolean} complete whether these are the last ones
  * @param {Record<string, string>} headers
  * @param {Sent} sent
  */
-export function append(url, offset, headers, sent) {
-  const all = { "Upload-Offset": String(offset), "Upload-Complete": "?1" };
+export function append(url, offset, complete, headers, sent) {
+  const all = { "Upload-Offset": String(offset), "Upload-Complete": complete ? "?1" : "?0" };
   return exchange("PATCH", url, { ...headers, ...all, "Content-Type": PARTIAL }, sent);
+}
+
+/**
+ * The header by which the last request names the uploads that have the rest of the bytes. Of this
+ * server alone, and of no text.
+ * @param {string[]} ids
+ * @returns {Record<string, string>}
+ */
+export function partsHeader(ids) {
+  return ids.length ? { "Upload-Parts": ids.join(" ") } : {};
 }
 
 /**
@@ -115,7 +128,7 @@ export async function endUpload(url, headers) {
  * @param {Sent} sent
  * @returns {Promise<Reply>}
  */
-function exchange(method, url, headers, { body, signal, left, all }) {
+export function exchange(method, url, headers, { body, signal, left, all }) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     const stop = () => request.abort();

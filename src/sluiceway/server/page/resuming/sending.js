@@ -2,8 +2,10 @@
 // After a break it asks how much is kept and goes on there. Draws nothing.
 
 import { bookmarksOf, forgetBookmark, keepBookmark } from "./bookmarks.js";
+import { PartRefused } from "./part-requests.js";
+import { Parts } from "./parts.js";
 import {
-  append, createUpload, endUpload, findOffset, limitsOf, NoResponse,
+  append, createUpload, endUpload, findOffset, limitsOf, NoResponse, partsHeader,
 } from "./protocol.js";
 import { claim, hold, isStillHeld, release } from "./tabs.js";
 import { delayOf, guard, untilThen } from "./waiting.js";
@@ -26,8 +28,12 @@ import { delayOf, guard, untilThen } from "./waiting.js";
  * @property {() => Record<string, string>} headers
  * @property {() => Promise<boolean>} readable whether the file can still be read
  * @property {() => number} movedAt Date.now() of the server's last report that something moved
- * @property {(id: string, offset: number, signal: AbortSignal) => void} begins a request sends
- *   bytes from that offset on, which the server keeps
+ * @property {(id: string) => string} status where the server tells about an upload
+ * @property {number} connections for one large file; 0: as many as are faster
+ * @property {() => boolean} alone whether no other file is sent now
+ * @property {(id: string, offset: number, signal: AbortSignal, goesOn?: boolean) => void} begins
+ *   a request sends bytes from that offset on, which the server keeps; another one ended just now
+ * @property {(kept: number) => void} beside bytes that the server keeps in parts behind that
  * @property {(sent: number, overhead: number) => void} left bytes that left the browser: of the
  *   file up to where it is, and what the body has beside it
  * @property {() => void} all all of them did
@@ -91,6 +97,8 @@ export class ResumableSending {
   /** Seconds that the server keeps it; null: it did not say. @type {number | null} */
   #age = null;
   #savedAt = Date.now();
+  /** What is sent beside the beginning. @type {Parts | null} */
+  #parts = null;
   #failures = 0;
   #stop = new AbortController();
 
@@ -101,6 +109,11 @@ export class ResumableSending {
 
   /** Whether the place is known to keep pieces. */
   begun = false;
+
+  /** Connections that send bytes now. */
+  get connections() {
+    return this.#parts?.connections ?? 1;
+  }
 
   /**
    * Resolves with the server's answer to the whole file, of whatever kind.
@@ -114,12 +127,14 @@ export class ResumableSending {
       for (;;) {
         try {
           return await this.#attempt();
-        } catch (error) {
+        } catch (caught) {
+          const error = caught instanceof PartRefused ? this.#failureOf(caught.reply) : caught;
           if (error instanceof Final) return error.answer;
           await this.#afterBreak(error);
         }
       }
     } finally {
+      this.#parts?.hold();
       release(this.#url);
     }
   }
@@ -127,6 +142,7 @@ export class ResumableSending {
   /** Send no more. What the server keeps stays there, and the bookmark here. */
   stop() {
     this.#stop.abort();
+    this.#parts?.hold();
   }
 
   /**
@@ -148,20 +164,28 @@ export class ResumableSending {
     await endUpload(url, this.sender.headers());
   }
 
+  /** @param {import("./part-requests.js").Part[]} list those of an earlier page */
+  #takeParts(list) {
+    const stale = list.map((part) => ({ ...part, kept: 0, stale: true }));
+    this.#parts = new Parts(this.sender, stale, () => this.#save(this.#offset));
+  }
+
   /** Another origin that allows a form and no question has no response to the question either. */
   async #checkPlace() {
     const { endpoint, file, headers } = this.sender;
     const limits = await limitsOf(endpoint, headers()).catch(() => null);
     if (!limits || limits.minSize > file.size) throw new NotOffered();
     this.begun = true;
+    if (limits.joins) this.#takeParts([]);
   }
 
   /** Go on with what an earlier page began, unless another tab does. */
   async #takeUp() {
     const { endpoint, path, file } = this.sender;
-    for (const { url, offset } of this.#url ? [] : bookmarksOf(endpoint, path, file)) {
+    for (const { url, offset, parts } of this.#url ? [] : bookmarksOf(endpoint, path, file)) {
       if (!(await claim(url))) continue;
       [this.#url, this.#offset, this.#stale] = [url, offset, true];
+      if (parts?.length) this.#takeParts(parts);
       return;
     }
   }
@@ -171,7 +195,24 @@ export class ResumableSending {
     if (this.#stop.signal.aborted) throw new Stopped();
     const known = this.#url && this.#stale ? await this.#find() : null;
     if (!this.#url) await this.#create();
-    return this.#append(known?.complete === true);
+    const { size } = this.sender.file;
+    const parts = this.#parts;
+    if (known?.complete) return this.#append(size, size, { isKnown: true });
+    if (!parts) return this.#append(this.#offset, size);
+    await parts.find(this.#stop.signal);
+    for (let goesOn = false; ; goesOn = true) {
+      const stop = parts.begin(this.#offset, this.sender.status(this.#id));
+      if (stop === size) return this.#append(this.#offset, size, { goesOn });
+      if (this.#offset < stop) await this.#append(this.#offset, stop, { goesOn });
+      if (this.#offset < parts.start) continue;
+      await parts.finish(this.#stop.signal);
+      if (this.#offset < parts.start) continue;
+      return this.#append(this.#offset, size, { goesOn, parts: parts.ids });
+    }
+  }
+
+  get #id() {
+    return this.#url.split("/").at(-1) ?? "";
   }
 
   async #create() {
@@ -185,6 +226,8 @@ export class ResumableSending {
     if (!mine) throw new NotOffered();
     [this.#url, this.#offset, this.#stale] = [reply.location, 0, false];
     hold(this.#url);
+    this.sender.beside(0);
+    if (this.#parts) this.#takeParts([]);
     this.#keep(0, reply.age);
   }
 
@@ -204,12 +247,16 @@ export class ResumableSending {
   }
 
   /**
-   * Send the rest. A file that is complete already is asked for its answer once more.
-   * @param {boolean} complete
+   * Send bytes of the file; the last request of all gets the server's answer to it.
+   * @param {number} from
+   * @param {number} stop
+   * @param {{ parts?: string[], isKnown?: boolean, goesOn?: boolean }} [rest] uploads that have
+   *   these bytes already; the server has said that it has all, and is asked for its answer once
+   *   more; a request before this one has ended well
    */
-  async #append(complete) {
+  async #append(from, stop, { parts = [], isKnown = false, goesOn = false } = {}) {
     const { file, headers, begins, left, all, movedAt } = this.sender;
-    const from = complete ? file.size : this.#offset;
+    const [isLast, body] = [stop === file.size, file.slice(from, parts.length ? from : stop)];
     const request = new AbortController();
     const onStop = () => request.abort();
     this.#stop.signal.addEventListener("abort", onStop);
@@ -217,11 +264,17 @@ export class ResumableSending {
     const lastMove = () => Math.max(leftAt, movedAt());
     const stillMs = STILL_MS * 2 ** Math.min(this.#failures, 4);
     const unguard = guard(stillMs, lastMove, () => request.abort());
-    begins(this.#url.split("/").at(-1) ?? "", from, request.signal);
+    begins(this.#id, from, request.signal, goesOn);
     this.#stale = true;
+    const onAll = () => {
+      // The destination may take its time now.
+      leftAt = Infinity;
+      if (isLast) all();
+    };
+    if (body.size === 0) onAll();
     try {
-      const reply = await append(this.#url, from, headers(), {
-        body: file.slice(from),
+      const reply = await append(this.#url, from, isLast, { ...headers(), ...partsHeader(parts) }, {
+        body,
         signal: request.signal,
         left: (loaded) => {
           // On a connection that was used before, browsers send a request once more by themselves;
@@ -230,14 +283,12 @@ export class ResumableSending {
           [leftAt, most] = [Date.now(), loaded];
           left(from + loaded, 0);
         },
-        all: () => {
-          // The destination may take its time now.
-          leftAt = Infinity;
-          all();
-        },
+        all: onAll,
       });
       const isAnswer = reply.status < 300 || reply.complete;
-      if (complete && !isAnswer) return this.#done(null);
+      if (isKnown && !isAnswer) return this.#done(null);
+      if (!isLast && reply.status < 300 && reply.offset === stop) return this.#piece(reply);
+      if (parts.length && reply.status === 400) throw this.#doubt();
       if (reply.status > 299 || reply.complete === false) throw this.#failureOf(reply);
       return this.#done(reply.answer);
     } finally {
@@ -245,6 +296,22 @@ export class ResumableSending {
       this.#stop.signal.removeEventListener("abort", onStop);
       request.abort();
     }
+  }
+
+  /**
+   * It is kept, and more follows.
+   * @param {Reply} reply
+   */
+  #piece(reply) {
+    [this.#stale, this.#failures] = [false, 0];
+    this.#keep(reply.offset ?? 0, reply.age);
+    return null;
+  }
+
+  /** The parts are not what the server needs: it has lost one, perhaps. */
+  #doubt() {
+    this.#parts?.doubt();
+    return new Interruption(true);
   }
 
   /**
@@ -285,6 +352,7 @@ export class ResumableSending {
     if (this.#stop.signal.aborted) throw new Stopped();
     const isBreak = error instanceof Interruption || error instanceof NoResponse;
     if (!isBreak) throw error;
+    this.#parts?.noteBreak();
     if (!(await this.sender.readable())) throw new FileGone();
     if (this.#stop.signal.aborted) throw new Stopped();
     const interruption = error instanceof Interruption ? error : new Interruption();
@@ -314,10 +382,12 @@ export class ResumableSending {
     this.#savedAt = Date.now();
     const { endpoint, path, file } = this.sender;
     const { size, lastModified: modified } = file;
-    keepBookmark({ url: this.#url, endpoint, path, size, modified, offset }, this.#age);
+    const parts = this.#parts?.list.filter(({ url }) => url);
+    keepBookmark({ url: this.#url, endpoint, path, size, modified, offset, parts }, this.#age);
   }
 
   #forget() {
+    this.#parts?.end();
     forgetBookmark(this.#url);
     release(this.#url);
     this.#url = "";

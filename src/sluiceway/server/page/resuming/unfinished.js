@@ -2,6 +2,7 @@
 
 import { bookmarks, forgetBookmark, keepBookmark } from "./bookmarks.js";
 import { endUpload, findOffset } from "./protocol.js";
+import { endPart, TUS } from "./tus-parts.js";
 import { heldElsewhere, isHeldHere } from "./tabs.js";
 import { texts } from "../texts/page-texts.js";
 import { percentUnderWay } from "../texts/texts.js";
@@ -61,7 +62,18 @@ export class UnfinishedUploads {
     if (!reply || isHeldHere(url)) return;
     const { complete, status, offset, age } = reply;
     if (complete || status === 404 || status === 410) forgetBookmark(url);
-    else if (offset !== null) keepBookmark({ ...bookmark, offset }, age);
+    else if (offset !== null) {
+      const beside = await this.#keptOf(bookmark.parts ?? []);
+      if (!isHeldHere(url)) keepBookmark({ ...bookmark, offset: offset + beside }, age);
+    }
+  }
+
+  /** @param {import("./part-requests.js").Part[]} parts */
+  async #keptOf(parts) {
+    const { signal } = new AbortController();
+    const made = parts.filter(({ url }) => url);
+    const replies = made.map(({ url }) => findOffset(url, TUS, signal).catch(() => null));
+    return (await Promise.all(replies)).reduce((sum, reply) => sum + (reply?.offset ?? 0), 0);
   }
 
   /** Files have been chosen: what goes on with one of them has a row of its own already. */
@@ -123,9 +135,10 @@ export class UnfinishedUploads {
   }
 
   /** @param {Bookmark} bookmark */
-  async #remove({ url, path }) {
+  async #remove({ url, path, parts = [] }) {
     forgetBookmark(url);
     this.actions.announce(texts.get("unfinished.removed", { path }));
+    for (const part of parts) if (part.url) endPart(part.url, {});
     await Promise.all([endUpload(url, {}), this.refresh()]);
   }
 }

@@ -28,6 +28,8 @@ export class Counters extends EventTarget {
   movedAt = 0;
   meter = new Meter();
   #overhead = 0;
+  /** Bytes that are kept in parts behind those that the counters are told of. */
+  #beside = 0;
 
   /** @param {number} size of the file, in bytes */
   constructor(size) {
@@ -45,6 +47,7 @@ export class Counters extends EventTarget {
 
   /** As if nothing had been sent. */
   clear() {
+    this.#beside = 0;
     this.reported = this.networkOnly = false;
     this.countFrom(0);
   }
@@ -52,14 +55,15 @@ export class Counters extends EventTarget {
   /**
    * A request begins that sends the bytes from an offset on.
    * @param {number} offset bytes that the server keeps
+   * @param {boolean} goesOn at once after another one
    */
-  countFrom(offset) {
-    this.kept = offset;
+  countFrom(offset, goesOn = false) {
+    this.kept = Math.min(this.size, offset + this.#beside);
     this.#overhead = 0;
     this.countKeptOnly();
     // What the server keeps is known from the start.
     this.reported ||= offset > 0;
-    this.meter = new Meter();
+    if (!goesOn) this.meter = new Meter();
     this.attemptAt = performance.now();
     this.movedAt = Date.now();
   }
@@ -82,18 +86,29 @@ export class Counters extends EventTarget {
     if (!this.reported) this.meter.add(this.sent, performance.now());
   }
 
+  /** @param {number} kept bytes of parts that are sent beside the beginning */
+  countBeside(kept) {
+    const more = kept - this.#beside;
+    this.#beside = kept;
+    for (const name of /** @type {const} */ (["sent", "arrived", "forwarded", "kept"])) {
+      this[name] = Math.max(0, Math.min(this.size, this[name] + more));
+    }
+    this.meter.add(this.counted, performance.now());
+  }
+
   /** @param {import("./progress.js").Snapshot} snapshot */
   countReported(snapshot) {
     if (!this.reported) this.meter = new Meter();
     this.reported = true;
     this.networkOnly = snapshot.kept_by === "kernel";
     this.waitsForBackend = snapshot.waiting_for === "backend";
-    if (snapshot.received > this.arrived || snapshot.kept > this.kept) this.movedAt = Date.now();
-    this.kept = Math.max(this.kept, Math.min(this.size, snapshot.kept));
-    this.forwarded = Math.max(this.forwarded, this.kept, Math.min(this.size, snapshot.forwarded));
+    const [arrived, kept] = [this.#ofFile(snapshot.received), this.#ofParts(snapshot.kept)];
+    if (arrived > this.arrived || kept > this.kept) this.movedAt = Date.now();
+    this.kept = Math.max(this.kept, kept);
+    this.forwarded = Math.max(this.forwarded, this.kept, this.#ofParts(snapshot.forwarded));
     // `received` counts the body; how much of its overhead stands behind the file is not known,
     // what was forwarded is.
-    this.arrived = Math.max(this.arrived, this.forwarded, this.#ofFile(snapshot.received));
+    this.arrived = Math.max(this.arrived, this.forwarded, arrived);
     this.checking = snapshot.state === "checking";
     // A network's acknowledgements stop a byte short of the whole: only the destination confirms
     // all.
@@ -104,6 +119,11 @@ export class Counters extends EventTarget {
 
   /** @param {number} ofBody */
   #ofFile(ofBody) {
-    return Math.max(0, Math.min(this.size, ofBody - this.#overhead));
+    return this.#ofParts(Math.max(0, ofBody - this.#overhead));
+  }
+
+  /** @param {number} count bytes of the file, without those of the parts behind them */
+  #ofParts(count) {
+    return Math.min(this.size, count + this.#beside);
   }
 }

@@ -62,6 +62,7 @@ export class Queue extends EventTarget {
   add(uploads) {
     for (const upload of uploads) {
       upload.addEventListener("change", () => this.#onChange(upload));
+      upload.alone = () => !this.uploads.some((other) => other !== upload && other.active);
       this.uploads.push(upload);
     }
     this.#changed(null);
@@ -151,7 +152,8 @@ export class Queue extends EventTarget {
   }
 
   #fill() {
-    let free = this.parallel - this.uploads.filter((upload) => upload.active).length;
+    const active = this.uploads.filter((upload) => upload.active);
+    let free = active.reduce((left, { connections }) => left - connections, this.parallel);
     for (const upload of this.uploads) {
       if (free <= 0 || this.paused) return;
       if (upload.state !== "waiting") continue;

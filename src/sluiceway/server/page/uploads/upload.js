@@ -6,6 +6,8 @@ import { AcceptedUpload, isAccepted } from "./accepted.js";
 import { Counters } from "./counters.js";
 import { FormSending } from "./form-sending.js";
 import { snapshotOf, watch } from "./progress.js";
+import { isReadable } from "./readable.js";
+import { authorizationOf, statusOf } from "./target.js";
 import { NoResponse } from "../resuming/protocol.js";
 import {
   Busy, FileGone, GoesOnElsewhere, NotOffered, ResumableSending,
@@ -24,15 +26,7 @@ import {
  * @typedef {"replace" | "rename" | "skip"} Decision what to do with a name that is taken
  * @typedef {import("../resuming/sending.js").Break} Break
  * @typedef {import("./response.js").Answer} Answer
- *
- * @typedef {object} UploadTarget where and how files are sent
- * @property {string} endpoint URL that takes the form
- * @property {string} uploads URL below which uploads report their progress
- * @property {import("../texts/texts.js").Texts} texts for what went wrong
- * @property {string} [token]
- * @property {string} [fileField] name of the form field that holds the file
- * @property {[string, string][]} [fields] sent before the file
- * @property {boolean} [asks] a person decides on names that are taken
+ * @typedef {import("./target.js").UploadTarget} UploadTarget
  */
 
 // The event stream is opened only for uploads that last: a folder of a thousand small files opens
@@ -62,6 +56,8 @@ export class Upload extends Counters {
   problem = null;
   startedAt = 0;
   endedAt = 0;
+  /** Whether no other file is sent now. */
+  alone = () => true;
   /** Where the server tells about this attempt. */
   #status = "";
   /** What sends it, also while it is paused, or waits for the outcome.
@@ -85,6 +81,11 @@ export class Upload extends Counters {
 
   get active() {
     return ["sending", "finishing", "interrupted"].includes(this.state);
+  }
+
+  /** How many send its bytes. */
+  get connections() {
+    return this.#sending instanceof ResumableSending ? this.#sending.connections : 1;
   }
 
   get ended() {
@@ -180,12 +181,7 @@ export class Upload extends Counters {
 
   /** What the server knows of this attempt, or null. */
   #ask() {
-    return snapshotOf(this.#status, this.#authorization()).catch(() => null);
-  }
-
-  /** @returns {Record<string, string>} */
-  #authorization() {
-    return this.target.token ? { Authorization: `Bearer ${this.target.token}` } : {};
+    return snapshotOf(this.#status, authorizationOf(this.target)).catch(() => null);
   }
 
   /* ---- what sends it ---- */
@@ -204,10 +200,17 @@ export class Upload extends Counters {
       fields: target.fields ?? [],
       fileField: target.fileField ?? "file",
       conflict: this.#decision,
-      headers: () => this.#authorization(),
-      readable: () => this.#fileIsThere(),
+      status: (id) => statusOf(target, id),
+      connections: target.connections ?? 0,
+      alone: () => this.alone(),
+      headers: () => authorizationOf(target),
+      readable: () => isReadable(this.file, this.size),
       movedAt: () => this.movedAt,
-      begins: current((id, offset, signal) => this.#begins(id, offset, signal)),
+      begins: current((id, ...request) => this.#begins(id, ...request)),
+      beside: current((kept) => {
+        this.countBeside(kept);
+        this.#changed();
+      }),
       left: current((loaded, overhead) => {
         this.countLeft(loaded, overhead);
         this.#changed();
@@ -230,10 +233,11 @@ export class Upload extends Counters {
    * @param {string} id
    * @param {number} offset bytes that the server keeps
    * @param {AbortSignal} signal
+   * @param {boolean} [goesOn]
    */
-  #begins(id, offset, signal) {
-    this.#status = `${this.target.uploads.replace(/\/$/, "")}/${id}`;
-    this.countFrom(offset);
+  #begins(id, offset, signal, goesOn) {
+    this.#status = statusOf(this.target, id);
+    this.countFrom(offset, goesOn);
     this.pause = null;
     const timer = setTimeout(() => this.#watch(this.#status, signal), WATCH_AFTER_MS);
     signal.addEventListener("abort", () => clearTimeout(timer));
@@ -264,7 +268,8 @@ export class Upload extends Counters {
    * @param {AbortSignal} signal
    */
   #watch(url, signal) {
-    watch(url, this.#authorization(), signal, (snapshot) => this.#report(snapshot)).catch(() => {
+    const headers = authorizationOf(this.target);
+    watch(url, headers, signal, (snapshot) => this.#report(snapshot)).catch(() => {
       // The server reports nothing: the row shows what was sent.
     });
   }
@@ -315,8 +320,8 @@ export class Upload extends Counters {
    */
   async #accepted(answer) {
     const id = answer.entry?.upload?.split("/").at(-1) ?? "";
-    this.#status = `${this.target.uploads.replace(/\/$/, "")}/${id}`;
-    const accepted = new AcceptedUpload(this.#status, this.#authorization());
+    this.#status = statusOf(this.target, id);
+    const accepted = new AcceptedUpload(this.#status, authorizationOf(this.target));
     this.#sending = accepted;
     this.waitsForBackend = true;
     this.#become("finishing");
@@ -346,7 +351,7 @@ export class Upload extends Counters {
    * @param {FormSending | ResumableSending} sending
    */
   async #noResponse(sending) {
-    const readable = await this.#fileIsThere();
+    const readable = await isReadable(this.file, this.size);
     const wholeBodySent = this.state === "finishing";
     const snapshot = wholeBodySent ? await this.#ask() : null;
     if (!this.active || sending !== this.#sending) return;
@@ -357,13 +362,6 @@ export class Upload extends Counters {
       const arrived = this.reported ? this.arrived : this.sent;
       this.#fail(connectionLost(this.target.texts, arrived, wholeBodySent));
     }
-  }
-
-  /** Whether the file can still be read: a failed request does not show which end caused it. */
-  async #fileIsThere() {
-    const first = await this.file.slice(0, 1).arrayBuffer().catch(() => null);
-    if (first === null || this.file.size !== this.size) return false;
-    return first.byteLength === Math.min(1, this.size);
   }
 
   /** @param {import("./progress.js").Snapshot} snapshot */

@@ -1,0 +1,224 @@
+// Sends the end of a large file beside its beginning, over more connections, where that is faster.
+// The parts are uploads of their own (tus, concatenation); the file's last request joins them. Who
+// sends the beginning sends in the end what is missing of a part: no part has to succeed here.
+
+import { BEST, isFaster, knownVerdict } from "./pace.js";
+import { idOf, isWhole, PartRefused, PartRequests } from "./part-requests.js";
+import { endPart } from "./tus-parts.js";
+import { delayOf, untilThen } from "./waiting.js";
+
+/** @typedef {import("./part-requests.js").Part} Part */
+/** @typedef {import("./protocol.js").NoResponse} NoResponse */
+/** @typedef {import("./sending.js").Sender} Sender */
+
+// Bytes. Smaller files are sent before it is known whether more connections are faster.
+const LARGE = 64 << 20;
+const SMALLEST = 4 << 20;
+// Fewer are larger, and then one connection is the last for long.
+const CHUNKS = 16;
+// A part that broke so often in a row is left to who sends the beginning.
+const MOST_BREAKS = 3;
+
+/** @typedef {{ part: Part | null, done: Promise<void> }} Worker a connection, and what it sends */
+
+export class Parts {
+  /** @type {Set<Worker>} */
+  #workers = new Set();
+  /** Connections besides that of the beginning. */
+  #wanted = 0;
+  /** Up to where the beginning is being sent. */
+  #front = 0;
+  #chunk;
+  /** Whether the beginning is sent in pieces, so that others can take what is behind them. */
+  #shares = false;
+  #measures = false;
+  #disturbed = false;
+  #hurries = false;
+  #stop = new AbortController();
+
+  /**
+   * @param {Sender} sender
+   * @param {Part[]} list those of an earlier page
+   * @param {() => void} save
+   */
+  constructor(sender, list, save) {
+    this.sender = sender;
+    this.list = list;
+    this.requests = new PartRequests(sender, () => this.#report(), save);
+    const { size } = sender.file;
+    this.#chunk = Math.max(SMALLEST, Math.ceil(size / CHUNKS));
+    const least = sender.connections ? 2 * SMALLEST : LARGE;
+    const mayGain = this.#verdict === null ? sender.alone() : this.#verdict > 1;
+    this.#shares = size >= least && mayGain;
+  }
+
+  /** Connections that send bytes. */
+  get connections() {
+    return 1 + this.#workers.size;
+  }
+
+  /** Where the first one begins. */
+  get start() {
+    return this.list.at(0)?.start ?? this.sender.file.size;
+  }
+
+  get ids() {
+    return this.list.map(idOf);
+  }
+
+  /** How many connections are asked for, or were found best; null: nobody knows. */
+  get #verdict() {
+    return this.sender.connections || knownVerdict(this.sender.endpoint);
+  }
+
+  /**
+   * Up to where the next request for the beginning goes. Others begin behind it.
+   * @param {number} offset
+   * @param {string} status where the server tells about the beginning
+   */
+  begin(offset, status) {
+    this.#prune();
+    this.#front = this.#shares ? Math.min(this.start, offset + this.#chunk) : this.start;
+    if (this.#shares && this.sender.alone()) {
+      if (this.#verdict !== null) this.#want(this.#verdict - 1);
+      else if (!this.#measures) this.#measure(status);
+    }
+    return this.#front;
+  }
+
+  /** The connection of the beginning broke: nothing can be measured by it. */
+  noteBreak() {
+    this.#disturbed = true;
+  }
+
+  /** Send no more. What the server keeps stays there. */
+  hold() {
+    this.#wanted = 0;
+    this.#shares = false;
+    this.#stop.abort();
+  }
+
+  /** Have the server forget all. */
+  async end() {
+    this.hold();
+    const gone = this.list.splice(0);
+    await this.#rest();
+    const made = gone.filter(({ url }) => url);
+    await Promise.all(made.map(({ url }) => endPart(url, this.sender.headers())));
+  }
+
+  /** The server does not know them: all have to be asked for. */
+  doubt() {
+    for (const part of this.list) part.stale = true;
+  }
+
+  /**
+   * Ask how far those are that an earlier page began.
+   * @param {AbortSignal} signal
+   */
+  async find(signal) {
+    for (const part of this.list) {
+      if (part.stale && !this.#isBusy(part)) await this.requests.find(part, signal);
+    }
+    this.#report();
+  }
+
+  /**
+   * Wait for those at work, and send what they leave.
+   * @param {AbortSignal} signal
+   * @throws {NoResponse | PartRefused}
+   */
+  async finish(signal) {
+    this.#hurries = true;
+    try {
+      await this.#rest();
+      this.#prune();
+      for (const part of this.list) if (!isWhole(part)) await this.requests.send(part, signal);
+    } finally {
+      this.#hurries = false;
+    }
+  }
+
+  /** What was not made yet belongs to the beginning. */
+  #prune() {
+    while (this.list[0]?.url === "" && !this.#isBusy(this.list[0])) this.list.shift();
+  }
+
+  /** @param {Part} part */
+  #isBusy(part) {
+    return [...this.#workers].some((worker) => worker.part === part);
+  }
+
+  async #rest() {
+    await Promise.all([...this.#workers].map(({ done }) => done));
+  }
+
+  /* ---- how many ---- */
+
+  /** @param {string} status */
+  async #measure(status) {
+    this.#measures = true;
+    const faster = await isFaster(this.sender.endpoint, {
+      arrived: () => this.requests.arrived(this.list, status),
+      left: () => this.start - this.#front,
+      more: () => this.#want(1),
+      isFair: () => !this.#disturbed && !this.#stop.signal.aborted && this.sender.alone(),
+    });
+    if (this.#stop.signal.aborted) return;
+    if (faster) this.#want(BEST - 1);
+    // What the second connection has sent is joined too; the first one sends all the rest.
+    else this.hold();
+  }
+
+  /** @param {number} workers */
+  #want(workers) {
+    this.#wanted = workers;
+    while (this.#workers.size < workers && this.#next()) {
+      /** @type {Worker} */
+      const worker = { part: null, done: Promise.resolve() };
+      this.#workers.add(worker);
+      worker.done = this.#work(worker).finally(() => this.#workers.delete(worker));
+    }
+  }
+
+  /* ---- one connection ---- */
+
+  /** The next part: one that nobody sends, or a new one from the end. */
+  #next() {
+    const open = this.list.find((part) => !isWhole(part) && !this.#isBusy(part));
+    const [stop, start] = [this.start, this.start - this.#chunk];
+    if (open || start < this.#front) return open ?? null;
+    return { url: "", start, stop, kept: 0, stale: false };
+  }
+
+  /** @param {Worker} worker */
+  async #work(worker) {
+    for (let breaks = 0; breaks < MOST_BREAKS && this.#goesOn();) {
+      const part = this.#next();
+      if (!part) return;
+      if (!this.list.includes(part)) this.list.unshift(part);
+      worker.part = part;
+      const before = part.kept;
+      try {
+        await this.requests.send(part, this.#stop.signal);
+        breaks = 0;
+      } catch (error) {
+        breaks = part.kept > before ? 1 : breaks + 1;
+        if (!this.#goesOn() || this.#hurries) return;
+        const asked = error instanceof PartRefused ? error.reply.retryAfter : null;
+        await untilThen(delayOf(breaks, asked), asked !== null, this.#stop.signal);
+      } finally {
+        worker.part = null;
+      }
+    }
+  }
+
+  /** What it has begun is finished; the next part only while no other file needs connections. */
+  #goesOn() {
+    return this.#workers.size <= this.#wanted && (this.sender.alone() || this.#hurries);
+  }
+
+  #report() {
+    this.sender.beside(this.list.reduce((sum, { kept }) => sum + kept, 0));
+  }
+}
