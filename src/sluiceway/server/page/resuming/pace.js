@@ -10,7 +10,7 @@ const WINDOW_MS = 1500;
 // Less of a gain may be chance.
 const LEAST_GAIN = 1.3;
 // Seconds. What is sent so soon is sent before the answer is of use.
-const SOON = 4;
+export const SOON = 4;
 
 /** Connections to use at a place, as far as is known. @type {Map<string, number>} */
 const verdicts = new Map();

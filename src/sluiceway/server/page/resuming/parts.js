@@ -2,13 +2,13 @@
 // The parts are uploads of their own (tus, concatenation); the file's last request joins them. Who
 // sends the beginning sends in the end what is missing of a part: no part has to succeed here.
 
-import { BEST, isFaster, knownVerdict } from "./pace.js";
+import { BEST, isFaster, knownVerdict, SOON } from "./pace.js";
 import { idOf, isWhole, PartRefused, PartRequests } from "./part-requests.js";
+import { NoResponse } from "./protocol.js";
 import { endPart } from "./tus-parts.js";
 import { delayOf, untilThen } from "./waiting.js";
 
 /** @typedef {import("./part-requests.js").Part} Part */
-/** @typedef {import("./protocol.js").NoResponse} NoResponse */
 /** @typedef {import("./sending.js").Sender} Sender */
 
 // Bytes. Smaller files are sent before it is known whether more connections are faster.
@@ -32,6 +32,8 @@ export class Parts {
   /** Whether the beginning is sent in pieces, so that others can take what is behind them. */
   #shares = false;
   #measures = false;
+  /** Where the first request began. @type {{ at: number, offset: number } | null} */
+  #begun = null;
   #disturbed = false;
   #hurries = false;
   #stop = new AbortController();
@@ -78,6 +80,11 @@ export class Parts {
    */
   begin(offset, status) {
     this.#prune();
+    const now = performance.now();
+    this.#begun ??= { at: now, offset };
+    const rate = ((offset - this.#begun.offset) * 1000) / Math.max(1, now - this.#begun.at);
+    // One request more for each piece is a loss where all is sent soon.
+    if (this.#verdict === null && this.start - offset < SOON * rate) this.hold();
     this.#front = this.#shares ? Math.min(this.start, offset + this.#chunk) : this.start;
     if (this.#shares && this.sender.alone()) {
       if (this.#verdict !== null) this.#want(this.#verdict - 1);
@@ -203,6 +210,7 @@ export class Parts {
         await this.requests.send(part, this.#stop.signal);
         breaks = 0;
       } catch (error) {
+        if (!(error instanceof NoResponse || error instanceof PartRefused)) throw error;
         breaks = part.kept > before ? 1 : breaks + 1;
         if (!this.#goesOn() || this.#hurries) return;
         const asked = error instanceof PartRefused ? error.reply.retryAfter : null;
