@@ -358,14 +358,8 @@ class Settings(SettingList):
     @property
     def branding(self) -> Branding:
         """How the page presents itself. The files are read each time."""
-        return Branding.of(
-            self.page_title,
-            self.page_logo,
-            self.page_color,
-            self.page_style,
-            self.page_language,
-            self.page_connections,
-        )
+        look = self.page_title, self.page_logo, self.page_color, self.page_style
+        return Branding.of(*look, self.page_language, self.page_connections)
 
     @property
     def digests(self) -> DigestChoice:

@@ -38,7 +38,7 @@ export function knownVerdict(endpoint) {
  */
 export async function isFaster(endpoint, upload) {
   await pause(SETTLE_MS);
-  // The faster of two moments: a pause of the machine in the first one would look like a gain later.
+  // The faster of two moments: a pause of the machine in one would look like a gain later.
   const [first, second] = [await rateOf(upload), await rateOf(upload)];
   const alone = first && second && Math.max(first, second);
   if (!alone || upload.left() < SOON * alone) return false;
