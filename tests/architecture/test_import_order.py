@@ -38,6 +38,7 @@ THIRD_PARTY = {
     "stores/objects/full_checksum.py": {"awscrt"},
     "stores/postgres": {"psycopg", "psycopg_pool"},
     "server/metrics": {"prometheus_client"},
+    "server/access/web_tokens": {"cryptography", "jwt"},
     "archives/zip_writer.py": {"zipstream"},
     "cli": {"click", "rich"},
     "testing/pytest_plugin.py": {"pytest"},

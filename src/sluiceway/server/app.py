@@ -161,11 +161,12 @@ class Sluiceway:
         return self._gauges
 
     def reload(self) -> None:
-        """Read again what can change while the app runs: the token file. Nothing is interrupted."""
+        """Read again what can change while the app runs: tokens, keys. Nothing is interrupted."""
         self._door.reload()
 
     async def aclose(self) -> None:
         """Close the stores. Running uploads are discarded."""
+        await self._door.aclose()
         await self._places.aclose()
         if self._upload_service is not None:
             timeout = min(SEND_AT_END, self.settings.shutdown_timeout)

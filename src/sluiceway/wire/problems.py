@@ -50,7 +50,7 @@ def write_problem(error: SluiceError, instance: str | None = None) -> ProblemRes
         ("X-Content-Type-Options", "nosniff"),
     ]
     if isinstance(error, Unauthorized):
-        headers.append(("WWW-Authenticate", 'Bearer realm="sluiceway"'))
+        headers.append(("WWW-Authenticate", 'Bearer realm="sluiceway"' + _why(error)))
         headers.append(("WWW-Authenticate", 'Basic realm="sluiceway", charset="UTF-8"'))
     if isinstance(error, MethodNotAllowed):
         headers.append(("Allow", str(error.members.get("allow", ""))))
@@ -60,6 +60,12 @@ def write_problem(error: SluiceError, instance: str | None = None) -> ProblemRes
         headers.append(("Retry-After", RETRY_AFTER))
     text = json.dumps(problem(error, instance), ensure_ascii=False, default=str)
     return ProblemResponse(error.status, headers, text.encode("utf-8", "replace"))
+
+
+def _why(error: Unauthorized) -> str:
+    """What is wrong with a token that was sent (RFC 6750, section 3); "" where none was."""
+    refused = error.members.get("refused")
+    return "" if refused is None else f', error="{refused}", error_description="{error.detail}"'
 
 
 def problem(error: SluiceError, instance: str | None = None) -> dict[str, object]:

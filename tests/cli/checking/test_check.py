@@ -15,6 +15,7 @@ from pathlib import Path
 import requests
 
 from fix_server import Serve
+from identity_provider import IdentityProvider
 from rude_peer import Peer
 
 
@@ -119,3 +120,19 @@ def test_clocks_that_differ_are_named(serve: Serve, tmp_path: Path) -> None:
     assert ready.json()["ledger"] == {"name": "ledger", "ready": True}
     assert "127.0.0.1" not in ready.text
     assert str(tmp_path) not in ready.text
+
+
+def test_the_keys_of_tokens_are_fetched(tmp_path: Path) -> None:
+    """They are counted, and a source without any that can be used is a failure."""
+    place = ("--to", str(tmp_path / "a"), "--port", "0", "--jwt-audience", "files")
+    with IdentityProvider() as provider:
+        provider.more = [{"kty": "new"}]
+        code, found = findings(*place, "--jwt-keys", provider.url)
+        assert (code, bad(found)) == (0, [])
+        text = next(each["text"] for each in found if each["check"] == "JWT keys")
+        assert text == f"{provider.url} has 1, and 1 of no use here"
+        assert "agrees with that of the issuer of tokens" in str(found)
+        code, found = findings(*place, "--jwt-keys", provider.url, "--jwt-algorithm", "RS256")
+        assert (code, bad(found)) == (1, [("JWT keys", "failed")])
+    code, found = findings(*place, "--jwt-keys", provider.url)
+    assert (code, bad(found)) == (1, [("JWT keys", "failed")])

@@ -15,6 +15,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
@@ -28,7 +29,11 @@ from sluiceway.server.access.trusted_user import TrustedUsers
 from sluiceway.server.http1.peer_gone import PROTOCOL
 from sluiceway.server.log.audit import audit_change
 from sluiceway.server.settings.checked import Settings
+from sluiceway.server.settings.guarded import BadSetting
 from sluiceway.uploads.access.grant import FULL, Grant
+
+if TYPE_CHECKING:
+    from sluiceway.server.access.web_tokens.tokens import WebTokens
 
 __all__ = ["Door"]
 
@@ -50,6 +55,7 @@ class Door:
         if settings.link_key_file is not None:
             self._links = link_keys_file(settings.link_key_file)
         self._users = TrustedUsers(settings)
+        self._web_tokens = _web_tokens(settings)
         self._takes_any = not settings.has_tokens
         self._key = secrets.token_bytes(32)
         self._nobody = Scrypt(COST, secrets.token_bytes(SALT_BYTES), bytes(HASH_BYTES))
@@ -61,6 +67,13 @@ class Door:
         for file in (self._file, self._links):
             if file is not None:
                 file.look_again()
+        if self._web_tokens is not None:
+            self._web_tokens.reload()
+
+    async def aclose(self) -> None:
+        """End what runs for the checks of requests."""
+        if self._web_tokens is not None:
+            await self._web_tokens.aclose()
 
     def link(self, text: str) -> Grant:
         """What the holder of a link may do. Raises NotFound, Gone."""
@@ -75,17 +88,16 @@ class Door:
         return found.grant
 
     async def grant(self, request: Request, path: str) -> Grant:
-        """What the sender of a request may do. Raises Unauthorized, Unavailable."""
+        """What the sender of a request may do. Raises Unauthorized, Forbidden, Unavailable."""
         if self._takes_any or path in OPEN_PATHS:
             return FULL
         if (user := self._users.grant(request, _peer(request))) is not None:
             return user
-        scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
-        secret, name = credentials.strip().encode("latin-1", "replace"), ""
-        if scheme.lower() == "basic":
-            name, secret = _basic(secret)
-        elif scheme.lower() != "bearer":
-            secret = b""
+        name, secret = _credentials(request)
+        if self._web_tokens is not None:
+            known = await self._web_tokens.grant(request.headers, name, secret)
+            if known is not None:
+                return known
         grant = await self._grant_of(name, secret)
         if grant is None or (grant.expires is not None and time.time() >= grant.expires):
             raise Unauthorized(
@@ -174,6 +186,28 @@ def _peer(request: Request) -> str | None:
     be what X-Forwarded-For says."""
     client = getattr(request.scope.get(PROTOCOL), "client", None) or request.scope.get("client")
     return str(client[0]) if client else None
+
+
+def _web_tokens(settings: Settings) -> WebTokens | None:
+    """What checks JWTs. Its libraries are an extra, and take time to load."""
+    if settings.jwt_keys is None:
+        return None
+    try:
+        from sluiceway.server.access.web_tokens.tokens import WebTokens
+    except ImportError:
+        raise BadSetting(
+            "--jwt-keys needs a library that is not installed: pip install 'sluiceway[jwt]'"
+        ) from None
+    return WebTokens(settings)
+
+
+def _credentials(request: Request) -> tuple[str, bytes]:
+    """Name and secret of Authorization; the name is empty for a bearer token."""
+    scheme, _, rest = request.headers.get("authorization", "").partition(" ")
+    credentials = rest.strip().encode("latin-1", "replace")
+    if scheme.lower() == "basic":
+        return _basic(credentials)
+    return "", credentials if scheme.lower() == "bearer" else b""
 
 
 def _basic(credentials: bytes) -> tuple[str, bytes]:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 
 from sluiceway.client.http.tls import Trust
-from sluiceway.errors import BadRequest
+from sluiceway.errors import BadRequest, SluiceError
 from sluiceway.server.access.link_keys import read_link_keys
 from sluiceway.server.access.token_file import read_tokens
-from sluiceway.server.checks.finding import Finding, from_error, passed, warned
+from sluiceway.server.checks.finding import Finding, failed, from_error, passed, warned
 from sluiceway.server.http1.serving_tls import ServingTls
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
+from sluiceway.server.settings.web_tokens import algorithms
+from sluiceway.wire.headers.http_dates import parse_http_date
+from sluiceway.wire.urls import is_url, redact_url
 
-__all__ = ["check_link_keys", "check_tls", "check_tokens"]
+__all__ = ["check_link_keys", "check_tls", "check_tokens", "check_web_tokens"]
 
 SOON = (
     14 * 86400.0
@@ -54,6 +57,37 @@ def check_link_keys(settings: Settings) -> Iterator[Finding]:
         yield from_error("link keys", error, "sluiceway link new-key makes a key")
         return
     yield passed("link keys", f"{settings.link_key_file} has {len(found.keys)}")
+
+
+async def check_web_tokens(settings: Settings, skews: dict[str, float]) -> AsyncIterator[Finding]:
+    """Whether the keys of JWTs can be had. What their server's clock says is put into `skews`."""
+    if settings.jwt_keys is None:
+        return
+    source, date = redact_url(settings.jwt_keys), ""
+    try:
+        # Late: their libraries are an extra.
+        from sluiceway.server.access.web_tokens.key_file import read_keys
+        from sluiceway.server.access.web_tokens.key_url import fetch_keys
+
+        if is_url(settings.jwt_keys):
+            keys, date = await fetch_keys(settings.jwt_keys, Trust(settings.ca_file))
+        else:
+            keys = read_keys(settings.jwt_keys)
+    except ImportError:
+        yield failed("JWT keys", "a library is missing", "pip install 'sluiceway[jwt]'")
+        return
+    except SluiceError as error:
+        yield from_error("JWT keys", error, "correct --jwt-keys, or the server that it names")
+        return
+    if (there := parse_http_date(date)) is not None:
+        skews["the issuer of tokens"] = there - time.time()
+    usable = {name for key in keys.keys for name in key.algorithms} & algorithms(settings)
+    if usable:
+        unused = f", and {keys.left_out} of no use here" if keys.left_out else ""
+        yield passed("JWT keys", f"{source} has {len(keys.keys)}{unused}")
+    else:
+        what = "add an algorithm of these keys to --jwt-algorithm"
+        yield failed("JWT keys", f"no key of {source} fits --jwt-algorithm", what)
 
 
 def check_tls(settings: Settings) -> Iterator[Finding]:

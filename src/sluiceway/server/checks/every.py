@@ -6,7 +6,12 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from sluiceway.pipe.budget import Budget
-from sluiceway.server.checks.credentials import check_link_keys, check_tls, check_tokens
+from sluiceway.server.checks.credentials import (
+    check_link_keys,
+    check_tls,
+    check_tokens,
+    check_web_tokens,
+)
 from sluiceway.server.checks.finding import Finding, from_error, passed
 from sluiceway.server.checks.machine import check_clock, check_descriptors, check_port
 from sluiceway.server.checks.places import check_all_destinations, check_place, check_state
@@ -37,6 +42,8 @@ async def check_everything(given: Mapping[str, Any]) -> AsyncIterator[Finding]:
     for one in (*check_tokens(settings), *check_link_keys(settings), *check_tls(settings)):
         yield one
     budget, skews = Budget(settings.budget), dict[str, float]()
+    async for one in check_web_tokens(settings, skews):
+        yield one
     for place in settings.to:
         async for one in check_place(settings, place, budget, skews):
             yield one

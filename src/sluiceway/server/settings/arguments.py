@@ -65,6 +65,14 @@ class SettingArguments(DestinationArguments, total=False):
     trusted_proxies: str | Sequence[str]
     user_rights: str
     user_prefix: str
+    jwt_keys: str | None
+    jwt_audience: str | Sequence[str]
+    jwt_issuer: str | Sequence[str]
+    jwt_header: str | None
+    jwt_claim: str | Sequence[str]
+    jwt_role: str | Sequence[str]
+    jwt_algorithm: str | Sequence[str]
+    jwt_leeway: float
     no_auth: bool
     quota: str | int | None
     keep_free: str | int | None

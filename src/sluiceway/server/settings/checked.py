@@ -5,7 +5,6 @@ Each error names the option and says what to do. Nothing is opened or started he
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -22,6 +21,7 @@ from sluiceway.server.settings.guarded import (
     check_secrets,
     check_token_text,
     host_name,
+    is_loopback,
     is_single,
     origin,
     read_secret,
@@ -30,6 +30,7 @@ from sluiceway.server.settings.guarded import (
 from sluiceway.server.settings.listed import SettingList
 from sluiceway.server.settings.spooling import check_spool
 from sluiceway.server.settings.trusted import check_trusted_users
+from sluiceway.server.settings.web_tokens import check_web_tokens
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.ledger.expiry import Expiry
 from sluiceway.uploads.lifetime.ages import parse_age
@@ -39,10 +40,10 @@ from sluiceway.wire.host_patterns import Hosts
 from sluiceway.wire.numbers import clipped_uint
 from sluiceway.wire.request_targets import Origin
 from sluiceway.wire.sizes import parse_size
-from sluiceway.wire.urls import parse_address
+from sluiceway.wire.urls import is_url, parse_address
 from sluiceway.wire.webhooks import parse_secrets
 
-__all__ = ["Settings", "is_loopback"]
+__all__ = ["Settings"]
 
 INTERIM = ("auto", "on", "off")
 LOG_FORMATS = ("text", "json")
@@ -90,6 +91,7 @@ class Settings(SettingList):
             self._read_token,
             self._check_process,
             lambda: check_trusted_users(self),
+            lambda: check_web_tokens(self),
             self._check_ledger,
             self._check_on_finish,
             self._check_relay,
@@ -129,8 +131,10 @@ class Settings(SettingList):
             self._read_token_file(self.token_file)
         if self.token is not None:
             check_token_text(self.token, "--token")
-        if self.link_key_file is not None:
-            object.__setattr__(self, "link_key_file", os.path.abspath(self.link_key_file))
+        for name in ("link_key_file", "jwt_keys"):
+            path = getattr(self, name)
+            if path and not is_url(path):
+                object.__setattr__(self, name, os.path.abspath(path))
         check_secrets(self.relay_header, self.store_option)
 
     def _read_token_file(self, path: str) -> None:
@@ -147,8 +151,8 @@ class Settings(SettingList):
     @property
     def has_tokens(self) -> bool:
         """Whether requests need a token, or a proxy that says whom it has let in."""
-        named = self.token_file is not None or self.trust_user_header is not None
-        return named or self.token is not None
+        ways = (self.token, self.token_file, self.trust_user_header, self.jwt_keys)
+        return any(way is not None for way in ways)
 
     @property
     def proxy_networks(self) -> tuple[Network, ...]:
@@ -311,10 +315,10 @@ class Settings(SettingList):
     @property
     def origins(self) -> frozenset[Origin]:
         """Origins whose pages are trusted, without "*"."""
-        if "*" in self.allow_origin and self.trust_user_header is not None:
+        if "*" in self.allow_origin and (self.trust_user_header or self.jwt_header):
             raise BadSetting(
-                "--allow-origin '*' would let every web site use the logins of the proxy that "
-                "--trust-user-header trusts; name the origins"
+                "--allow-origin '*' would let every web site use the logins of the proxy in front "
+                "(--trust-user-header, --jwt-header); name the origins"
             )
         if "*" in self.allow_origin and not self.has_tokens and not self.no_auth:
             raise BadSetting(
@@ -386,13 +390,3 @@ def _age(text: str | float | None, what: str) -> int | None:
         return parse_age(str(round(text) if isinstance(text, float) else text), what)
     except (BadRequest, OverflowError, ValueError) as error:
         raise BadSetting(getattr(error, "detail", f"{what} must be a number")) from None
-
-
-def is_loopback(host: str) -> bool:
-    """False for any other name: it may resolve to any address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

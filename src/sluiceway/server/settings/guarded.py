@@ -6,6 +6,7 @@ variable that should hold it was not filled.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import stat
@@ -19,10 +20,12 @@ __all__ = [
     "check_secrets",
     "check_token_text",
     "host_name",
+    "is_loopback",
     "is_single",
     "origin",
     "read_secret",
     "read_token",
+    "readable_by_others",
     "writable_by_others",
 ]
 
@@ -112,6 +115,11 @@ def writable_by_others(status: os.stat_result) -> bool:
     return stat.S_ISREG(status.st_mode) and bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
+def readable_by_others(status: os.stat_result) -> bool:
+    """Whether it is a regular file that its group or all users may read."""
+    return stat.S_ISREG(status.st_mode) and bool(status.st_mode & (stat.S_IRGRP | stat.S_IROTH))
+
+
 def check_secrets(headers: Iterable[str], options: Iterable[str]) -> None:
     """Raises BadSetting for a secret for another server that is set but empty.
 
@@ -165,3 +173,13 @@ def origin(text: str) -> Origin:
             f"{text!r}"
         )
     return found
+
+
+def is_loopback(host: str) -> bool:
+    """False for any other name: it may resolve to any address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

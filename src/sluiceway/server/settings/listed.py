@@ -81,6 +81,40 @@ class SettingList:
         "all users know all keys.",
         "",
     )
+    jwt_keys: str | None = _setting(
+        "Keys that sign the tokens (JWT) of an identity provider: the https:// URL of its key set "
+        "or of its openid-configuration, or a file with a key set or public keys (PEM). Who sends "
+        "such a token is let in (docs/access.md).",
+        None,
+    )
+    jwt_audience: tuple[str, ...] = _setting(
+        "Audience (aud) of tokens that are for this server. Repeatable; --jwt-keys needs one.", ()
+    )
+    jwt_issuer: tuple[str, ...] = _setting("Issuer (iss) whose tokens count. Repeatable.", ())
+    jwt_header: str | None = _setting(
+        "Header in which a proxy in front sends the token, besides Authorization: "
+        "Cf-Access-Jwt-Assertion, X-Goog-IAP-JWT-Assertion.",
+        None,
+    )
+    jwt_claim: tuple[str, ...] = _setting(
+        "WHAT=CLAIM: the claim that holds the name (sub without this option), rights, prefix, "
+        "max-size or quota: name=email, rights=realm_access.roles. Without rights and prefix, "
+        "--user-rights and --user-prefix say them. Repeatable.",
+        (),
+    )
+    jwt_role: tuple[str, ...] = _setting(
+        "WORD=RIGHTS: what a word in the claim with the rights allows: staff=upload,read. Without "
+        "it, the words upload, read, list, delete and admin count. Repeatable.",
+        (),
+    )
+    jwt_algorithm: tuple[str, ...] = _setting(
+        "Algorithm of signatures that counts, such as ES256. Without it, all with public keys do. "
+        "Repeatable.",
+        (),
+    )
+    jwt_leeway: float = _setting(
+        "Seconds by which the clock of the tokens' issuer may differ from ours.", 30.0
+    )
     no_auth: bool = _setting(
         "Serve without a token: all who can reach the address can upload, read and delete.", False
     )
