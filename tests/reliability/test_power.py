@@ -122,6 +122,9 @@ def make_disk(tmp_path: Path) -> Iterator[Callable[[], Disk]]:
     need("mkfs.ext4")
 
     def make() -> Disk:
+        for earlier in made:  # hundreds of cuts would fill the disk with images
+            if not os.path.ismount(earlier.mounted):
+                earlier.image.unlink(missing_ok=True)
         folder = tmp_path / str(len(made))
         folder.mkdir()
         disk = Disk(folder)
