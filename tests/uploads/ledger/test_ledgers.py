@@ -359,12 +359,13 @@ async def test_an_expected_event_waits_for_its_file(open_ledger: Open) -> None:
 
 async def test_an_upload_under_publication_is_found(open_ledger: Open) -> None:
     ledger = open_ledger()
-    assert await ledger.finishing(10) == []
+    assert await ledger.finishing("", 10) == []
     claimed = await claimed_by(ledger)
     await ledger.save(dataclasses.replace(claimed, state=LedgerState.FINISHING))
-    assert await ledger.finishing(10) == [RECORD.id]
+    assert await ledger.finishing("", 10) == [RECORD.id]
+    assert await ledger.finishing(RECORD.id, 10) == []
     await ledger.save(dataclasses.replace(claimed, state=LedgerState.DONE))
-    assert await ledger.finishing(10) == []
+    assert await ledger.finishing("", 10) == []
 
 
 def test_every_state_can_be_reached_and_the_last_one_is_final() -> None:

@@ -145,17 +145,24 @@ async def test_sweeps_come_again(
                 await asyncio.sleep(0.01)
 
 
-async def test_uploads_of_dead_processes_are_recovered_together(
+async def test_all_uploads_of_dead_processes_are_recovered(
     uploads: ResumableUploads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So many at a time; those behind them the next time."""
-    monkeypatch.setattr(service, "RECOVERED_TOGETHER", 2)
-    for upload in await create(uploads, 3):
+    """So many are read at a time. One that a request has is left to it, and holds up no other."""
+    monkeypatch.setattr(service, "READ_TOGETHER", 2)
+    for upload in await create(uploads, 7):
         record = await uploads.find(upload)
         await uploads.ledger.save(dataclasses.replace(record, state=LedgerState.FINISHING, key="k"))
-    for left in (1, 0):
+    first, second = await uploads.ledger.finishing("", 2)
+    async with uploads.hold_free(first), uploads.hold_free(second):
+        for upload in (first, second):
+            record = await uploads.find(upload)
+            finishing = dataclasses.replace(record, state=LedgerState.FINISHING)
+            await uploads.ledger.save(finishing)
         await uploads.recover_abandoned()
-        assert len(await uploads.ledger.finishing(10)) == left
+        assert await uploads.ledger.finishing("", 10) == [first, second]
+    await uploads.recover_abandoned()
+    assert await uploads.ledger.finishing("", 10) == []
 
 
 async def test_a_cut_put_is_written_down_from_so_many_bytes_on(

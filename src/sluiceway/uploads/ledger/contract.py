@@ -149,8 +149,9 @@ class Ledger(Protocol):
         """Whether no process began a sweep within so many seconds; then this one does."""
         ...
 
-    async def finishing(self, most: int) -> list[str]:
-        """Some ids of uploads that are being published, or were when their process died."""
+    async def finishing(self, after: str, most: int) -> list[str]:
+        """Some ids above `after`, in order, of uploads that are being published, or were when their
+        process died."""
         ...
 
     @property

@@ -170,10 +170,12 @@ class PostgresLedger:
         await self._rows("DELETE FROM {t_processes} WHERE seen < now() - interval '1 day'")
         return True
 
-    async def finishing(self, most: int) -> list[str]:
+    async def finishing(self, after: str, most: int) -> list[str]:
         rows = await self._rows(
-            "SELECT id FROM {t} WHERE place = %s AND state = 'finishing' LIMIT %s",
+            "SELECT id FROM {t} WHERE place = %s AND state = 'finishing' AND id > %s"
+            " ORDER BY id LIMIT %s",
             self._place,
+            after,
             most,
         )
         return [upload for (upload,) in rows]

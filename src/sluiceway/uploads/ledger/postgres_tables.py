@@ -71,7 +71,7 @@ SCHEMA: tuple[LiteralString, ...] = (
         holder text NOT NULL, PRIMARY KEY (place, id))""",
     "CREATE INDEX IF NOT EXISTS {t_due} ON {t_events} (place, due) WHERE holder = ''",
     "CREATE INDEX IF NOT EXISTS {t_expected} ON {t_events} (place) WHERE holder <> ''",
-    "CREATE INDEX IF NOT EXISTS {t_finishing} ON {t} (place) WHERE state = 'finishing'",
+    "CREATE INDEX IF NOT EXISTS {t_finishing} ON {t} (place, id) WHERE state = 'finishing'",
     # Unlogged: no claim waits for the disk, and after a crash of the database all say again that
     # they live.
     """CREATE UNLOGGED TABLE IF NOT EXISTS {t_processes} (

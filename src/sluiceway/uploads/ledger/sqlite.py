@@ -93,7 +93,7 @@ class SqliteLedger:
         return self._events
 
     async def check(self) -> None:
-        await self.finishing(1)
+        await self.finishing("", 1)
 
     async def create(self, record: UploadRecord) -> None:
         row = to_row(record)
@@ -227,9 +227,12 @@ class SqliteLedger:
 
         return self._file.number() is not None and await self._writer.write(work)
 
-    async def finishing(self, most: int) -> list[str]:
+    async def finishing(self, after: str, most: int) -> list[str]:
         def work(db: sqlite3.Connection) -> list[str]:
-            rows = db.execute("SELECT id FROM uploads WHERE state = 'finishing' LIMIT ?", (most,))
+            rows = db.execute(
+                "SELECT id FROM uploads WHERE state = 'finishing' AND id > ? ORDER BY id LIMIT ?",
+                (after, most),
+            )
             return [upload for (upload,) in rows]
 
         return [] if self._file.number() is None else await self._readers.read(work)

@@ -43,7 +43,7 @@ log: logging.Logger = logging.getLogger("sluiceway")
 # unless its destination hangs.
 TAKE_OVER = 5.0
 ASK_AGAIN = 0.02  # seconds between looks whether another process has let go
-RECOVERED_TOGETHER = 1000  # uploads that are looked at together
+READ_TOGETHER = 1000  # ids of uploads of dead processes
 MOST_DIGESTS = 10_000  # uploads whose running hashes are remembered; a few hundred bytes each
 
 
@@ -226,12 +226,15 @@ class ResumableUploads:
 
     async def recover_abandoned(self) -> None:
         """Find out how far processes came that ended while they published. Raises StoreFailed."""
-        for upload in await self.ledger.finishing(RECOVERED_TOGETHER):
-            try:
-                async with self.hold_free(upload):
-                    pass
-            except SluiceError as error:
-                log.warning("An upload cannot be recovered now: %s", error.for_log)
+        after = ""
+        while some := await self.ledger.finishing(after, READ_TOGETHER):
+            for upload in some:
+                try:
+                    async with self.hold_free(upload):
+                        pass
+                except SluiceError as error:
+                    log.warning("An upload cannot be recovered now: %s", error.for_log)
+            after = some[-1]
 
     def start_sweeping(self) -> None:
         """Sweep now and then until the end, unless another process of these uploads does."""
