@@ -13,6 +13,7 @@ from bench.django_forms import django_rows
 from bench.earlier import earlier_rows
 from bench.live import live_rows
 from bench.objects import object_rows
+from bench.relay_pieces import pieces_rows
 from bench.relay_rows import relay_groups
 from bench.restore import restore_rows
 from bench.results import Result, Wanted
@@ -50,6 +51,7 @@ def groups_of(stall: float, earlier: Path | None = None) -> dict[str, Group]:
         "django": django_rows,
         "restore": restore_rows,
         "resumable": resumable_rows,
+        "pieces": pieces_rows,
         "copies": copy_rows,
         "earlier": lambda bench, wanted: earlier_rows(bench, wanted, earlier),
     }

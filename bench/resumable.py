@@ -23,7 +23,7 @@ from bench.table import COUNT, COUNTED_COST, Row
 from bench.transfer import CLIENT_SECONDS, ROOT, WARM_UP
 from bench.usage import Others
 
-__all__ = ["resumable_rows"]
+__all__ = ["resumable_rows", "tus_client"]
 
 SLOW_GOAL = 24 << 10  # bytes
 SECONDS, QUICK_SECONDS = 2.0, 0.3
@@ -64,7 +64,7 @@ def _slow(bench: Bench) -> Row:
     steady = slow.QUICK_STEADY if bench.quick else slow.STEADY
     place = bench.place()
     with start(OURS, bench.binaries, place) as (server, _):
-        _client("one", server.port, OURS, str(bench.source(slow.FIRST)))
+        tus_client("one", server.port, OURS, str(bench.source(slow.FIRST)))
         time.sleep(1)
         idle = server.rss()
         words = ["--port", str(server.port), "--path", OURS.path, "--create", OURS.path]
@@ -92,10 +92,10 @@ def _one(bench: Bench, contender: Contender) -> Sent:
     source, warm = bench.source(bench.size), bench.source(min(WARM_UP, bench.size))
     place = bench.place()
     with start(contender, bench.binaries, place) as (server, to):
-        _client("one", server.port, contender, str(warm))
+        tus_client("one", server.port, contender, str(warm))
         bench.settle()
         others, cpu = Others(), server.cpu()
-        measured = _client("one", server.port, contender, str(source))
+        measured = tus_client("one", server.port, contender, str(source))
         cpu, share, peak = server.cpu() - cpu, others.share(), server.peak()
         digest = sha256_of(source)
         if not any(
@@ -120,9 +120,9 @@ def _many(bench: Bench, contender: Contender) -> Sent:
     place = new_place(bench.work)
     with start(contender, bench.binaries, place) as (server, to):
         body = str(bench.source(SIZE))
-        warm = _client("many", server.port, contender, body, "--seconds", "0.5")
+        warm = tus_client("many", server.port, contender, body, "--seconds", "0.5")
         others, cpu = Others(), server.cpu()
-        measured = _client("many", server.port, contender, body, "--seconds", seconds)
+        measured = tus_client("many", server.port, contender, body, "--seconds", seconds)
         cpu, share, peak = server.cpu() - cpu, others.share(), server.peak()
         whole = sum(
             path.is_file() and path.stat().st_size == SIZE and path.suffix != ".sqlite"
@@ -150,7 +150,7 @@ def _counted(sent: Sent) -> str:
     )
 
 
-def _client(what: str, port: int, contender: Contender, body: str, *more: str) -> dict[str, Any]:
+def tus_client(what: str, port: int, contender: Contender, body: str, *more: str) -> dict[str, Any]:
     command = [
         sys.executable, "-m", "bench.tus_client", what, "--port", str(port), "--path",
         contender.path, "--body", body, *more,

@@ -103,7 +103,9 @@ class Pair:
         self.backend.stop()
 
 
-def start_gateway(folder: Path, backend: str, dialect: str, *options: str) -> RunningServer:
+def start_gateway(
+    folder: Path, backend: str, dialect: str, *options: str, env: dict[str, str] | None = None
+) -> RunningServer:
     return start_server(
         folder / "none",
         "--state",
@@ -112,10 +114,14 @@ def start_gateway(folder: Path, backend: str, dialect: str, *options: str) -> Ru
         dialect,
         *options,
         to=f"{backend}/files",
+        env=env,
     )
 
 
-def start_pair(folder: Path, dialect: str, *options: str) -> Pair:
+def start_pair(
+    folder: Path, dialect: str, *options: str, env: dict[str, str] | None = None
+) -> Pair:
+    """`env` is the gateway's, until it is restarted."""
     backend = start_server(folder / "backend")
-    gateway = start_gateway(folder, backend.url, dialect, *options)
+    gateway = start_gateway(folder, backend.url, dialect, *options, env=env)
     return Pair(folder, dialect, backend, gateway, Tus(gateway.url), options)

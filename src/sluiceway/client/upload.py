@@ -23,6 +23,7 @@ from sluiceway.client.retry import (
     ANSWERED,
     ATTEMPTS,
     BUSY,
+    IDEMPOTENT,
     connection_broke,
     may_ask_again,
     may_repeat,
@@ -205,15 +206,16 @@ class _UploadRun:
                 return self._receipt(response)
 
     async def _send(self, chain: RedirectChain, expect: bool) -> Response:
+        method = self._job.file_request.method
         self._request = StreamingRequest(
             self._transport,
-            self._job.file_request.method,
+            method,
             chain.url,
             chain.headers(),
             self._body.length,
             expect=expect or self._transport.will_ask_for_login(chain.url),
             expect_timeout=EXPECT_WAIT,
-            repeatable=self._body.source.reopenable,
+            repeatable=self._body.source.reopenable and method in IDEMPOTENT,
             on_sent=self._on_sent,
         )
         try:

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import random
-import socket
-import threading
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from fix_postgres import Database
-from lent_ways import OFF, RANDOM, WAYS
+from lent_sender import LentSender
+from lent_ways import OFF, ON, RANDOM, WAYS
 from sluiceway.errors import BodyCut, NoSpace, StoreFailed
 from sluiceway.pipe import lending
 from sluiceway.pipe.budget import BLOCK, MINIMUM, Budget
 from sluiceway.pipe.digests import Digests
-from sluiceway.pipe.lending import LentConnection, LentSocket
 from sluiceway.pipe.pump import pump
-from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Draft, Metadata
 from sluiceway.stores.postgres.store import PostgresStore
 from sluiceway.stores.rows.draft import RowsDraft
@@ -32,48 +27,6 @@ from sluiceway.testing.store_suite import pattern, read
 DATA = pattern(3 * BLOCK + 70_001)
 META = Metadata("f")
 Store = PostgresStore | SqliteStore
-
-
-class Sender:
-    """The source of a connection that brings `size` bytes of `data`, lent in one of the ways."""
-
-    reopenable = False
-
-    def __init__(self, way: str, data: bytes = DATA, size: int | None = None) -> None:
-        self._way, self._chance = way, random.Random(1)
-        self.length: int | None = len(data)
-        self.lent = 0  # bytes
-        self._left = len(data)
-        theirs, self._sock = socket.socketpair()
-        self._sock.setblocking(False)
-        self._thread = threading.Thread(target=self._send, args=(theirs, data[:size]), daemon=True)
-        self._thread.start()
-
-    def _send(self, sock: socket.socket, data: bytes) -> None:
-        with sock, suppress(OSError):
-            sock.sendall(data)
-
-    async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
-        loop = asyncio.get_running_loop()
-        while self._left:
-            data = await loop.sock_recv(self._sock, min(64 << 10, self._left))
-            if not data:
-                return
-            self._left -= len(data)
-            yield data
-
-    def lend(self) -> LentConnection | None:
-        most = self._chance.randint(1, 3 << 20) if self._way == RANDOM else 1 << 60
-        most = 0 if self._way == OFF else min(most, self._left - 1)
-        return LentSocket(self._sock.dup(), most, self._back) if most > 0 else None
-
-    def _back(self, taken: int) -> None:
-        self._left -= taken
-        self.lent += taken
-
-    def close(self) -> None:
-        self._sock.close()
-        self._thread.join(30)
 
 
 @pytest.fixture(params=["postgres", "sqlite"])
@@ -108,7 +61,7 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lending, "APART", 0)
 
 
-async def filled(store: Store, sender: Sender, key: str) -> tuple[Draft, str]:
+async def filled(store: Store, sender: LentSender, key: str) -> tuple[Draft, str]:
     """A draft with all that the sender brings, and its digest in hexadecimal digits."""
     draft = await store.draft(key, sender.length)
     digests = Digests(budget=store.database.budget)
@@ -126,7 +79,7 @@ async def filled(store: Store, sender: Sender, key: str) -> tuple[Draft, str]:
 @pytest.mark.parametrize("way", WAYS)
 async def test_threads_fill_the_rows(store: Store, way: str) -> None:
     """Never, always, and handed back at random bytes: the same object, and the same digest."""
-    sender = Sender(way)
+    sender = LentSender(DATA, way)
     draft, digest = await filled(store, sender, "a")
     assert digest == hashlib.sha256(DATA).hexdigest()
     assert draft.written == len(DATA)
@@ -138,12 +91,12 @@ async def test_threads_fill_the_rows(store: Store, way: str) -> None:
 
 async def test_what_was_drawn_can_be_kept_read_and_cut(store: Store) -> None:
     """A block that is not full becomes rows when it is asked for, and what follows joins it."""
-    draft, _ = await filled(store, Sender(RANDOM, DATA[: BLOCK + 5]), "a")
+    draft, _ = await filled(store, LentSender(DATA[: BLOCK + 5], RANDOM), "a")
     assert await draft.sync() == BLOCK + 5 == draft.kept
     assert isinstance(draft, RowsDraft)
     assert await draft.read(BLOCK - 3, 3) == DATA[BLOCK - 3 : BLOCK]
     await draft.truncate(BLOCK - 1)
-    sender = Sender(RANDOM, DATA[BLOCK - 1 :])
+    sender = LentSender(DATA[BLOCK - 1 :], RANDOM)
     await pump(sender, draft)
     sender.close()
     await draft.publish("a", META)
@@ -153,7 +106,7 @@ async def test_what_was_drawn_can_be_kept_read_and_cut(store: Store) -> None:
 async def test_many_share_a_budget_of_two_blocks(store: Store) -> None:
     """Who gets no block goes on through the event loop, and all arrive."""
     store.database.budget.limit = MINIMUM
-    senders = [Sender("on") for _ in range(4)]
+    senders = [LentSender(DATA, ON) for _ in range(4)]
     drafts = await asyncio.gather(
         *(filled(store, sender, str(number)) for number, sender in enumerate(senders))
     )
@@ -166,7 +119,7 @@ async def test_many_share_a_budget_of_two_blocks(store: Store) -> None:
 
 async def test_a_sender_that_leaves_within_a_burst_leaves_no_rows(store: Store) -> None:
     with pytest.raises(BodyCut):
-        await filled(store, Sender("on", size=BLOCK + BLOCK // 2), "a")
+        await filled(store, LentSender(DATA, ON, size=BLOCK + BLOCK // 2), "a")
     rows = await store_rows(store)
     assert rows == 0
     assert (await store.list()).entries == []
@@ -181,7 +134,7 @@ async def test_rows_that_the_database_refuses_end_the_burst(
         await store.database.rows("DROP TABLE {t_chunks}")
     else:
         monkeypatch.setattr(connections, "RESERVE", 1 << 60)  # bytes that no disk has left
-    sender = Sender("on")
+    sender = LentSender(DATA, ON)
     with pytest.raises(StoreFailed if isinstance(store, PostgresStore) else NoSpace):
         await pump(sender, draft)
     await draft.discard()

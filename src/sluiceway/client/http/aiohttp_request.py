@@ -23,7 +23,7 @@ from sluiceway.client.http.socket_progress import SocketProgress
 from sluiceway.pipe.lending import readiness
 from sluiceway.pipe.source import Buffer
 
-__all__ = ["ExpectingRequest", "PushedBody"]
+__all__ = ["SEND_CHUNK", "ExpectingRequest", "PushedBody"]
 
 # Bytes of a block that are handed to the transport at once: a peer that stalls leaves a copy there.
 SEND_CHUNK = 64 << 10

@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from sluiceway.client.http.aiohttp_request import PushedBody
+from sluiceway.client.http.aiohttp_request import SEND_CHUNK, PushedBody
 from sluiceway.client.http.exchange import Response
 from sluiceway.client.http.thread_sending import SendingBurst
 from sluiceway.client.http.transport import Transport
@@ -26,6 +26,7 @@ from sluiceway.wire.urls import redact_url
 __all__ = ["EXPECT_WAIT", "MOST_RESPONSE", "EarlyResponse", "StreamingRequest"]
 
 EXPECT_WAIT = 1.0  # seconds for the 100: servers that never send one must not cost more (as curl)
+AT_ONCE = 1 << 20  # bytes of a block for which the event loop is busy
 MOST_RESPONSE = 1 << 20  # bytes of a response that are kept; an upload's has a few hundred
 ACKNOWLEDGED_EVERY = 0.002  # seconds between looks whether the peer has what a file gave
 LEAVE_TIMEOUT = 5.0  # seconds: a read from a dead network drive must not hold up the error
@@ -117,6 +118,43 @@ class StreamingRequest:
             raise EarlyResponse(await self._outcome())
         await self._send_rest()
         await self._write(self._body.push(data))
+
+    async def write_block(self, data: Buffer) -> None:
+        """As `write`, of a large buffer that is used again afterwards: nothing keeps a view of it.
+
+        The kernel gets it here, without a copy. What a full socket does not take waits as a small
+        copy in the transport. Raises EarlyResponse, PeerFailed.
+        """
+        at = 0
+        with memoryview(data) as view:
+            while at < len(view):
+                if self._body.answered or self._open_request.done():
+                    raise EarlyResponse(await self._outcome())
+                await asyncio.sleep(0)
+                if sent := await self._send_now(view[at : at + AT_ONCE]):
+                    at += sent
+                    continue
+                piece = view[at : at + SEND_CHUNK]
+                await self._write(self._body.push_beside(piece, counts=True))
+                at += len(piece)
+
+    async def _send_now(self, view: memoryview) -> int:
+        """Returns the bytes that the kernel took at once: none below TLS. Raises EarlyResponse."""
+        if (sock := self._body.plain_socket()) is None:
+            return 0
+        with closing(sock):
+            try:
+                sent = sock.send(view)
+            except BlockingIOError:
+                return 0
+            except OSError:
+                raise EarlyResponse(await self._outcome()) from None
+        self._body.sent_by_thread(sent)
+        return sent
+
+    async def flush(self) -> None:
+        """Give the connection what the last burst left. Raises EarlyResponse, PeerFailed."""
+        await self._send_rest()
 
     async def _write(self, push: Coroutine[Any, Any, None]) -> None:
         self._blocked = asyncio.current_task()

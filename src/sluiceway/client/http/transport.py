@@ -26,7 +26,6 @@ from sluiceway.client.http.proxies import Proxies, Proxy
 from sluiceway.client.http.socket_progress import SocketProgress
 from sluiceway.client.http.tls import Trust
 from sluiceway.client.raw_body import RawBody, take_over
-from sluiceway.client.retry import IDEMPOTENT
 from sluiceway.errors import BadRequest, PeerFailed, PeerTimeout
 from sluiceway.pipe.lending import LentConnection
 from sluiceway.wire.headers.conditions import join_fields
@@ -212,14 +211,14 @@ class Transport:
         login = self._logins.get(origin(head.url)) if head.status == UNAUTHORIZED else None
         return login is not None and login.learn(head.headers.get("www-authenticate", ""))
 
-    def _session_for(self, method: str, body: PushedBody | None) -> aiohttp.ClientSession:
+    def _session_for(self, body: PushedBody | None) -> aiohttp.ClientSession:
         """A new connection for a request that cannot be repeated.
 
         The server may have closed a kept one a moment ago, which shows only after sending.
         """
         if self._session is None:
             raise BadRequest("A Transport is used with `async with`")
-        if not self._keep or body is None or (method in IDEMPOTENT and body.repeatable):
+        if not self._keep or body is None or body.repeatable:
             return self._session
         if self._single is None:
             self._single = self._open_session(keep=False)
@@ -234,7 +233,7 @@ class Transport:
         Its connection is closed too, unless the response was read to its end. `body` is for
         `request.StreamingRequest`. Raises PeerFailed and its kinds, and BadRequest.
         """
-        session = self._session_for(method, body)
+        session = self._session_for(body)
         tracker, deadlines = aiohttp.UploadTracker(), self.deadlines
         if body is not None:
             body.progress = SocketProgress(lambda: tracker.bytes_written + body.taken_by_thread)

@@ -35,6 +35,7 @@ log: logging.Logger = logging.getLogger("sluiceway")
 
 # A restart of the backend takes a moment; a client that waits for longer repeats its own request.
 RETRIES = RetryPolicy(attempts=4, first_wait=0.2, longest_wait=2.0)
+LARGE = 64 << 10  # bytes; a block of the budget, which the next piece fills again, is larger
 SMALLEST_PIECE = 256 << 10  # bytes; a proxy that takes less in one request has refused the upload
 CHECKSUM_MISMATCH = 460  # of tus
 CONFLICT, TOO_LARGE, NO_SPACE = 409, 413, 507
@@ -287,7 +288,7 @@ class _Body:
         try:
             await request.open()
             for data in self._piece:
-                await request.write(data)
+                await (request.write if len(data) < LARGE else request.write_block)(data)
             self.written = True
             return await request.finish()
         except EarlyResponse as early:

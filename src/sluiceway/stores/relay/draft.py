@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import replace as changed
 
@@ -147,6 +148,12 @@ class RelayDraft:
     async def sync(self) -> int:
         """What the destination's kernel acknowledged: its server says nothing before its answer."""
         return self.kept
+
+    async def flush(self) -> None:
+        """Send what the last burst left. An early response shows in `failure`."""
+        if self._request is not None:
+            with addresses_hidden(), suppress(EarlyResponse):
+                await self._request.flush()
 
     async def settle(self) -> None:
         """Wait until the destination's kernel has all that was sent, or its server has answered."""

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from sluiceway.errors import Gone, NotFound, PeerFailed, SluiceError, StoreFailed, Unavailable
 from sluiceway.pipe.cancellation import finish_then_cancel
+from sluiceway.pipe.lending import LentConnection, Update
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Entry, Metadata, Replace
 from sluiceway.stores.relay.draft import RelayDraft
@@ -18,6 +21,7 @@ from sluiceway.stores.unpublished import SavedDraft
 
 __all__ = ["MOST_WAITING", "HeldRelayDraft", "HeldRequests"]
 
+T = TypeVar("T")
 log: logging.Logger = logging.getLogger("sluiceway")
 
 # Requests that wait for their clients at once. Each costs a connection here and at the destination,
@@ -121,13 +125,19 @@ class HeldRelayDraft:
         """A client that leaves, or is interrupted, does not interrupt the bytes in hand: half of
         them sent would be an offset that nobody knows."""
         self._check()
-        await finish_then_cancel(self._write(data))
+        await finish_then_cancel(self._send(self._request.write(data)))
+
+    async def draw(self, lent: LentConnection, update: Update) -> bool:
+        """One burst of a lent connection, to its end as `write`."""
+        self._check()
+        return await finish_then_cancel(self._send(self._request.draw(lent, update)))
 
     async def sync(self) -> int:
         """Wait until the destination's kernel has what was sent."""
         if self._emptied:
             return 0
         self._check()
+        await finish_then_cancel(self._send(self._request.flush()))
         await self._request.settle()
         if (failure := self.failure) is not None:
             self._lost = True
@@ -186,9 +196,9 @@ class HeldRelayDraft:
         else:
             self._held.wait(self)
 
-    async def _write(self, data: Buffer) -> None:
+    async def _send(self, sending: Coroutine[Any, Any, T]) -> T:
         try:
-            await self._request.write(data)
+            return await sending
         except BaseException:
             self._lost = True
             raise

@@ -6,14 +6,17 @@ is kept in the ledger meanwhile: so a file that is wrong or cut never looks comp
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace as changed
 
 from sluiceway.client.http.exchange import Response
 from sluiceway.errors import BadDigest, Gone, StoreFailed, TooLarge, Unavailable
-from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.budget import BLOCK, Block, Budget
 from sluiceway.pipe.cancellation import finish_then_cancel, shield_until_done
+from sluiceway.pipe.lending import LentConnection, Update
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Entry, Metadata, Replace
+from sluiceway.stores.lent_block import LentBlock
 from sluiceway.stores.relay.backend import Backend
 from sluiceway.stores.relay.backend_upload import BackendUpload
 from sluiceway.stores.relay.errors import addresses_hidden
@@ -30,6 +33,7 @@ __all__ = ["MOST_PIECE", "BackendDraft"]
 MOST_PIECE = 8 << 20
 SHARE = 0.5  # of the memory for all uploads, that may be in use when a piece grows
 TAIL = 1  # byte that is withheld
+NEARLY = 64 << 10  # bytes that the next chunk brings: sent with what waits, in one request
 
 
 class BackendDraft:
@@ -50,6 +54,9 @@ class BackendDraft:
         self._sent = kept - len(state.tail)  # bytes that the backend has
         self._waiting: list[Buffer] = [state.tail] if state.tail else []
         self._held = 0  # bytes of the budget
+        # Those that threads filled, of what waits; and the one that they fill now.
+        self._blocks: list[Block] = []
+        self._drawn = None if budget is None else LentBlock(budget)
         self._complete = complete  # the file is there: to discard the draft must not delete it
         self._ended = self._failed = self._emptied = False
         self._expected: dict[str, bytes] = {}  # digests that the backend must confirm
@@ -62,10 +69,29 @@ class BackendDraft:
             raise TooLarge(f"More than {self._size} bytes arrived", limit=self._size)
         if not len(data):
             return
+        self._take_drawn()
         self._waiting.append(data)
         self.written += len(data)
         if self.written - self._sent > MOST_PIECE or not self._hold(len(data)):
             await finish_then_cancel(self._send())
+
+    async def draw(self, lent: LentConnection, update: Update) -> bool:
+        """One burst of a lent connection, into a block of the piece that gathers."""
+        self._check()
+        began, drawn = time.monotonic(), self._drawn
+        if self._size is not None:
+            lent.limit(self._size - self.written)
+        if drawn is None or lent.ended or not await self._begin_block(drawn):
+            return False
+        waited, before = time.monotonic() - began, drawn.filled
+        try:
+            await drawn.draw(lent, update)
+        finally:
+            self.written += drawn.filled - before
+            lent.destination_wait += waited
+        if lent.ended:
+            await self._send_at_pause(lent)
+        return True
 
     async def sync(self) -> int:
         """Send what waits. After a failure nothing more is kept."""
@@ -82,6 +108,7 @@ class BackendDraft:
         self.hold_back(False)
         if offset >= self.written:
             return
+        self._take_drawn()
         if offset >= self._sent:
             rest = b"".join(self._waiting)[: offset - self._sent]
             self._waiting, self.written = [rest] if rest else [], offset
@@ -147,10 +174,43 @@ class BackendDraft:
             self._held += size
         return True
 
+    async def _begin_block(self, drawn: LentBlock) -> bool:
+        """Have a block that a thread may fill. False when others hold all memory."""
+        if drawn.is_full:
+            self._take_drawn()
+        whole = self.written - self._sent + BLOCK - TAIL > MOST_PIECE
+        shared = len(self._blocks) >= drawn.share and not self._state.unchecked
+        if not drawn.filled and (whole or shared):
+            await finish_then_cancel(self._send())
+        if not drawn.begin() and self._blocks:
+            await finish_then_cancel(self._send())
+        return drawn.begin()
+
+    async def _send_at_pause(self, lent: LentConnection) -> None:
+        """A sender that paused holds no memory. One that is nearly done will bring the rest."""
+        self._take_drawn()
+        nearly = self._size is not None and self._size - self.written <= NEARLY
+        if not nearly and not self._state.unchecked:
+            began = time.monotonic()
+            await finish_then_cancel(self._send())
+            lent.destination_wait += time.monotonic() - began
+
+    def _take_drawn(self) -> None:
+        """What threads received waits behind what was written."""
+        if self._drawn is not None and self._drawn.filled:
+            block, data = self._drawn.take()
+            self._blocks.append(block)
+            self._waiting.append(data)
+
     def _release(self) -> None:
         if self._budget is not None:
             self._budget.release(self._held)
         self._held = 0
+        blocks, self._blocks = self._blocks, []
+        if self._drawn is not None:
+            for block in blocks:
+                self._drawn.back(block)
+            self._drawn.release()
 
     def _forget(self) -> None:
         self._waiting = []
@@ -158,6 +218,7 @@ class BackendDraft:
 
     async def _send(self, end: bool = False) -> None:
         """Send all that waits but the tail."""
+        self._take_drawn()
         count = self.written - self._sent - TAIL
         tail = b"" if not self._waiting else bytes(memoryview(self._waiting[-1])[-TAIL:])
         if count > 0:

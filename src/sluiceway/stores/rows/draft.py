@@ -17,7 +17,7 @@ from sluiceway.pipe.lending import LentConnection, Update
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.block_buffer import BlockBuffer
 from sluiceway.stores.contract import Draft, Entry, Metadata, Replace
-from sluiceway.stores.rows.lent_block import LentBlock
+from sluiceway.stores.lent_block import LentBlock
 
 __all__ = ["RENEW_EVERY", "RowsDraft"]
 

@@ -1,7 +1,7 @@
-"""One block of the budget, which a thread fills from a lent connection until it is sent as rows.
+"""One block of the budget, which a thread fills from a lent connection until it is sent on.
 
 Each piece is hashed where it was received, while it is in the processor's cache. Between bursts the
-block is the event loop's; within one it is the thread's. Knows no database.
+block is the event loop's; within one it is the thread's. Knows no destination.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class LentBlock:
         return block, memoryview(block)[:filled]
 
     def back(self, block: Block) -> None:
-        """The bytes of a block that was taken are in the database, or lost."""
+        """The bytes of a block that was taken have reached the destination, or are lost."""
         self._budget.release_block(block)
 
     def release(self) -> None:
