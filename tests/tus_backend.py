@@ -22,6 +22,7 @@ class TusBackend:
         self.data = bytearray()
         self.length = ""
         self.location = "/uploads/1"
+        self.gives_content = False
         self.odd: dict[str, list[Act]] = {}
         self.seen: list[Exchange] = []
 
@@ -57,6 +58,13 @@ class TusBackend:
     def do_head(self, exchange: Exchange) -> None:
         headers = {"Upload-Offset": str(len(self.data)), "Tus-Resumable": "1.0.0"}
         exchange.reply(200, headers | ({"Upload-Length": self.length} if self.length else {}))
+
+    def do_get(self, exchange: Exchange) -> None:
+        """As tusd, before the upload is complete, too. @tus/server: 404 until then."""
+        if self.gives_content:
+            exchange.reply(200, {"Content-Type": "application/octet-stream"}, bytes(self.data))
+        else:
+            exchange.reply(404)
 
     def do_patch(self, exchange: Exchange) -> None:
         if int(exchange.headers["upload-offset"]) != len(self.data):

@@ -7,9 +7,11 @@ values only.
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Draft, Entry, Store, UploadRequest
 
 __all__ = [
@@ -224,6 +226,15 @@ class ChecksElsewhere(Protocol):
 
     def hold_back(self, active: bool) -> None:
         """While active, what is written may prove wrong, and `truncate` is to forget it."""
+        ...
+
+    def read_back(self) -> AsyncGenerator[Buffer]:
+        """All that is kept, from its first byte on, where the other server gives it.
+
+        Raises:
+            NotFound: It does not.
+            Unavailable: It cannot now.
+        """
         ...
 
     def must_confirm(self, expected: dict[str, bytes]) -> None:

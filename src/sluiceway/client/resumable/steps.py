@@ -5,16 +5,21 @@ Redirects, logins and cookies are met here. When a step is taken again is in `re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
 from sluiceway.client.http.cookies import ChainCookies
 from sluiceway.client.http.error_responses import refusal
 from sluiceway.client.http.exchange import Head, Response
-from sluiceway.client.http.redirects import RedirectChain, headers_across, without_body_headers
+from sluiceway.client.http.redirects import (
+    RedirectChain,
+    follow_redirects,
+    headers_across,
+    without_body_headers,
+)
 from sluiceway.client.http.request import EXPECT_WAIT, MOST_RESPONSE, StreamingRequest
-from sluiceway.client.http.transport import Transport
+from sluiceway.client.http.transport import OpenResponse, Transport
 from sluiceway.client.resumable.dialects import Dialect
 from sluiceway.client.retry import UNREADABLE
 from sluiceway.client.upload_job import EXPECT_FROM, Resuming
@@ -88,6 +93,14 @@ class UploadSteps:
     async def offset_response(self) -> Head:
         """As `offset`; the response may be a refusal."""
         return (await self._ask("HEAD", self.url, self._own_headers())).head
+
+    @asynccontextmanager
+    async def content(self) -> AsyncIterator[OpenResponse]:
+        """Ask for the bytes themselves: some servers give what they keep of an upload."""
+        headers = self._own_headers() | {"accept-encoding": "identity"}
+        cookies = self._cookies
+        async with follow_redirects(self._transport, self.url, headers, cookies=cookies) as found:
+            yield found
 
     async def append(
         self,

@@ -10,7 +10,7 @@ import asyncio
 import base64
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from sluiceway.client.http.exchange import Head, Response
@@ -19,7 +19,7 @@ from sluiceway.client.resumable.dialects import DIALECTS
 from sluiceway.client.resumable.outcome import LOST, PASSING
 from sluiceway.client.resumable.steps import UploadSteps
 from sluiceway.client.retry import ANSWERED, RetryPolicy
-from sluiceway.errors import Gone, NoSpace, PeerFailed, SluiceError, Unavailable
+from sluiceway.errors import Gone, NoSpace, NotFound, PeerFailed, SluiceError, Unavailable
 from sluiceway.pipe.source import Buffer
 from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.relay.backend import Backend
@@ -140,6 +140,21 @@ class BackendUpload:
         """The last response of a complete upload once more. Raises its refusal of the file."""
         try:
             return await self._ended(position, tail, position.offset - len(tail))
+        except PeerFailed as error:
+            raise self._unavailable(error) from error
+
+    async def read_back(self, count: int) -> AsyncGenerator[bytes]:
+        """Yield the first `count` bytes, of a server that gives what it keeps of an upload that is
+        not complete: tusd does. Raises NotFound, Unavailable."""
+        try:
+            async with self._steps.content() as response:
+                head = response.head
+                is_json = "json" in head.headers.get("content-type", "")  # a status, as ours gives
+                length = clipped_uint(head.headers.get("content-length", ""))
+                if head.status != 200 or length != count or is_json:
+                    raise NotFound("The destination does not give the bytes of the upload")
+                async for chunk in response.chunks():
+                    yield chunk
         except PeerFailed as error:
             raise self._unavailable(error) from error
 

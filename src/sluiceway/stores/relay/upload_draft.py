@@ -7,6 +7,8 @@ is kept in the ledger meanwhile: so a file that is wrong or cut never looks comp
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import replace as changed
 
 from sluiceway.client.http.exchange import Response
@@ -124,6 +126,15 @@ class BackendDraft:
     def hold_back(self, active: bool) -> None:
         """What comes now may prove wrong. As much of it as one piece has waits here."""
         self._state = changed(self._state, unchecked=active)
+
+    async def read_back(self) -> AsyncGenerator[Buffer]:
+        with addresses_hidden():
+            if self._sent:
+                async with aclosing(self._at_backend.read_back(self._sent)) as chunks:
+                    async for data in chunks:
+                        yield data
+        if self._state.tail:
+            yield self._state.tail
 
     def must_confirm(self, expected: dict[str, bytes]) -> None:
         """Another process saw some of the bytes: only the backend can compare these digests.

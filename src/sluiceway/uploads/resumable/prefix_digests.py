@@ -6,7 +6,8 @@ a piece, hashes what the draft keeps. Knows no ledger and no request.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from sluiceway.errors import StoreFailed
@@ -95,6 +96,17 @@ class PrefixDigests:
         await self._digests.aclose()
         self._algorithms, self.position = tuple(algorithms), 0
         self._digests = Digests(self._algorithms, self._budget)
+
+    async def read_again(self, chunks: AsyncGenerator[Buffer], size: int) -> None:
+        """Count `size` bytes anew, which come from elsewhere. Raises StoreFailed, and what they
+        raise."""
+        await self.begin(self._algorithms)
+        async with aclosing(chunks):
+            async for data in chunks:
+                self._at = self.position
+                await self.take(data)
+        if self.position != size:
+            raise StoreFailed("The kept bytes of an upload have another length than they had")
 
     async def aclose(self) -> None:
         await self._digests.aclose()
