@@ -65,7 +65,8 @@ torture: $(VENV)/.test ## the long proofs: many kills, cuts and random cases, la
 		tests/journeys/test_serving_tls.py tests/journeys/test_rights.py \
 		tests/journeys/test_links.py tests/cli/test_token.py \
 		tests/journeys/test_sorted_lists.py tests/journeys/test_no_pieces.py \
-		tests/journeys/test_gateway_pieces.py tests/journeys/test_lent_pieces.py tests/journeys/test_gateway_read_back.py tests/journeys/test_gateway_pieces_shared.py \
+		tests/journeys/test_lent_pieces.py tests/journeys/test_gateway_read_back.py \
+		tests/journeys/test_gateway_pieces.py tests/journeys/test_gateway_pieces_shared.py \
 		tests/journeys/test_resumed_buckets.py tests/journeys/test_objects_everywhere.py \
 		tests/journeys/test_portable.py tests/journeys/test_metrics.py \
 		tests/journeys/test_links.py tests/journeys/test_rights.py tests/cli/test_token.py \
