@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from zlib import crc32
 
 import pytest
@@ -126,13 +127,25 @@ THIN_OFFSETS = (0, 4096, 2 * BLOCK + 4097)  # bytes, of all to which it truncate
 RESUMED_OFFSETS = (70_000, 2 << 20, DEPTH * BLOCK + 1)  # bytes, of all at which it goes on
 
 
+@pytest.hookimpl(tryfirst=True)  # before Hypothesis looks for constants
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves the long proofs to `make torture`, and sorts what is left for the workers."""
     if not TORTURE:
+        _let_hypothesis_parse_nothing()
         left = [item for item in items if _is_long_proof(item)]
         items[:] = [item for item in items if not _is_long_proof(item)]
         config.hook.pytest_deselected(items=left)
     _sort(items)
+
+
+def _let_hypothesis_parse_nothing() -> None:
+    """Hypothesis tries constants of all loaded modules: here those of a thousand test files.
+
+    To parse them takes each worker 2 s. Those of an installed Sluiceway it leaves out anyhow.
+    """
+    providers: Any = sys.modules.get("hypothesis.internal.conjecture.providers")
+    if providers is not None:
+        providers._get_local_constants = lambda: providers._local_constants
 
 
 def _is_long_proof(item: pytest.Item) -> bool:

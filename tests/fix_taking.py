@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,8 @@ SMALL_BUFFERS = [
 ]
 
 Hasty = Callable[..., RunningServer]
-_NOISE: dict[int, bytes] = {}  # seed -> the most bytes that were asked for so far
+PERIOD = (1 << 20) + 7  # bytes of noise; a prime, so a block in the wrong place has other bytes
+COMPUTED = 64 << 10  # bytes of noise that are not worth a block
 
 
 @pytest.fixture(scope="module")
@@ -136,14 +138,20 @@ class NewLines:
 
 
 def noise(size: int, seed: int = 1) -> bytes:
-    """Bytes without a pattern, the same for the same seed.
+    """Bytes without a pattern, the same for the same seed; long ones repeat after `PERIOD`.
 
-    Fewer of a seed are the beginning of more: half of all test files ask for them when they load.
+    Fewer of a seed are the beginning of more. Half of all test files ask for them when they load,
+    in each worker: so they are copied rather than computed.
     """
-    if seed not in _NOISE or len(_NOISE[seed]) < size:
-        grown = max(size, 2 * len(_NOISE.get(seed, b"")))  # else each larger wish makes all again
-        _NOISE[seed] = hashlib.shake_128(b"%d" % seed).digest(grown)
-    return _NOISE.get(seed, b"")[:size]  # none of none, where nobody asked before
+    if 0 < size <= COMPUTED:
+        return hashlib.shake_128(b"%d" % seed).digest(size)
+    block = _block(seed)
+    return (block * (size // PERIOD + 1))[:size]
+
+
+@cache
+def _block(seed: int) -> bytes:
+    return hashlib.shake_128(b"%d" % seed).digest(PERIOD)
 
 
 def tree(folder: Path) -> dict[str, tuple[int, int, int]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
+from fix_taking import noise
 from rude_peer import Exchange, Peer, ranged
 
 __all__ = ["DATA", "Act", "changed", "cutting", "nothing_whole", "taking", "uploads"]
-DATA = os.urandom(3_000_000)
+DATA = noise(3_000_000)
 Act = Callable[[Exchange], object]
 
 

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from client.quick_copies import send
+from fix_taking import noise
 from rude_peer import Exchange, Peer
 from sluiceway.client.retry import MOST_ATTEMPTS
 from sluiceway.client.upload import EXPECT_FROM
 from sluiceway.errors import PeerFailed, SluiceError, TooLarge, Unavailable
 from sluiceway.pipe.receipt import Progress
 
-DATA = os.urandom(8 << 20)
+DATA = noise(8 << 20)
 
 Act = Callable[[Exchange], object]
 

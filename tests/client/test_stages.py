@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fix_taking import noise
 from rude_peer import Exchange, Peer, ranged
 from sluiceway.client.http.request import StreamingRequest
 from sluiceway.client.http.transport import Transport
@@ -19,7 +20,7 @@ from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.source import BytesSource
 from sluiceway.pipe.stages import ANSWER, CLIENT, DECODE, DESTINATION, QUEUE, SOURCE, Stages
 
-DATA = os.urandom(3_000_000)
+DATA = noise(3_000_000)
 NAMES = {SOURCE, QUEUE, DESTINATION, ANSWER}
 
 

@@ -5,7 +5,6 @@ A real process behind a proxy that cuts: the file arrives, and only what was not
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +13,10 @@ import pytest
 
 from cutting_proxy import CuttingProxy
 from fix_npm import npm_package
+from fix_taking import noise
 from sluiceway import copy
 
-DATA = os.urandom(3 << 20)
+DATA = noise(3 << 20)
 
 
 @pytest.fixture

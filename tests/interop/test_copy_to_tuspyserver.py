@@ -5,7 +5,6 @@ A real process behind a proxy that cuts: the file arrives, and only what was not
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -16,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from cutting_proxy import CuttingProxy
-from fix_taking import eventually
+from fix_taking import eventually, noise
 from sluiceway import copy
 
 if find_spec("tuspyserver") is None:  # its import takes a second, which only its server needs
     pytest.skip("tuspyserver is not installed", allow_module_level=True)
 
-DATA = os.urandom(3 << 20)
+DATA = noise(3 << 20)
 PROGRAM = """
 import sys
 import uvicorn

@@ -13,9 +13,10 @@ import pytest
 
 import sluiceway
 from fix_server import Serve
+from fix_taking import noise
 from sluiceway.errors import Unauthorized
 
-DATA = os.urandom(3_000_000)
+DATA = noise(3_000_000)
 DIGEST = hashlib.sha256(DATA).hexdigest()
 DEADLINE = 60  # seconds
 

@@ -19,9 +19,10 @@ import pytest
 
 import sluiceway
 from fix_server import Serve
+from fix_taking import noise
 from sluiceway.errors import DigestMismatch, NotFound, SourceFailed, Unauthorized
 
-DATA = os.urandom(20_000_000)
+DATA = noise(20_000_000)
 DIGEST = hashlib.sha256(DATA).hexdigest()
 DEADLINE = 60  # seconds
 

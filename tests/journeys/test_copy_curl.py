@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from fix_server import RunningServer, Serve
+from fix_taking import noise
 
 TOKEN = "a-long-enough-token"
-DATA = os.urandom(3_000_000)
+DATA = noise(3_000_000)
 DEADLINE = 60  # seconds
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

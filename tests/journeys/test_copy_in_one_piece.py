@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,11 +11,12 @@ import pytest
 
 import sluiceway
 from fix_server import RunningServer, start_server
+from fix_taking import noise
 from rude_peer import Exchange, Peer
 from sluiceway.errors import SluiceError
 
 MIB = 1 << 20
-DATA = os.urandom(9 * MIB + 321)
+DATA = noise(9 * MIB + 321)
 
 
 @pytest.fixture(scope="module")

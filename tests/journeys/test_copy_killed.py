@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from fix_server import Serve
+from fix_taking import noise
 from rude_peer import Exchange, Peer, ranged, sha256_field
 from sluiceway.client.local.part_notes import part_paths
 
-DATA = os.urandom(8 << 20)
+DATA = noise(8 << 20)
 DEADLINE = 60  # seconds
 
 

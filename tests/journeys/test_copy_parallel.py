@@ -22,13 +22,13 @@ import pytest
 from cutting_proxy import CuttingProxy
 from fix_s3 import Objects
 from fix_server import RunningServer, start_server
-from fix_taking import eventually
+from fix_taking import eventually, noise
 from losing_proxy import LosingProxy
 from sluiceway import SluiceError, copy, copy_all
 from sluiceway.pipe.receipt import Progress
 
 MIB = 1 << 20
-DATA = os.urandom(5 * MIB + 4321)  # four parts, above the least of a download
+DATA = noise(5 * MIB + 4321)  # four parts, above the least of a download
 SHA = hashlib.sha256(DATA).hexdigest()
 DEADLINE = 120  # seconds
 SOCKET = 512 << 10  # bytes that may wait in a connection

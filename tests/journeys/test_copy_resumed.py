@@ -18,11 +18,11 @@ import pytest
 
 from cutting_proxy import CuttingProxy
 from fix_server import RunningServer, Serve, start_server
-from fix_taking import eventually
+from fix_taking import eventually, noise
 from sluiceway import SluiceError, copy, copy_all
 from sluiceway.pipe.receipt import Progress
 
-DATA = os.urandom(3 << 20)
+DATA = noise(3 << 20)
 CUT = 2 << 20
 DEADLINE = 120  # seconds
 

@@ -25,12 +25,12 @@ import sluiceway
 from cutting_proxy import CuttingProxy
 from fix_postgres import Database
 from fix_s3 import PART, Objects
-from fix_taking import eventually
+from fix_taking import eventually, noise
 from s3_faults import Fault, S3Faults
 from sluiceway.errors import Exists, SluiceError
 
 MIB = 1 << 20
-DATA = os.urandom(9 * MIB + 12_345)
+DATA = noise(9 * MIB + 12_345)
 SHA = hashlib.sha256(DATA).hexdigest()
 RATE = "4MiB"  # a second: two seconds to kill it in
 DEADLINE = 120  # seconds

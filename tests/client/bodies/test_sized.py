@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 import sluiceway
+from fix_taking import noise
 from rude_peer import Exchange, Peer
 from sluiceway.client.local.files import open_local, sized
 from sluiceway.errors import SourceFailed
 from sluiceway.pipe.source import BytesSource, PassingSource, Source
 
-DATA = os.urandom(2_000_000)
+DATA = noise(2_000_000)
 
 
 def taking(exchange: Exchange) -> None:

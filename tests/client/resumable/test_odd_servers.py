@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
@@ -11,13 +10,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from fix_taking import noise
 from rude_peer import Exchange, Peer
 from sluiceway import SluiceError, copy
 from sluiceway.client.resumable import offers, resumable_upload
 from sluiceway.pipe.receipt import Progress
 from sluiceway.wire.tus import parse_metadata
 
-DATA = os.urandom((2 << 20) + 5)
+DATA = noise((2 << 20) + 5)
 # A method, and what its next request gets instead of an honest answer.
 Fault = tuple[str, Callable[["TusPeer", Exchange], None]]
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from fix_taking import noise
 from rude_peer import Exchange, Peer
 from sluiceway import copy, copy_all
 from sluiceway.client.resumable import offers
 
-DATA = os.urandom((2 << 20) + 5)
+DATA = noise((2 << 20) + 5)
 Act = Callable[[Exchange], object]
 
 
