@@ -94,6 +94,8 @@ def pytest_configure(config: pytest.Config) -> None:
     `_sort` gives all of them the same order again.
     """
     worker = getattr(config, "workerinput", None)
+    if worker is None and getattr(config.option, "numprocesses", None):
+        fork_server.start()  # one for all workers
     if worker is None or [Path(name).resolve() for name in config.args] != [HERE]:
         return
     folders = sorted({path.relative_to(HERE).parts[0] for path in HERE.glob("*/**/test_*.py")})

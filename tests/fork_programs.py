@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-__all__ = ["IN_A_FORK", "OURS", "PRELOADED", "UNBUFFERED", "added_paths", "family"]
+__all__ = ["APPS", "IN_A_FORK", "OURS", "PRELOADED", "UNBUFFERED", "added_paths", "family"]
 
 OURS, APPS = "sluiceway", "apps"
 PRELOADED = {
@@ -99,7 +99,6 @@ MODULES = {
 }
 COMMANDS = {"cheroot", "flask", "gunicorn", "uvicorn", "waitress-serve"}
 SCRIPTS = {
-    "/tests/fork_server.py": OURS,  # of APPS
     "/tests/browser/slow_destination.py": OURS,
     "/tests/killed_writer.py": OURS,
     "/tests/quick_copy.py": OURS,
