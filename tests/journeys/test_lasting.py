@@ -24,7 +24,7 @@ from sluiceway.server.access.link_keys import add_key, first_key
 from sluiceway.stores.contract import Metadata
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.stores.values import DOWNLOADS
-from sluiceway.uploads.lifetime.download_counts import DownloadCounts
+from sluiceway.uploads.lifetime.download_counts import FolderDownloads
 from sluiceway.uploads.lifetime.file_sweep import sweep_files
 from tus_by_hand import Tus, creation
 
@@ -266,7 +266,7 @@ def test_a_file_that_had_its_downloads_is_swept_an_hour_later(tmp_path: Path) ->
 
     async def journey() -> None:
         store = DiskStore(str(tmp_path / "files"), Budget(64 << 20))
-        counts = DownloadCounts(str(tmp_path / "counts"))
+        counts = FolderDownloads(str(tmp_path / "counts"))
         draft = await store.draft("upload", 1)
         await draft.write(b"x")
         await draft.publish("a", Metadata("a", user=((DOWNLOADS, "1.number"),)))

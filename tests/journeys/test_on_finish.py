@@ -182,7 +182,7 @@ def test_two_servers_report_from_one_ledger(
     assert other.stop() == 0
     assert {one.event["data"]["key"] for one in taken} == {*(f"f{at}" for at in range(20)), *"xyz"}
     assert len(receiver.taken) <= 24  # the killed server may have sent one just then
-    for suffix in ("", "_parts", "_events", "_processes"):
+    for suffix in ("", "_parts", "_events", "_processes", "_usage", "_reserved", "_changes"):
         database.rows(f"DROP TABLE {table}{suffix}")
 
 

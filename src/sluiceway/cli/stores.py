@@ -107,29 +107,31 @@ async def _sweep(settings: Settings, older_than: float | None, files: bool) -> l
     """What was done, a line each."""
     budget = Budget(MINIMUM)
     store = open_destination(settings, budget)
-    lines = []
+    lines, found = [], None
     try:
         stores = store.required_stores if isinstance(store, CompositeStore) else [store]
         if maintained := [each for each in stores if isinstance(each, Maintained)]:
             count = sum([await each.sweep(older_than) for each in maintained])
             lines.append(f"{_counted(count, 'leftover')} removed")
-        if (found := open_ledger(settings, store)) is not None:
+        found = open_ledger(settings, store)
+        if found is not None and store.traits.resumable:
             rules = UploadRules(store, budget, KeyTemplate(), DEFAULT_CHOICE, None, False)
             uploads = ResumableUploads(found, rules, budget, ProgressTable(), settings.expiry)
             try:
                 lines += await _sweep_uploads(uploads, older_than)
             finally:
                 await uploads.aclose()
-                await found.aclose()
-        if store.traits.readable and has_account(settings, store):
+        if store.traits.readable and await has_account(settings, store, found):
             lines.append("files whose time is over are left to the server, which counts quotas")
         elif store.traits.readable and (files or store.traits.lists_metadata):
-            counts = found_download_counts(settings, store)
+            counts = found_download_counts(settings, store, found)
             count = await sweep_files(store, counts=counts)
             lines.append(f"{_counted(count, 'file')} deleted whose time was over")
         if not lines:
             raise BadSetting(f"{display_name(settings)} needs no sweep")
     finally:
+        if found is not None:
+            await found.aclose()
         await store.aclose()
     return lines
 

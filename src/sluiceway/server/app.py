@@ -202,10 +202,10 @@ class Sluiceway:
             expiry=settings.expiry,
             on_finish=on_finish,
             respond_later=respond_later,
-            link_uses=open_link_uses(settings, store),
+            link_uses=open_link_uses(settings, store, ledger),
             quotas=open_quotas(settings, store, ledger),
             lifetimes=settings.lifetimes,
-            counts=open_download_counts(settings, store),
+            counts=open_download_counts(settings, store, ledger),
         )
 
     async def _service(self, request: Request) -> UploadService:

@@ -100,10 +100,10 @@ def _check_keeps_times(settings: Settings, store: Store) -> None:
         )
     if settings.max_downloads is None:
         return
-    if not all(each.traits.lists_metadata for each in stores) or settings.ledger is not None:
+    if not all(each.traits.lists_metadata for each in stores):
         raise BadSetting(
-            "--max-downloads counts on one machine, of files whose listing tells their metadata: "
-            "give a folder or a database, and --state instead of --ledger"
+            "--max-downloads needs a place whose listing tells the metadata of files: a folder or "
+            "a database, and no bucket"
         )
     if settings.redirect_downloads:
         raise BadSetting("--max-downloads cannot count what --redirect-downloads sends elsewhere")

@@ -14,6 +14,7 @@ from sluiceway.stores.contract import UploadRequest
 from sluiceway.uploads.ledger import deadline, postgres_lease
 from sluiceway.uploads.ledger.deadline import CallDeadline
 from sluiceway.uploads.ledger.postgres import PostgresLedger
+from sluiceway.uploads.ledger.postgres_database import LedgerDatabase
 from sluiceway.uploads.ledger.postgres_tables import ALIVE_FOR, LEASE
 from sluiceway.uploads.ledger.record import UploadRecord
 
@@ -32,7 +33,7 @@ async def table(database: Database) -> AsyncIterator[str]:
 async def ledgers(database: Database, table: str) -> AsyncIterator[list[PostgresLedger]]:
     """Two processes, whose connections can be told from others."""
     url = f"{database.url}&table={table}&application_name={table}"
-    opened = [PostgresLedger(url) for _ in range(2)]
+    opened = [PostgresLedger(LedgerDatabase(url)) for _ in range(2)]
     yield opened
     for ledger in opened:
         await ledger.aclose()
@@ -95,7 +96,8 @@ async def test_a_role_that_may_only_read_is_refused_in_words(
     try:
         tables = ", ".join(table + suffix for suffix in ("", "_parts", "_events", "_processes"))
         database.rows(f"GRANT SELECT ON {tables} TO {table}")
-        reading = PostgresLedger(database.url.replace("postgres:", f"{table}:") + f"&table={table}")
+        url = database.url.replace("postgres:", f"{table}:") + f"&table={table}"
+        reading = PostgresLedger(LedgerDatabase(url))
         with pytest.raises(StoreFailed, match="may only read"):
             await reading.check()
         await reading.aclose()
@@ -107,7 +109,7 @@ async def test_behind_a_pooler_processes_hear_and_outlive_each_other(
     bouncer: str, database: Database, table: str
 ) -> None:
     """No session is theirs there: they look what is asked, and their row alone says they live."""
-    one, other = (PostgresLedger(f"{bouncer}&table={table}") for _ in range(2))
+    one, other = (PostgresLedger(LedgerDatabase(f"{bouncer}&table={table}")) for _ in range(2))
     try:
         await one.check()
         asked: list[tuple[str, int]] = []

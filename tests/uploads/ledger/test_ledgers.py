@@ -23,12 +23,14 @@ from sluiceway.errors import Exists, Superseded
 from sluiceway.stores.contract import Replace, UploadRequest
 from sluiceway.uploads.ledger.contract import Ledger, OutboxEvent
 from sluiceway.uploads.ledger.postgres import PostgresLedger
+from sluiceway.uploads.ledger.postgres_database import LedgerDatabase
+from sluiceway.uploads.ledger.postgres_tables import SCHEMA, SUFFIXES
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
 from sluiceway.uploads.ledger.sqlite import SqliteLedger
 from sluiceway.uploads.ledger.states import STEPS, LedgerState, step
 
 Open = Callable[[], Ledger]
-Make = tuple[type[SqliteLedger] | type[PostgresLedger], str]
+Make = tuple[Callable[[str], Ledger], str]
 
 REQUEST = UploadRequest(
     key="a/ü.bin",
@@ -56,8 +58,8 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
         return
     database: Database = request.getfixturevalue("database")
     table = database.fresh()
-    yield PostgresLedger, f"{database.url}&table={table}"
-    suffixes = ("", "_parts", "_events", "_processes")
+    yield lambda url: PostgresLedger(LedgerDatabase(url)), f"{database.url}&table={table}"
+    suffixes = ["", *(name for name in SUFFIXES if f"{{t{name}}} (" in "".join(SCHEMA))]
     database.rows(f"DROP TABLE IF EXISTS {', '.join(table + suffix for suffix in suffixes)}")
 
 
@@ -202,9 +204,12 @@ if True:
         from sluiceway.stores.contract import UploadRequest
         from sluiceway.uploads.ledger.record import UploadRecord
         from sluiceway.uploads.ledger.postgres import PostgresLedger
+        from sluiceway.uploads.ledger.postgres_database import LedgerDatabase
         from sluiceway.uploads.ledger.sqlite import SqliteLedger
         async def main():
-            ledger = {make[0].__name__}({make[1]!r})
+            where = {make[1]!r}
+            is_url = where.startswith("postgres")
+            ledger = PostgresLedger(LedgerDatabase(where)) if is_url else SqliteLedger(where)
             await ledger.create(UploadRecord("k", "tus", UploadRequest(), 0.0))
             record = await ledger.claim("k")
             await asyncio.sleep(0.3)

@@ -107,7 +107,8 @@ def check_all_destinations(settings: Settings, budget: Budget) -> tuple[Store | 
         if missing or spool:
             return None, passed("destinations", "some are made at the first start")
         store = open_destination(settings, budget)
-        open_download_counts(settings, store)
+        ledger = open_ledger(settings, store) if settings.ledger is not None else None
+        open_download_counts(settings, store, ledger)
     except (SluiceError, OSError) as error:
         return None, from_error("destinations", error, "correct --to")
     return store, passed("destinations", f"{len(settings.to)} of them fit together")

@@ -1,13 +1,15 @@
-"""Where uploads are written down that may outlive a request: beside the files, in `--state`, or in
-the database of `--ledger`.
+"""Where uploads are written down that may outlive a request, and where quotas, links and downloads
+are counted: beside the files, in `--state`, or in the database of `--ledger`.
 
 Each destination has uploads of its own. Nothing is connected here; a folder is made.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
+from typing import TYPE_CHECKING
 
 from sluiceway.errors import BadRequest, StoreFailed
 from sluiceway.pipe.file_lock import HAS_LOCKS
@@ -19,11 +21,16 @@ from sluiceway.stores.contract import Store
 from sluiceway.stores.delivered_later import DeliversLater
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.stores.disk.tree import PRIVATE
-from sluiceway.uploads.access.link_uses import LinkUses
+from sluiceway.uploads.access.link_uses import FolderUses, LinkUses
 from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.ledger.sqlite import SqliteLedger
-from sluiceway.uploads.lifetime.download_counts import DownloadCounts
+from sluiceway.uploads.lifetime.download_counts import DownloadCounts, FolderDownloads
+from sluiceway.uploads.quota.account import Account
+from sluiceway.uploads.quota.local import LocalAccount
 from sluiceway.uploads.quota.quotas import Quotas
+
+if TYPE_CHECKING:
+    from sluiceway.uploads.ledger.postgres_database import LedgerDatabase
 
 __all__ = [
     "found_download_counts",
@@ -41,14 +48,14 @@ LINKS, DOWNLOADS = "links", "downloads"  # the folders of their counts
 
 def open_ledger(settings: Settings, store: Store, place: str = "") -> Ledger | None:
     """The ledger of uploads to this store; None where they cannot outlive a request, and nothing
-    is reported of them.
+    is reported of them. That of --ledger counts, too, and is always there.
 
     `place` tells destinations apart that an app chooses by request. Raises BadSetting, OSError.
     """
-    if not store.traits.resumable and settings.on_finish is None:
-        return None
     if settings.ledger is not None:
         return _in_database(settings.ledger, place)
+    if not store.traits.resumable and settings.on_finish is None:
+        return None
     if settings.state is not None:
         return _in_folder(_state_folder(settings))
     if (root := _own_folder(store)) is not None and HAS_LOCKS:
@@ -61,15 +68,16 @@ def open_ledger(settings: Settings, store: Store, place: str = "") -> Ledger | N
     return None
 
 
-def open_link_uses(settings: Settings, store: Store) -> LinkUses | None:
-    """Where the files of links are counted: beside the ledger's own folder; None without one."""
-    if settings.link_key_file is None or not HAS_LOCKS:
+def open_link_uses(settings: Settings, store: Store, ledger: Ledger | None) -> LinkUses | None:
+    """Where the files of links are counted: with the ledger, or in a folder; None without both."""
+    if settings.link_key_file is None:
         return None
-    if settings.state is not None:
-        return LinkUses(os.path.join(_state_folder(settings), LINKS))
-    if isinstance(store, DiskStore):
-        return LinkUses(os.path.join(store.root, PRIVATE, LINKS))
-    return None
+    if (database := _database(ledger)) is not None:
+        from sluiceway.uploads.ledger.postgres_counts import PostgresUses
+
+        return LinkUses(PostgresUses(database))
+    folder = _counts_folder(settings, store, LINKS)
+    return None if folder is None else LinkUses(FolderUses(folder))
 
 
 def open_quotas(settings: Settings, store: Store, ledger: Ledger | None) -> Quotas | None:
@@ -80,52 +88,74 @@ def open_quotas(settings: Settings, store: Store, ledger: Ledger | None) -> Quot
     )
     if settings.quota is None and not floor and not names_have:
         return None
-    folder = _account_folder(settings, store)
-    if folder is None or not HAS_LOCKS or not store.traits.readable:
+    account: Account | None = None
+    if (database := _database(ledger)) is not None:
+        from sluiceway.uploads.quota.postgres import PostgresAccount
+
+        account = PostgresAccount(database)
+    elif (folder := _counts_folder(settings, store, QUOTAS)) is not None:
+        account = LocalAccount(folder)
+    if account is None or not store.traits.readable:
         raise BadSetting(
             "--quota, --keep-free and the quota of a name need a place whose files can be listed, "
-            "and a folder of one machine to count in: a folder as --to, or --state FOLDER"
+            "and where to count: a folder as --to, --state FOLDER, or --ledger postgresql://…"
         )
-    if floor and not isinstance(store, DiskStore):
+    if not floor:
+        return Quotas(account, store, ledger, total)
+    if not isinstance(store, DiskStore):
         raise BadSetting("--keep-free needs a folder as --to: it is about the disk of the files")
-    return Quotas(folder, store, ledger, total, floor)
+    return Quotas(account, store, ledger, total, (store.root, floor))
 
 
-def _account_folder(settings: Settings, store: Store) -> str | None:
-    if settings.ledger is not None:
+def _counts_folder(settings: Settings, store: Store, name: str) -> str | None:
+    """A folder of this machine alone to count in; None where there is none."""
+    if settings.ledger is not None or not HAS_LOCKS:
         return None  # servers of other machines store there, too
     if settings.state is not None:
-        return os.path.join(_state_folder(settings), QUOTAS)
+        return os.path.join(_state_folder(settings), name)
     if isinstance(store, DiskStore):
-        return os.path.join(store.root, PRIVATE, QUOTAS)
+        return os.path.join(store.root, PRIVATE, name)
     return None
 
 
-def has_account(settings: Settings, store: Store) -> bool:
+def _database(ledger: Ledger | None) -> LedgerDatabase | None:
+    """That of a ledger which servers share."""
+    return getattr(ledger, "database", None)
+
+
+async def has_account(settings: Settings, store: Store, ledger: Ledger | None) -> bool:
     """Whether a server accounts for what is stored there: then it deletes what is over itself."""
-    folder = _account_folder(settings, store)
-    return folder is not None and os.path.isdir(folder)
+    if (database := _database(ledger)) is not None:
+        counting = "SELECT 1 FROM {t_counting} WHERE place = %s"
+        return bool(await database.rows(counting, database.place))
+    folder = _counts_folder(settings, store, QUOTAS)
+    return folder is not None and await asyncio.to_thread(os.path.isdir, folder)
 
 
-def open_download_counts(settings: Settings, store: Store) -> DownloadCounts | None:
-    """Where downloads are counted: beside the ledger's own folder. Raises BadSetting."""
+def open_download_counts(
+    settings: Settings, store: Store, ledger: Ledger | None
+) -> DownloadCounts | None:
+    """Where downloads are counted: with the ledger, or in a folder. Raises BadSetting."""
     if settings.max_downloads is None:
         return None
-    if (found := found_download_counts(settings, store)) is None:
+    if (found := found_download_counts(settings, store, ledger)) is None:
         raise BadSetting(
-            "--max-downloads counts in files that are locked: give --state FOLDER, on a system "
-            "with file locks"
+            "--max-downloads counts in files that are locked, or in a database: give --state "
+            "FOLDER, on a system with file locks, or --ledger postgresql://…"
         )
     return found
 
 
-def found_download_counts(settings: Settings, store: Store) -> DownloadCounts | None:
+def found_download_counts(
+    settings: Settings, store: Store, ledger: Ledger | None
+) -> DownloadCounts | None:
     """The same, whether or not a server counts there; None where none can."""
-    if HAS_LOCKS and settings.state is not None:
-        return DownloadCounts(os.path.join(_state_folder(settings), DOWNLOADS))
-    if HAS_LOCKS and isinstance(store, DiskStore):
-        return DownloadCounts(os.path.join(store.root, PRIVATE, DOWNLOADS))
-    return None
+    if (database := _database(ledger)) is not None:
+        from sluiceway.uploads.ledger.postgres_counts import PostgresDownloads
+
+        return PostgresDownloads(database)
+    folder = _counts_folder(settings, store, DOWNLOADS)
+    return None if folder is None else FolderDownloads(folder)
 
 
 def no_ledger_reason(settings: Settings, store: Store) -> str:
@@ -151,10 +181,11 @@ def _in_database(url: str, place: str) -> Ledger:
     try:
         # Late: a server without a database needs no driver.
         from sluiceway.uploads.ledger.postgres import PostgresLedger
+        from sluiceway.uploads.ledger.postgres_database import LedgerDatabase
     except ImportError:
         raise BadSetting("--ledger needs a driver: pip install 'sluiceway[postgresql]'") from None
     try:
-        return PostgresLedger(url, place)
+        return PostgresLedger(LedgerDatabase(url, place))
     except BadRequest as error:
         raise BadSetting(f"--ledger: {error.detail}") from None
 

@@ -19,7 +19,7 @@ def counting(uses: LinkUses | None) -> LinkUses:
     """Raises Forbidden where nothing can be counted: a link with a count brings nothing then."""
     if uses is None:
         raise Forbidden(
-            "--state is needed for a link with a count: there is no folder to count in"
+            "--state or --ledger is needed for a link with a count: there is nowhere to count"
         ).for_operator("This server takes no links with a count of files")
     return uses
 

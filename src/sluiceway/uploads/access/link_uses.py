@@ -1,7 +1,7 @@
 """How many files each link has brought that may bring only so many: exact across all processes.
 
-A small file for each such link, changed under its lock. A use is counted before a file can be seen;
-a crash in between costs the link one use, and never gives it one more.
+A use is counted before a file can be seen; a crash in between costs the link one use, and never
+gives it one more. The counts are small files, each changed under its lock, or rows of a database.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Protocol
 
 from sluiceway.errors import AwaitsBackend, Forbidden
 from sluiceway.pipe.cancellation import shield_until_done
@@ -18,22 +19,32 @@ from sluiceway.pipe.file_lock import lock_file
 from sluiceway.uploads.access.grant import Grant
 from sluiceway.wire.numbers import clipped_uint
 
-__all__ = ["LinkUses"]
+__all__ = ["REMEMBERED", "FolderUses", "LinkUses", "UseCounts"]
 
 REMEMBERED = 86400.0  # seconds behind the end of a link
 LOOK_EVERY = 3600.0  # seconds between two looks for links that ended
 
 
-class LinkUses:
-    """The counts in one folder."""
+class UseCounts(Protocol):
+    """Where the files of links are counted."""
 
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
-        self._next_look = 0.0
+    async def add(self, link: str, ends: float | None, files: int) -> int:
+        """Add to the count of a link, which ends then (seconds since the epoch; None: never).
+
+        Returns what it is then; it is never below 0.
+        """
+        ...
+
+
+class LinkUses:
+    """The files of links that are for a number of files."""
+
+    def __init__(self, counts: UseCounts) -> None:
+        self._counts = counts
 
     async def check(self, grant: Grant) -> None:
         """Raises Forbidden for a link that has brought all its files."""
-        if grant.count is not None and await asyncio.to_thread(self._add, grant, 0) >= grant.count:
+        if grant.count is not None and await self._add(grant, 0) >= grant.count:
             raise _used_up(grant)
 
     @asynccontextmanager
@@ -45,23 +56,36 @@ class LinkUses:
         if grant.count is None:
             yield
             return
-        if await asyncio.to_thread(self._add, grant, files) > grant.count:
-            await asyncio.to_thread(self._add, grant, -files)
+        if await self._add(grant, files) > grant.count:
+            await self._add(grant, -files)
             raise _used_up(grant)
         try:
             yield
         except AwaitsBackend:
             raise  # it is kept, and is published later
         except BaseException:
-            await shield_until_done(asyncio.to_thread(self._add, grant, -files))
+            await shield_until_done(self._add(grant, -files))
             raise
 
-    def _add(self, grant: Grant, files: int) -> int:
-        """Add to the count. Returns what it is then. Blocking."""
+    async def _add(self, grant: Grant, files: int) -> int:
+        return await self._counts.add(grant.link, grant.expires, files)
+
+
+class FolderUses:
+    """The counts in one folder."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._next_look = 0.0
+
+    async def add(self, link: str, ends: float | None, files: int) -> int:
+        return await asyncio.to_thread(self._add, link, ends, files)
+
+    def _add(self, link: str, ends: float | None, files: int) -> int:
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
         self._forget()
-        end = "never" if grant.expires is None else str(round(grant.expires))
-        path = os.path.join(self._folder, f"{grant.link}.{end}")
+        end = "never" if ends is None else str(round(ends))
+        path = os.path.join(self._folder, f"{link}.{end}")
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             lock_file(fd)

@@ -9,20 +9,16 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, LiteralString
 
 from sluiceway.errors import Exists, SluiceError, StoreFailed, Superseded
 from sluiceway.stores.monitored import skew_of_time
-from sluiceway.stores.postgres.pool import PostgresPool
 from sluiceway.uploads.ledger.contract import EventQueue, OutboxEvent
-from sluiceway.uploads.ledger.deadline import CallDeadline
+from sluiceway.uploads.ledger.postgres_database import LedgerDatabase
 from sluiceway.uploads.ledger.postgres_events import PostgresEvents
-from sluiceway.uploads.ledger.postgres_lease import ProcessLease
 from sluiceway.uploads.ledger.postgres_saves import GroupedSaves
 from sluiceway.uploads.ledger.postgres_tables import (
     ALIVE_FOR,
     ASK,
-    ASKED,
     BEGIN_SWEEP,
     CLAIM,
     CLOCK,
@@ -33,31 +29,20 @@ from sluiceway.uploads.ledger.postgres_tables import (
     LEASE,
     MAY_WRITE,
     RELEASE,
-    SCHEMA,
-    SUFFIXES,
 )
-from sluiceway.uploads.ledger.record import COLUMNS, UploadRecord, from_row, to_row
+from sluiceway.uploads.ledger.record import UploadRecord, from_row, to_row
 
 __all__ = ["PostgresLedger"]
 
-MAKING_TABLES = 0x736C756963657761  # an advisory lock: servers that start together make them once
-
 
 class PostgresLedger:
-    """`postgresql://USER:PASSWORD@HOST/DATABASE?table=NAME`, for one event loop. See `Ledger`."""
+    """The uploads in a database. See `Ledger`."""
 
-    def __init__(self, url: str, place: str = "") -> None:
-        """Nothing is connected. `place` tells destinations apart that share the tables.
-
-        Raises BadRequest for a table without a plain name.
-        """
-        self._pool = PostgresPool(url, "uploads", SUFFIXES, COLUMNS)
-        self._place = place
-        self._within_deadline = CallDeadline()
-        self._saves = GroupedSaves(self._pool, self._within_deadline)
-        self._lease = ProcessLease(self._pool, self._asked, self._within_deadline)
-        self._events = PostgresEvents(self._rows, self._prepare, self._lease, place)
-        self._is_ready = False
+    def __init__(self, database: LedgerDatabase) -> None:
+        self.database: LedgerDatabase = database
+        self._place, self._lease, self._rows = database.place, database.lease, database.rows
+        self._saves = GroupedSaves(database.pool, database.within_deadline)
+        self._events = PostgresEvents(self._rows, database.prepare, self._lease, self._place)
         self._skew: float | None = None
 
     @property
@@ -70,9 +55,10 @@ class PostgresLedger:
 
     async def check(self) -> None:
         """Makes the tables that are missing."""
-        async with self._within_deadline(), self._pool.connect_once() as connection:
-            await self._make_tables(connection)
-            found = await connection.execute(MAY_WRITE, (self._pool.table,))
+        database = self.database
+        async with database.within_deadline(), database.pool.connect_once() as connection:
+            await database.make_tables(connection)
+            found = await connection.execute(MAY_WRITE, (database.pool.table,))
             if await found.fetchone() != (True,):
                 raise StoreFailed(
                     "Uploads cannot be written down: this role may only read the database, or it "
@@ -95,7 +81,7 @@ class PostgresLedger:
         return from_row(rows[0]) if rows else None
 
     async def claim(self, upload: str) -> UploadRecord | None:
-        await self._prepare()
+        await self.database.prepare()
         await self._lease.be_seen()
         me = self.process
         rows = await self._rows(CLAIM, me, self._place, upload, me, ALIVE_FOR, LEASE)
@@ -120,7 +106,7 @@ class PostgresLedger:
         parts: Sequence[str] = (),
         events: Sequence[OutboxEvent] = (),
     ) -> None:
-        await self._prepare()
+        await self.database.prepare()
         _, *row = to_row(record)
         fields = [dataclasses.astuple(event) for event in events]
         columns = [[event[at] for event in fields] for at in range(4)]
@@ -182,35 +168,9 @@ class PostgresLedger:
 
     async def aclose(self) -> None:
         await self._saves.aclose()
-        if self._is_ready:
+        if self.database.is_ready:
             try:
                 await self._rows("UPDATE {t} SET holder = '' WHERE holder = %s", self.process)
             except SluiceError:
                 pass  # the process ends: others see that
-        await self._lease.aclose()
-        await self._pool.aclose()
-
-    async def _asked(self) -> list[tuple[str, int]]:
-        return await self._pool.rows(ASKED, self._place, self.process)
-
-    async def _rows(self, text: LiteralString, *values: object) -> list[Any]:
-        await self._prepare()
-        async with self._within_deadline():
-            return await self._pool.rows(text, *values)
-
-    async def _prepare(self) -> None:
-        if not self._is_ready:
-            async with self._within_deadline(), self._pool.connection() as connection:
-                await self._make_tables(connection)
-            self._is_ready = True
-
-    async def _make_tables(self, connection: Any) -> None:
-        """A role that may not make tables can use those that are there."""
-        found = await connection.execute(
-            "SELECT to_regclass(%s)", (f"{self._pool.table}_processes",)
-        )
-        if (await found.fetchone())[0] is None:
-            async with connection.transaction():
-                await connection.execute("SELECT pg_advisory_xact_lock(%s)", (MAKING_TABLES,))
-                for text in SCHEMA:
-                    await connection.execute(self._pool.query(text))
+        await self.database.aclose()

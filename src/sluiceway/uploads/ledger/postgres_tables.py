@@ -4,6 +4,10 @@
     TABLE_parts       the parts of their drafts
     TABLE_events      events that wait to be sent
     TABLE_processes   the holders: when each was last seen, and its lock, if it has a session
+    TABLE_usage       bytes that each name stores; TABLE_reserved: those of uploads under way
+    TABLE_changes     keys of which a process decides what they have
+    TABLE_counting    which process counts all files; TABLE_members: those that share the count
+    TABLE_uses        files that links have brought; TABLE_downloads: of files for a few of them
 
 Knows no connection. A statement that changes an upload names its epoch and its holder.
 """
@@ -26,7 +30,9 @@ __all__ = [
     "EXPIRED",
     "FIND",
     "LEASE",
+    "LIVING",
     "MAY_WRITE",
+    "NEWEST",
     "RELEASE",
     "RENEW",
     "SAVE",
@@ -45,7 +51,15 @@ SUFFIXES = (
     "_due",
     "_expected",
     "_finishing",
+    "_usage",
+    "_reserved",
+    "_changes",
+    "_counting",
+    "_members",
+    "_uses",
+    "_downloads",
 )
+NEWEST = "_downloads"  # the table that is made last
 
 # A process that was seen lately lives; one that has a session is dead when its lock is free, any
 # other one when its lease is over.
@@ -76,7 +90,34 @@ SCHEMA: tuple[LiteralString, ...] = (
     # they live.
     """CREATE UNLOGGED TABLE IF NOT EXISTS {t_processes} (
         name text PRIMARY KEY, lock bigint, seen timestamptz NOT NULL)""",
+    # Keys and names of owners are bytes: a file's may hold what no text of the database can.
+    """CREATE TABLE IF NOT EXISTS {t_usage} (
+        place text NOT NULL, name bytea NOT NULL, stored bigint NOT NULL,
+        PRIMARY KEY (place, name))""",
+    """CREATE TABLE IF NOT EXISTS {t_reserved} (
+        place text NOT NULL, id text NOT NULL, name bytea NOT NULL, bytes bigint NOT NULL,
+        total_credit bigint NOT NULL, name_credit bigint NOT NULL, holder text NOT NULL,
+        PRIMARY KEY (place, id))""",
+    """CREATE TABLE IF NOT EXISTS {t_changes} (
+        place text NOT NULL, key bytea NOT NULL, name bytea, bytes bigint, holder text NOT NULL,
+        PRIMARY KEY (place, key))""",
+    """CREATE TABLE IF NOT EXISTS {t_counting} (
+        place text PRIMARY KEY, holder text NOT NULL, done boolean NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS {t_members} (
+        place text NOT NULL, process text NOT NULL, PRIMARY KEY (place, process))""",
+    """CREATE TABLE IF NOT EXISTS {t_uses} (
+        place text NOT NULL, link text NOT NULL, files bigint NOT NULL, ends double precision,
+        PRIMARY KEY (place, link))""",
+    """CREATE TABLE IF NOT EXISTS {t_downloads} (
+        place text NOT NULL, number text NOT NULL, readers text[] NOT NULL, began bigint[] NOT
+        NULL, PRIMARY KEY (place, number))""",
 )
+
+# For {living} in a statement: the processes that live. The times are ALIVE_FOR and LEASE.
+LIVING: LiteralString = """(SELECT p.name FROM {t_processes} p WHERE CASE
+    WHEN p.seen > now() - interval '1 second' THEN true
+    WHEN p.seen < now() - interval '4 seconds' THEN false
+    ELSE p.lock IS NULL OR NOT pg_try_advisory_xact_lock(p.lock) END)"""
 
 MAY_WRITE = """SELECT has_table_privilege(%s, 'INSERT, UPDATE') AND NOT pg_is_in_recovery()
     AND current_setting('transaction_read_only') = 'off'"""

@@ -1,8 +1,8 @@
-"""How often each file was downloaded that is for a few downloads only: exact across all processes
-of a machine.
+"""How often each file was downloaded that is for a few downloads only: exact across processes.
 
-A small file for each of them, changed under its lock: a line for each download. One is counted
-before its first byte is sent; a crash in between costs one download, and never gives one more.
+One is counted before its first byte is sent; a crash in between costs one download, and never gives
+one more. On one machine each file has a small one of its own, changed under its lock: a line for
+each download. Many servers have rows in their database.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import hashlib
 import os
 import time
 from contextlib import suppress
+from typing import Protocol
 
 from sluiceway.pipe.file_lock import lock_file
 from sluiceway.wire.numbers import clipped_uint
 
-__all__ = ["RESUMED_FOR", "DownloadCounts"]
+__all__ = ["RESUMED_FOR", "DownloadCounts", "FolderDownloads", "reader_mark"]
 
 # Seconds for which whoever began a download may fetch ranges of it without being counted again
 RESUMED_FOR = 3600.0
@@ -24,11 +25,8 @@ _MARK = 32  # characters of a line that name a reader; then a space, the second,
 _LINE = _MARK + 1 + 12 + 1
 
 
-class DownloadCounts:
-    """The counts in one folder."""
-
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
+class DownloadCounts(Protocol):
+    """Where downloads are counted."""
 
     async def begin(self, number: str, most: int, reader: str, *, ranged: bool) -> bool:
         """Count a download. False when there were as many as there may be.
@@ -39,18 +37,38 @@ class DownloadCounts:
             reader: Whoever downloads, as text that is the same in its next request.
             ranged: Whether ranges are asked for: those of a reader are one download for an hour.
         """
-        mark = hashlib.sha256(reader.encode()).hexdigest()[:_MARK]
-        return await asyncio.to_thread(self._begin, number, most, mark, ranged)
+        ...
 
     async def is_used_up(self, number: str, most: int, *, for_good: bool = False) -> bool:
         """Whether no other download may begin; `for_good`: and none under way may go on."""
+        ...
+
+    async def forget(self, number: str) -> None:
+        """The file is deleted."""
+        ...
+
+
+def reader_mark(reader: str) -> str:
+    """A reader in a count: its address and secret are in no file."""
+    return hashlib.sha256(reader.encode()).hexdigest()[:_MARK]
+
+
+class FolderDownloads:
+    """The counts in one folder."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    async def begin(self, number: str, most: int, reader: str, *, ranged: bool) -> bool:
+        return await asyncio.to_thread(self._begin, number, most, reader_mark(reader), ranged)
+
+    async def is_used_up(self, number: str, most: int, *, for_good: bool = False) -> bool:
         lines = await asyncio.to_thread(self._read, number)
         if len(lines) < most:
             return False
         return not for_good or lines[-1][1] + RESUMED_FOR < time.time()
 
     async def forget(self, number: str) -> None:
-        """The file is deleted."""
         with suppress(FileNotFoundError):
             await asyncio.to_thread(os.unlink, self._path(number))
 

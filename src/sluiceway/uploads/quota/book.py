@@ -13,13 +13,13 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from sluiceway.errors import StoreFailed
 from sluiceway.pipe.file_lock import ProcessName, lock_file
+from sluiceway.uploads.quota.account import Amount, Limits, QuotaRefusal
 
-__all__ = ["Amount", "Limits", "QuotaBook", "QuotaRefusal"]
+__all__ = ["QuotaBook"]
 
 BUSY_TIMEOUT = 30.0  # seconds to wait for the other processes
 _SCHEMA = (
@@ -33,31 +33,6 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS counting (holder TEXT NOT NULL, done INTEGER NOT NULL)",
 )
 _RESERVED = "SELECT COALESCE(SUM(MAX(0, bytes - {credit})), 0) FROM reserved WHERE id <> ?"
-
-
-@dataclass(frozen=True, slots=True)
-class Amount:
-    """Bytes of a name."""
-
-    name: str
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The most bytes of all names together, and of the one that asks; None for no limit."""
-
-    total: int | None
-    of_name: int | None
-
-
-class QuotaRefusal(Exception):
-    """There is no room. `left` is how many bytes the file could have; never leaves this room."""
-
-    def __init__(self, left: int, is_total: bool) -> None:
-        super().__init__(left)
-        self.left: int = max(0, left)
-        self.is_total: bool = is_total
 
 
 class QuotaBook:

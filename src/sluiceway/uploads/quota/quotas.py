@@ -9,27 +9,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeVar
 
-from sluiceway.errors import NoSpace, NotFound, OverQuota, SluiceError, StoreFailed, Unavailable
+from sluiceway.errors import NoSpace, NotFound, OverQuota, SluiceError, Unavailable
 from sluiceway.pipe.cancellation import finish_then_cancel, shield_until_done
 from sluiceway.stores.contract import Entry, Store
 from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.ledger.record import UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
-from sluiceway.uploads.quota.book import Amount, Limits, QuotaBook, QuotaRefusal
+from sluiceway.uploads.quota.account import Account, Amount, Limits, NotCounted, QuotaRefusal
 
 __all__ = ["JOINED", "KeyChange", "Quotas"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
-T = TypeVar("T")
-
 LOOK_EVERY = 0.01  # seconds between looks whether another upload has done with a key
 KEY_TIMEOUT = 60.0  # seconds for that
 COUNT_LOOK = 0.05  # seconds between looks whether another process has counted all files
+TRIES = 8  # to reserve, each after something was given back or may be in a moment
+UNCERTAIN_WAIT = 0.2  # seconds between them while it is not known whether a holder lives
 JOINED = "joined"  # in the details of an upload whose bytes are those of another one now
 OPEN = (LedgerState.OPEN, LedgerState.FINISHING)
 NOTHING = Amount("", 0)
@@ -52,18 +51,22 @@ class Quotas:
     """The quotas of one store. `total` is for all names together, None for no limit."""
 
     def __init__(
-        self, folder: str, store: Store, ledger: Ledger | None, total: int | None, floor: int = 0
+        self,
+        account: Account,
+        store: Store,
+        ledger: Ledger | None,
+        total: int | None,
+        floor: tuple[str, int] | None = None,
     ) -> None:
-        """`floor`: bytes of the disk with `folder` that stay free."""
-        self._folder, self._store, self._ledger = folder, store, ledger
+        """`floor`: a folder, and how many bytes of its disk stay free."""
+        self._account, self._store, self._ledger = account, store, ledger
         self._total, self._floor = total, floor
-        self._book: QuotaBook | None = None
-        self._opening = asyncio.Lock()
-        self._is_counted = False
+        self._counting = asyncio.Lock()
+        self._is_counted = self._is_used = False
 
     @property
     def has_floor(self) -> bool:
-        return self._floor > 0
+        return self._floor is not None
 
     # Reservations
 
@@ -74,19 +77,24 @@ class Quotas:
 
         Raises OverQuota for the name's own quota, NoSpace for that of all, with what is left.
         """
-        book = await self._counted()
         wanted, limits = Amount(name, size), Limits(self._total, of_name)
+        before = None if replaced is None else _amount(replaced)
         await self.check_floor(size)
-        for attempt in range(2):
+        refused: SluiceError = Unavailable("The files of this server are being counted; try again")
+        for _ in range(TRIES):
+            account = await self._counted()
             try:
-                await self._run(
-                    book.hold, id, wanted, limits, None if replaced is None else _amount(replaced)
-                )
-                return
+                return await finish_then_cancel(account.hold(id, wanted, limits, before))
+            except NotCounted:
+                self._is_counted = False
             except QuotaRefusal as refusal:
-                if not attempt and await self._settle(book):
+                refused = _refused(refusal, limits)
+                if await self._settle(account):
                     continue
-                raise _refused(refusal, limits) from None
+                if not await account.is_uncertain():
+                    break
+                await asyncio.sleep(UNCERTAIN_WAIT)
+        raise refused
 
     async def replaced(self, key: str) -> Entry | None:
         """What a file with this key would replace; None for nothing."""
@@ -97,20 +105,20 @@ class Quotas:
 
     async def keep(self, id: str) -> None:
         """The reservation is that of an upload in the ledger from now on."""
-        await self._run((await self._counted()).keep, id)
+        await finish_then_cancel((await self._counted()).keep(id))
 
     async def join(self, parts: Sequence[str], upload: str) -> None:
         """The reservations of the parts become that of the upload that has their bytes."""
-        await self._run((await self._counted()).join, parts, upload)
+        await finish_then_cancel((await self._counted()).join(parts, upload))
 
     async def release(self, *ids: str) -> None:
         """Give reservations back; also to a caller that is cancelled."""
-        if ids and self._book is not None:
-            await shield_until_done(self._run(self._book.release, ids))
+        if ids and self._is_used:
+            await shield_until_done(self._account.release(ids))
 
     async def used(self) -> Mapping[str, int]:
         """Stored bytes of each name."""
-        return await self._run((await self._counted()).usage)
+        return await (await self._counted()).usage()
 
     # Changes
 
@@ -120,17 +128,17 @@ class Quotas:
 
         Raises Unavailable where another one does not end.
         """
-        book = await self._counted()
+        account = await self._counted()
         taken: list[str] = []
         change = KeyChange()
         try:
             for key in sorted(set(keys)):
-                await self._claim(book, key, taken)
+                await self._claim(account, key, taken)
                 change.before[key] = before = await self.replaced(key)
-                await self._run(book.begin, key, _amount(before))
+                await finish_then_cancel(account.begin(key, _amount(before)))
             yield change
         finally:
-            await shield_until_done(self._end(book, taken, change))
+            await shield_until_done(self._end(account, taken, change))
 
     @asynccontextmanager
     async def publishing(
@@ -143,29 +151,28 @@ class Quotas:
             change.reservation = id
 
     async def aclose(self) -> None:
-        if self._book is not None:
-            await asyncio.to_thread(self._book.close)
-            self._book = None
+        if self._is_used:
+            await self._account.aclose()
 
     # The rest
 
-    async def _counted(self) -> QuotaBook:
+    async def _counted(self) -> Account:
         """The account, once everything that is stored is counted."""
-        if self._book is not None and self._is_counted:
-            return self._book
-        async with self._opening:
-            if self._book is None:
-                self._book = await asyncio.to_thread(QuotaBook, self._folder)
+        if self._is_counted:
+            return self._account
+        async with self._counting:
+            self._is_used = True
             while not self._is_counted:
-                mine = await self._run(self._book.counts)
+                mine = await finish_then_cancel(self._account.counts())
                 if mine:
-                    await self._count(self._book)
-                elif mine is not None:
+                    await self._count()
+                elif mine is None:
+                    self._is_counted = True
+                else:
                     await asyncio.sleep(COUNT_LOOK)
-                self._is_counted = mine is not False
-        return self._book
+        return self._account
 
-    async def _count(self, book: QuotaBook) -> None:
+    async def _count(self) -> None:
         """What is stored, and what uploads may still bring that outlive a request."""
         stored: dict[str, int] = {}
         after = ""
@@ -174,8 +181,8 @@ class Quotas:
             for entry in page.entries:
                 if not self._store.traits.lists_metadata:
                     entry = await self.replaced(entry.key) or entry
-                owner = entry.metadata.owner
-                stored[owner] = stored.get(owner, 0) + entry.size
+                amount = _amount(entry)
+                stored[amount.name] = stored.get(amount.name, 0) + amount.bytes
             if page.next is None:
                 break
             after = page.next
@@ -185,7 +192,7 @@ class Quotas:
             if record.state in OPEN and JOINED not in record.details
         ]
         amounts = [Amount(name, size) for name, size in stored.items()]
-        await self._run(book.counted, amounts, lasting)
+        await finish_then_cancel(self._account.counted(amounts, lasting))
         log.info(
             "Quotas: %d bytes are stored, and %d reserved",
             sum(stored.values()),
@@ -200,66 +207,60 @@ class Quotas:
                 if (record := await self._ledger.find(upload)) is not None:
                     yield record
 
-    async def _settle(self, book: QuotaBook) -> bool:
+    async def _settle(self, account: Account) -> bool:
         """Before a refusal: give back what nobody needs any more. Whether anything changed."""
         changed = False
-        for upload in await self._run(book.unsure):
+        for upload in await account.unsure():
             record = None if self._ledger is None else await self._ledger.find(upload)
             if record is not None and record.state in OPEN:
-                await self._run(book.keep, upload)
+                await account.keep(upload)
             else:
-                await self._run(book.release, [upload])
+                await account.release([upload])
                 changed = True
-        for key in await self._run(book.abandoned):
+        for key in await account.abandoned():
             changed = True
             async with self.changing([key]):
                 pass
         return changed
 
-    async def _claim(self, book: QuotaBook, key: str, taken: list[str]) -> None:
+    async def _claim(self, account: Account, key: str, taken: list[str]) -> None:
         """`taken` has the key in the moment in which it is claimed, whatever is cancelled."""
 
-        def claim() -> Amount | bool:
-            if (found := book.claim(key)) is not False:
+        async def claim() -> Amount | bool:
+            if (found := await account.claim(key)) is not False:
                 taken.append(key)
             return found
 
         until = asyncio.get_running_loop().time() + KEY_TIMEOUT
-        while (found := await self._run(claim)) is False:
+        while (found := await finish_then_cancel(claim())) is False:
             if asyncio.get_running_loop().time() > until:
                 raise Unavailable("Another upload is changing this file; try again later")
             await asyncio.sleep(LOOK_EVERY)
         if isinstance(found, Amount):  # after a process that died in its change
-            await self._run(book.end, key, _amount(await self.replaced(key)))
+            await finish_then_cancel(account.end(key, _amount(await self.replaced(key))))
             taken.remove(key)
-            await self._claim(book, key, taken)
+            await self._claim(account, key, taken)
 
-    async def _end(self, book: QuotaBook, keys: Sequence[str], change: KeyChange) -> None:
+    async def _end(self, account: Account, keys: Sequence[str], change: KeyChange) -> None:
         for key in keys:
             try:
                 known = key in change.after
                 after = change.after[key] if known else await self.replaced(key)
             except SluiceError as error:
                 log.warning("A quota is counted later: %s", error.for_log)
-                await self._run(book.leave, key)
+                await account.leave(key)
             else:
-                await self._run(book.end, key, _amount(after), change.reservation)
+                await account.end(key, _amount(after), change.reservation)
 
     async def check_floor(self, size: int) -> None:
         """Raises NoSpace where so many bytes would leave the disk less than its floor."""
-        if not self._floor:
+        if self._floor is None:
             return
-        status = await asyncio.to_thread(os.statvfs, self._folder)
-        free = max(0, status.f_bavail * status.f_frsize - self._floor)
+        folder, floor = self._floor
+        status = await asyncio.to_thread(os.statvfs, folder)
+        free = max(0, status.f_bavail * status.f_frsize - floor)
         if size > free:
             raise _no_room(free)
-
-    async def _run(self, work: Callable[..., T], *arguments: object) -> T:
-        """In a thread. What was begun is done when a cancelled caller goes on."""
-        try:
-            return await finish_then_cancel(asyncio.to_thread(work, *arguments))
-        except OSError as error:
-            raise StoreFailed(f"The account of quotas failed: {error}").for_operator() from None
 
 
 def _needs(record: UploadRecord) -> int:
@@ -269,7 +270,10 @@ def _needs(record: UploadRecord) -> int:
 
 
 def _amount(entry: Entry | None) -> Amount:
-    return NOTHING if entry is None else Amount(entry.metadata.owner, entry.size)
+    if entry is None:
+        return NOTHING
+    # another program may have written half of a character, which no database takes
+    return Amount(entry.metadata.owner.encode("utf-8", "replace").decode(), entry.size)
 
 
 def _refused(refusal: QuotaRefusal, limits: Limits) -> SluiceError:
