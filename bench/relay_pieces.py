@@ -21,28 +21,32 @@ from bench.usage import Others
 __all__ = ["pieces_rows"]
 
 
-def _gateway(name: str, resume: str, how: str) -> Contender:
+def _gateway(name: str, resume: str, how: str, spool: str = "") -> Contender:
     words = tuple(
         "http://127.0.0.1:{sink}/files" if "{sink}" in word else word for word in RELAY_NONE.command
     )
     path, method = ("/files", "PATCH") if how == "PATCH" else ("/files/{name}", "PUT")
-    more = ("--relay-resume", resume, "--state", "{place}/state")
+    more: tuple[str, ...] = ("--relay-resume", resume, "--state", "{place}/state")
+    if spool:
+        more = (*more, "--relay-spool", spool)
     return replace(RELAY_NONE, name=name, command=words + more, path=path, method=method)
 
 
 PLAIN = _gateway("Sluiceway, a plain PUT passed on", "off", "PUT")
 HELD = _gateway("Sluiceway, tus into one request that is held open", "off", "PATCH")
 IETF = _gateway("Sluiceway, tus into pieces of the IETF form", "ietf", "PATCH")
+SPOOL = _gateway("Sluiceway, a plain PUT with a spool beside it", "off", "PUT", "{place}/spool")
 TUS = _gateway("Sluiceway, tus into pieces of tus", "tus", "PATCH")
 
 
 def pieces_rows(bench: Bench, wanted: Wanted) -> Result:
     """What the gateway's processor pays for an upload of tus, against a plain PUT."""
-    series = paired_rounds(bench, [PLAIN, HELD, IETF, TUS], lambda each: _once(bench, each))
+    series = paired_rounds(bench, [PLAIN, HELD, IETF, TUS, SPOOL], lambda each: _once(bench, each))
     rows = [
         cost_versus("tus passed on in one request that is held open", series, HELD, PLAIN, 1.5),
         cost_versus("tus passed on in pieces of the IETF form", series, IETF, PLAIN, 2.0),
         cost_versus("tus passed on in pieces of tus", series, TUS, PLAIN, 2.0),
+        cost_versus("a PUT passed on with a spool beside it", series, SPOOL, PLAIN, 2.5),
     ]
     return Result(rows, *noted(series))
 

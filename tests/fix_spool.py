@@ -71,10 +71,12 @@ class Backend:
         self.kill()
 
 
-def start_spooling(folder: Path, to: str, *options: str) -> RunningServer:
+def start_spooling(
+    folder: Path, to: str, *options: str, env: dict[str, str] | None = None
+) -> RunningServer:
     """A gateway whose spool is `folder / "spool"`."""
     spool = ("--relay-spool", str(folder / "spool"))
-    return start_server(folder / "none", *spool, *options, to=to)
+    return start_server(folder / "none", *spool, *options, to=to, env=env)
 
 
 def files_of(folder: Path) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """A gateway with a spool: a backend that dies in mid-way costs its clients nothing but time.
 
-Nothing counts as done before the backend has said so, and no file is delivered twice.
+Nothing counts as done before the backend has said so, and no file is delivered twice. Bytes come by
+the event loop and by threads, in turn.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -20,8 +22,11 @@ from fix_gateway import fresh, says, snapshot, takes
 from fix_server import RunningServer, start_server
 from fix_spool import Backend, files_of, free_port, start_spooling
 from fix_taking import SMALL_DISK, eventually, noise
+from lent_ways import RANDOM, lent_bytes, lent_env
+from raw_http import Wire, head
+from resumable_requests import complete, interim_of, named
 from rude_peer import Exchange, Peer
-from tus_by_hand import Tus
+from tus_by_hand import OFFSET_STREAM, Tus
 
 DATA = noise(1_500_000)
 SECONDS = 60  # of any request
@@ -36,7 +41,8 @@ class Spooling:
         self.server: RunningServer = self._start()
 
     def _start(self) -> RunningServer:
-        return start_spooling(self.folder, self._to, *self._options)
+        env = lent_env(self.folder, RANDOM)
+        return start_spooling(self.folder, self._to, *self._options, env=env)
 
     @property
     def url(self) -> str:
@@ -184,6 +190,39 @@ def test_a_client_that_may_not_wait_longer_is_told_where_to_look(
     assert taken.headers["content-type"] == "text/x-b"
     assert gateway.is_empty()
     assert requests.get(f"{gateway.url}/readyz", timeout=SECONDS).text == "ok\n"
+
+
+def test_what_threads_received_goes_to_both_and_is_sent_again(start: Start) -> None:
+    """The backend breaks off behind some blocks. A piece that is taken over loses none of them."""
+    data, asked = noise(9 << 20), list[str]()
+
+    def breaks_off_once(exchange: Exchange) -> None:
+        asked.append(exchange.method)
+        if asked.count("PUT") == 1:
+            exchange.recv(3 << 20)
+            exchange.reset()
+        else:
+            takes(exchange)
+
+    with Peer(breaks_off_once) as peer:
+        gateway = start(f"{peer.url}/books")
+        for _ in range(2):
+            put = requests.put(f"{gateway.url}/files/a", data=data, timeout=SECONDS)
+            assert put.status_code == 201, put.text
+        tus = Tus(gateway.url)
+        upload = tus.create(len(data))
+        first = f"PATCH {urlsplit(upload).path} HTTP/1.1\r\nHost: localhost\r\n"
+        first += f"Tus-Resumable: 1.0.0\r\nContent-Type: {OFFSET_STREAM}\r\nUpload-Offset: 0\r\n"
+        with Wire(gateway.server.port) as wire:
+            wire.send(f"{first}Content-Length: {len(data)}\r\n\r\n".encode() + data[: 5 << 20])
+            eventually(lambda: tus.progress(upload)["received"] == 5 << 20)
+            assert tus.offset(upload) == 5 << 20
+        assert tus.patch(upload, 5 << 20, data[5 << 20 :]).status_code == 204
+        taken = [exchange for exchange in peer.seen if exchange.method in ("PUT", "POST")]
+        eventually(lambda: all(hasattr(each, "body") for each in taken[1:]))
+        assert [each.body == data for each in taken[1:]] == [True] * 3
+        assert sum(lent_bytes(gateway.server)) > len(data)
+        assert gateway.is_empty()
 
 
 def test_a_form_is_sent_again_with_its_fields(hasty: Spooling, backend: Backend) -> None:
@@ -412,6 +451,31 @@ def test_the_last_piece_waits_for_the_backend(hasty: Spooling, backend: Backend)
 
 
 # Bounds
+
+
+def test_a_client_that_waits_for_the_backend_hears_of_it(tmp_path: Path) -> None:
+    """A client of resumable uploads gets 104s with what is kept, until the file is delivered."""
+    soon = "import sluiceway.server.resumable.interim as interim\ninterim.AGAIN = 0.1"
+    went_on = threading.Event()
+
+    def asks_for_time(exchange: Exchange) -> None:
+        exchange.read_body()
+        exchange.reply(*((201, {}) if went_on.is_set() else (503, {"Retry-After": "1"})))
+
+    with Peer(asks_for_time) as peer:
+        env = lent_env(tmp_path, RANDOM, soon)
+        server = start_spooling(tmp_path, f"{peer.url}/books", env=env)
+        with Wire(server.port) as wire:
+            lines = [*named(8), complete(8, True), f"Content-Length: {len(DATA)}"]
+            wire.send(head("POST", "/files?name=w.bin", *lines) + DATA)
+            found = [interim_of(wire)]
+            while len(found) < 5 or "location" in found[-1][1]:
+                found.append(interim_of(wire))
+            went_on.set()
+            assert wire.answer().status == 201
+        server.stop()
+    assert {status for status, _ in found} == {104}
+    assert [int(each["upload-offset"]) for _, each in found[-3:]] == [len(DATA)] * 3
 
 
 def test_a_full_spool_is_as_none(start: Start, backend: Backend) -> None:

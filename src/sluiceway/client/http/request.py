@@ -123,8 +123,12 @@ class StreamingRequest:
         """As `write`, of a large buffer that is used again afterwards: nothing keeps a view of it.
 
         The kernel gets it here, without a copy. What a full socket does not take waits as a small
-        copy in the transport. Raises EarlyResponse, PeerFailed.
+        copy in the transport. A body in chunks is written as ever, from a copy. Raises
+        EarlyResponse, PeerFailed.
         """
+        if self._body.length is None:
+            await self.write(bytes(data))
+            return
         at = 0
         with memoryview(data) as view:
             while at < len(view):

@@ -103,7 +103,7 @@ class Creation:
             await settle_length(held, request, self._announcement, self.complete)
             await take(request, held, store, self._interim, expected)
             if self.complete:
-                response = await finish(request, held, store)
+                response = await finish(request, held, store, self._interim)
                 return replayed(response, fields_of(self.version, uploads, held.record))
             fields = fields_of(self.version, uploads, held.record)
         return Response(status_code=201, headers={"Location": url, **fields})

@@ -117,9 +117,10 @@ class ResumableHandler:
                 response = await finish(self.request, held, store)
                 return replayed(response, fields_of(version, self.uploads, held.record))
             await settle_length(held, self.request, announcement, complete)
-            await take(self.request, held, store, Interim(self.request, version, interim), expected)
+            interims = Interim(self.request, version, interim)
+            await take(self.request, held, store, interims, expected)
             if complete:
-                response = await finish(self.request, held, store)
+                response = await finish(self.request, held, store, interims)
                 return replayed(response, fields_of(version, self.uploads, held.record))
             fields = fields_of(version, self.uploads, held.record)
         return Response(status_code=version.unfinished_append, headers=fields)

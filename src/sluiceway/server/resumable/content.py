@@ -6,6 +6,7 @@ Used by the requests of every version; knows no fields of responses but those of
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -93,7 +94,9 @@ async def take(
         await _spoil(held)
 
 
-async def finish(request: Request, held: HeldUpload, store: Store) -> FinalResponse:
+async def finish(
+    request: Request, held: HeldUpload, store: Store, interim: Interim | None = None
+) -> FinalResponse:
     """The client has said that these were all bytes. Raises InconsistentLength if they are not."""
     if held.record.length is None:
         await held.set_length(held.record.offset)
@@ -118,7 +121,8 @@ async def finish(request: Request, held: HeldUpload, store: Store) -> FinalRespo
             digest_headers(outcome.metadata.digests) if held.record.request.wanted else {},
         )
 
-    return await held.finish(respond)
+    async with nullcontext() if interim is None else interim.waiting(held.record.offset):
+        return await held.finish(respond)
 
 
 def as_final(response: Response, more: dict[str, str]) -> FinalResponse:

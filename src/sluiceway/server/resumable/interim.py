@@ -6,16 +6,20 @@ to clients that ask for it in a version we speak, and that nothing known to brea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
 from starlette.requests import Request
 
+from sluiceway.pipe.cancellation import end_task
 from sluiceway.server.http1.peer_gone import PROTOCOL
 from sluiceway.wire.resumable import VERSION_FIELD, ProtocolVersion
 
 __all__ = ["Interim"]
 
 STATUS, PHRASE = 104, "Upload Resumption Supported"
+AGAIN = 5.0  # seconds: proxies give up an idle request after 30 and more
 # Proxies add these. nginx takes an unknown interim response of its backend for the final one, and
 # what follows for the response to the next request; Envoy passes on the first one only.
 _OF_PROXIES = ("via", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-real-ip")
@@ -46,6 +50,26 @@ class Interim:
         """What is kept: the client may forget these bytes."""
         if self._version.tells_progress:
             self._send({"Upload-Offset": str(offset)})
+
+    @asynccontextmanager
+    async def waiting(self, offset: int) -> AsyncIterator[None]:
+        """Say now and then what is kept, while a destination takes its time with the end.
+
+        A client, and what stands before us, sees that the request is alive.
+        """
+        if not (self.allowed and self._version.tells_progress):
+            yield
+            return
+        task = asyncio.create_task(self._repeat(offset))
+        try:
+            yield
+        finally:
+            await end_task(task)
+
+    async def _repeat(self, offset: int) -> None:
+        while self.allowed:
+            await asyncio.sleep(AGAIN)
+            self.progress(offset)
 
     def _send(self, fields: dict[str, str]) -> None:
         if self.allowed and self._cycle is not None:

@@ -37,11 +37,12 @@ from sluiceway.stores.relay.request import (
 )
 from sluiceway.stores.relay.response import relayed_entry
 
-__all__ = ["FormFiles", "RelayDraft"]
+__all__ = ["LARGE", "FormFiles", "RelayDraft"]
 
 # Bytes gathered before a length that is not certain is announced: a file that ends before has a
 # certain one.
 FIRST = 64 << 10
+LARGE = 256 << 10  # bytes; no chunk of an event loop is larger, so what is comes from a thread
 TAIL = 4 << 10  # bytes withheld of a known length; one would do, a few more cost nothing
 
 
@@ -106,6 +107,11 @@ class RelayDraft:
         if self._request is None or self._plan is None:
             return 0
         return max(0, min(self.written, self._request.acknowledged - self._head_size))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what is written goes to the destination, and is gathered no more."""
+        return self._request is not None
 
     @property
     def failure(self) -> SluiceError | None:
@@ -251,8 +257,9 @@ class RelayDraft:
     async def _push(self, data: Buffer) -> None:
         if self._request is None:
             raise PeerFailed("The request to the destination was broken off already")
+        large = len(data) > LARGE  # a block of the budget, which is filled again afterwards
         try:
-            await self._request.write(data)
+            await (self._request.write_block(data) if large else self._request.write(data))
         except EarlyResponse as early:
             raise self._error(early.response) from None
 

@@ -118,6 +118,10 @@ class HeldRelayDraft:
         return self._lost or self._ended or self.failure is not None
 
     @property
+    def is_open(self) -> bool:
+        return self._request.is_open
+
+    @property
     def failure(self) -> SluiceError | None:
         return self._request.failure
 

@@ -6,13 +6,17 @@ that may pass, the request is dropped, the rest goes to the file alone, and `del
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 from sluiceway.errors import NoSpace, SluiceError, StoreFailed
+from sluiceway.pipe.lending import LentConnection, Update
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Draft, Entry, Metadata, Replace, UploadRequest
-from sluiceway.stores.relay.draft import RelayDraft
+from sluiceway.stores.lent_block import LentBlock
+from sluiceway.stores.relay.draft import LARGE, RelayDraft
 from sluiceway.stores.relay.held import HeldRelayDraft
 from sluiceway.stores.relay.spool.delivery import SpoolDelivery
 from sluiceway.stores.relay.spool.space import SpoolSpace
@@ -45,6 +49,7 @@ class SpooledDraft:
         self.request: UploadRequest = request
         self.file: Draft | None = file
         self._space, self._live, self._fault, self._lasts = space, live, fault, lasts
+        self._drawn = None if space.budget is None else LentBlock(space.budget)
         self.written: int = 0 if file is None else file.written
         self._passed_on = 0  # bytes that the destination's kernel had when its request was lost
         self._delivery: SpoolDelivery | None = None
@@ -85,6 +90,27 @@ class SpooledDraft:
                 await self._lose(error)
         if self.file is None and self._fault is not None:
             raise self._fault
+
+    async def draw(self, lent: LentConnection, update: Update) -> bool:
+        """One burst of a lent connection, into a block from which both get it."""
+        drawn, live = self._drawn, self._live
+        if self.file is None or drawn is None or (live is not None and not live.is_open):
+            return False
+        if not drawn.begin():
+            return False
+        try:
+            await drawn.draw(lent, update)
+            began = time.monotonic()
+            await self._write_drawn(drawn)
+            lent.destination_wait += time.monotonic() - began
+        except asyncio.CancelledError:
+            if self._lasts and drawn.filled:  # what arrived counts; a later request brings it
+                await self._drop_live()
+                await self._write_drawn(drawn)
+            raise
+        finally:
+            drawn.release()
+        return True
 
     async def sync(self) -> int:
         if self.file is None:
@@ -164,6 +190,15 @@ class SpooledDraft:
         if not isinstance(self.file, ResumableDraft):
             raise StoreFailed("This draft does not outlive its process")
         return self.file
+
+    async def _write_drawn(self, drawn: LentBlock) -> None:
+        if drawn.filled:
+            block, data = drawn.take()
+            try:
+                # Both hold small pieces for a while, and the block is filled again.
+                await self.write(data if len(data) > LARGE else bytes(data))
+            finally:
+                drawn.back(block)
 
     async def _spool(self, data: Buffer) -> None:
         """Raises NoSpace, StoreFailed where the file has to have it; else it is given up."""

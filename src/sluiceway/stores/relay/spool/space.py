@@ -14,6 +14,7 @@ from dataclasses import replace as changed
 from typing import TypeVar
 
 from sluiceway.errors import SluiceError, StoreFailed
+from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.contract import Entry, Metadata, Reply, UploadRequest
 from sluiceway.stores.relay.draft import RelayDraft
@@ -51,6 +52,10 @@ class SpoolSpace:
         self._claimed: dict[str, int] = {}
         # Uploads whose client does not wait: one try is made, and no more.
         self.unattended: set[str] = set()
+
+    @property
+    def budget(self) -> Budget | None:
+        return self.relay.budget
 
     # The bound
 
