@@ -23,6 +23,7 @@ import threading
 import time
 from contextlib import suppress
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 from fork_programs import APPS, OURS, PRELOADED, UNBUFFERED, added_paths
@@ -173,7 +174,8 @@ def _main() -> None:
             runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
         elif first == "-c":
             sys.argv = ["-c", *rest[1:]]
-            exec(rest[0], {"__name__": "__main__"})
+            main = sys.modules["__main__"] = ModuleType("__main__")
+            exec(rest[0], vars(main))
         else:
             sys.argv, sys.path[0] = [first, *rest], os.path.dirname(os.path.abspath(first))
             runpy.run_path(first, run_name="__main__")

@@ -15,6 +15,7 @@ import pytest
 
 from fix_gateway import takes
 from fix_taking import noise
+from fork_programs import IN_A_FORK
 from rude_peer import Peer
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -119,7 +120,7 @@ def test_the_first_snippet_of_each_framework_serves_the_page(home: str, tmp_path
     text = next(block for block in snippets("mount.md") if f"from sluiceway.{home}" in block)
     text = text.replace("/srv/uploads", str(tmp_path / "uploads")) + ASKED[home]
     run = subprocess.run(
-        [sys.executable, "-c", text],
+        [sys.executable, "-c", IN_A_FORK + text],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -223,7 +223,7 @@ def test_a_download_ended_by_a_signal_can_be_resumed(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["f"]
 
 
-KILLED = """
+KILLED = """# in a fork
 import os, signal, sys
 def kill(*given, **named): os.kill(os.getpid(), signal.SIGKILL)
 for name in {calls}: setattr(os, name, kill)

@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from copy_peak import peak_of_copy
 from fix_server import RunningServer, Serve
 from fix_taking import TORTURE
-from fork_server import PlainPopen
 
 SMALL, LARGE = 10 << 20, (512 if TORTURE else 80) << 20  # bytes
 MOST_GROWTH = 8 << 10  # KiB between their peaks; reading a body whole would be 70 MiB
-
-
-def peak(*arguments: str | Path, stdin: Path | None = None) -> int:
-    """The peak of resident memory of the command, in KiB."""
-    feed = os.open(stdin, os.O_RDONLY) if stdin else os.open(os.devnull, os.O_RDONLY)
-    cat = subprocess.Popen(["cat"], stdin=feed, stdout=subprocess.PIPE)
-    process = PlainPopen(  # a child of this process, for wait4
-        [sys.executable, "-m", "sluiceway", "copy", "-q", *map(str, arguments)], stdin=cat.stdout
-    )
-    os.close(feed)
-    if cat.stdout:
-        cat.stdout.close()
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    cat.wait(10)
-    assert process.returncode == 0
-    return used.ru_maxrss
 
 
 def sized(path: Path, size: int) -> Path:
@@ -44,7 +24,7 @@ def sized(path: Path, size: int) -> Path:
     "way", ["put", "form", "pipe", "pipe with size", "download", "server to server"]
 )
 def test_memory_does_not_grow_with_the_file(serve: Serve, tmp_path: Path, way: str) -> None:
-    """10 MiB and 80 MiB (512 in the long proofs), each way, measured by the kernel."""
+    """10 MiB and 80 MiB (512 in the long proofs), each way, as the kernel counted them."""
     server = serve()
     peaks = [copied(server, tmp_path, way, size) for size in (SMALL, LARGE)]
 
@@ -54,14 +34,14 @@ def test_memory_does_not_grow_with_the_file(serve: Serve, tmp_path: Path, way: s
 def copied(server: RunningServer, folder: Path, way: str, size: int) -> int:
     source = sized(folder / str(size), size)
     if way == "put":
-        return peak(source, f"{server.url}/files/{size}")
+        return peak_of_copy(source, f"{server.url}/files/{size}")
     if way == "form":
-        return peak(source, f"{server.url}/files", "--form", "id=42")
+        return peak_of_copy(source, f"{server.url}/files", "--form", "id=42")
     if way.startswith("pipe"):
         options = ["--size", str(size)] if way == "pipe with size" else []
-        return peak("-", f"{server.url}/files/{size}", *options, stdin=source)
+        return peak_of_copy("-", f"{server.url}/files/{size}", *options, stdin=source)
     server.root.mkdir(exist_ok=True)
     sized(server.root / str(size), size)
     if way == "server to server":
-        return peak(f"{server.url}/files/{size}", f"{server.url}/files/copy/{size}")
-    return peak(f"{server.url}/files/{size}", folder / "got", "--force")
+        return peak_of_copy(f"{server.url}/files/{size}", f"{server.url}/files/copy/{size}")
+    return peak_of_copy(f"{server.url}/files/{size}", folder / "got", "--force")

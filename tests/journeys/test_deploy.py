@@ -41,6 +41,7 @@ from fix_deploy import (
 from fix_gateway import takes
 from fix_server import START, start_server
 from fix_taking import eventually, missing, need, noise
+from fork_programs import IN_A_FORK
 from raw_http import LAST_CHUNK, Answer, Wire, chunk
 from rude_peer import Exchange, Peer
 
@@ -337,7 +338,7 @@ def test_the_apps_start_with_a_token_only(app: str, given: str, tmp_path: Path) 
         given, {"TOKEN_FILE": str(tmp_path / "token")}
     )
     done = subprocess.run(
-        [sys.executable, "-c", f"import {app}"],
+        [sys.executable, "-c", f"{IN_A_FORK}import {app}"],
         cwd=DEPLOY,
         env=env,
         capture_output=True,

@@ -18,6 +18,7 @@ import requests
 import sluiceway
 from fix_server import RunningServer, Serve, start_server
 from fix_taking import eventually
+from fork_programs import IN_A_FORK
 from journeys.test_rights import CELLS, OFFSET, TUS, Place, one_of_each
 from sluiceway.server.access.link_keys import add_key, first_key, read_link_keys
 from sluiceway.uploads.access.links import new_link_key
@@ -295,7 +296,7 @@ def test_the_snippets_of_the_page_make_links(
     snippet = page.split(f"\n{framework}:\n")[1].split("```python\n")[1].split("```")[0]
     variables = {"FILES_SERVER": running.url, "LINK_KEY": first_key(str(keys))}
     made = subprocess.run(
-        [sys.executable, "-c", snippet + ASKED[framework] + "\nprint(link)"],
+        [sys.executable, "-c", IN_A_FORK + snippet + ASKED[framework] + "\nprint(link)"],
         capture_output=True,
         text=True,
         timeout=120,

@@ -20,7 +20,7 @@ from fix_server import RunningServer, Serve
 from fix_taking import TORTURE, need
 from raw_http import Wire, head
 
-TIMES = 200 if TORTURE else 10
+TIMES = 200 if TORTURE else 5
 AT_ONCE = 40
 SIZE = 64 << 20  # bytes each client wants to send
 TOKEN = "a-long-token-for-this"

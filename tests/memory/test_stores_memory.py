@@ -23,7 +23,6 @@ from fix_sftp import SftpServer
 from fix_taking import TORTURE
 from raw_http import Wire, head
 from sluiceway.pipe.budget import MINIMUM, Budget
-from sluiceway.stores.objects.part_sizes import FULL_PART
 from sluiceway.stores.postgres.store import PostgresStore
 from sluiceway.testing.memory_meter import MemoryMeter
 from sluiceway.testing.store_suite import pattern
@@ -32,8 +31,9 @@ MIB = 1 << 20
 # A store and its database write a file three times before the first copy goes.
 FITTING = shutil.disk_usage(gettempdir()).free // 4 // MIB * MIB
 LARGE = min(10 << 30, FITTING) if TORTURE else 40 * MIB
-LARGE_IN_PARTS = min(10 << 30, FITTING) if TORTURE else 112 * MIB
+LARGE_IN_PARTS = min(10 << 30, FITTING) if TORTURE else 80 * MIB
 ALLOWED = 16 * MIB  # more peak for the large one
+BUDGET, PART = "32MiB", 8 * MIB  # of the server of a bucket, and of each part then
 BLOCK = pattern(MIB)
 
 
@@ -64,7 +64,8 @@ def sqlite_server(tmp_path: Path) -> Iterator[RunningServer]:
 
 @pytest.fixture
 def bucket_server(s3: Objects, tmp_path: Path) -> Iterator[RunningServer]:
-    running = start_server(tmp_path / "none", env=s3.env, to=s3.url(s3.fresh(), "up"))
+    place = s3.url(s3.fresh(), "up")
+    running = start_server(tmp_path / "none", "--memory-budget", BUDGET, env=s3.env, to=place)
     yield running
     delete(running)
     running.stop()
@@ -111,14 +112,14 @@ def delete(server: RunningServer) -> None:
         requests.delete(f"{server.url}/files/{file['key']}", timeout=60)
 
 
-# With 64 MiB, an upload into a bucket has as many parts under way as a longer one.
+# With 32 MiB, an upload into a bucket has as many parts under way as a longer one.
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     ("where", "small", "allowed", "ways"),
     [
         ("database_server", 10 * MIB, ALLOWED, (upload, download)),
         ("sqlite_server", 10 * MIB, ALLOWED, (upload, download)),
-        ("bucket_server", 64 * MIB, ALLOWED + FULL_PART, (upload, download)),
+        ("bucket_server", 32 * MIB, ALLOWED + PART, (upload, download)),
         ("sftp_server", 10 * MIB, ALLOWED, (upload, download)),
         ("gateway_server", 10 * MIB, ALLOWED, (upload,)),
     ],

@@ -40,14 +40,19 @@ WAYS: dict[str, Callable[[Wire], None]] = {
 @pytest.mark.timeout(3600 if TORTURE else 120)
 @pytest.mark.parametrize("upload", UPLOADS)
 def test_an_upload_cut_at_any_byte_is_never_seen(serve: Serve, upload: str) -> None:
-    """Every proper prefix, several at once, in every way of hanging up.
+    """Every proper prefix, several at once, in turn in each way of hanging up.
 
-    Nothing is ever visible.
+    In the long proofs in all of them. Nothing is ever visible.
     """
     server = serve()
     eventually((server.root / ".sluiceway").exists, "the folder is made")
     data = UPLOADS[upload]
-    cuts = [(at, way) for at in range(len(data)) for way in WAYS]
+    ways = list(WAYS)
+    cuts = [
+        (at, way)
+        for at in range(len(data))
+        for way in (ways if TORTURE else [ways[at % len(ways)]])
+    ]
     random.Random(1).shuffle(cuts)  # so that all kinds are under way at once
     visible: list[str] = []
     done = threading.Event()

@@ -36,7 +36,7 @@ QUICK_COPY = Path(__file__).parents[1] / "quick_copy.py"
 PAIRS = [
     (kind, knows) for kind in ("folder", "postgresql", "s3") for knows in ("once", "conditions")
 ]
-QUICK_PAIRS = [("folder", "conditions"), ("s3", "once")]
+QUICK_PAIRS = [("folder", "conditions"), ("postgresql", "once")]
 
 
 @dataclass
