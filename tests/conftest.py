@@ -35,6 +35,7 @@ pytest_plugins = [
     "fix_services",
     "fix_filesystems",
     "fix_server",
+    "fix_replaced",
     "fix_extras",
     "fix_taking",
     "fix_nginx",

@@ -24,6 +24,7 @@ THIRD_PARTY = {
     "server": {"starlette"},
     "wsgi": {"starlette"},
     "server/run.py": {"uvicorn"},
+    "server/listening/serving.py": {"uvicorn"},
     "server/http1/protocol.py": {"uvicorn", "httptools"},
     "server/http1/cycle.py": {"uvicorn"},
     "flask": {"flask", "werkzeug"},

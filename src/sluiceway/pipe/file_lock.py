@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 
 try:
     import fcntl
@@ -79,7 +80,8 @@ class ProcessName:
         try:
             if not try_lock_file(lock):
                 return True
-            os.unlink(name, dir_fd=self._folder)
+            with suppress(FileNotFoundError):  # it ended just now, or another process looks, too
+                os.unlink(name, dir_fd=self._folder)
             return False
         finally:
             os.close(lock)

@@ -28,8 +28,8 @@ from sluiceway.server.door.indexed_request import IndexedRequest, is_ordinary
 from sluiceway.server.door.sites import APP_CORS, Sites
 from sluiceway.server.door.urls import decode_url
 from sluiceway.server.endpoints import Endpoints
-from sluiceway.server.handlers.progress import STOPPING
 from sluiceway.server.http1.head_limits import check_fields
+from sluiceway.server.http1.stopping import STOPPING, Stopping
 from sluiceway.server.log.access import STAGES, log_access
 from sluiceway.server.metrics.gauges import GaugeWriter
 from sluiceway.server.mounted.hooks import HOOKS, AppHooks, RequestHooks
@@ -298,7 +298,7 @@ class Sluiceway:
 
     async def _run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
-        scope.get("state", {})[STOPPING] = asyncio.Event()
+        scope.get("state", {})[STOPPING] = Stopping()
         try:
             # A folder that cannot be made is reported now, and not at the first upload.
             if self._hooks is None or self._hooks.to is None:

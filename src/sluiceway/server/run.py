@@ -11,10 +11,8 @@ import ctypes
 import logging
 import os
 import signal
-import socket
 import ssl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 try:
     import resource
@@ -22,59 +20,61 @@ except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
 import uvicorn
-from uvicorn.supervisors import Multiprocess
 
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.file_lock import HAS_LOCKS
 from sluiceway.server.app import Sluiceway
 from sluiceway.server.destinations import display_name
 from sluiceway.server.door.platform_gaps import platform_gaps
+from sluiceway.server.handlers.readiness import Readiness
 from sluiceway.server.http1.connection_limit import ConnectionLimit
 from sluiceway.server.http1.protocol import SluiceProtocol
 from sluiceway.server.http1.serving_tls import ServingTls
+from sluiceway.server.listening.port import Port
+from sluiceway.server.listening.serving import (
+    KEEP_ALIVE,
+    SluiceServer,
+    Supervisor,
+    shutdown_seconds,
+)
+from sluiceway.server.listening.sockets import BACKLOG, shown_address
+from sluiceway.server.listening.successor import start_successor
 from sluiceway.server.log.formats import log_to_stderr
-from sluiceway.server.metrics.endpoint import check_metrics, serve_metrics
+from sluiceway.server.metrics.endpoint import check_metrics
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
 from sluiceway.server.state.ledgers import no_ledger_reason
-from sluiceway.server.state.worker_files import read_worker_file, worker_file
+from sluiceway.server.state.worker_files import WORKER, read_worker_file, worker_file
 from sluiceway.stores.contract import HealthChecked
-from sluiceway.uploads.progress import ProgressTable, read_totals
 from sluiceway.uploads.service import UploadService
 from sluiceway.wire.urls import redact_url
 
 __all__ = ["serve", "tune_process", "worker_app"]
 
-# Names the file from which a worker process reads its settings
-_WORKER = "SLUICEWAY_WORKER_SETTINGS"
-
 log: logging.Logger = logging.getLogger("sluiceway")
 
-# Parts of the table of progress: a new worker starts before the one it replaces has ended.
-PARTS_PER_WORKER = 2
-KEEP_ALIVE = 30  # seconds that an idle connection stays open: browsers use it for their next file
-BACKLOG = 2048
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 KEPT_CHUNK = 64 << 20  # bytes; glibc keeps and reuses freed chunks that are smaller
 
 
 def serve(settings: Settings, ready: Callable[[str], None]) -> None:
-    """Listen and serve until SIGTERM or SIGINT. `ready` gets the address once it is bound.
+    """Listen and serve until SIGTERM or SIGINT, or until another server takes over.
 
-    Raises BadSetting.
+    `ready` gets the address once it is served. Raises BadSetting.
     """
     if settings.workers > 1 and not HAS_LOCKS:
         raise BadSetting("--workers: this system has no file locks; serve with one worker")
     tune_process()
     log_to_stderr(settings.log_format)
     check_metrics(settings)
-    app = Sluiceway(settings)
-    _open_destination(app)
+    port = Port(settings)
+    app = Sluiceway(settings, progress_table=port.open_table() if settings.workers == 1 else None)
+    _open_destination(app, probe=port.is_taken_over)
     _log_caveats(app)
     for gap in platform_gaps():
         log.info("this system has %s", gap)
     tls = _tls(settings)
-    sock = _listen(settings)
+    port.open()
     config = uvicorn.Config(
         "sluiceway.server.run:worker_app" if settings.workers > 1 else app,
         factory=settings.workers > 1,
@@ -89,64 +89,69 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         backlog=ConnectionLimit().backlog(BACKLOG),
         timeout_keep_alive=KEEP_ALIVE,
         ssl_context_factory=_choose_tls(settings, tls),
-        # uvicorn takes whole seconds; without a number a stop would wait for the longest upload
-        timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout)),
+        timeout_graceful_shutdown=shutdown_seconds(settings.shutdown_timeout),
     )
-    host, port = sock.getsockname()[:2]
-    scheme = "http" if tls is None else "https"
-    address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
+    address = shown_address(port.sockets[0], "http" if tls is None else "https")
     if settings.workers == 1:
-        _reload_on_hangup(app, tls)
-        _serve_here(app, config, sock, lambda: ready(address))
+        _on_signals(app, tls, port)
+        _serve_here(app, config, port, lambda: ready(address))
     else:
         asyncio.run(app.aclose())  # each worker opens the destination itself
-        _serve_in_workers(config, sock, settings, lambda: ready(address))
+        _serve_in_workers(config, settings, port, lambda: ready(address))
 
 
 def _serve_here(
-    app: Sluiceway, config: uvicorn.Config, sock: socket.socket, ready: Callable[[], None]
+    app: Sluiceway, config: uvicorn.Config, port: Port, ready: Callable[[], None]
 ) -> None:
     table = app.progress_table
-    serve_metrics(app.settings, lambda: table.all_totals)
-    server = _Server(config, ready)
-    server.run(sockets=[sock])
+
+    def leave() -> None:
+        server.run_in_loop(table.share)  # the successor looks for our uploads from now on
+        server.leave()
+
+    def started() -> None:
+        port.serve(leave, lambda: table.all_totals)
+        ready()
+
+    server = SluiceServer(config, app.settings, started, port.is_activated)
+    server.run(sockets=port.sockets)
+    if server.failure is not None:
+        raise server.failure
     if not server.started:
         raise SluiceError("The server could not start; the lines above say why")
 
 
 def _serve_in_workers(
-    config: uvicorn.Config, sock: socket.socket, settings: Settings, ready: Callable[[], None]
+    config: uvicorn.Config, settings: Settings, port: Port, ready: Callable[[], None]
 ) -> None:
-    with worker_file(settings) as path:
+    with worker_file(settings, port.memory) as path:
         # Only the file's owner can read it; a variable would show the token to more programs.
-        os.environ[_WORKER] = path
-        if settings.metrics_address is not None:
-            totals = read_totals(read_worker_file(path)[1], PARTS_PER_WORKER * settings.workers)
-            serve_metrics(settings, lambda: totals)
-        supervisor = _Supervisor(config, sockets=[sock])  # handles signals from here on
-        ready()
+        os.environ[WORKER] = path
+        totals = read_worker_file(path)[1].read_totals()
+
+        def started() -> None:
+            port.serve(supervisor.leave, lambda: totals)
+            ready()
+
+        supervisor = Supervisor(  # handles signals from here on
+            config, port.sockets, started, lambda: start_successor(port.address)
+        )
         supervisor.run()
+    if supervisor.failure is not None:
+        raise supervisor.failure
 
 
-class _Supervisor(Multiprocess):
-    """The parent of worker processes."""
+def _on_signals(app: Sluiceway, tls: ServingTls | None, port: Port) -> None:
+    """SIGHUP reads files again, SIGUSR2 starts a successor. Neither exists on Windows."""
 
-    def handle_hup(self) -> None:
-        """Stock uvicorn would replace the workers, and end the uploads that take too long.
-
-        Each worker looks at the files itself, within a second.
-        """
-        log.info("SIGHUP: the workers read again what has changed")
-
-
-def _reload_on_hangup(app: Sluiceway, tls: ServingTls | None) -> None:
     def reload(*_: object) -> None:
         app.reload()
         if tls is not None:
             tls.look_again()
 
-    if hasattr(signal, "SIGHUP"):  # not on Windows
+    if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, reload)
+        signal.signal(signal.SIGUSR2, lambda *_: start_successor(port.address))
 
 
 def _tls(settings: Settings) -> ServingTls | None:
@@ -165,39 +170,16 @@ def _choose_tls(settings: Settings, tls: ServingTls | None) -> ContextFactory | 
 
 
 def _worker_context(*_: object) -> ssl.SSLContext:
-    settings, _table = read_worker_file(os.environ[_WORKER])
+    settings, _table = read_worker_file(os.environ[WORKER])
     return ServingTls(settings.tls_cert or "", settings.tls_key).context
-
-
-class _Server(uvicorn.Server):
-    """A server for which a stop by a signal is a success.
-
-    Stock uvicorn would kill itself by the same signal, for the exit code.
-    """
-
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self._ready()  # not earlier: who reads the address may send a signal at once
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        with super().capture_signals():
-            yield
-            self._captured_signals.clear()
 
 
 def worker_app() -> Sluiceway:
     """The app of one of several worker processes."""
-    settings, progress_table = read_worker_file(os.environ[_WORKER])
+    settings, memory = read_worker_file(os.environ[WORKER])
     tune_process()
     log_to_stderr(settings.log_format)
-    table = ProgressTable(progress_table, PARTS_PER_WORKER * settings.workers)
-    return Sluiceway(settings, progress_table=table)
+    return Sluiceway(settings, progress_table=memory.open())
 
 
 def tune_process() -> None:
@@ -216,12 +198,17 @@ def tune_process() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _open_destination(app: Sluiceway) -> None:
-    """Open it before the address is printed: an unusable destination is an unusable setting."""
+def _open_destination(app: Sluiceway, probe: bool) -> None:
+    """Open it before the address is printed: an unusable destination is an unusable setting.
+
+    With `probe` it must take files now, as for /readyz: a running server may do better.
+    """
     try:
         store = app.upload_service.store
         if isinstance(store, HealthChecked):
             asyncio.run(store.check())
+        if probe and (reason := asyncio.run(Readiness().why_not(app.upload_service))):
+            raise SluiceError(f"{reason}. The running server goes on")
     except BadSetting:
         raise
     except OSError as error:
@@ -255,20 +242,3 @@ def _log_caveats(app: Sluiceway) -> None:
         log.warning("%s: %s", display_name(app.settings), text)
     if reason := no_ledger_reason(app.settings, store):
         log.info("%s: %s", display_name(app.settings), reason)
-
-
-def _listen(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((settings.host, settings.port))
-    except OSError as error:
-        sock.close()
-        raise BadSetting(
-            f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}. Use another "
-            "--port (0 takes a free one)"
-        ) from None
-    sock.listen(ConnectionLimit().backlog(BACKLOG))  # before the address is printed
-    sock.set_inheritable(True)
-    return sock

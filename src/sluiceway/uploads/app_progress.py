@@ -67,6 +67,11 @@ class AppProgress:
         with self._lock:
             self._opened().end_if_orphan(record)
 
+    def is_here(self, record: ProgressRecord) -> bool:
+        """Whether this process has the request."""
+        with self._lock:
+            return self._opened().is_here(record)
+
     def close(self) -> None:
         """The server stops. A request that comes nevertheless opens the table anew."""
         with self._lock:

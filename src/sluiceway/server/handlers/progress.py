@@ -16,6 +16,7 @@ from starlette.types import Message, Scope
 
 from sluiceway.errors import NotFound, Unavailable
 from sluiceway.pipe.source import Buffer
+from sluiceway.server.http1.stopping import STOPPING, Stopping
 from sluiceway.server.progress.watch import (
     EVENT_HEADERS,
     ThreadLimits,
@@ -33,7 +34,6 @@ from sluiceway.wire.numbers import ascii_uint
 
 __all__ = [
     "NOTHING_TO_CANCEL",
-    "STOPPING",
     "THREAD_LIMITS",
     "cancel_upload",
     "event_stream",
@@ -41,8 +41,6 @@ __all__ = [
     "show_upload",
 ]
 
-# In the lifespan's state: an event, set when the server takes no more requests
-STOPPING = "sluiceway.stopping"
 # In a request's scope: the ThreadLimits of a server that gives each request a thread
 THREAD_LIMITS = "sluiceway.thread_limits"
 NOTHING_TO_CANCEL = "No upload with this id is running; there is nothing to cancel"
@@ -105,11 +103,11 @@ def event_stream(
     """Events `progress` when a counter changes, and `end` as the last one."""
 
     async def body(scope: Scope) -> AsyncIterator[Buffer | Message]:
-        stopping: asyncio.Event | None = scope.get("state", {}).get(STOPPING)
+        stopping: Stopping = scope.get("state", {}).get(STOPPING) or Stopping()
         limits: ThreadLimits | None = scope.get(THREAD_LIMITS)
         with UploadWatch(table, upload, time.monotonic, limits, resting) as watch:
             while True:
-                if data := watch.look(stopping is not None and stopping.is_set()):
+                if data := watch.look(stopping.begun, stopping.port_stays):
                     yield data
                 if watch.ended or watch.must_leave:
                     return

@@ -17,6 +17,7 @@ from sluiceway.server.http1.flow import FlowControl, SmallEvent
 from sluiceway.server.http1.peer_gone import PROTOCOL, WHY, reset
 from sluiceway.server.http1.response_head import WHOLE, ResponseHead, interim_head
 from sluiceway.server.http1.sendfile import ZEROCOPY
+from sluiceway.server.http1.stopping import STOPPING
 
 __all__ = ["SluiceCycle"]
 
@@ -53,6 +54,8 @@ class SluiceCycle(RequestResponseCycle):
         self.queue, self.input_ended, self.why_ended = [], False, None
         self.body_delivered = self.cut_delivered = False
         self.head, self.trailers = b"", []
+        if (stopping := self.scope["state"].get(STOPPING)) is not None and stopping.begun:
+            self.keep_alive = False
         if self.scope["http_version"] == "1.0":
             # RFC 9110 10.1.1: an older client would take the 100 for the response
             self.waiting_for_100_continue: bool = False

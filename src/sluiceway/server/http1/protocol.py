@@ -40,6 +40,7 @@ from sluiceway.server.http1.limits import (
 from sluiceway.server.http1.peer_gone import PROTOCOL, READER, hung_up, peer_disconnected, reset
 from sluiceway.server.http1.sendfile import ZEROCOPY, Sending, until_written
 from sluiceway.server.http1.stalled_readers import StalledReaders
+from sluiceway.server.http1.stopping import close_idle, leave
 
 __all__ = ["SluiceProtocol"]
 
@@ -101,12 +102,11 @@ class SluiceProtocol(HttpToolsProtocol):
         return self._limits.state is not CLOSED
 
     def shutdown(self) -> None:
-        """The server stops. Requests that only wait for an upload to begin end at once: the app
-        hears of the stop by its state."""
-        stopping = self.app_state.get("sluiceway.stopping")
-        if stopping is not None:
-            stopping.set()
-        super().shutdown()
+        if not leave(self):
+            super().shutdown()
+
+    def timeout_keep_alive_handler(self) -> None:
+        close_idle(self)
 
     # What the watch over all connections asks
 

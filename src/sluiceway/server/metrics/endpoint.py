@@ -6,7 +6,7 @@ With `--metrics-port` the same on a port of its own, without a token.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -63,13 +63,14 @@ def check_metrics(settings: Settings) -> None:
         ) from None
 
 
-def serve_metrics(settings: Settings, read: ReadTotals) -> None:
-    """Answer on the port of the settings, where they have one, until this process ends.
+def serve_metrics(settings: Settings, read: ReadTotals) -> Callable[[], None]:
+    """Answer on the port of the settings, where they have one, until this process ends or calls
+    what is returned.
 
     Raises BadSetting.
     """
     if settings.metrics_address is None:
-        return
+        return lambda: None
     from prometheus_client import start_http_server
 
     host, port = settings.metrics_address
@@ -82,3 +83,9 @@ def serve_metrics(settings: Settings, read: ReadTotals) -> None:
         ) from None
     shown = f"[{host}]" if ":" in host else host
     log.info("metrics at http://%s:%d/metrics", shown, server.server_port)
+
+    def close() -> None:
+        server.shutdown()
+        server.server_close()
+
+    return close

@@ -21,3 +21,6 @@ class GrantedTable:
 
     def end_if_orphan(self, record: ProgressRecord) -> None:
         self._table.end_if_orphan(record)
+
+    def is_here(self, record: ProgressRecord) -> bool:
+        return self._table.is_here(record)

@@ -53,6 +53,8 @@ class WatchedTable(Protocol):
 
     def end_if_orphan(self, record: ProgressRecord) -> None: ...
 
+    def is_here(self, record: ProgressRecord) -> bool: ...
+
 
 def look_interval(count: int) -> float:
     """Seconds between two looks of one of this many watchers."""
@@ -122,13 +124,19 @@ class UploadWatch:
         waiting = self.waiting and sum(one.waiting for one in list(watchers)) > limits.most_waiting
         return limits.alone or waiting
 
-    def look(self, stopping: bool = False) -> bytes:
+    def look(self, stopping: bool = False, port_stays: bool = False) -> bytes:
         """The next bytes of the stream, if there are any: `progress` when a counter has changed,
-        `end` as the last event."""
+        `end` as the last event.
+
+        A server that is `stopping` ends the stream of an upload that has not begun and, where
+        another process answers at its port, of one that another process has.
+        """
         if self._record is None:
             self._record = self._table.find(self._upload)
             self.waiting = self._record is None
-        now = self._now(stopping)
+        record = self._record
+        gone = port_stays and record is not None and not self._table.is_here(record)
+        now = None if gone else self._now(stopping)
         if now is None:
             self.ended = True
             return b""

@@ -88,6 +88,8 @@ class SettingArguments(DestinationArguments, total=False):
     metrics_host: str
     workers: int
     shutdown_timeout: float
+    replace: bool
+    replace_timeout: float
     state: str | None
     ledger: str | None
     expire_after: float

@@ -28,6 +28,7 @@ from sluiceway.server.settings.guarded import (
     read_token,
 )
 from sluiceway.server.settings.listed import SettingList
+from sluiceway.server.settings.replacing import check_stop
 from sluiceway.server.settings.spooling import check_spool
 from sluiceway.server.settings.trusted import check_trusted_users
 from sluiceway.server.settings.web_tokens import check_web_tokens
@@ -90,6 +91,7 @@ class Settings(SettingList):
             self._make_tuples,
             self._read_token,
             self._check_process,
+            lambda: check_stop(self),
             lambda: check_trusted_users(self),
             lambda: check_web_tokens(self),
             self._check_ledger,
@@ -170,11 +172,6 @@ class Settings(SettingList):
             raise BadSetting(f"--workers must be 1 to {WORKERS_LIMIT}, not {self.workers}")
         if self.log_format not in LOG_FORMATS:
             raise BadSetting(f"--log-format must be text or json, not {self.log_format!r}")
-        if not 0 <= self.shutdown_timeout < SECONDS_LIMIT:
-            raise BadSetting(
-                "--shutdown-timeout must be a number of seconds, 0 or more, not "
-                f"{self.shutdown_timeout}"
-            )
         if self.budget // self.workers < MINIMUM:
             raise BadSetting(
                 f"--memory-budget must be at least {MINIMUM >> 20}MiB for each worker, not "

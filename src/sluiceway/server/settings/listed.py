@@ -188,6 +188,16 @@ class SettingList:
     shutdown_timeout: float = _setting(
         "Seconds that running uploads may take to finish after SIGTERM.", 30.0
     )
+    replace: bool = _setting(
+        "Take over the port of the server that runs there, without a break: when this one is "
+        "ready, that one takes no more connections and ends with its last upload. Starts as usual "
+        "where none runs. Linux only.",
+        False,
+    )
+    replace_timeout: float = _setting(
+        "Seconds that running uploads may take to finish once another server has taken over.",
+        3600.0,
+    )
     state: str | None = _setting(
         "Folder in which uploads that may outlive a request are written down, for places that are "
         "no folder themselves. Without it, they are written down beside the files of --to; uploads "

@@ -19,35 +19,42 @@ from pathlib import Path
 
 from sluiceway.pipe.file_lock import lock_file, try_lock_file
 from sluiceway.server.settings.checked import Settings
+from sluiceway.server.state.progress_memory import GENERATIONS, ProgressMemory
+from sluiceway.uploads.progress import SLOTS
 
-__all__ = ["read_worker_file", "worker_file"]
+__all__ = ["WORKER", "read_worker_file", "worker_file"]
+
+# Names the file from which a worker process reads its settings
+WORKER = "SLUICEWAY_WORKER_SETTINGS"
 
 PREFIX = "sluiceway-workers-"
 YOUNG = 60.0  # seconds; a younger folder may be one that its server has not locked yet
 
 
 @contextmanager
-def worker_file(settings: Settings) -> Iterator[str]:
+def worker_file(settings: Settings, memory: ProgressMemory | None) -> Iterator[str]:
     """The path of the file with the settings, until the server ends. Only its owner reads it."""
     _remove_leftovers(tempfile.gettempdir())
     with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as folder:
         lock = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
         try:
             lock_file(lock)
-            table = Path(folder, "progress")
-            table.touch()
+            if memory is None:
+                table = Path(folder, "progress")
+                table.touch()
+                memory = ProgressMemory(str(table), GENERATIONS * settings.workers, SLOTS)
             path = Path(folder, "settings.json")
-            values = {"settings": asdict(settings), "progress_table": str(table)}
+            values = {"settings": asdict(settings), "progress": asdict(memory)}
             path.write_text(json.dumps(values), "utf-8")
             yield str(path)
         finally:
             os.close(lock)
 
 
-def read_worker_file(path: str) -> tuple[Settings, str]:
-    """The settings, and the path of the progress table."""
+def read_worker_file(path: str) -> tuple[Settings, ProgressMemory]:
+    """The settings, and the memory of the progress table."""
     values = json.loads(Path(path).read_text("utf-8"))
-    return Settings(**values["settings"]), values["progress_table"]
+    return Settings(**values["settings"]), ProgressMemory(**values["progress"])
 
 
 def _remove_leftovers(parent: str) -> None:
