@@ -8,8 +8,8 @@ from __future__ import annotations
 import socket
 
 from sluiceway.server.http1.connection_limit import ConnectionLimit
-from sluiceway.server.settings.checked import Settings, is_loopback
-from sluiceway.server.settings.guarded import BadSetting
+from sluiceway.server.settings.checked import Settings
+from sluiceway.server.settings.guarded import BadSetting, is_loopback
 
 __all__ = ["BACKLOG", "address_of", "bind", "check_given", "shown_address"]
 
