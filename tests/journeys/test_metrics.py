@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 import requests
@@ -20,7 +21,7 @@ from log_lines import json_lines
 from raw_http import head
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
-from tus_by_hand import OFFSET_STREAM, Tus
+from tus_by_hand import OFFSET_STREAM, Tus, creation
 
 MOST = 50_000  # bytes of an upload that this server takes
 COUNT = 2000 if TORTURE else 40
@@ -117,6 +118,27 @@ def tus_cancelled(url: str, name: str, size: int) -> None:
     assert tus.delete(upload).status_code == 204
 
 
+def beside(url: str, name: str, size: int) -> None:
+    """Its last bytes come as parts beside it; one part more is given up."""
+    tus = Tus(url)
+    fields = {"Upload-Complete": "?0", "Upload-Length": str(size + 18), "Slug": name}
+    whole = requests.post(f"{url}/files", headers=fields, timeout=60).headers["Location"]
+    upload = whole.rpartition("/")[2]
+    parts = []
+    for _ in range(3):
+        headers = creation(9) | {"Upload-Concat": "partial", "Upload-Part-Of": upload}
+        parts.append(tus.post(headers).headers["Location"].rpartition("/")[2])
+        assert tus.patch(f"{url}/uploads/{parts[-1]}", 0, bytes(9)).status_code == 204
+    assert tus.delete(f"{url}/uploads/{parts.pop()}").status_code == 204
+    fields = {"Content-Type": "application/partial-upload", "Upload-Complete": "?0"}
+    for offset, data in ((0, bytes(size)), (size, b"")):
+        fields |= {"Upload-Offset": str(offset)}
+        if offset:
+            fields |= {"Upload-Complete": "?1", "Upload-Parts": " ".join(parts)}
+        answer = requests.patch(urljoin(url, whole), data, headers=fields, timeout=60)
+        assert answer.status_code == (201 if offset else 204), answer.text
+
+
 KINDS: list[Callable[[str, str, int], None]] = [
     put,
     form,
@@ -125,6 +147,7 @@ KINDS: list[Callable[[str, str, int], None]] = [
     cut,
     tus_pieces,
     tus_cancelled,
+    beside,
 ]
 
 
@@ -254,6 +277,44 @@ def test_an_operator_sees_what_runs_and_ends_it(running: RunningServer) -> None:
     tus = Tus(url)
     tus.patch(tus.create(9, filename="rests"), 0, b"123")
     eventually(lambda: shown() == {}, "nothing runs")
+
+
+def test_an_upload_with_parts_beside_it_is_one_that_runs(running: RunningServer) -> None:
+    """And is as fast as all of them together."""
+    url, clients = running.url, []
+    fields = {"Upload-Complete": "?0", "Upload-Length": "9000", "Slug": "wide"}
+    whole = requests.post(f"{url}/files", headers=fields, timeout=60).headers["Location"]
+    upload = whole.rpartition("/")[2]
+    paths = [f"/uploads/{upload}"]
+    for _ in range(2):
+        headers = creation(3000) | {"Upload-Concat": "partial", "Upload-Part-Of": upload}
+        location = Tus(url).post(headers).headers["Location"]
+        paths.append(f"/uploads/{location.rpartition('/')[2]}")
+    try:
+        for path in paths:
+            kind = "Tus-Resumable: 1.0.0", f"Content-Type: {OFFSET_STREAM}"
+            if path == paths[0]:
+                kind = "Upload-Complete: ?0", "Content-Type: application/partial-upload"
+            lines = (*kind, "Upload-Offset: 0", "Content-Length: 3000")
+            clients.append(socket.create_connection(("127.0.0.1", running.port), timeout=30))
+            clients[-1].sendall(head("PATCH", path, *lines) + bytes(300))
+
+        def shown() -> list[dict[str, Any]]:
+            return requests.get(f"{url}/uploads", timeout=30).json()["uploads"]  # type: ignore[no-any-return]
+
+        eventually(lambda: [one["id"] for one in shown()] == [upload], "there is one upload")
+        name = "sluiceway_uploads_running"
+        eventually(lambda: total(scrape(address(running)), name) == 1, "one is counted")
+
+        def rate() -> int:
+            for client in clients[1:]:
+                client.sendall(bytes(1))
+            return int(shown()[0]["bytes_per_second"])
+
+        eventually(lambda: rate() > 0, "the bytes of its parts count")
+    finally:
+        for client in clients:
+            client.close()
 
 
 def test_a_port_that_is_taken_is_an_error_at_the_start(serve: Serve) -> None:

@@ -159,6 +159,52 @@ def test_resumable_uploads_count_from_their_creation(running: RunningServer) -> 
     assert left(late) == QUOTA
 
 
+def test_parts_beside_an_upload_are_of_its_own_bytes(running: RunningServer) -> None:
+    """A file that takes the whole quota may come so, and its quota is counted once. Parts have no
+    more bytes than it, are of the same name, and count by themselves when it is given up."""
+    client, other = Client(running.url, "n10"), Client(running.url, "n11")
+
+    def begun(size: int) -> str:
+        made = client("POST", "/files", b"", Upload_Length=str(size), Upload_Complete="?0")
+        return made.headers["Location"].rpartition("/")[2]
+
+    def part(whole: str, size: int, client: Client = client) -> requests.Response:
+        fields = {"Upload_Concat": "partial", "Upload_Part_Of": whole, **TUS}
+        return client("POST", "/files", b"", Upload_Length=str(size), **fields)
+
+    def filled(whole: str, size: int) -> str:
+        upload = part(whole, size).headers["Location"].rpartition("/")[2]
+        fields = {"Upload_Offset": "0", "Content_Type": OFFSET, **TUS}
+        assert client("PATCH", f"/uploads/{upload}", bytes(size), **fields).status_code == 204
+        return upload
+
+    whole = begun(QUOTA)
+    assert part(whole, 10, other).status_code == 404
+    first, last = filled(whole, 60_000), filled(whole, 40_000)
+    assert part(whole, 1).status_code == 400
+    assert left(client) == 0
+    assert client("DELETE", f"/uploads/{last}", **TUS).status_code == 204
+    last = filled(whole, 40_000)
+    append = {"Upload_Offset": "0", "Content_Type": "application/partial-upload"}
+    joined = client(
+        "PATCH",
+        f"/uploads/{whole}",
+        b"",
+        Upload_Complete="?1",
+        Upload_Parts=f"{first} {last}",
+        **append,
+    )
+    assert joined.status_code == 201, joined.text
+    assert left(client) == 0
+    assert client("DELETE", f"/files/{joined.json()['files'][0]['key']}").status_code == 204
+    assert left(client) == QUOTA
+    whole = begun(50_000)
+    part(whole, 20_000)
+    assert left(client) == QUOTA - 50_000
+    client("DELETE", f"/uploads/{whole}")
+    assert left(client) == QUOTA - 20_000
+
+
 def test_a_link_has_a_quota_of_its_own(running: RunningServer) -> None:
     keys = running.root.parent / "keys"
     made = sluiceway.link(running.url, first_key(str(keys)), prefix="l/", quota=1000)

@@ -31,6 +31,7 @@ class LiveFacts(ctypes.Structure):
         ("_id", ctypes.c_char * ID_BYTES),
         ("_key", ctypes.c_char * KEY_BYTES),
         ("_owner", ctypes.c_char * OWNER_BYTES),
+        ("_whole", ctypes.c_char * ID_BYTES),
         ("_since", ctypes.c_double),
         ("_looked_at", ctypes.c_double),
         ("_received", ctypes.c_int64),
@@ -40,6 +41,7 @@ class LiveFacts(ctypes.Structure):
     _id: bytes
     _key: bytes
     _owner: bytes
+    _whole: bytes
     _since: float
     _looked_at: float
     _received: int
@@ -51,6 +53,7 @@ class LiveFacts(ctypes.Structure):
         if self._id != upload:
             self._id = upload
             self._owner = record.owner_name.encode()[:OWNER_BYTES]
+            self._whole = record.whole.encode()
             self._since = self._looked_at = now
             self._received, self.rate = received, 0.0
         self._key = record.key.encode("utf-8", "replace")[:KEY_BYTES]
@@ -59,6 +62,11 @@ class LiveFacts(ctypes.Structure):
         if (passed := now - self._looked_at) >= SHORTEST_LOOK:
             self.rate = max(0, received - self._received) / passed
             self._looked_at, self._received = now, received
+
+    @property
+    def whole(self) -> str:
+        """The upload that this one is a part of, where it is known; else ""."""
+        return self._whole.decode("utf-8", "replace")
 
     def shown(self, record: ProgressRecord) -> dict[str, object] | None:
         """The upload as JSON values; None where another upload has the record meanwhile."""

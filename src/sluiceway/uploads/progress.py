@@ -144,7 +144,8 @@ class ProgressTable:
             raise SluiceError("A record is given back only when its upload has ended")
         self._count(record)
         self._live.pop(record.index, None)
-        self.totals.count_end(record.state, record.kept)
+        if not record.is_part:
+            self.totals.count_end(record.state, record.kept)
         record.ended_at = time.monotonic()
         if record.index >= 0:
             self._free.append(record.index)
@@ -188,8 +189,8 @@ class ProgressTable:
 
     @property
     def running(self) -> int:
-        """Uploads that requests of this process bring bytes of."""
-        return len(self._live)
+        """Uploads that requests of this process bring bytes of; parts beside them are not more."""
+        return sum(not record.whole for record in self._live.values())
 
     def count_running(self) -> None:
         """Add to the totals what running uploads moved since the last time."""
@@ -198,14 +199,24 @@ class ProgressTable:
             self._facts[record.index].write(record)
 
     def shown_running(self, most: int) -> list[dict[str, object]]:
-        """At most so many uploads under way in any process, as an operator sees them."""
-        found: list[dict[str, object]] = []
+        """At most so many uploads under way in any process, as an operator sees them.
+
+        An upload and the parts beside it are one, and as fast as all of them together.
+        """
+        found: dict[str, dict[str, object]] = {}
+        rates: dict[str, int] = {}
         for index, record in enumerate(self._records):
-            if record.under_way and (shown := self._facts[index].shown(record)) is not None:
-                found.append(shown)
-                if len(found) == most:
-                    break
-        return found
+            facts = self._facts[index]
+            if not record.under_way or (shown := facts.shown(record)) is None:
+                continue
+            upload = facts.whole or record.id
+            rates[upload] = rates.get(upload, 0) + round(facts.rate)
+            if not facts.whole or upload not in found:
+                found[upload] = shown
+            if len(found) > most:
+                del found[upload]
+                break
+        return [{**shown, "bytes_per_second": rates[upload]} for upload, shown in found.items()]
 
     def _count(self, record: ProgressRecord) -> None:
         received, forwarded, kept = record.counted

@@ -45,6 +45,9 @@ class ProgressRecord(ctypes.Structure):
     key: str = ""
     owner_name: str = ""
     stages: Stages | None = None
+    # Whether it is only bytes of another upload, and of which one, "" where that is not known
+    is_part: bool = False
+    whole: str = ""
 
     name: ctypes.Array[ctypes.c_ubyte]  # the hash of the id; zeros where no upload was yet
     received: int  # from the client
@@ -95,6 +98,18 @@ class ProgressRecord(ctypes.Structure):
         self.owner = 0
         self.counted, self.taken = (0, 0, 0), 0
         self.state = State.RECEIVING
+
+    def join(self, count: int) -> None:
+        """So many bytes of other uploads are handed over. They were counted there."""
+        received, forwarded, kept = self.counted
+        self.counted = received + count, forwarded + count, kept
+        self.received += count
+        self.forwarded += count
+
+    def join_kept(self, count: int) -> None:
+        """And they are kept: as `kept` says already."""
+        received, forwarded, kept = self.counted
+        self.counted = received, forwarded, kept + count
 
     def set_waiting(self, waits: bool) -> None:
         """Whether the destination does not answer now."""

@@ -53,11 +53,11 @@ def summary_of(upload: UploadSession | HeldUpload) -> UploadSummary:
         )
     held = upload.record
     key = held.key or held.request.key
-    state = ended_state(held.code).word if upload.has_ended else "receiving"
+    # To the log, a part is bytes and no upload.
+    has_ended, code = (False, "") if held.is_part else (upload.has_ended, held.code)
+    state = ended_state(code).word if has_ended else "receiving"
     taken = upload.progress.taken if "progress" in vars(upload) else 0
-    return UploadSummary(
-        held.id, (key,) if key else (), taken, held.offset, state, held.code, upload.has_ended
-    )
+    return UploadSummary(held.id, (key,) if key else (), taken, held.offset, state, code, has_ended)
 
 
 def ended_event(upload: HeldUpload) -> LogEvent:

@@ -22,6 +22,8 @@ __all__ = [
     "MOST_METADATA",
     "OFFSET_STREAM",
     "ONCE_KEY",
+    "PARTS",
+    "PART_OF",
     "VERSION",
     "Concatenation",
     "TusCreation",
@@ -53,6 +55,9 @@ CHECKSUMS: Mapping[str, str] = {"sha1": "sha", "sha256": "sha-256", "md5": "md5"
 # project names here the header by which it knows a final upload that is asked for once more.
 JOINS_ONCE = "Tus-Concatenation"
 ONCE_KEY = "idempotency-key"
+# Nor these: a partial upload names the resumable upload (IETF) that it is sent beside, by its id,
+# and the last append of that one names its parts.
+PART_OF, PARTS = "upload-part-of", "upload-parts"
 MOST_METADATA = 16 << 10  # characters of Upload-Metadata: names and notes, never content
 MOST_PARTIALS = 10_000  # uploads that a final one may join
 

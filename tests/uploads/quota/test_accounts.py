@@ -66,7 +66,7 @@ async def opened(where: str) -> AsyncIterator[Open]:
                 stack.push_async_callback(database.aclose)
                 account = PostgresAccount(database)
             if await account.counts():
-                await account.counted([Amount("ann", 10)], [("lasting", Amount("bob", 7))])
+                await account.counted([Amount("ann", 10)], [("lasting", Amount("bob", 7), "")])
             stack.push_async_callback(account.aclose)
             return account
 
@@ -123,6 +123,26 @@ async def test_a_change_counts_what_a_key_has_now(opened: Open) -> None:
     await one.end(ODD, Amount("", 0))
     assert await one.usage() == {}
     assert await one.abandoned() == []
+
+
+async def test_parts_beside_an_upload_are_of_its_bytes(opened: Open) -> None:
+    """They count by themselves when it has ended before them."""
+    one, other = await opened(), await opened()
+    await one.hold("whole", Amount("ann", 90), Limits(None, 100))
+    assert await other.hold_part("a", Amount("ann", 50), "whole")
+    assert not await one.hold_part("b", Amount("ann", 41), "whole")
+    assert await one.hold_part("b", Amount("ann", 40), "whole")
+    assert not await one.hold_part("c", Amount("ann", 1), "no such upload")
+    assert await left(one) == 0
+    assert await left(one, total=117) == 0
+    await one.hold("whole", Amount("ann", 90), Limits(None, 100))
+    await one.release(["a"])
+    assert await left(other) == 0
+    assert await other.hold_part("c", Amount("ann", 50), "whole")
+    await one.release(["whole"])
+    assert await left(other) == 0
+    await one.release(["b"])
+    assert await left(other) == 40
 
 
 async def test_parts_become_one_upload(opened: Open) -> None:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from sluiceway.errors import BadRequest, CompletedUpload, Unsupported
 from sluiceway.pipe.stages import Stages
-from sluiceway.server.mounted.held_uploads import held_upload, is_part
+from sluiceway.server.mounted.held_uploads import held_upload
 from sluiceway.server.request_body import check_body, content_length
 from sluiceway.server.request_headers import content_digests, joined_headers
 from sluiceway.server.responses import receipt
@@ -34,7 +34,7 @@ from sluiceway.uploads.keys import checked_id
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.held import HeldUpload
-from sluiceway.uploads.resumable.joining import find_parts, join_tail
+from sluiceway.uploads.resumable.joining import join_tail
 from sluiceway.uploads.resumable.service import ResumableUploads
 from sluiceway.uploads.service import UploadService
 from sluiceway.wire.headers.media_types import essence
@@ -46,11 +46,10 @@ from sluiceway.wire.resumable import (
     parse_announcement,
     parse_version,
 )
-from sluiceway.wire.tus import MOST_PARTIALS
+from sluiceway.wire.tus import MOST_PARTIALS, PARTS
 
 __all__ = ["ResumableHandler", "show_limits"]
 
-PARTS = "upload-parts"  # ids: of this server alone, and of no text; its page sends it
 _OF_UPLOADS = ("upload-offset", "upload-complete", "upload-incomplete")
 
 
@@ -136,10 +135,6 @@ class ResumableHandler:
                 f"Upload-Parts has 1 to {MOST_PARTIALS} ids, and stands in a last append without "
                 "bytes of its own"
             )
-        if self.uploads.store.traits.keeps == "whole":
-            raise BadRequest("This server sends files on while they arrive, and joins no parts")
-        if not all(is_part(part) for part in await find_parts(self.uploads, ids)):
-            raise BadRequest("Upload-Parts names uploads made with Upload-Concat: partial")
         await join_tail(self.uploads, held, ids)
 
     async def _repeated(

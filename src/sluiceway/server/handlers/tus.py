@@ -28,7 +28,7 @@ from sluiceway.pipe.hashes import is_available
 from sluiceway.pipe.source import Source
 from sluiceway.server.http1.peer_gone import PROTOCOL
 from sluiceway.server.log.access import STAGES
-from sluiceway.server.mounted.held_uploads import create_upload, held_upload, is_part
+from sluiceway.server.mounted.held_uploads import create_part, create_upload, held_upload
 from sluiceway.server.operator_log import log_error
 from sluiceway.server.request_body import BodySource, content_length
 from sluiceway.server.request_headers import joined_headers, query_values
@@ -61,6 +61,7 @@ from sluiceway.wire.tus import (
     JOINS_ONCE,
     OFFSET_STREAM,
     ONCE_KEY,
+    PART_OF,
     VERSION,
     TusCreation,
     check_version,
@@ -154,20 +155,15 @@ class TusHandler:
                 if await self.uploads.look_up(upload) is not None:
                     return await self._joined_before(request, upload)
             length, details["parts"] = await self._length_of(ids), " ".join(ids)
-        wanted = replace(_wanted(creation), values=_times_asked(request, creation))
-        if not self._joins:  # the URL at the next server may name them
-            values = {**creation.metadata, **query_values(request)}
-            wanted = replace(wanted, values=values)
-        record = await create_upload(
-            request,
-            self.uploads,
-            DIALECT,
-            wanted,
-            length,
-            details,
-            upload=upload,
-            part=details.get("concat") == PART,
-        )
+        is_part = details.get("concat") == PART
+        if is_part and PART_OF in headers:
+            whole = checked_id(headers[PART_OF])
+            record = await create_part(request, self.uploads, DIALECT, whole, length, details)
+        else:
+            wanted = self._wanted(request, creation)
+            record = await create_upload(
+                request, self.uploads, DIALECT, wanted, length, details, upload=upload, part=is_part
+            )
         # Relative to this request's URL: right behind each proxy and mount, whatever they strip.
         found = {"Location": f"uploads/{record.id}"}
         has_bytes = essence(headers.get("content-type", "")) == OFFSET_STREAM
@@ -188,6 +184,13 @@ class TusHandler:
                 record = held.record
         return tus_response(201, found | expires(record))
 
+    def _wanted(self, request: Request, creation: TusCreation) -> UploadRequest:
+        wanted = replace(_wanted(creation), values=_times_asked(request, creation))
+        if self._joins:
+            return wanted
+        # the URL at the next server may name them
+        return replace(wanted, values={**creation.metadata, **query_values(request)})
+
     async def _joined_before(self, request: Request, upload: str) -> Response:
         """The response to a join that comes again with its key: no second object."""
         async with held_upload(request, self.uploads, upload, looks=True) as held:
@@ -204,7 +207,7 @@ class TusHandler:
     async def _length_of(self, ids: Sequence[str]) -> int | None:
         """Bytes of the parts of a final upload, where all are known. Raises BadRequest."""
         parts = await find_parts(self.uploads, ids)
-        if any(part.dialect != DIALECT or not is_part(part) for part in parts):
+        if any(part.dialect != DIALECT or not part.is_part or part.whole for part in parts):
             raise BadRequest(
                 "A final upload joins uploads that were made with Upload-Concat: partial"
             )
@@ -261,7 +264,7 @@ class TusHandler:
         Raises FinallyRefused.
         """
         record, response = held.record, held.record.response
-        if record.state is LedgerState.OPEN and not is_part(record):
+        if record.state is LedgerState.OPEN and not record.is_part:
             if "parts" in record.details:
                 await join_parts(self.uploads, held, record.details["parts"].split())
             if held.is_whole:

@@ -20,14 +20,7 @@ from sluiceway.uploads.ledger.record import UploadRecord
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.service import ResumableUploads
 
-__all__ = ["create_upload", "decided", "held_upload", "is_part"]
-
-PART = "part"  # of the details of a record
-
-
-def is_part(record: UploadRecord) -> bool:
-    """Whether these are only bytes of another upload."""
-    return PART in record.details
+__all__ = ["create_part", "create_upload", "decided", "held_upload"]
 
 
 async def create_upload(
@@ -49,12 +42,25 @@ async def create_upload(
     hooks: RequestHooks | None = request.scope.get(HOOKS)
     if hooks is not None:
         wanted = await hooks.start(upload, wanted, length, part)
-    marks = {PART: "1"} if part else {}
-    marked = {**(details or {}), **marks}
-    record = await uploads.create(dialect, wanted, length, marked, upload, is_part=part)
+    record = await uploads.create(dialect, wanted, length, details, upload, is_part=part)
     if hooks is not None:
         hooks.goes_on()
     return record
+
+
+async def create_part(
+    request: Request,
+    uploads: ResumableUploads,
+    dialect: str,
+    whole: str,
+    length: int | None,
+    details: Mapping[str, str],
+) -> UploadRecord:
+    """As `ResumableUploads.create_part`. The app has decided about the whole, and hears no more."""
+    hooks: RequestHooks | None = request.scope.get(HOOKS)
+    if hooks is not None:
+        hooks.goes_on()
+    return await uploads.create_part(dialect, whole, length, details)
 
 
 async def decided(
@@ -94,5 +100,5 @@ async def held_upload(
         try:
             yield held
         finally:
-            if hooks is not None and held.has_ended and not is_part(held.record):
+            if hooks is not None and held.has_ended and not held.record.is_part:
                 await hooks.end_held(held)

@@ -97,7 +97,7 @@ SCHEMA: tuple[LiteralString, ...] = (
     """CREATE TABLE IF NOT EXISTS {t_reserved} (
         place text NOT NULL, id text NOT NULL, name bytea NOT NULL, bytes bigint NOT NULL,
         total_credit bigint NOT NULL, name_credit bigint NOT NULL, holder text NOT NULL,
-        PRIMARY KEY (place, id))""",
+        whole text NOT NULL, PRIMARY KEY (place, id))""",
     """CREATE TABLE IF NOT EXISTS {t_changes} (
         place text NOT NULL, key bytea NOT NULL, name bytea, bytes bigint, holder text NOT NULL,
         PRIMARY KEY (place, key))""",

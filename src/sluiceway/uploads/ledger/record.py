@@ -19,6 +19,8 @@ from sluiceway.uploads.ledger.states import LedgerState, step
 
 __all__ = [
     "COLUMNS",
+    "PART",
+    "WHOLE",
     "FinalResponse",
     "UploadRecord",
     "begun_anew",
@@ -26,6 +28,9 @@ __all__ = [
     "from_row",
     "to_row",
 ]
+
+# In the details of a part: that it is one, and the upload that it ends with, where it is known.
+PART, WHOLE = "part", "whole"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,16 @@ class UploadRecord:
     key: str = ""
     response: FinalResponse | None = None
     code: str = ""
+
+    @property
+    def is_part(self) -> bool:
+        """Whether these are only bytes of another upload."""
+        return PART in self.details
+
+    @property
+    def whole(self) -> str:
+        """The id of the upload that this one is sent beside; "" for none."""
+        return self.details.get(WHOLE, "")
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(UploadRecord))

@@ -50,9 +50,10 @@ class Account(Protocol):
         ...
 
     async def counted(
-        self, stored: Sequence[Amount], lasting: Sequence[tuple[str, Amount]]
+        self, stored: Sequence[Amount], lasting: Sequence[tuple[str, Amount, str]]
     ) -> None:
-        """All is counted: bytes of each name, and those of uploads that outlive a request."""
+        """All is counted: bytes of each name, and those of uploads that outlive a request, with the
+        ids of those that they are parts of, "" for none."""
         ...
 
     async def usage(self) -> dict[str, int]:
@@ -67,6 +68,11 @@ class Account(Protocol):
         Raises QuotaRefusal; then the reservation is as it was. One that does not grow fits.
         Raises NotCounted.
         """
+        ...
+
+    async def hold_part(self, id: str, wanted: Amount, whole: str) -> bool:
+        """So many of the bytes that are reserved for `whole` are those of this part, which counts by
+        itself when that reservation ends. False: the other parts leave it less."""
         ...
 
     async def keep(self, id: str) -> None:

@@ -24,15 +24,23 @@ __all__ = ["QuotaBook"]
 BUSY_TIMEOUT = 30.0  # seconds to wait for the other processes
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS usage (name TEXT PRIMARY KEY, stored INTEGER NOT NULL)",
-    # bytes that a publish will add: those of the file, less those of the one that it replaces
+    # bytes that a publish will add: those of the file, less those of the one that it replaces.
+    # Those of a part are its whole's as long as that one has a reservation.
     """CREATE TABLE IF NOT EXISTS reserved (
         id TEXT PRIMARY KEY, name TEXT NOT NULL, bytes INTEGER NOT NULL, total_credit INTEGER
-        NOT NULL, name_credit INTEGER NOT NULL, holder TEXT NOT NULL)""",
+        NOT NULL, name_credit INTEGER NOT NULL, holder TEXT NOT NULL, whole TEXT NOT NULL)""",
     """CREATE TABLE IF NOT EXISTS changes (
         key TEXT PRIMARY KEY, name TEXT, bytes INTEGER, holder TEXT NOT NULL)""",
     "CREATE TABLE IF NOT EXISTS counting (holder TEXT NOT NULL, done INTEGER NOT NULL)",
 )
-_RESERVED = "SELECT COALESCE(SUM(MAX(0, bytes - {credit})), 0) FROM reserved WHERE id <> ?"
+_RESERVED = (
+    "SELECT COALESCE(SUM(MAX(0, bytes - {credit})), 0) FROM reserved "
+    "WHERE id <> ? AND whole NOT IN (SELECT id FROM reserved)"
+)
+_OF_PARTS = (
+    "SELECT COALESCE(MAX(bytes), 0) FROM reserved WHERE id = ?1",
+    "SELECT COALESCE(SUM(bytes), 0) FROM reserved WHERE whole = ?1",
+)
 
 
 class QuotaBook:
@@ -72,17 +80,18 @@ class QuotaBook:
             db.execute("UPDATE counting SET holder = ?", (self.process,))
             return True
 
-    def counted(self, stored: Iterable[Amount], lasting: Iterable[tuple[str, Amount]]) -> None:
-        """All is counted: bytes of each name, and those of uploads that outlive a request."""
+    def counted(self, stored: Iterable[Amount], lasting: Iterable[tuple[str, Amount, str]]) -> None:
+        """All is counted: bytes of each name, and those of uploads that outlive a request, with the
+        ids of those that they are parts of."""
         with self._changed() as db:
             db.execute("DELETE FROM usage")
             db.execute("DELETE FROM reserved")
             for amount in stored:
                 _add(db, amount.name, amount.bytes)
-            for upload, amount in lasting:
+            for upload, amount, whole in lasting:
                 db.execute(
-                    "INSERT INTO reserved VALUES (?, ?, ?, 0, 0, '')",
-                    (upload, amount.name, amount.bytes),
+                    "INSERT INTO reserved VALUES (?, ?, ?, 0, 0, '', ?)",
+                    (upload, amount.name, amount.bytes, whole),
                 )
             db.execute("UPDATE counting SET done = 1")
 
@@ -110,8 +119,19 @@ class QuotaBook:
             self._check(db, id, wanted, limits, (total_credit, name_credit), own[:2])
             holder = own[2] and self.process  # what outlives its request stays so
             db.execute(
-                "INSERT OR REPLACE INTO reserved VALUES (?, ?, ?, ?, ?, ?)", (*row[:5], holder)
+                "INSERT OR REPLACE INTO reserved VALUES (?, ?, ?, ?, ?, ?, '')", (*row[:5], holder)
             )
+
+    def hold_part(self, id: str, wanted: Amount, whole: str) -> bool:
+        """So many of the bytes that are reserved for `whole` are those of this part. False: the
+        other parts leave it less."""
+        with self._changed() as db:
+            of_whole, of_parts = (db.execute(text, (whole,)).fetchone()[0] for text in _OF_PARTS)
+            if wanted.bytes > of_whole - of_parts:
+                return False
+            row = (id, wanted.name, wanted.bytes, self.process, whole)
+            db.execute("INSERT INTO reserved VALUES (?, ?, ?, 0, 0, ?, ?)", row)
+            return True
 
     def keep(self, id: str) -> None:
         """From now on the reservation is that of an upload which outlives this process."""
@@ -130,7 +150,7 @@ class QuotaBook:
                     name, total = found[0], total + found[1]
                     db.execute("DELETE FROM reserved WHERE id = ?", (part,))
             db.execute(
-                "INSERT OR REPLACE INTO reserved VALUES (?, ?, ?, 0, 0, '')", (id, name, total)
+                "INSERT OR REPLACE INTO reserved VALUES (?, ?, ?, 0, 0, '', '')", (id, name, total)
             )
 
     def release(self, ids: Iterable[str]) -> None:

@@ -28,7 +28,7 @@ class LocalAccount:
         return await self._thread(self._open.counts)
 
     async def counted(
-        self, stored: Sequence[Amount], lasting: Sequence[tuple[str, Amount]]
+        self, stored: Sequence[Amount], lasting: Sequence[tuple[str, Amount, str]]
     ) -> None:
         await self._thread(self._open.counted, stored, lasting)
 
@@ -39,6 +39,9 @@ class LocalAccount:
         self, id: str, wanted: Amount, limits: Limits, replaced: Amount | None = None
     ) -> None:
         await self._thread(self._open.hold, id, wanted, limits, replaced)
+
+    async def hold_part(self, id: str, wanted: Amount, whole: str) -> bool:
+        return await self._thread(self._open.hold_part, id, wanted, whole)
 
     async def keep(self, id: str) -> None:
         await self._thread(self._open.keep, id)

@@ -29,7 +29,8 @@ ONE_AFTER_ANOTHER: LiteralString = "SELECT pg_advisory_xact_lock(%s)"
 
 HOLD: LiteralString = """WITH
     own AS (SELECT * FROM {t_reserved} WHERE place = %(place)s AND id = %(id)s),
-    others AS (SELECT * FROM {t_reserved} WHERE place = %(place)s AND id <> %(id)s),
+    others AS (SELECT * FROM {t_reserved} r WHERE place = %(place)s AND id <> %(id)s
+        AND NOT EXISTS (SELECT 1 FROM {t_reserved} w WHERE w.place = r.place AND w.id = r.whole)),
     found AS (SELECT
         COALESCE((SELECT sum(stored) FROM {t_usage} WHERE place = %(place)s), 0)
             + COALESCE((SELECT sum(GREATEST(0, bytes - total_credit)) FROM others), 0) AS total,
@@ -48,17 +49,25 @@ HOLD: LiteralString = """WITH
             OR %(need_name)s <= %(most_name)s - of_name AS name_fits
         FROM found),
     held AS (INSERT INTO {t_reserved}
-        SELECT %(place)s, %(id)s, %(name)s, %(bytes)s, %(credit)s, %(credit_name)s, %(me)s
+        SELECT %(place)s, %(id)s, %(name)s, %(bytes)s, %(credit)s, %(credit_name)s, %(me)s, ''
         FROM fitting WHERE is_counted AND total_fits AND name_fits
         ON CONFLICT (place, id) DO UPDATE SET name = EXCLUDED.name, bytes = EXCLUDED.bytes,
             total_credit = EXCLUDED.total_credit, name_credit = EXCLUDED.name_credit,
             holder = CASE {t_reserved}.holder WHEN '' THEN '' ELSE EXCLUDED.holder END)
     SELECT is_counted, total_fits, name_fits, total::bigint, of_name::bigint FROM fitting"""
+HOLD_PART: LiteralString = """WITH
+    spare AS (SELECT
+        COALESCE((SELECT bytes FROM {t_reserved} WHERE place = %(place)s AND id = %(whole)s), 0)
+            - COALESCE((SELECT sum(bytes) FROM {t_reserved}
+                WHERE place = %(place)s AND whole = %(whole)s), 0) AS bytes)
+    INSERT INTO {t_reserved}
+    SELECT %(place)s, %(id)s, %(name)s, %(bytes)s, 0, 0, %(me)s, %(whole)s
+    FROM spare WHERE %(bytes)s <= spare.bytes RETURNING id"""
 JOIN: LiteralString = """WITH gone AS (DELETE FROM {t_reserved}
         WHERE place = %(place)s AND id = ANY(%(parts)s) RETURNING name, bytes)
     INSERT INTO {t_reserved}
     SELECT %(place)s, %(id)s, COALESCE((SELECT name FROM gone LIMIT 1), ''),
-        COALESCE((SELECT sum(bytes) FROM gone), 0), 0, 0, ''
+        COALESCE((SELECT sum(bytes) FROM gone), 0), 0, 0, '', ''
     ON CONFLICT (place, id) DO UPDATE SET bytes = {t_reserved}.bytes + EXCLUDED.bytes,
         name = CASE WHEN EXISTS (SELECT 1 FROM gone) THEN EXCLUDED.name
             ELSE {t_reserved}.name END,
@@ -139,7 +148,7 @@ class PostgresAccount:
             return True
 
     async def counted(
-        self, stored: Sequence[Amount], lasting: Sequence[tuple[str, Amount]]
+        self, stored: Sequence[Amount], lasting: Sequence[tuple[str, Amount, str]]
     ) -> None:
         """Nothing is written where another server has taken the count over."""
         query = self._database.query
@@ -156,14 +165,16 @@ class PostgresAccount:
             )
             await connection.execute(
                 query(
-                    "INSERT INTO {t_reserved} SELECT %s, id, name, bytes, 0, 0, '' FROM "
-                    "unnest(%s::text[], %s::bytea[], %s::bigint[]) AS one (id, name, bytes)"
+                    "INSERT INTO {t_reserved} SELECT %s, id, name, bytes, 0, 0, '', whole FROM "
+                    "unnest(%s::text[], %s::bytea[], %s::bigint[], %s::text[]) "
+                    "AS one (id, name, bytes, whole)"
                 ),
                 (
                     self._place,
-                    [upload for upload, _ in lasting],
-                    [_bytes(one.name) for _, one in lasting],
-                    [one.bytes for _, one in lasting],
+                    [upload for upload, _, _ in lasting],
+                    [_bytes(one.name) for _, one, _ in lasting],
+                    [one.bytes for _, one, _ in lasting],
+                    [whole for _, _, whole in lasting],
                 ),
             )
 
@@ -203,6 +214,15 @@ class PostgresAccount:
             raise QuotaRefusal((limits.total or 0) - total + credit, is_total=True)
         if not name_fits:
             raise QuotaRefusal((limits.of_name or 0) - of_name + credit_name, is_total=False)
+
+    async def hold_part(self, id: str, wanted: Amount, whole: str) -> bool:
+        named = {"place": self._place, "me": self._me, "id": id, "whole": whole}
+        amount = {"name": _bytes(wanted.name), "bytes": wanted.bytes}
+        async with self._database.transaction() as connection:
+            await connection.execute("SET LOCAL synchronous_commit = off")
+            await connection.execute(ONE_AFTER_ANOTHER, (self._lock,))
+            found = await connection.execute(self._database.query(HOLD_PART), named | amount)
+            return await found.fetchone() is not None
 
     async def keep(self, id: str) -> None:
         await self._rows(

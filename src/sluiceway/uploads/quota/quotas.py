@@ -12,7 +12,7 @@ import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from sluiceway.errors import NoSpace, NotFound, OverQuota, SluiceError, Unavailable
+from sluiceway.errors import BadRequest, NoSpace, NotFound, OverQuota, SluiceError, Unavailable
 from sluiceway.pipe.cancellation import finish_then_cancel, shield_until_done
 from sluiceway.stores.contract import Entry, Store
 from sluiceway.uploads.ledger.contract import Ledger
@@ -95,6 +95,15 @@ class Quotas:
                     break
                 await asyncio.sleep(UNCERTAIN_WAIT)
         raise refused
+
+    async def hold_part(self, id: str, name: str, size: int, whole: str) -> None:
+        """As `hold`, of bytes that are reserved for the upload `whole` already.
+
+        Raises BadRequest where its parts would have more than it.
+        """
+        account = await self._counted()
+        if not await finish_then_cancel(account.hold_part(id, Amount(name, size), whole)):
+            raise BadRequest("The parts of an upload have no more bytes than it")
 
     async def replaced(self, key: str) -> Entry | None:
         """What a file with this key would replace; None for nothing."""
@@ -187,7 +196,7 @@ class Quotas:
                 break
             after = page.next
         lasting = [
-            (record.id, Amount(record.request.owner, _needs(record)))
+            (record.id, Amount(record.request.owner, _needs(record)), record.whole)
             async for record in self._records()
             if record.state in OPEN and JOINED not in record.details
         ]
@@ -196,7 +205,7 @@ class Quotas:
         log.info(
             "Quotas: %d bytes are stored, and %d reserved",
             sum(stored.values()),
-            sum(amount.bytes for _, amount in lasting),
+            sum(amount.bytes for _, amount, whole in lasting if not whole),
         )
 
     async def _records(self) -> AsyncIterator[UploadRecord]:

@@ -97,7 +97,11 @@ class UploadQuota:
         if joins or await ledger.find(record.id) is not None:
             yield
             return
-        await self.hold(record.id, record.request, record.length or 0)
+        size = record.length or 0
+        if record.whole:
+            await self.quotas.hold_part(record.id, record.request.owner, size, record.whole)
+        else:
+            await self.hold(record.id, record.request, size)
         try:
             yield
         finally:  # whether it is written down is looked at before anybody is refused

@@ -152,10 +152,7 @@ class HeldUpload:
         return self.record.offset
 
     async def append_upload(self, part: HeldUpload, start: int, count: int) -> None:
-        """Add kept bytes of another upload, from `start` on.
-
-        Raises TooLarge, NoSpace, StoreFailed.
-        """
+        """Add bytes of another upload, from `start` on. Raises TooLarge, NoSpace, StoreFailed."""
         most, draft, other = self._rules.max_size, await self._open(), await part._open()
         if most is not None and self.record.offset + count > most:
             raise TooLarge(f"The parts have more than {most} bytes together", limit=most)
@@ -163,11 +160,12 @@ class HeldUpload:
             await draft.append_draft(other, start, count)
         elif isinstance(other, ReadableDraft):
             source = DraftSource(other, start, count)
-            await pump(source, draft, meter=self.progress, budget=self._rules.budget)
+            await pump(source, draft, budget=self._rules.budget)
         else:
             raise StoreFailed("The kept bytes of an upload cannot be read here").for_operator()
-        self.progress.received = self.progress.forwarded = draft.written
+        self.progress.join(count)
         await self.keep()
+        self.progress.join_kept(count)
 
     async def live_until(self, time: float) -> None:
         """Let the upload expire then, unless it expires sooner."""

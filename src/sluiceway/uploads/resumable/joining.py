@@ -1,15 +1,16 @@
 """Uploads that are parts of another one: joined in order, once all of them are whole.
 
-A join that was interrupted goes on where it was. Parts stay, for a while: others may need them as
-well. Knows no dialect and no URL.
+A join that was interrupted goes on where it was. Parts stay for a while, as others may need them,
+unless they were sent beside one upload. Knows no dialect and no URL.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
-from sluiceway.errors import BadRequest
+from sluiceway.errors import BadRequest, SluiceError
 from sluiceway.uploads.ledger.record import UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.held import HeldUpload
@@ -53,20 +54,29 @@ async def join_parts(uploads: ResumableUploads, held: HeldUpload, ids: Sequence[
     if held.record.offset < total:
         await uploads.quota.join(parts, held.record, total)
     await _append_parts(uploads, held, parts, 0)
+    until = time.time() + PARTS_LIVE
+    for upload in dict.fromkeys(ids):
+        async with uploads.hold(upload) as held_part:
+            await held_part.live_until(until)
     return True
 
 
 async def join_tail(uploads: ResumableUploads, held: HeldUpload, ids: Sequence[str]) -> None:
     """Append the parts, which are the last bytes of the upload that is held; it has all before.
 
-    Raises as `join_parts`, and BadRequest where these are not all bytes that are missing.
+    Then they are removed, which nobody else needs. Raises as `join_parts`, and BadRequest where
+    these are not all bytes that are missing.
     """
-    parts = await find_parts(uploads, ids)
-    total = sum(part.offset for part in parts)
-    begin = (held.record.length or 0) - total
-    if not _are_whole(parts) or not 0 <= begin <= held.record.offset:
-        raise BadRequest("The parts are not all bytes that the upload lacks; ask for the offsets")
-    await _append_parts(uploads, held, parts, begin)
+    if not held.is_whole:
+        parts = await find_parts(uploads, ids)
+        begin = (held.record.length or 0) - sum(part.offset for part in parts)
+        mine = all(part.whole == held.record.id for part in parts)
+        if not mine or not _are_whole(parts) or not 0 <= begin <= held.record.offset:
+            raise BadRequest("The parts are not all bytes that the upload lacks; ask for offsets")
+        await _append_parts(uploads, held, parts, begin)
+    for upload in ids:
+        with suppress(SluiceError):  # it expires
+            await _remove(uploads, held.record.id, upload)
 
 
 def _are_whole(parts: Sequence[UploadRecord]) -> bool:
@@ -84,7 +94,10 @@ async def _append_parts(
                 while (at := held.record.offset) < end:
                     count = min(STEP, end - at)
                     await held.append_upload(held_part, at - begin, count)
-    until = time.time() + PARTS_LIVE
-    for upload in dict.fromkeys(part.id for part in parts):
-        async with uploads.hold(upload) as held_part:
-            await held_part.live_until(until)
+
+
+async def _remove(uploads: ResumableUploads, whole: str, upload: str) -> None:
+    record = await uploads.look_up(upload)
+    if record is not None and record.whole == whole and record.state is LedgerState.OPEN:
+        async with uploads.hold(upload, is_logged=True) as held:
+            await held.cancel("joined")

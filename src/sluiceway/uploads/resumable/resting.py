@@ -89,10 +89,13 @@ def progress_of(
     """The progress of an upload that a request takes up. One that has ended keeps the record that
     says so."""
     if record.state in (LedgerState.DONE, LedgerState.GONE):
-        return table.unwatched(record.id, record.length)
+        progress = table.unwatched(record.id, record.length)
+        progress.is_part = record.is_part
+        return progress
     progress = table.resume(record.id, record.length, record.offset)
     progress.by_kernel = _kept_by_kernel(record, store)
     progress.owner = owner_mark(record.request.owner)
     progress.owner_name, progress.stages = record.request.owner, stages
+    progress.is_part, progress.whole = record.is_part, record.whole
     progress.key = record.key or record.request.key or record.request.filename
     return progress

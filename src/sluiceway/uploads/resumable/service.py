@@ -16,14 +16,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Self
 
-from sluiceway.errors import Gone, Locked, NotFound, SluiceError, Superseded
+from sluiceway.errors import BadRequest, Gone, Locked, NotFound, SluiceError, Superseded
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import Entry, Store, UploadRequest
-from sluiceway.uploads.access.grant import FULL, Grant
+from sluiceway.stores.contract import Entry, Replace, Store, UploadRequest
+from sluiceway.uploads.access.grant import FULL, Grant, Right
 from sluiceway.uploads.keys import new_id
 from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.ledger.expiry import Expiry
-from sluiceway.uploads.ledger.record import UploadRecord
+from sluiceway.uploads.ledger.record import PART, WHOLE, UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.quota.uploading import UploadQuota
@@ -117,14 +117,44 @@ class ResumableUploads:
             traits = self._rules.store.traits
             if (traits.key_first and self._rules.keeps_key(request)) or traits.keeps == "whole":
                 request = dataclasses.replace(request, key=key)
+        marks = {PART: "1"} if is_part else {}
+        details = {**(details or {}), **marks}
+        return await self._write_down(upload or new_id(), dialect, request, length, details)
+
+    async def create_part(
+        self, dialect: str, whole: str, length: int | None, details: Mapping[str, str]
+    ) -> UploadRecord:
+        """As `create`: last bytes of an upload that is under way, which come beside it.
+
+        What is asked of an upload was asked of the whole, and its quota has these bytes already.
+        Raises NotFound, Forbidden, and BadRequest for more bytes than it has.
+        """
+        self.grant.require(Right.UPLOAD)
+        beside = await self.find(whole)
+        if beside.state is not LedgerState.OPEN or beside.is_part:
+            raise NotFound("The upload that this is to be a part of has ended")
+        if length is None or beside.length is None or length > beside.length:
+            raise BadRequest("A part has a length, and no more bytes than the upload it is of")
+        request = dataclasses.replace(beside.request, key="", replace=Replace(), expected={})
+        marked = {**details, PART: "1", WHOLE: whole}
+        return await self._write_down(new_id(), dialect, request, length, marked)
+
+    async def _write_down(
+        self,
+        upload: str,
+        dialect: str,
+        request: UploadRequest,
+        length: int | None,
+        details: Mapping[str, str],
+    ) -> UploadRecord:
         now = time.time()
         record = UploadRecord(
-            id=upload or new_id(),
+            id=upload,
             dialect=dialect,
             request=request,
             created=now,
             length=length,
-            details=dict(details or {}),
+            details=details,
             expires=self.expiry.begun(now),
         )
         async with self._rules.quota.begun(record, self.ledger):
@@ -332,7 +362,8 @@ class ResumableUploads:
             counted = self._rules.digests.to_count(
                 record.request.expected, (record.request.wanted, *self._rules.store.traits.counts)
             )
-            digests = PrefixDigests(counted, self._budget)
+            # The whole has digests, and no part.
+            digests = PrefixDigests(() if record.is_part else counted, self._budget)
         return self._with(record, digests)
 
     def _unhashed(self, record: UploadRecord) -> HeldUpload:  # to be looked at only
@@ -357,5 +388,5 @@ class ResumableUploads:
                 await oldest.aclose()
         else:
             await held.digests.aclose()
-        if held.has_ended and not is_logged:
+        if held.has_ended and not is_logged and not held.record.is_part:
             log.info(ended_event(held))
