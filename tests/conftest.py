@@ -47,6 +47,7 @@ pytest_plugins = [
     "fix_clouds",
     "fix_sftp",
     "fix_tls",
+    "fix_link",
     "fix_ways",
 ]
 

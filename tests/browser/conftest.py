@@ -21,6 +21,7 @@ from browser.slow_destination import SlowServer, start_slow_server
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
+    from browser.parts_page import OpenParts, PartsPage
     from browser.uploads_page import UploadsPage
 
 LACKING = find_spec("playwright") is None and os.environ.get("CI") != "true"
@@ -121,6 +122,31 @@ def visit(new_page: NewPage) -> Iterator[OpenPage]:
 
     yield open_page
     assert complaints.found == []
+
+
+@pytest.fixture
+def open_parts(new_page: NewPage) -> Iterator[OpenParts]:
+    """As `visit`, for uploads in parts. A break shows in the console, and is none of the page's; so
+    does a refusal, in a test that wants some."""
+    from browser.parts_page import COUNT, PartsPage
+    from browser.uploads_page import Complaints, UploadsPage
+
+    complaints, foreign = Complaints(), ["ERR_"]
+
+    def open_page(url: str, refused: bool = False) -> PartsPage:
+        if refused:
+            foreign.append("Failed to load resource")
+        page = new_page(url)
+        UploadsPage.record(page)
+        page.add_init_script(f"({COUNT})()")
+        complaints.listen(page)
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.goto(url + "/")
+        page.locator("main").wait_for()
+        return PartsPage(page)
+
+    yield open_page
+    assert [one for one in complaints.found if not any(word in one for word in foreign)] == []
 
 
 @pytest.fixture

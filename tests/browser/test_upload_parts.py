@@ -6,26 +6,32 @@ Through a real proxy that limits each connection, or all of them together.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
-from browser.conftest import NewPage
 from browser.other_app import other_app
+from browser.parts_page import (
+    COUNT,
+    SIZE,
+    OpenParts,
+    PartsPage,
+    check_bar,
+    film_of,
+    lasting,
+    wait_until_nothing_lasts,
+)
 from browser.test_resumed_uploads import check_stored, wait_for, wait_until_kept
-from browser.uploads_page import Complaints, UploadsPage
 from cutting_proxy import CuttingProxy
 from fix_server import RunningServer, start_server
 
 pytestmark = pytest.mark.chromium
 
-SIZE = 24_000_000
 LARGE = 80_000_000  # from 64 MiB on it is measured
 WAIT = 90_000  # milliseconds
 
@@ -37,105 +43,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     server.stop()
 
 
-def film_of(tmp_path: Path, size: int, name: str = "film.mp4") -> Path:
-    path = tmp_path / name
-    path.write_bytes(os.urandom(size))
-    return path
-
-
-# Counts the requests that send bytes at once, and the parts that are made.
-COUNT = """() => {
-  window.most = window.parts = 0;
-  let running = 0;
-  const { open, setRequestHeader } = XMLHttpRequest.prototype;
-  XMLHttpRequest.prototype.open = function (method, ...rest) {
-    if (method === "PATCH") {
-      running += 1;
-      window.most = Math.max(window.most, running);
-      this.addEventListener("readystatechange", () => {
-        if (this.readyState === 4) running -= 1;
-      });
-    }
-    return open.call(this, method, ...rest);
-  };
-  XMLHttpRequest.prototype.setRequestHeader = function (name, value) {
-    if (name === "Upload-Concat") window.parts += 1;
-    return setRequestHeader.call(this, name, value);
-  };
-}"""
-
-
-class PartsPage(UploadsPage):
-    """A page that counts the requests that send bytes, and those that make a part."""
-
-    @property
-    def most(self) -> int:
-        """Connections that sent bytes at once."""
-        return int(self.page.evaluate("() => window.most"))
-
-    @property
-    def parts(self) -> int:
-        return int(self.page.evaluate("() => window.parts"))
-
-    def forget(self) -> None:
-        """What was counted and shown, and the rows that have ended."""
-        self.page.get_by_role("button", name="Clear finished").click()
-        self.page.wait_for_timeout(200)
-        self.page.evaluate("() => { window.most = window.parts = 0; window.samples = []; }")
-
-    def use(self, connections: int) -> None:
-        """As --page-connections does."""
-        self.page.evaluate(f"document.documentElement.dataset.connections = {connections}")
-
-
-@pytest.fixture
-def opened(new_page: NewPage) -> Iterator[Callable[[str], PartsPage]]:
-    """Opens a page; none may throw. A break shows in the console, and is none of ours."""
-    complaints = Complaints()
-
-    def open_page(url: str) -> PartsPage:
-        page = new_page(url)
-        UploadsPage.record(page)
-        page.add_init_script(f"({COUNT})()")
-        complaints.listen(page)
-        page.on("dialog", lambda dialog: dialog.accept())
-        page.goto(url + "/")
-        page.locator("main").wait_for()
-        return PartsPage(page)
-
-    yield open_page
-    assert [one for one in complaints.found if "ERR_" not in one] == []
-
-
-def check_bar(page: UploadsPage) -> None:
-    """Never back, and full only after the server's last response."""
-    samples = page.samples()
-    kept = [one.value for one in samples]
-    assert kept == sorted(kept)
-    assert max(one.value for one in samples if one.state != "done") <= 99
-
-
-def lasting(server: RunningServer) -> list[Path]:
-    """What the server keeps of unfinished uploads."""
-    return [path for path in (server.root / ".sluiceway" / "lasting").rglob("*") if path.is_file()]
-
-
-def wait_until_nothing_lasts(page: UploadsPage, server: RunningServer) -> None:
-    for _ in range(50):
-        if not lasting(server):
-            return
-        page.page.wait_for_timeout(200)
-    raise AssertionError(lasting(server))
-
-
 def test_a_file_goes_over_three_connections_that_break(
-    server: RunningServer, opened: Callable[[str], PartsPage], tmp_path: Path
+    server: RunningServer, open_parts: OpenParts, tmp_path: Path
 ) -> None:
     """Each is cut, and each part goes on where the server has it. The file arrives once, with its
     digest; its parts are gone then."""
     film = film_of(tmp_path, SIZE)
     with CuttingProxy(server.port, cut=5_000_000, rate=6e6) as proxy:
-        page = opened(proxy.url)
+        page = open_parts(proxy.url)
         page.use(3)
         proxy.sent = 0
         page.choose(film)
@@ -154,12 +69,12 @@ def test_a_file_goes_over_three_connections_that_break(
 
 @pytest.mark.torture
 def test_more_connections_are_used_where_each_is_limited(
-    server: RunningServer, opened: Callable[[str], PartsPage], tmp_path: Path
+    server: RunningServer, open_parts: OpenParts, tmp_path: Path
 ) -> None:
     """The first large file is measured; a second one has three connections from the start, and
     takes less time than over one."""
     with CuttingProxy(server.port, rate=8e6) as proxy:
-        page = opened(proxy.url)
+        page = open_parts(proxy.url)
         took = []
         for name, connections in (("first.bin", 0), ("second.bin", 0), ("single.bin", 1)):
             page.use(connections)
@@ -177,11 +92,11 @@ def test_more_connections_are_used_where_each_is_limited(
 
 @pytest.mark.torture
 def test_one_connection_is_used_on_a_plain_line(
-    server: RunningServer, opened: Callable[[str], PartsPage], tmp_path: Path
+    server: RunningServer, open_parts: OpenParts, tmp_path: Path
 ) -> None:
     """The second file is sent as ever, without a part; nothing of the first one is sent twice."""
     with CuttingProxy(server.port, total=8e6) as proxy:
-        page = opened(proxy.url)
+        page = open_parts(proxy.url)
         film = film_of(tmp_path, LARGE, "first.bin")
         proxy.sent = 0
         page.choose(film)
@@ -201,12 +116,12 @@ def test_one_connection_is_used_on_a_plain_line(
 
 @pytest.mark.torture
 def test_parts_are_taken_up_after_a_pause_and_a_reload(
-    server: RunningServer, opened: Callable[[str], PartsPage], tmp_path: Path
+    server: RunningServer, open_parts: OpenParts, tmp_path: Path
 ) -> None:
     """What is kept of each part is not sent again, and the list of unfinished uploads counts it."""
     film = film_of(tmp_path, SIZE)
     with CuttingProxy(server.port, rate=8e5) as proxy:
-        page = opened(proxy.url)
+        page = open_parts(proxy.url)
         page.use(3)
         proxy.sent = 0
         page.choose(film)
@@ -236,12 +151,12 @@ def test_parts_are_taken_up_after_a_pause_and_a_reload(
 @pytest.mark.torture
 @pytest.mark.parametrize("way", ["cancel", "remove"])
 def test_a_file_that_is_given_up_leaves_no_part_at_the_server(
-    server: RunningServer, opened: Callable[[str], PartsPage], tmp_path: Path, way: str
+    server: RunningServer, open_parts: OpenParts, tmp_path: Path, way: str
 ) -> None:
     """By its row, and by the list of unfinished uploads after a reload."""
     film = film_of(tmp_path, SIZE)
     with CuttingProxy(server.port, rate=2e6) as proxy:
-        page = opened(proxy.url)
+        page = open_parts(proxy.url)
         page.use(3)
         page.choose(film)
         wait_until_kept(page)
@@ -257,13 +172,13 @@ def test_a_file_that_is_given_up_leaves_no_part_at_the_server(
 
 @pytest.mark.torture
 def test_a_taken_name_is_asked_about_before_any_byte(
-    server: RunningServer, opened: Callable[[str], PartsPage], tmp_path: Path
+    server: RunningServer, open_parts: OpenParts, tmp_path: Path
 ) -> None:
     """Keep both: its parts get the number too."""
     film = film_of(tmp_path, SIZE)
     (server.root / "film.mp4").write_bytes(b"there")
     with CuttingProxy(server.port, rate=6e6) as proxy:
-        page = opened(proxy.url)
+        page = open_parts(proxy.url)
         page.use(3)
         proxy.sent = 0
         page.choose(film)
@@ -278,14 +193,12 @@ def test_a_taken_name_is_asked_about_before_any_byte(
 
 
 @pytest.mark.torture
-def test_parts_go_on_after_their_server_was_killed(
-    opened: Callable[[str], PartsPage], tmp_path: Path
-) -> None:
+def test_parts_go_on_after_their_server_was_killed(open_parts: OpenParts, tmp_path: Path) -> None:
     film = film_of(tmp_path, SIZE)
     root = tmp_path / "root"
     first = start_server(root, "--key-template", "{path}")
     with CuttingProxy(first.port, rate=2e6) as proxy:
-        page = opened(proxy.url)
+        page = open_parts(proxy.url)
         page.use(3)
         page.choose(film)
         wait_until_kept(page)
@@ -305,12 +218,12 @@ def test_parts_go_on_after_their_server_was_killed(
 
 @pytest.mark.torture
 def test_a_second_file_waits_for_its_connections(
-    server: RunningServer, opened: Callable[[str], PartsPage], tmp_path: Path
+    server: RunningServer, open_parts: OpenParts, tmp_path: Path
 ) -> None:
     """The parts of the first one count: the browser is never out of connections."""
     films = [film_of(tmp_path, SIZE, name) for name in ("one.bin", "two.bin", "three.bin")]
     with CuttingProxy(server.port, rate=4e6) as proxy:
-        page = opened(proxy.url)
+        page = open_parts(proxy.url)
         page.use(3)
         page.choose(films[0])
         page.page.wait_for_timeout(1500)

@@ -5,24 +5,20 @@ The client is in a network namespace of its own, and its link goes down: no FIN,
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import suppress
 from urllib.parse import urlsplit
 
 import pytest
 
+from fix_link import HERE, Link
 from fix_server import RunningServer, Serve
-from fix_taking import TORTURE, eventually, need
+from fix_taking import TORTURE, eventually
 from tus_by_hand import Tus
 
 RUNS = 100 if TORTURE else 2
 LENGTH, SENT = 3_000_000, 300_000  # bytes that the client announces, and that it sends
 LONGEST = 5.0  # seconds; a quarter of one is usual on a machine with nothing else to do
-HERE, THERE = "10.219.77.1", "10.219.77.2"
 CLIENT = f"""
 import socket, sys, time
 with socket.create_connection(("{HERE}", int(sys.argv[1]))) as wire:
@@ -36,55 +32,6 @@ with socket.create_connection(("{HERE}", int(sys.argv[1]))) as wire:
 """
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(3600 if TORTURE else 120)]
-
-
-class Link:
-    """A network namespace with one link to this machine."""
-
-    def __init__(self) -> None:
-        self.name = f"silent{os.getpid()}"
-        self._ours, self._theirs = f"s{os.getpid()}a", f"s{os.getpid()}b"
-
-    def make(self) -> None:
-        """Raises CalledProcessError where namespaces are not allowed."""
-        _ip("netns", "add", self.name)
-        _ip("link", "add", self._ours, "type", "veth", "peer", "name", self._theirs)
-        _ip("link", "set", self._theirs, "netns", self.name)
-        _ip("addr", "add", f"{HERE}/30", "dev", self._ours)
-        _ip("link", "set", self._ours, "up")
-        self.inside("ip", "addr", "add", f"{THERE}/30", "dev", self._theirs)
-        self.turn("up")
-
-    def turn(self, state: str) -> None:
-        self.inside("ip", "link", "set", self._theirs, state)
-
-    def inside(self, *command: str) -> None:
-        _ip("netns", "exec", self.name, *command)
-
-    def start(self, *command: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(["ip", "netns", "exec", self.name, *command])
-
-    def remove(self) -> None:
-        for command in (("link", "del", self._ours), ("netns", "del", self.name)):
-            with suppress(subprocess.CalledProcessError):
-                _ip(*command)
-
-
-def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True)
-
-
-@pytest.fixture
-def link() -> Iterator[Link]:
-    need("ip")
-    link = Link()
-    try:
-        link.make()
-    except subprocess.CalledProcessError as error:
-        link.remove()
-        pytest.skip(f"no network namespace can be made here: {error.stderr.decode().strip()}")
-    yield link
-    link.remove()
 
 
 def take_over(server: RunningServer, link: Link) -> float:

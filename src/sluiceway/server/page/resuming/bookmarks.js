@@ -104,15 +104,19 @@ function parsedBookmark(text) {
     const numbers = [found.size, found.modified, found.offset, found.expires, found.saved];
     const words = [found.url, found.endpoint, found.path];
     const right = numbers.every(Number.isFinite) && words.every((one) => typeof one === "string");
-    return right && /^https?:/.test(found.url) && areParts(found.parts) ? found : null;
+    return right && /^https?:/.test(found.url) && areParts(found) ? found : null;
   } catch {
     return null;
   }
 }
 
-/** @param {any} parts of a bookmark, from the storage */
-function areParts(parts = []) {
-  return Array.isArray(parts) && parts.every(({ url, start, stop }) => (
-    typeof url === "string" && Number.isSafeInteger(start) && Number.isSafeInteger(stop)
+/**
+ * Whether its parts are the end of the file, without a gap.
+ * @param {any} bookmark from the storage
+ */
+function areParts({ parts = [], size }) {
+  return Array.isArray(parts) && parts.every(({ url, start, stop }, at) => (
+    typeof url === "string" && Number.isSafeInteger(start) && start < stop
+      && stop === (parts[at + 1]?.start ?? size)
   ));
 }

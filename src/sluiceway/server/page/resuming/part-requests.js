@@ -1,10 +1,10 @@
 // The requests of one part of a large file: it is made, asked for its offset, and sent. Throws when
-// it breaks; who calls decides what follows.
+// it breaks; who calls decides what follows. Each request has an end, also on a dead line.
 
 import { snapshotOf } from "../uploads/progress.js";
 import { findOffset, NoResponse } from "./protocol.js";
 import { appendPart, createPart, TUS } from "./tus-parts.js";
-import { guard } from "./waiting.js";
+import { guard, PASSING } from "./waiting.js";
 
 /** @typedef {import("./protocol.js").Reply} Reply */
 /** @typedef {import("./sending.js").Sender} Sender */
@@ -24,6 +24,7 @@ export class PartRefused extends Error {
   constructor(reply) {
     super();
     this.reply = reply;
+    this.passes = PASSING.has(reply.status);
   }
 }
 
@@ -37,22 +38,23 @@ export class PartRequests {
 
   /**
    * @param {Sender} sender
+   * @param {string} whole the id of the upload that these are parts of
    * @param {() => void} report something is kept
    * @param {() => void} save a part was made
    */
-  constructor(sender, report, save) {
+  constructor(sender, whole, report, save) {
     this.sender = sender;
+    this.whole = whole;
     this.report = report;
     this.save = save;
   }
 
   /**
-   * Bytes that reached the server.
+   * Bytes that reached the server, of the beginning and of the parts.
    * @param {Part[]} list
-   * @param {string} status where the server tells about the beginning
    */
-  async arrived(list, status) {
-    const asked = [status];
+  async arrived(list) {
+    const asked = [this.sender.status(this.whole)];
     let sum = 0;
     for (const part of list) {
       if (part.url && !isWhole(part)) asked.push(this.#status(part));
@@ -68,19 +70,21 @@ export class PartRequests {
    */
   async send(part, signal) {
     if (part.url && part.stale) await this.find(part, signal);
-    if (!part.url) await this.#create(part, signal);
+    if (!part.url) await this.#create(part);
     if (!isWhole(part)) await this.#append(part, signal);
     this.report();
   }
 
   /**
+   * It is not stopped from outside: the server would keep a part of which nobody knows.
    * @param {Part} part
-   * @param {AbortSignal} signal
    */
-  async #create(part, signal) {
-    const { endpoint, file, path, headers } = this.sender;
-    const piece = file.slice(part.start, part.stop, file.type);
-    const reply = await createPart(endpoint, piece, path, headers(), signal);
+  async #create(part) {
+    const { endpoint, headers } = this.sender;
+    const size = part.stop - part.start;
+    const reply = await brief((signal) => (
+      createPart(endpoint, this.whole, size, headers(), signal)
+    ));
     const mine = reply.location && new URL(reply.location).origin === new URL(endpoint).origin;
     if (reply.status > 299 || !mine) throw new PartRefused(reply);
     [part.url, part.kept, part.stale] = [reply.location, 0, false];
@@ -92,7 +96,8 @@ export class PartRequests {
    * @param {AbortSignal} signal
    */
   async find(part, signal) {
-    const reply = await findOffset(part.url, { ...this.sender.headers(), ...TUS }, signal);
+    const headers = { ...this.sender.headers(), ...TUS };
+    const reply = await brief((end) => findOffset(part.url, headers, end), signal);
     if (isGone(reply)) part.url = "";
     else if (reply.status > 299 || reply.offset === null) throw new PartRefused(reply);
     [part.kept, part.stale] = [reply.offset ?? 0, false];
@@ -166,6 +171,25 @@ export class PartRequests {
   }
 }
 
+/**
+ * A request without bytes: it has its response soon, or its connection is dead.
+ * @param {(signal: AbortSignal) => Promise<Reply>} send
+ * @param {AbortSignal} [stop]
+ */
+async function brief(send, stop) {
+  const request = new AbortController();
+  const [onStop, begun] = [() => request.abort(), Date.now()];
+  stop?.addEventListener("abort", onStop);
+  if (stop?.aborted) onStop();
+  const unguard = guard(STILL_MS, () => begun, onStop);
+  try {
+    return await send(request.signal);
+  } finally {
+    unguard();
+    stop?.removeEventListener("abort", onStop);
+  }
+}
+
 /** @param {Part} part */
 export function isWhole({ start, stop, kept }) {
   return kept === stop - start;
@@ -176,7 +200,7 @@ function isGone({ status }) {
   return status === 404 || status === 410;
 }
 
-/** @param {Part} part */
+/** @param {{ url: string }} upload */
 export function idOf({ url }) {
   return url.split("/").at(-1) ?? "";
 }

@@ -18,6 +18,8 @@ const SMALLEST = 4 << 20;
 const CHUNKS = 16;
 // A part that broke so often in a row is left to who sends the beginning.
 const MOST_BREAKS = 3;
+// A login that is missing, a disk that is full: what is kept stays worth something.
+const KEPT = new Set([401, 507]);
 
 /** @typedef {{ part: Part | null, done: Promise<void> }} Worker a connection, and what it sends */
 
@@ -36,17 +38,22 @@ export class Parts {
   #begun = null;
   #disturbed = false;
   #hurries = false;
+  /** Joins that the server refused. */
+  #doubts = 0;
   #stop = new AbortController();
+  /** Of those at work now: another file may need their connections. */
+  #turn = new AbortController();
 
   /**
    * @param {Sender} sender
+   * @param {string} whole the id of the upload that has the beginning
    * @param {Part[]} list those of an earlier page
    * @param {() => void} save
    */
-  constructor(sender, list, save) {
+  constructor(sender, whole, list, save) {
     this.sender = sender;
     this.list = list;
-    this.requests = new PartRequests(sender, () => this.#report(), save);
+    this.requests = new PartRequests(sender, whole, () => this.#report(), save);
     const { size } = sender.file;
     this.#chunk = Math.max(SMALLEST, Math.ceil(size / CHUNKS));
     const least = sender.connections ? 2 * SMALLEST : LARGE;
@@ -76,9 +83,8 @@ export class Parts {
   /**
    * Up to where the next request for the beginning goes. Others begin behind it.
    * @param {number} offset
-   * @param {string} status where the server tells about the beginning
    */
-  begin(offset, status) {
+  begin(offset) {
     this.#prune();
     const now = performance.now();
     this.#begun ??= { at: now, offset };
@@ -88,7 +94,7 @@ export class Parts {
     this.#front = this.#shares ? Math.min(this.start, offset + this.#chunk) : this.start;
     if (this.#shares && this.sender.alone()) {
       if (this.#verdict !== null) this.#want(this.#verdict - 1);
-      else if (!this.#measures) this.#measure(status);
+      else if (!this.#measures) this.#measure();
     }
     return this.#front;
   }
@@ -100,23 +106,30 @@ export class Parts {
 
   /** Send no more. What the server keeps stays there. */
   hold() {
-    this.#wanted = 0;
-    this.#shares = false;
+    this.#beginNoMore();
     this.#stop.abort();
+    this.#turn.abort();
   }
 
   /** Have the server forget all. */
   async end() {
     this.hold();
-    const gone = this.list.splice(0);
-    await this.#rest();
-    const made = gone.filter(({ url }) => url);
-    await Promise.all(made.map(({ url }) => endPart(url, this.sender.headers())));
+    await this.#drop(this.list.length);
   }
 
-  /** The server does not know them: all have to be asked for. */
+  /** The server has joined them, and forgotten them by that. */
+  forget() {
+    this.hold();
+    this.list.length = 0;
+  }
+
+  /** The server did not join them: all have to be asked for. Twice: it never will. */
   doubt() {
+    this.#doubts += 1;
     for (const part of this.list) part.stale = true;
+    if (this.#doubts === 1) return;
+    this.#beginNoMore();
+    this.#drop(this.list.length);
   }
 
   /**
@@ -131,7 +144,8 @@ export class Parts {
   }
 
   /**
-   * Wait for those at work, and send what they leave.
+   * Wait for those at work, and send what they leave. What the server does not take as a part is
+   * left to the beginning.
    * @param {AbortSignal} signal
    * @throws {NoResponse | PartRefused}
    */
@@ -140,10 +154,41 @@ export class Parts {
     try {
       await this.#rest();
       this.#prune();
-      for (const part of this.list) if (!isWhole(part)) await this.requests.send(part, signal);
+      for (const part of this.list.filter((one) => !isWhole(one))) {
+        if (!this.list.includes(part)) continue;
+        await this.requests.send(part, signal).catch((error) => this.#afterRefusal(error, part));
+      }
     } finally {
       this.#hurries = false;
     }
+  }
+
+  /**
+   * @param {unknown} error
+   * @param {Part} part
+   */
+  async #afterRefusal(error, part) {
+    const isFinal = error instanceof PartRefused && !error.passes;
+    if (!isFinal || KEPT.has(error.reply.status)) throw error;
+    this.#beginNoMore();
+    await this.#drop(this.list.indexOf(part) + 1);
+  }
+
+  /**
+   * The first ones belong to the beginning again, and the server forgets them.
+   * @param {number} count
+   */
+  async #drop(count) {
+    const gone = this.list.splice(0, count);
+    this.#report();
+    await this.#rest();
+    const made = gone.filter(({ url }) => url);
+    await Promise.all(made.map(({ url }) => endPart(url, this.sender.headers())));
+  }
+
+  #beginNoMore() {
+    this.#wanted = 0;
+    this.#shares = false;
   }
 
   /** What was not made yet belongs to the beginning. */
@@ -162,11 +207,10 @@ export class Parts {
 
   /* ---- how many ---- */
 
-  /** @param {string} status */
-  async #measure(status) {
+  async #measure() {
     this.#measures = true;
     const faster = await isFaster(this.sender.endpoint, {
-      arrived: () => this.requests.arrived(this.list, status),
+      arrived: () => this.requests.arrived(this.list),
       left: () => this.start - this.#front,
       more: () => this.#want(1),
       isFair: () => !this.#disturbed && !this.#stop.signal.aborted && this.sender.alone(),
@@ -184,7 +228,10 @@ export class Parts {
       /** @type {Worker} */
       const worker = { part: null, done: Promise.resolve() };
       this.#workers.add(worker);
-      worker.done = this.#work(worker).finally(() => this.#workers.delete(worker));
+      worker.done = this.#work(worker).finally(() => {
+        this.#workers.delete(worker);
+        this.sender.frees();
+      });
     }
   }
 
@@ -200,6 +247,7 @@ export class Parts {
 
   /** @param {Worker} worker */
   async #work(worker) {
+    if (this.#turn.signal.aborted) this.#turn = new AbortController();
     for (let breaks = 0; breaks < MOST_BREAKS && this.#goesOn();) {
       const part = this.#next();
       if (!part) return;
@@ -207,13 +255,15 @@ export class Parts {
       worker.part = part;
       const before = part.kept;
       try {
-        await this.requests.send(part, this.#stop.signal);
+        await this.requests.send(part, this.#turn.signal);
         breaks = 0;
       } catch (error) {
         if (!(error instanceof NoResponse || error instanceof PartRefused)) throw error;
         breaks = part.kept > before ? 1 : breaks + 1;
+        const refused = error instanceof PartRefused;
+        if (refused && !error.passes) this.#beginNoMore();
         if (!this.#goesOn() || this.#hurries) return;
-        const asked = error instanceof PartRefused ? error.reply.retryAfter : null;
+        const asked = refused ? error.reply.retryAfter : null;
         await untilThen(delayOf(breaks, asked), asked !== null, this.#stop.signal);
       } finally {
         worker.part = null;
@@ -221,12 +271,17 @@ export class Parts {
     }
   }
 
-  /** What it has begun is finished; the next part only while no other file needs connections. */
   #goesOn() {
-    return this.#workers.size <= this.#wanted && (this.sender.alone() || this.#hurries);
+    return this.#workers.size <= this.#wanted && this.#isFree;
+  }
+
+  /** Whether no other file needs the connections. The last parts are not left any more. */
+  get #isFree() {
+    return this.sender.alone() || this.#hurries;
   }
 
   #report() {
+    if (!this.#isFree) this.#turn.abort();
     this.sender.beside(this.list.reduce((sum, { kept }) => sum + kept, 0));
   }
 }

@@ -2,13 +2,13 @@
 // After a break it asks how much is kept and goes on there. Draws nothing.
 
 import { bookmarksOf, forgetBookmark, keepBookmark } from "./bookmarks.js";
-import { PartRefused } from "./part-requests.js";
+import { idOf, PartRefused } from "./part-requests.js";
 import { Parts } from "./parts.js";
 import {
   append, createUpload, endUpload, findOffset, limitsOf, NoResponse, partsHeader,
 } from "./protocol.js";
 import { claim, hold, isStillHeld, release } from "./tabs.js";
-import { delayOf, guard, untilThen } from "./waiting.js";
+import { delayOf, guard, PASSING, untilThen } from "./waiting.js";
 
 /** @typedef {import("./protocol.js").Reply} Reply */
 /** @typedef {import("../uploads/response.js").Answer} Answer */
@@ -30,10 +30,11 @@ import { delayOf, guard, untilThen } from "./waiting.js";
  * @property {() => number} movedAt Date.now() of the server's last report that something moved
  * @property {(id: string) => string} status where the server tells about an upload
  * @property {number} connections for one large file; 0: as many as are faster
- * @property {() => boolean} alone whether no other file is sent now
+ * @property {() => boolean} alone whether no other file is sent now, nor waits for that
  * @property {(id: string, offset: number, signal: AbortSignal, goesOn?: boolean) => void} begins
  *   a request sends bytes from that offset on, which the server keeps; another one ended just now
  * @property {(kept: number) => void} beside bytes that the server keeps in parts behind that
+ * @property {() => void} frees a connection is not needed any more
  * @property {(sent: number, overhead: number) => void} left bytes that left the browser: of the
  *   file up to where it is, and what the body has beside it
  * @property {() => void} all all of them did
@@ -86,7 +87,6 @@ const STILL_MS = 10_000;
 const SAVE_MS = 2000;
 // So many refusals in a row that may pass, with nothing kept between them: a person has to look.
 const MOST_BUSY = 12;
-const PASSING = new Set([408, 409, 423, 425, 429, 500, 502, 503, 504]);
 
 export class ResumableSending {
   #url = "";
@@ -107,8 +107,9 @@ export class ResumableSending {
     this.sender = sender;
   }
 
-  /** Whether the place is known to keep pieces. */
+  /** Whether the place is known to keep pieces, and to join parts. */
   begun = false;
+  #joins = false;
 
   /** Connections that send bytes now. */
   get connections() {
@@ -164,10 +165,11 @@ export class ResumableSending {
     await endUpload(url, this.sender.headers());
   }
 
-  /** @param {import("./part-requests.js").Part[]} list those of an earlier page */
-  #takeParts(list) {
+  /** @param {import("./part-requests.js").Part[]} [list] those of an earlier page */
+  #takeParts(list = []) {
+    if (!this.#joins) return;
     const stale = list.map((part) => ({ ...part, kept: 0, stale: true }));
-    this.#parts = new Parts(this.sender, stale, () => this.#save(this.#offset));
+    this.#parts = new Parts(this.sender, idOf(this), stale, () => this.#save(this.#offset));
   }
 
   /** Another origin that allows a form and no question has no response to the question either. */
@@ -176,7 +178,7 @@ export class ResumableSending {
     const limits = await limitsOf(endpoint, headers()).catch(() => null);
     if (!limits || limits.minSize > file.size) throw new NotOffered();
     this.begun = true;
-    if (limits.joins) this.#takeParts([]);
+    this.#joins = limits.joins;
   }
 
   /** Go on with what an earlier page began, unless another tab does. */
@@ -185,7 +187,7 @@ export class ResumableSending {
     for (const { url, offset, parts } of this.#url ? [] : bookmarksOf(endpoint, path, file)) {
       if (!(await claim(url))) continue;
       [this.#url, this.#offset, this.#stale] = [url, offset, true];
-      if (parts?.length) this.#takeParts(parts);
+      this.#takeParts(parts);
       return;
     }
   }
@@ -201,7 +203,7 @@ export class ResumableSending {
     if (!parts) return this.#append(this.#offset, size);
     await parts.find(this.#stop.signal);
     for (let goesOn = false; ; goesOn = true) {
-      const stop = parts.begin(this.#offset, this.sender.status(this.#id));
+      const stop = parts.begin(this.#offset);
       if (stop === size) return this.#append(this.#offset, size, { goesOn });
       if (this.#offset < stop) await this.#append(this.#offset, stop, { goesOn });
       if (this.#offset < parts.start) continue;
@@ -211,8 +213,9 @@ export class ResumableSending {
     }
   }
 
-  get #id() {
-    return this.#url.split("/").at(-1) ?? "";
+  /** Of the upload, "" while there is none. */
+  get url() {
+    return this.#url;
   }
 
   async #create() {
@@ -227,7 +230,7 @@ export class ResumableSending {
     [this.#url, this.#offset, this.#stale] = [reply.location, 0, false];
     hold(this.#url);
     this.sender.beside(0);
-    if (this.#parts) this.#takeParts([]);
+    this.#takeParts();
     this.#keep(0, reply.age);
   }
 
@@ -264,7 +267,7 @@ export class ResumableSending {
     const lastMove = () => Math.max(leftAt, movedAt());
     const stillMs = STILL_MS * 2 ** Math.min(this.#failures, 4);
     const unguard = guard(stillMs, lastMove, () => request.abort());
-    begins(this.#id, from, request.signal, goesOn);
+    begins(idOf(this), from, request.signal, goesOn);
     this.#stale = true;
     const onAll = () => {
       // The destination may take its time now.
@@ -308,7 +311,7 @@ export class ResumableSending {
     return null;
   }
 
-  /** The parts are not what the server needs: it has lost one, perhaps. */
+  /** The server does not take the parts: it has lost one, perhaps. */
   #doubt() {
     this.#parts?.doubt();
     return new Interruption(true);
@@ -319,6 +322,7 @@ export class ResumableSending {
    * @param {T} answer
    */
   #done(answer) {
+    this.#parts?.forget();
     this.#forget();
     return answer;
   }
@@ -382,7 +386,7 @@ export class ResumableSending {
     this.#savedAt = Date.now();
     const { endpoint, path, file } = this.sender;
     const { size, lastModified: modified } = file;
-    const parts = this.#parts?.list.filter(({ url }) => url);
+    const parts = this.#parts?.list;
     keepBookmark({ url: this.#url, endpoint, path, size, modified, offset, parts }, this.#age);
   }
 

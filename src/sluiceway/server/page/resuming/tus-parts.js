@@ -1,5 +1,5 @@
-// Partial uploads of tus 1.0.0 (creation, concatenation), as a browser can speak them. They become
-// no file by themselves. Decides nothing.
+// Partial uploads of tus 1.0.0 (creation, concatenation), as a browser can speak them. Each is part
+// of an upload that it names, and becomes no file by itself. Decides nothing.
 
 import { endUpload, exchange } from "./protocol.js";
 
@@ -7,19 +7,14 @@ export const TUS = { "Tus-Resumable": "1.0.0" };
 
 /**
  * @param {string} endpoint
- * @param {Blob} piece
- * @param {string} path of the file that it is a part of
+ * @param {string} whole the id of the upload that it is a part of
+ * @param {number} size bytes
  * @param {Record<string, string>} headers
  * @param {AbortSignal} signal
  */
-export function createPart(endpoint, piece, path, headers, signal) {
-  const all = {
-    ...headers,
-    ...TUS,
-    "Upload-Concat": "partial",
-    "Upload-Length": String(piece.size),
-    "Upload-Metadata": `filename ${base64(path)},filetype ${base64(piece.type)}`,
-  };
+export function createPart(endpoint, whole, size, headers, signal) {
+  const part = { "Upload-Concat": "partial", "Upload-Part-Of": whole };
+  const all = { ...headers, ...TUS, ...part, "Upload-Length": String(size) };
   return exchange("POST", endpoint, all, { signal });
 }
 
@@ -41,10 +36,4 @@ export function appendPart(url, offset, headers, sent) {
  */
 export function endPart(url, headers) {
   return endUpload(url, { ...headers, ...TUS });
-}
-
-/** @param {string} text */
-function base64(text) {
-  const bytes = new TextEncoder().encode(text);
-  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
 }

@@ -1,4 +1,8 @@
-// How long to wait before an upload goes on, and what ends the wait early. Knows no upload.
+// What passes by itself, how long to wait before an upload goes on, and what ends the wait early.
+// Knows no upload.
+
+/** Statuses of refusals after which the same request may succeed. */
+export const PASSING = new Set([408, 409, 423, 425, 429, 500, 502, 503, 504]);
 
 const FIRST_MS = 1000;
 const MOST_MS = 30_000;

@@ -62,7 +62,10 @@ export class Queue extends EventTarget {
   add(uploads) {
     for (const upload of uploads) {
       upload.addEventListener("change", () => this.#onChange(upload));
-      upload.alone = () => !this.uploads.some((other) => other !== upload && other.active);
+      upload.addEventListener("frees", () => this.#fill());
+      upload.alone = () => !this.uploads.some((other) => (
+        other !== upload && (other.active || other.state === "waiting")
+      ));
       this.uploads.push(upload);
     }
     this.#changed(null);

@@ -56,7 +56,7 @@ export class Upload extends Counters {
   problem = null;
   startedAt = 0;
   endedAt = 0;
-  /** Whether no other file is sent now. */
+  /** Whether no other file is sent now, nor waits for that. */
   alone = () => true;
   /** Where the server tells about this attempt. */
   #status = "";
@@ -211,6 +211,7 @@ export class Upload extends Counters {
         this.countBeside(kept);
         this.#changed();
       }),
+      frees: current(() => this.dispatchEvent(new Event("frees"))),
       left: current((loaded, overhead) => {
         this.countLeft(loaded, overhead);
         this.#changed();
