@@ -71,7 +71,7 @@ class Account(Protocol):
         ...
 
     async def hold_part(self, id: str, wanted: Amount, whole: str) -> bool:
-        """So many of the bytes that are reserved for `whole` are those of this part, which counts by
+        """So many of the bytes that are reserved for `whole` are those of this part. It counts by
         itself when that reservation ends. False: the other parts leave it less."""
         ...
 
