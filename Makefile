@@ -61,7 +61,8 @@ torture: $(VENV)/.test ## the long proofs: many kills, cuts and random cases, la
 		tests/journeys/test_names.py tests/journeys/test_refusals.py tests/journeys/test_doctor.py \
 		tests/journeys/test_image.py tests/journeys/test_zip.py tests/journeys/test_copy_lent.py \
 		tests/journeys/test_lent_traps.py tests/journeys/test_lent_relays.py \
-		tests/journeys/test_gateway_spool.py tests/journeys/test_quota.py \
+		tests/journeys/test_gateway_spool.py tests/journeys/test_gateway_spool_edges.py \
+		tests/journeys/test_quota.py \
 		tests/journeys/test_quota_endings.py tests/journeys/test_shared_quota.py \
 		tests/journeys/test_replace.py \
 		tests/journeys/test_serving_tls.py tests/journeys/test_rights.py \

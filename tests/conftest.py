@@ -46,6 +46,7 @@ pytest_plugins = [
     "fix_s3",
     "fix_clouds",
     "fix_sftp",
+    "fix_spool",
     "fix_tls",
     "fix_link",
     "fix_ways",

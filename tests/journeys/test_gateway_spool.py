@@ -9,19 +9,17 @@ from __future__ import annotations
 import hashlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import requests
 
-from fix_gateway import fresh, says, snapshot, takes
-from fix_server import RunningServer, start_server
-from fix_spool import Backend, files_of, free_port, start_spooling
-from fix_taking import SMALL_DISK, eventually, noise
+from fix_gateway import fresh, says, takes
+from fix_spool import Backend, Spooling, StartSpooling, files_of, free_port, start_spooling
+from fix_taking import eventually, noise
 from lent_ways import RANDOM, lent_bytes, lent_env
 from raw_http import Wire, head
 from resumable_requests import complete, interim_of, named
@@ -30,70 +28,6 @@ from tus_by_hand import OFFSET_STREAM, Tus
 
 DATA = noise(1_500_000)
 SECONDS = 60  # of any request
-
-
-class Spooling:
-    """A gateway that is started and killed, and its spool."""
-
-    def __init__(self, folder: Path, to: str, *options: str) -> None:
-        folder.mkdir(exist_ok=True)
-        self.folder, self._to, self._options = folder, to, options
-        self.server: RunningServer = self._start()
-
-    def _start(self) -> RunningServer:
-        env = lent_env(self.folder, RANDOM)
-        return start_spooling(self.folder, self._to, *self._options, env=env)
-
-    @property
-    def url(self) -> str:
-        return self.server.url
-
-    def start_again(self, sig: int = signal.SIGKILL) -> None:
-        """After a kill -9, or another signal."""
-        self.server.stop(sig)
-        self.server = self._start()
-
-    def state(self, upload: str) -> dict[str, Any]:
-        return dict(snapshot(self.server, upload))
-
-    def ends(self, upload: str) -> dict[str, Any]:
-        """The last state of an upload."""
-        eventually(lambda: self.state(upload)["state"] not in ("waiting", "checking", "receiving"))
-        return self.state(upload)
-
-    def is_empty(self) -> bool:
-        eventually(lambda: not files_of(self.folder), str(files_of(self.folder)))
-        return True
-
-
-Start = Callable[..., Spooling]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    running: list[Spooling] = []
-
-    def begin(to: str, *options: str) -> Spooling:
-        running.append(Spooling(tmp_path / f"gateway{len(running)}", to, *options))
-        return running[-1]
-
-    yield begin
-    for each in running:
-        each.server.stop()
-
-
-@pytest.fixture(scope="module")
-def one_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    with Backend(tmp_path_factory.mktemp("backend") / "taken") as backend:
-        yield backend
-
-
-@pytest.fixture
-def backend(one_backend: Backend) -> Iterator[Backend]:
-    """It is down, and has taken nothing."""
-    yield one_backend
-    one_backend.kill()
-    one_backend.forget()
 
 
 @pytest.fixture(scope="module")
@@ -119,10 +53,12 @@ def refused() -> str:
 # The backend dies
 
 
-def test_a_backend_killed_in_mid_way_and_started_again(start: Start, backend: Backend) -> None:
+def test_a_backend_killed_in_mid_way_and_started_again(
+    spooling: StartSpooling, backend: Backend
+) -> None:
     """Its client sees one slow upload and the backend's own answer; watchers see why."""
     backend.start(stops_after=200_000)
-    gateway = start(f"{backend.url}/books")
+    gateway = spooling(f"{backend.url}/books")
     upload, sent = fresh(), threading.Event()
 
     class Body:
@@ -192,7 +128,7 @@ def test_a_client_that_may_not_wait_longer_is_told_where_to_look(
     assert requests.get(f"{gateway.url}/readyz", timeout=SECONDS).text == "ok\n"
 
 
-def test_what_threads_received_goes_to_both_and_is_sent_again(start: Start) -> None:
+def test_what_threads_received_goes_to_both_and_is_sent_again(spooling: StartSpooling) -> None:
     """The backend breaks off behind some blocks. A piece that is taken over loses none of them."""
     data, asked = noise(9 << 20), list[str]()
 
@@ -205,7 +141,7 @@ def test_what_threads_received_goes_to_both_and_is_sent_again(start: Start) -> N
             takes(exchange)
 
     with Peer(breaks_off_once) as peer:
-        gateway = start(f"{peer.url}/books")
+        gateway = spooling(f"{peer.url}/books")
         for _ in range(2):
             put = requests.put(f"{gateway.url}/files/a", data=data, timeout=SECONDS)
             assert put.status_code == 201, put.text
@@ -249,7 +185,7 @@ def test_a_form_is_sent_again_with_its_fields(hasty: Spooling, backend: Backend)
     assert gateway.is_empty()
 
 
-def test_a_backend_that_asks_for_time_gets_it(start: Start) -> None:
+def test_a_backend_that_asks_for_time_gets_it(spooling: StartSpooling) -> None:
     """503, 429 and 500 are no refusal; the client gets the answer that follows."""
     answers = [(503, {"Retry-After": "1"}), (429, {}), (500, {}), (201, {})]
 
@@ -259,7 +195,7 @@ def test_a_backend_that_asks_for_time_gets_it(start: Start) -> None:
         exchange.reply(status, headers)
 
     with Peer(act) as peer:
-        gateway = start(f"{peer.url}/books")
+        gateway = spooling(f"{peer.url}/books")
         response = requests.post(f"{gateway.url}/files", data=DATA[:9000], timeout=SECONDS)
         assert response.status_code == 201
         assert {exchange.body for exchange in peer.seen} == {DATA[:9000]}
@@ -272,10 +208,10 @@ def test_a_backend_that_asks_for_time_gets_it(start: Start) -> None:
 # What ends it
 
 
-def test_a_refusal_is_final(start: Start) -> None:
+def test_a_refusal_is_final(spooling: StartSpooling) -> None:
     """A 4xx goes to the client, or to the upload's status; nothing stays in the spool."""
     with Peer(says(422, "text/plain", b"no")) as peer:
-        gateway = start(f"{peer.url}/books", "--relay-spool-wait", "0")
+        gateway = spooling(f"{peer.url}/books", "--relay-spool-wait", "0")
         url = f"{gateway.url}/files"
         response = requests.post(url, data=DATA, timeout=SECONDS)
         assert (response.status_code, response.text) == (422, "no")
@@ -290,74 +226,7 @@ def test_a_refusal_is_final(start: Start) -> None:
         assert gateway.is_empty()
 
 
-def test_what_may_have_arrived_is_not_sent_again(start: Start) -> None:
-    """A POST without an answer behind its last byte: today's error. A PUT is sent again."""
-
-    def vanishes(exchange: Exchange) -> None:
-        exchange.read_body()
-        peer.act = takes
-        exchange.reset()
-
-    with Peer(vanishes) as peer:
-        gateway = start(f"{peer.url}/books")
-        response = requests.post(f"{gateway.url}/files", data=DATA, timeout=SECONDS)
-        assert (response.status_code, response.json()["code"]) == (502, "peer-failed")
-        assert len(peer.seen) == 1
-        assert gateway.is_empty()
-
-        peer.act = vanishes
-        response = requests.put(f"{gateway.url}/files/a", data=DATA, timeout=SECONDS)
-        assert response.status_code == 201
-        assert [exchange.method for exchange in peer.seen] == ["POST", "PUT", "PUT"]
-
-        peer.act = vanishes
-        response = requests.put(
-            f"{gateway.url}/files/a", data=DATA, headers={"If-None-Match": "*"}, timeout=SECONDS
-        )
-        assert response.status_code == 502, "the first one may have made it"
-        assert len(peer.seen) == 4
-
-        idempotent = start(f"{peer.url}/books", "--relay-idempotent")
-        peer.act = vanishes
-        response = requests.post(f"{idempotent.url}/files", data=DATA, timeout=SECONDS)
-        assert response.status_code == 201
-        assert len({exchange.headers["idempotency-key"] for exchange in peer.seen[4:]}) == 1
-        assert len(peer.seen) == 6
-
-
-def test_a_gateway_killed_while_the_last_byte_leaves(start: Start) -> None:
-    """After the start nobody knows what came of it: a POST is given up in words, and not sent
-    again; its file is kept for the operator."""
-    got = threading.Event()
-
-    def hangs(exchange: Exchange) -> None:
-        exchange.read_body()
-        got.set()
-        exchange.go.wait(SECONDS)
-
-    to = free_port()
-    gateway = start(f"http://127.0.0.1:{to}/books", "--relay-spool-wait", "0")
-    response = requests.post(
-        f"{gateway.url}/files",
-        data=DATA,
-        headers={"Content-Disposition": 'attachment; filename="c.bin"'},
-        timeout=SECONDS,
-    )
-    upload = response.headers["Upload-Id"]
-    with Peer(hangs, port=to) as peer:
-        assert got.wait(SECONDS)
-        gateway.start_again()
-        found = gateway.ends(upload)
-        assert (found["state"], found["code"]) == ("failed", "undelivered")
-        assert len(peer.seen) == 1
-        for exchange in peer.seen:
-            exchange.go.set()
-    ((name, size),) = files_of(gateway.folder).items()
-    assert name.endswith("/c.bin")
-    assert size == len(DATA)
-
-
-def test_a_stop_lets_a_delivery_end(start: Start) -> None:
+def test_a_stop_lets_a_delivery_end(spooling: StartSpooling) -> None:
     """SIGTERM while the backend thinks about a file: its answer still counts, and it got one."""
     got = threading.Event()
 
@@ -368,7 +237,7 @@ def test_a_stop_lets_a_delivery_end(start: Start) -> None:
         exchange.reply(201)
 
     to = free_port()
-    gateway = start(f"http://127.0.0.1:{to}/books", "--relay-spool-wait", "0")
+    gateway = spooling(f"http://127.0.0.1:{to}/books", "--relay-spool-wait", "0")
     upload = requests.post(f"{gateway.url}/files", data=DATA, timeout=SECONDS).headers["Upload-Id"]
     with Peer(thinks, port=to) as peer:
         assert got.wait(SECONDS)
@@ -379,9 +248,9 @@ def test_a_stop_lets_a_delivery_end(start: Start) -> None:
         assert len(peer.seen) == 1
 
 
-def test_a_backend_that_stays_away(start: Start) -> None:
+def test_a_backend_that_stays_away(spooling: StartSpooling) -> None:
     """After --relay-spool-for the upload has failed, and its file is the operator's."""
-    gateway = start(refused(), "--relay-spool-wait", "0", "--relay-spool-for", "0.2")
+    gateway = spooling(refused(), "--relay-spool-wait", "0", "--relay-spool-for", "0.2")
     response = requests.post(f"{gateway.url}/files", data=DATA, timeout=SECONDS)
     assert response.status_code == 202
     found = gateway.ends(response.headers["Upload-Id"])
@@ -406,10 +275,12 @@ def test_a_cancelled_upload_is_not_delivered(hasty: Spooling, backend: Backend) 
 # Uploads in pieces
 
 
-def test_a_lost_request_costs_an_upload_in_pieces_nothing(start: Start, backend: Backend) -> None:
+def test_a_lost_request_costs_an_upload_in_pieces_nothing(
+    spooling: StartSpooling, backend: Backend
+) -> None:
     """The offset is what the spool has; no 410, and the last piece gets the backend's answer."""
     backend.start(stops_after=1000)
-    gateway = start(f"{backend.url}/books", "--relay-show-backend")
+    gateway = spooling(f"{backend.url}/books", "--relay-show-backend")
     tus = Tus(gateway.url)
     upload = tus.create(len(DATA), filename="a.bin")
     assert tus.patch(upload, 0, DATA[:500_000]).status_code == 204
@@ -450,9 +321,6 @@ def test_the_last_piece_waits_for_the_backend(hasty: Spooling, backend: Backend)
     assert gateway.is_empty()
 
 
-# Bounds
-
-
 def test_a_client_that_waits_for_the_backend_hears_of_it(tmp_path: Path) -> None:
     """A client of resumable uploads gets 104s with what is kept, until the file is delivered."""
     soon = "import sluiceway.server.resumable.interim as interim\ninterim.AGAIN = 0.1"
@@ -476,67 +344,3 @@ def test_a_client_that_waits_for_the_backend_hears_of_it(tmp_path: Path) -> None
         server.stop()
     assert {status for status, _ in found} == {104}
     assert [int(each["upload-offset"]) for _, each in found[-3:]] == [len(DATA)] * 3
-
-
-def test_a_full_spool_is_as_none(start: Start, backend: Backend) -> None:
-    """What does not fit goes on without the spool; where the backend is down too, its failure is
-    the answer. Nothing is acknowledged."""
-    gateway = start(f"{backend.url}/books", "--relay-spool-size", "1MiB", "--relay-spool-wait", "0")
-    url = f"{gateway.url}/files"
-    response = requests.post(url, data=DATA, timeout=SECONDS)
-    assert (response.status_code, response.json()["code"]) == (502, "peer-unreachable")
-    assert requests.post(url, data=DATA[:900_000], timeout=SECONDS).status_code == 202
-    assert requests.post(url, data=DATA[:900_000], timeout=SECONDS).status_code == 502
-    tus = Tus(gateway.url)
-    full = tus.patch(tus.create(len(DATA)), 0, DATA)
-    assert (full.status_code, full.json()["code"]) == (507, "no-space")
-    backend.start()
-    assert requests.post(url, data=DATA, timeout=SECONDS).status_code == 201
-    eventually(lambda: len(backend.taken()) == 2)
-    assert gateway.is_empty()
-
-
-@pytest.mark.root
-def test_a_full_disk_is_as_no_spool(small_disk: Path, backend: Backend) -> None:
-    """The disk of the spool has less room than its bound allows: the same."""
-    server = start_server(
-        small_disk / "none",
-        "--relay-spool",
-        str(small_disk / "spool"),
-        "--relay-spool-wait",
-        "0",
-        to=f"{backend.url}/books",
-    )
-    try:
-        assert "bytes are free there" in server.log()
-        url = f"{server.url}/files"
-
-        def body() -> Iterator[bytes]:
-            for _ in range(2 * SMALL_DISK >> 16):
-                yield bytes(65536)
-
-        response = requests.post(url, data=body(), timeout=SECONDS)
-        assert (response.status_code, response.json()["code"]) == (502, "peer-unreachable")
-        assert requests.post(url, data=DATA[:9000], timeout=SECONDS).status_code == 202
-        backend.start()
-        response = requests.post(url, data=bytes(2 * SMALL_DISK), timeout=SECONDS)
-        assert response.status_code == 201
-        eventually(lambda: len(backend.taken()) == 2)
-    finally:
-        server.stop()
-
-
-@pytest.mark.torture
-def test_several_workers_deliver_once(start: Start, backend: Backend) -> None:
-    """Of all processes one has an upload at a time."""
-    gateway = start(f"{backend.url}/books", "--relay-spool-wait", "0", "--workers", "2")
-    uploads = [
-        requests.post(f"{gateway.url}/files", data=DATA[: 1000 + n], timeout=SECONDS)
-        for n in range(6)
-    ]
-    assert {response.status_code for response in uploads} == {202}
-    backend.start()
-    for response in uploads:
-        assert gateway.ends(response.headers["Upload-Id"])["state"] == "complete"
-    assert sorted(len(taken.body) for taken in backend.taken()) == [1000 + n for n in range(6)]
-    assert gateway.is_empty()

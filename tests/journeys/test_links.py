@@ -19,7 +19,7 @@ import sluiceway
 from fix_server import RunningServer, Serve, start_server
 from fix_taking import eventually
 from fork_programs import IN_A_FORK
-from journeys.test_rights import CELLS, OFFSET, TUS, Place, one_of_each
+from rights_table import CELLS, OFFSET, TUS, Place, one_of_each
 from sluiceway.server.access.link_keys import add_key, first_key, read_link_keys
 from sluiceway.uploads.access.links import new_link_key
 from token_names import Client, token_file
