@@ -1,15 +1,16 @@
-"""A receiver of webhooks, for tests: it checks each signature and answers as it is told.
+"""A receiver of webhooks, for tests: it checks each signature and event, and answers as told.
 
 with WebhookReceiver() as receiver:
     serve("--on-finish", receiver.url, env=receiver.env)
     receiver.next_responses += [503]     # then 204
     receiver.wait_for(1)
 
-The signature is checked by the library of Standard Webhooks.
+The signature is checked by the library of Standard Webhooks, the event by that of CloudEvents.
 """
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -18,12 +19,15 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from standardwebhooks import Webhook
 
-__all__ = ["SECRET", "Delivery", "WebhookReceiver", "hang", "reset"]
+__all__ = ["SECRET", "Delivery", "WebhookReceiver", "hang", "of_type", "reset"]
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwc2VjcmV0"
 Respond = Callable[[BaseHTTPRequestHandler], None]
+# What an event is answered: a status, and JSON for its body or None
+Decide = Callable[[dict[str, Any]], tuple[int, object]]
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,21 @@ class Delivery:
     id: str
     event: dict[str, Any]
     status: int
+    headers: dict[str, str]
+
+    @property
+    def kind(self) -> str:
+        """The last word of the event's type: "started", "kept", "finished"."""
+        return str(self.event["type"]).rpartition(".")[2]
+
+    @property
+    def data(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.event["data"]
+        return found
+
+
+def of_type(kind: str, deliveries: list[Delivery]) -> list[Delivery]:
+    return [one for one in deliveries if one.kind == kind]
 
 
 @dataclass
@@ -41,6 +60,7 @@ class WebhookReceiver:
 
     port: int = 0
     next_responses: list[int | Respond] = field(default_factory=list)
+    decide: Decide = lambda event: (204, None)  # where `next_responses` is empty
     headers: dict[str, str] = field(default_factory=dict)  # of responses with a given status
     deliveries: list[Delivery] = field(default_factory=list)
     requests: int = 0
@@ -71,7 +91,7 @@ class WebhookReceiver:
 
     @property
     def env(self) -> dict[str, str]:
-        return {"SLUICEWAY_ON_FINISH_SECRET": SECRET}
+        return {"SLUICEWAY_HOOK_SECRET": SECRET}
 
     @property
     def taken(self) -> list[Delivery]:
@@ -87,22 +107,29 @@ class WebhookReceiver:
 
     def _take(self, handler: BaseHTTPRequestHandler) -> None:
         self.requests += 1
-        respond = self.next_responses.pop(0) if self.next_responses else 204
+        respond = self.next_responses.pop(0) if self.next_responses else 0
         if not isinstance(respond, int):
             respond(handler)
             return
         body = handler.rfile.read(int(handler.headers["Content-Length"]))
         headers = {name.lower(): value for name, value in handler.headers.items()}
         event = Webhook(SECRET).verify(body, headers)  # raises for a wrong signature or time
-        assert handler.headers["Content-Type"] == "application/json"
+        assert handler.headers["Content-Type"] == "application/cloudevents+json"
+        cloud = from_http_event(HTTPMessage(headers, body))  # raises for what is none
+        assert (cloud.get_id(), cloud.get_source()) == (headers["webhook-id"], "/files")
+        assert cloud.get_data() == event["data"]
         assert handler.path == "/hook?key=of-the-query"
-        delivery = Delivery(headers["webhook-id"], event, respond)
-        self.deliveries.append(delivery)
-        handler.send_response(respond)
-        for name, value in self.headers.items() if respond != 204 else ():
+        status, answer = (respond, None) if respond else self.decide(event)
+        self.deliveries.append(Delivery(headers["webhook-id"], event, status, headers))
+        content = b"" if answer is None else json.dumps(answer).encode()
+        handler.send_response(status)
+        for name, value in self.headers.items() if status != 204 else ():
             handler.send_header(name, value)
-        handler.send_header("Content-Length", "0")
+        if content:
+            handler.send_header("Content-Type", "application/json")
+        handler.send_header("Content-Length", str(len(content)))
         handler.end_headers()
+        handler.wfile.write(content)
 
 
 def reset(handler: BaseHTTPRequestHandler) -> None:

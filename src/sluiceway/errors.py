@@ -13,7 +13,7 @@ the same request may succeed later. Knows nothing of HTTP libraries, stores or s
     │   ├── InconsistentLength 400 inconsistent-length  an upload has two lengths, or more bytes
     │   └── CompletedUpload   400  completed-upload     an append to an upload that is complete
     ├── Unauthorized          401  unauthorized         no token, or a wrong one
-    ├── UploadRefused         *    upload-refused       the app around the service does not want it
+    ├── UploadRefused         *    upload-refused       an app or a hook does not want it
     ├── Forbidden             403  forbidden            a symbolic link or a policy forbids it
     ├── NotFound              404  not-found            no such object or upload
     ├── MethodNotAllowed      405  method-not-allowed   the path does not support the method
@@ -48,6 +48,7 @@ the same request may succeed later. Knows nothing of HTTP libraries, stores or s
     │   └── Undelivered       502  undelivered          it has not taken a file that waited for it
     ├── Refused               *    refused              the destination refused: its status and text
     └── Unavailable           503  unavailable          the server is stopping or too busy
+        ├── HookUnavailable   503  hook-unavailable     a hook that decides could not be asked
         └── AwaitsBackend     503  backend-waiting      the file waits here for its destination
 """
 
@@ -73,6 +74,7 @@ __all__ = [
     "Forbidden",
     "Gone",
     "HeadTooLarge",
+    "HookUnavailable",
     "InconsistentLength",
     "LengthRequired",
     "Locked",
@@ -276,18 +278,12 @@ class Unsupported(
 
 
 class RangeUnsatisfiable(
-    SluiceError,
-    code="range-unsatisfiable",
-    status=416,
-    title="No byte of the object is in the range",
+    SluiceError, code="range-unsatisfiable", status=416, title="No byte is in that range"
 ): ...
 
 
 class ExpectationFailed(
-    SluiceError,
-    code="expectation-failed",
-    status=417,
-    title="Only Expect: 100-continue is supported",
+    SluiceError, code="expectation-failed", status=417, title="Only 100-continue is supported"
 ): ...
 
 
@@ -381,11 +377,14 @@ class Unavailable(
 ): ...
 
 
+class HookUnavailable(Unavailable, code="hook-unavailable", title="Uploads cannot be checked"): ...
+
+
 class AwaitsBackend(Unavailable, code="backend-waiting", title="The backend does not answer"): ...
 
 
 class UploadRefused(SluiceError, code="upload-refused", status=403, title="This upload is refused"):
-    """Raised by an app's `on_start` or `on_kept`: the client gets this status and these words.
+    """An app's function raises it, or a hook refuses: the client gets this status and these words.
 
     Args:
         detail: One sentence for people.

@@ -15,6 +15,9 @@ NOT_OF_A_CLIENT = {
     "testing.": "what tests try",
 }
 REASONS = {
+    "server.hooks.command:MOST_LOGGED": "cuts what is logged",
+    "server.settings.hooking:MOST_TIMEOUT": "of a setting",
+    "wire.events.cloud_events:MOST_SOURCE": "of a setting",
     "client.local.believed_sizes:MOST_DOUBTED": "of a file on the machine that copies",
     "client.http.sending_socket:MOST_FRAMES": "of this program's own calls",
     "client.doctor.exchange:MOST_BODY": "of responses to probes that this side sends",

@@ -235,7 +235,7 @@ def test_the_labels_are_bounded(running: RunningServer) -> None:
     answer = requests.get(address(running), headers=fields, timeout=30)
     assert answer.text.endswith("# EOF\n")
     labels = set(re.findall(r"(\w+)=\"", answer.text))
-    assert labels == {"destination", "state", "stage", "code", "le"}
+    assert labels == {"destination", "state", "stage", "code", "le", "hook", "outcome"}
     assert "n1" not in answer.text
     assert "127.0.0.1" not in answer.text
 

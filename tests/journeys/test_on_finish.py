@@ -66,9 +66,10 @@ def test_each_kept_file_is_reported_once(serve: Serve, receiver: WebhookReceiver
     assert names == ["by-tus", "f0", "f1", "f2", "ietf", "pieces", "posted", "ü.txt"]
     raw = next(one for one in receiver.taken if one.event["data"]["key"] == "raw/ü.txt")
     data = raw.event["data"]
-    assert (raw.event["id"], raw.event["type"]) == (raw.id, "upload.finished")
+    assert (raw.event["id"], raw.event["type"]) == (raw.id, "sluiceway.upload.finished")
     assert data["digests"] == {"sha-256": hashlib.sha256(b"raw").hexdigest()}
     assert (data["size"], data["type"], data["metadata"]) == (3, "text/plain", {})
+    assert raw.event["subject"] == "raw/ü.txt"
     assert data["upload"]
     assert str(server.root) not in str(receiver.deliveries)
 
@@ -201,7 +202,7 @@ def test_a_place_without_a_ledger_needs_one(
 
 
 def test_the_secret_is_not_taken_from_the_command_line(serve: Serve) -> None:
-    options = ("--on-finish", "http://127.0.0.1:9/", "--on-finish-secret", SECRET)
+    options = ("--on-finish", "http://127.0.0.1:9/", "--hook-secret", SECRET)
     with pytest.raises(AssertionError, match="would show the secret") as raised:
         serve(*options)
     assert SECRET not in str(raised.value)

@@ -168,11 +168,11 @@ def refuse_empty_variables() -> None:
 
 def refuse_shown_secret(context: click.Context) -> None:
     """Every user of this machine can read the options of a program."""
-    source = context.get_parameter_source("on_finish_secret")
+    source = context.get_parameter_source("hook_secret")
     if source is click.core.ParameterSource.COMMANDLINE:
         raise BadSetting(
-            "--on-finish-secret would show the secret to every user of this machine; give "
-            "--on-finish-secret-file FILE, or SLUICEWAY_ON_FINISH_SECRET"
+            "--hook-secret would show the secret to every user of this machine; give "
+            "--hook-secret-file FILE, or SLUICEWAY_HOOK_SECRET"
         )
 
 

@@ -42,6 +42,7 @@ from sluiceway.server.resumable.late_responses import respond_later
 from sluiceway.server.settings.arguments import Places, SettingArguments, as_places
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
+from sluiceway.server.settings.hooking import HOOK_SETTINGS
 from sluiceway.server.state.ledgers import (
     open_download_counts,
     open_ledger,
@@ -49,6 +50,8 @@ from sluiceway.server.state.ledgers import (
     open_quotas,
 )
 from sluiceway.server.streaming import send_response
+from sluiceway.uploads.hooks.asking import HookAsker, ServiceHooks
+from sluiceway.uploads.hooks.events import EventWriter
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.service import SEND_AT_END, UploadService
@@ -125,6 +128,7 @@ class Sluiceway:
         self._sites = Sites(self.settings)
         self._door = Door(self.settings)
         self._progress_table = progress_table
+        self._asker: HookAsker | None = None
         self._gauges: GaugeWriter | None = None
         self._upload_service: UploadService | None = None
         self._places = OpenPlaces(self._open_place)
@@ -172,6 +176,9 @@ class Sluiceway:
             timeout = min(SEND_AT_END, self.settings.shutdown_timeout)
             await self._upload_service.aclose(timeout)
             self._upload_service = None
+        if self._asker is not None:
+            await self._asker.aclose()
+            self._asker = None
         if self._gauges is not None:
             await self._gauges.aclose()
             self._gauges = None
@@ -181,12 +188,6 @@ class Sluiceway:
 
     def _open_place(self, place: tuple[str, ...]) -> UploadService:
         settings = dataclasses.replace(self.settings, to=place)
-        on_finish = None
-        if settings.on_finish is not None:
-            # Late: without it the service needs no HTTP client.
-            from sluiceway.server.webhook import open_webhook
-
-            on_finish = open_webhook(settings)
         store = open_destination(settings, self.budget)
         chosen = "" if place == self.settings.to else "\n".join(place)
         ledger = open_ledger(settings, store, chosen)
@@ -200,13 +201,27 @@ class Sluiceway:
             flatten=settings.flatten,
             ledger=ledger,
             expiry=settings.expiry,
-            on_finish=on_finish,
+            hooks=self._open_hooks(),
             respond_later=respond_later,
             link_uses=open_link_uses(settings, store, ledger),
             quotas=open_quotas(settings, store, ledger),
             lifetimes=settings.lifetimes,
             counts=open_download_counts(settings, store, ledger),
         )
+
+    def _open_hooks(self) -> ServiceHooks:
+        """The operator's hooks for one place. What may refuse files is shared by all places."""
+        settings = self.settings
+        if not any(getattr(settings, name) is not None for name in HOOK_SETTINGS):
+            return ServiceHooks()
+        # Late: without hooks the service needs no HTTP client and starts no commands.
+        from sluiceway.server.hooks.opening import open_asker, open_hook
+
+        if self._asker is None:
+            self._asker = open_asker(settings, self.progress_table.totals)
+        finish = None if settings.on_finish is None else open_hook(settings, settings.on_finish)
+        events = EventWriter(settings.event_source)
+        return ServiceHooks(self._asker, finish, events, settings.hook_timeout)
 
     async def _service(self, request: Request) -> UploadService:
         """The destination of this request. It stays open until the request has ended."""

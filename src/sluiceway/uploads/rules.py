@@ -19,6 +19,7 @@ from sluiceway.uploads.access.admission import admitted, counting
 from sluiceway.uploads.access.grant import FULL, Grant, Right
 from sluiceway.uploads.access.granted_store import granted_store
 from sluiceway.uploads.access.link_uses import LinkUses
+from sluiceway.uploads.hooks.asking import HookAsker
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.lifetime.lifetimes import Lifetimes, check_none_asked, remove_if_over
 from sluiceway.uploads.outbox.outbox import Outbox
@@ -49,6 +50,7 @@ class UploadRules:
     link_uses: LinkUses | None = None
     lifetimes: Lifetimes | None = None  # where files end or must stay
     quotas: Quotas | None = None
+    asker: HookAsker | None = None  # the operator's hooks that may refuse
 
     @property
     def quota(self) -> UploadQuota:
@@ -96,6 +98,18 @@ class UploadRules:
         if self.grant.count is None:
             return nullcontext()
         return counting(self.link_uses).counted(self.grant, files)
+
+    async def ask_start(self, upload: str, request: UploadRequest, size: int | None) -> None:
+        """Before the first byte of a file. Raises UploadRefused, HookUnavailable."""
+        if self.asker is not None:
+            await self.asker.start(upload, request, size, self.grant)
+
+    async def ask_kept(
+        self, upload: str, seed: str, key: str, metadata: Metadata, draft: Draft
+    ) -> None:
+        """Before a file can be seen. `seed` stands for the event. Raises as `ask_start`."""
+        if self.asker is not None:
+            await self.asker.kept(upload, seed, key, metadata, draft, self.grant)
 
     def check_size(self, length: int | None) -> None:
         """Raises TooLarge for an upload of this length."""

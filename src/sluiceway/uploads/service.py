@@ -23,13 +23,14 @@ from sluiceway.stores.unpublished import HoldsDrafts
 from sluiceway.uploads.access.grant import FULL, Grant, Right, narrowed
 from sluiceway.uploads.access.granted_store import granted_store
 from sluiceway.uploads.access.link_uses import LinkUses
+from sluiceway.uploads.hooks.asking import ServiceHooks
 from sluiceway.uploads.keys import KeyTemplate, new_id
 from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.ledger.expiry import Expiry
 from sluiceway.uploads.lifetime.download_counts import DownloadCounts
 from sluiceway.uploads.lifetime.file_sweep import FileSweep
 from sluiceway.uploads.lifetime.lifetimes import Lifetimes
-from sluiceway.uploads.outbox.deliverer import Deliverer, EventReceiver
+from sluiceway.uploads.outbox.deliverer import Deliverer
 from sluiceway.uploads.outbox.outbox import Outbox
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.quota.quotas import Quotas
@@ -78,29 +79,33 @@ class UploadService:
         flatten: bool = False,
         ledger: Ledger | None = None,
         expiry: Expiry = Expiry(),
-        on_finish: EventReceiver | None = None,
+        hooks: ServiceHooks = ServiceHooks(),
         respond_later: RespondLater | None = None,
         link_uses: LinkUses | None = None,
         quotas: Quotas | None = None,
         lifetimes: Lifetimes | None = None,
         counts: DownloadCounts | None = None,
     ) -> None:
-        """`expiry` is for the uploads in the ledger; `on_finish` gets an event of each file;
-        `respond_later` is for files that wait for their destination."""
+        """`expiry` is for the uploads in the ledger; `respond_later` is for files that wait for
+        their destination."""
         self.store, self.budget, self.progress_table = store, budget, progress_table
         self.max_size = max_size
         self._ledger, self._deliverer, outbox = ledger, None, None
-        if ledger is not None and on_finish is not None:
-            outbox = Outbox(ledger.events, store)
+        if ledger is not None and hooks.finish is not None:
+            outbox = Outbox(ledger.events, store, hooks.events)
             self._deliverer = Deliverer(
-                ledger.events, on_finish, self._recover, progress_table.totals
+                ledger.events, hooks.finish, self._recover, progress_table.totals, hooks.timeout
             )
             outbox.on_event = self._deliverer.wake
         self.rules = UploadRules(
             store, budget, template or KeyTemplate(), digests, max_size, flatten, outbox
         )
         self.rules = dataclasses.replace(
-            self.rules, link_uses=link_uses, quotas=quotas, lifetimes=lifetimes
+            self.rules,
+            link_uses=link_uses,
+            quotas=quotas,
+            lifetimes=lifetimes,
+            asker=hooks.asker,
         )
         self._file_sweep: FileSweep | None = None
         self.counts = counts

@@ -38,6 +38,7 @@ from sluiceway.stores.contract import (
 )
 from sluiceway.stores.delivered_later import DeliveredLater
 from sluiceway.stores.unpublished import TellsReplaced
+from sluiceway.uploads.keys import new_id
 from sluiceway.uploads.progress_record import ProgressRecord
 from sluiceway.uploads.rules import UploadRules, check_digests
 from sluiceway.uploads.states import ENDED, State, after
@@ -159,6 +160,7 @@ class UploadSession:
         key = request.key or await rules.free_key(request, [file.key for file in self._drafted])
         self.keys.append(key)
         self.record.key = key
+        await rules.ask_start(self.id, dataclasses.replace(request, key=key), size)
         asked = (request.wanted, *rules.store.traits.counts)
         digests = Digests(rules.digests.to_count(request.expected, asked), rules.budget)
         before = self.stages.enter(DESTINATION)
@@ -192,7 +194,8 @@ class UploadSession:
     async def publish(self) -> list[Entry]:
         """Make every file visible; all or, after an error, none.
 
-        Raises Exists, PreconditionFailed, NoSpace, Forbidden, and what `after_kept` raises.
+        Raises Exists, PreconditionFailed, NoSpace, Forbidden, what `after_kept` raises, and what
+        the operator's hook does before.
         """
         async with self._rules.counted(len(self._drafted)):
             return await self._publish()
@@ -200,6 +203,8 @@ class UploadSession:
     async def _publish(self) -> list[Entry]:
         self._move("whole")
         self.stages.enter(ANSWER)
+        for file in self._drafted:
+            await self._rules.ask_kept(self.id, new_id(), file.key, file.metadata, file.draft)
         entries: list[Entry] = []
         waiting: list[Entry] = []
         outbox = self._rules.outbox

@@ -10,12 +10,21 @@ import ctypes
 import time
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from itertools import product
 
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.stages import ANSWER, CLIENT, DECODE, DESTINATION, QUEUE, SOURCE
 from sluiceway.uploads.states import State
 
-__all__ = ["BUCKETS", "CODES", "COUNTED_STAGES", "STATES", "Totals"]
+__all__ = [
+    "ASKED_HOOKS",
+    "BUCKETS",
+    "CODES",
+    "COUNTED_STAGES",
+    "HOOK_OUTCOMES",
+    "STATES",
+    "Totals",
+]
 
 STATES = (State.COMPLETE, State.FAILED, State.CANCELLED)
 COUNTED_STAGES = (CLIENT, SOURCE, DECODE, QUEUE, DESTINATION, ANSWER)
@@ -24,6 +33,8 @@ BUCKETS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 300
 # Seconds after which the gauges of a process that writes none any more are not counted.
 GAUGES_VALID = 5.0
 OTHER = "other"
+ASKED_HOOKS = ("on-start", "on-kept")
+HOOK_OUTCOMES = ("accepted", "refused", "failed")
 
 
 def _codes(kind: type[SluiceError]) -> Iterator[str]:
@@ -39,6 +50,9 @@ _CODE_AT: Mapping[str, int] = {code: at for at, code in enumerate(CODES)}
 _STATE_AT: Mapping[State, int] = {state: at for at, state in enumerate(STATES)}
 _STAGE_AT: Mapping[str, int] = {stage: at for at, stage in enumerate(COUNTED_STAGES)}
 _QUEUE_AT = _STAGE_AT[QUEUE]
+_HOOK_AT: Mapping[tuple[str, str], int] = {
+    pair: at for at, pair in enumerate(product(ASKED_HOOKS, HOOK_OUTCOMES))
+}
 
 
 class Totals(ctypes.Structure):
@@ -60,6 +74,7 @@ class Totals(ctypes.Structure):
     events_sent: int
     events_failed: int  # tries in vain
     events_given_up: int
+    hooks: ctypes.Array[ctypes.c_int64]  # calls by hook and outcome
     alive_at: float  # by the monotonic clock: the gauges are of then
     running: int  # uploads under way
     connections: int
@@ -86,6 +101,7 @@ class Totals(ctypes.Structure):
         ("events_sent", ctypes.c_int64),
         ("events_failed", ctypes.c_int64),
         ("events_given_up", ctypes.c_int64),
+        ("hooks", ctypes.c_int64 * (len(ASKED_HOOKS) * len(HOOK_OUTCOMES))),
         ("alive_at", ctypes.c_double),
         ("running", ctypes.c_int64),
         ("connections", ctypes.c_int64),
@@ -132,6 +148,14 @@ class Totals(ctypes.Structure):
         self.sweeps += 1
         self.swept += count
         self.swept_at = time.time()
+
+    def count_hook(self, hook: str, outcome: str) -> None:
+        """A hook was asked, with this outcome."""
+        self.hooks[_HOOK_AT[hook, outcome]] += 1
+
+    def hook_calls(self, hook: str, outcome: str) -> int:
+        """How often a hook was asked with this outcome."""
+        return int(self.hooks[_HOOK_AT[hook, outcome]])
 
     @property
     def is_alive(self) -> bool:

@@ -101,9 +101,7 @@ class _PiecePut:
         check_length(self._request, self._upload_service)
         expected = content_digests(self._request)
         length = self._piece.length
-        wanted = await decided(
-            self._request, upload_of(self._key, self._uploads.grant.owner), wanted, length
-        )
+        wanted = await decided(self._request, self._uploads, self._upload, wanted, length)
         upload = await make_by_key(self._uploads, self._key, wanted, length)
         async with held_upload(self._request, self._uploads, upload) as held:
             await held.restart(wanted, length)

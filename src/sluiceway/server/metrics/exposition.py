@@ -7,10 +7,19 @@ no key and no address of a client is one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any, cast
 
 from sluiceway.errors import NotFound
-from sluiceway.uploads.totals import BUCKETS, CODES, COUNTED_STAGES, STATES, Totals
+from sluiceway.uploads.totals import (
+    ASKED_HOOKS,
+    BUCKETS,
+    CODES,
+    COUNTED_STAGES,
+    HOOK_OUTCOMES,
+    STATES,
+    Totals,
+)
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -38,6 +47,11 @@ GAUGES = {
     "memory_budget_bytes": ("budget", "Memory that all transfers may hold together."),
     "memory_used_bytes": ("budget_used", "Memory that transfers hold now."),
     "memory_pool_bytes": ("pool", "Memory of blocks that lie ready for transfers."),
+}
+FINISH_OUTCOMES = {
+    "accepted": "events_sent",
+    "retried": "events_failed",
+    "given-up": "events_given_up",
 }
 NOT_INSTALLED = (
     "This server was installed without metrics; install it with: pip install 'sluiceway[metrics]'"
@@ -69,6 +83,7 @@ class _TotalsCollector:
         for at, code in enumerate(CODES):
             refusals.add_metric([code], sum(part.refused[at] for part in parts))
         yield refusals
+        yield _hooks(parts)
         alive = [part for part in parts if part.is_alive]
         for name, (field, text) in GAUGES.items():
             yield GaugeMetricFamily(
@@ -118,6 +133,20 @@ class _TotalsCollector:
             buckets.append((bound, below))
         took.add_metric([where], buckets, sum_value=sum(part.seconds for part in parts))
         yield took
+
+
+def _hooks(parts: Sequence[Totals]) -> Metric:
+    """Calls of the operator's hooks. Those of --on-finish are what the outbox counts."""
+    from prometheus_client.metrics_core import CounterMetricFamily
+
+    calls = CounterMetricFamily(
+        "sluiceway_hook_calls", "Calls of hooks.", labels=["hook", "outcome"]
+    )
+    for hook, outcome in product(ASKED_HOOKS, HOOK_OUTCOMES):
+        calls.add_metric([hook, outcome], sum(part.hook_calls(hook, outcome) for part in parts))
+    for outcome, field in FINISH_OUTCOMES.items():
+        calls.add_metric(["on-finish", outcome], sum(getattr(part, field) for part in parts))
+    return calls
 
 
 def make_registry(read: ReadTotals, destination: str) -> CollectorRegistry:

@@ -42,7 +42,9 @@ async def create_upload(
     hooks: RequestHooks | None = request.scope.get(HOOKS)
     if hooks is not None:
         wanted = await hooks.start(upload, wanted, length, part)
-    record = await uploads.create(dialect, wanted, length, details, upload, is_part=part)
+    record = await uploads.create(
+        dialect, wanted, length, details, upload, is_part=part, asks=not part
+    )
     if hooks is not None:
         hooks.goes_on()
     return record
@@ -64,14 +66,22 @@ async def create_part(
 
 
 async def decided(
-    request: Request, upload: str, wanted: UploadRequest, length: int | None
+    request: Request,
+    uploads: ResumableUploads,
+    upload: str,
+    wanted: UploadRequest,
+    length: int | None,
 ) -> UploadRequest:
-    """What the app makes of an upload that begins anew. Raises what its function raises."""
+    """What the app and the operator's hook make of an upload that begins anew.
+
+    Raises what the app's function raises, UploadRefused, HookUnavailable.
+    """
     hooks: RequestHooks | None = request.scope.get(HOOKS)
-    if hooks is None:
-        return wanted
-    wanted = await hooks.start(upload, wanted, length, False)
-    hooks.goes_on()
+    if hooks is not None:
+        wanted = await hooks.start(upload, wanted, length, False)
+    await uploads.rules.ask_start(upload, wanted, length)
+    if hooks is not None:
+        hooks.goes_on()
     return wanted
 
 

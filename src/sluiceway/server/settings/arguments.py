@@ -100,8 +100,11 @@ class SettingArguments(DestinationArguments, total=False):
     retain: str | float | None
     retain_most: str | float | None
     on_finish: str | None
-    on_finish_secret: str | None
-    on_finish_secret_file: str | None
+    hook_secret: str | None
+    hook_secret_file: str | None
+    hook_timeout: float
+    hook_failure: str
+    event_source: str
     store_option: str | Sequence[str]
     redirect_downloads: float
     ca_file: str | None

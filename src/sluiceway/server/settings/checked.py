@@ -24,9 +24,9 @@ from sluiceway.server.settings.guarded import (
     is_loopback,
     is_single,
     origin,
-    read_secret,
     read_token,
 )
+from sluiceway.server.settings.hooking import check_hooks
 from sluiceway.server.settings.listed import SettingList
 from sluiceway.server.settings.replacing import check_stop
 from sluiceway.server.settings.spooling import check_spool
@@ -41,8 +41,7 @@ from sluiceway.wire.host_patterns import Hosts
 from sluiceway.wire.numbers import clipped_uint
 from sluiceway.wire.request_targets import Origin
 from sluiceway.wire.sizes import parse_size
-from sluiceway.wire.urls import is_url, parse_address
-from sluiceway.wire.webhooks import parse_secrets
+from sluiceway.wire.urls import is_url
 
 __all__ = ["Settings"]
 
@@ -95,7 +94,7 @@ class Settings(SettingList):
             lambda: check_trusted_users(self),
             lambda: check_web_tokens(self),
             self._check_ledger,
-            self._check_on_finish,
+            lambda: check_hooks(self),
             self._check_relay,
             self._check_forms,
             self._check_fetch,
@@ -197,31 +196,6 @@ class Settings(SettingList):
                     f"--{name.replace('_', '-')} must be a number of seconds, 0 or more, not "
                     f"{seconds}"
                 )
-
-    def _check_on_finish(self) -> None:
-        if self.on_finish_secret_file is not None:
-            if self.on_finish_secret is not None:
-                raise BadSetting(
-                    "--on-finish-secret-file and SLUICEWAY_ON_FINISH_SECRET are both given; give "
-                    "one"
-                )
-            read = read_secret(self.on_finish_secret_file, "--on-finish-secret-file", "secret")
-            object.__setattr__(self, "on_finish_secret", read)
-            object.__setattr__(self, "on_finish_secret_file", None)  # as that of the token
-        if self.on_finish is None:
-            if self.on_finish_secret is not None:
-                raise BadSetting("There is a secret for --on-finish, but no --on-finish; give both")
-            return
-        try:
-            parse_address(self.on_finish)
-            if self.on_finish_secret is None:
-                raise BadRequest(
-                    "give a secret that signs its requests, with --on-finish-secret-file FILE; "
-                    'make one with: echo "whsec_$(openssl rand -base64 32)" > FILE'
-                )
-            parse_secrets(self.on_finish_secret)
-        except BadRequest as error:
-            raise BadSetting(f"--on-finish: {error.detail}") from None
 
     def _check_relay(self) -> None:
         if self.relay_body not in ("same", "raw", "form"):

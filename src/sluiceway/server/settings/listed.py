@@ -238,19 +238,33 @@ class SettingList:
     retain_most: str | float | None = _setting(
         "Longest such age that a client may ask for with the header X-Retain.", None
     )
+    on_start: str | None = _setting(
+        "URL (http or https) or command that is asked before the first byte of each file is taken, "
+        "and may refuse it in its own words (docs/hooks.md).",
+        None,
+    )
+    on_kept: str | None = _setting(
+        "URL or command that is asked when a file is kept and no reader can see it yet, and may "
+        "refuse it. {path} in a command is the file, where --to is a folder.",
+        None,
+    )
     on_finish: str | None = _setting(
-        "URL (http or https) that gets a signed POST for each finished file, at least once: "
-        "docs/hooks.md. Needs --on-finish-secret-file.",
+        "URL or command that is told of each finished file, at least once, in the background.", None
+    )
+    hook_secret: str | None = _setting(
+        "Secret that signs the requests to these URLs: whsec_ and 24 to 64 random bytes in base64; "
+        "two with a space between them while it is changed. Only as a variable or in the file.",
         None,
     )
-    on_finish_secret: str | None = _setting(
-        "Secret that signs these requests: whsec_ and 24 to 64 random bytes in base64; two with a "
-        "space between them while it is changed. Only as a variable or in the file: every user of "
-        "the machine can read the options of a program.",
-        None,
+    hook_secret_file: str | None = _setting("File that holds this secret and nothing else.", None)
+    hook_timeout: float = _setting("Seconds that each call of a hook may take.", 10.0)
+    hook_failure: str = _setting(
+        "What happens to a file when --on-start or --on-kept cannot be asked: refuse (503, the "
+        "client may try again) or accept.",
+        "refuse",
     )
-    on_finish_secret_file: str | None = _setting(
-        "File that holds this secret and nothing else.", None
+    event_source: str = _setting(
+        "Attribute source of all events, a URI or a path: it tells services apart.", "/files"
     )
     store_option: tuple[str, ...] = _setting(
         "NAME=VALUE, for buckets and other places that need more than a URL: endpoint, region, "

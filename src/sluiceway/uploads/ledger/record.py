@@ -111,6 +111,7 @@ def begun_anew(
         "expires": expires,
         "offset": 0,
         "draft": "",
+        "details": {},
         "key": "",
         "response": None,
         "code": "",

@@ -1,7 +1,7 @@
 """Sends the events of an outbox, each at least once: in the background, a few at a time.
 
 An event that is being sent is leased, so of several servers one sends it. One that is not taken is
-tried again, ever more rarely, for a week. Knows no HTTP: the receiver does.
+tried again, ever more rarely, for a week. Knows no HTTP and no processes: the hook does.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import Context
-from dataclasses import dataclass
-from typing import Protocol
 
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.cancellation import cancel_task, end_task
+from sluiceway.uploads.hooks.contract import Hook, HookCall, HookResponse
 from sluiceway.uploads.ledger.contract import EventQueue, OutboxEvent
 from sluiceway.uploads.totals import Totals
 
-__all__ = ["Deliverer", "EventReceiver", "NotTaken"]
+__all__ = ["Deliverer"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
 AT_ONCE = 8  # events that a process sends at the same time
 SEND_TIMEOUT = 10.0  # seconds for one try, from the name of the receiver to its response
+# or from the start of a command to its end
 LEASE = 20.0  # seconds for which one process has an event; a kill delays it by that
 FIRST_WAIT = 1.0  # seconds after the first try in vain, doubled after each one
 MOST_WAIT = 600.0  # seconds
@@ -36,47 +36,21 @@ LOOK_EVERY = 2.0  # seconds between looks for events of other processes
 RECOVER_EVERY = 10.0  # seconds between looks for what dead processes left
 
 
-@dataclass(frozen=True, slots=True)
-class NotTaken:
-    """Why the receiver did not take an event.
-
-    Args:
-        why: For the log.
-        wait: Seconds for which the receiver wants to be left alone.
-        is_final: The receiver wants the event never.
-    """
-
-    why: str
-    wait: float = 0.0
-    is_final: bool = False
-
-
-class EventReceiver(Protocol):
-    """Where events go."""
-
-    async def send(self, event: OutboxEvent) -> NotTaken | None:
-        """One try: None when the event was taken. Its caller bounds the time."""
-        ...
-
-    async def aclose(self) -> None:
-        """Close what `send` has opened."""
-        ...
-
-
 class Deliverer:
     """The task that sends, for one event loop."""
 
     def __init__(
         self,
         events: EventQueue,
-        receiver: EventReceiver,
+        hook: Hook,
         recover: Callable[[], Awaitable[None]],
         totals: Totals,
         timeout: float = SEND_TIMEOUT,
     ) -> None:
         """`recover` makes events of what dead processes left; `timeout` is for one try."""
-        self._events, self._receiver, self._recover = events, receiver, recover
+        self._events, self._hook, self._recover = events, hook, recover
         self._timeout, self._totals = timeout, totals
+        self._lease = max(LEASE, timeout + LEASE - SEND_TIMEOUT)  # it outlives the try
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._sending: dict[asyncio.Task[None], OutboxEvent] = {}
@@ -108,7 +82,7 @@ class Deliverer:
                     await asyncio.sleep(0)  # what has ended leaves the table
                     await self._send_due()
         await self._break_off()
-        await self._receiver.aclose()
+        await self._hook.aclose()
 
     async def _run(self) -> None:
         while True:
@@ -129,7 +103,7 @@ class Deliverer:
     async def _send_due(self) -> None:
         """Begin to send what is due, as many as may be on their way."""
         while (free := AT_ONCE - len(self._sending)) > 0:
-            taken = await self._events.take(free, LEASE)
+            taken = await self._events.take(free, self._lease)
             for event in taken:
                 task = asyncio.get_running_loop().create_task(self._deliver(event))
                 self._sending[task] = event
@@ -146,20 +120,20 @@ class Deliverer:
     async def _deliver(self, event: OutboxEvent) -> None:
         try:
             async with asyncio.timeout(self._timeout):
-                failed = await self._receiver.send(event)
+                response = await self._hook.call(HookCall(event.id, event.body))
         except TimeoutError:
-            failed = NotTaken(f"no answer within {self._timeout:g} s")
+            response = HookResponse("failed", why=f"no answer within {self._timeout:g} s")
         try:
-            if failed is None:
+            if response.outcome == "accepted":
                 await self._events.drop([event])
                 self._totals.events_sent += 1
                 self._note_taken()
             else:
-                await self._try_later(event, failed)
+                await self._try_later(event, response)
         except SluiceError as error:  # its lease ends, and it is sent once more
             log.warning("The outcome of event %s is not kept: %s", event.id, error.for_log)
 
-    async def _try_later(self, event: OutboxEvent, failed: NotTaken) -> None:
+    async def _try_later(self, event: OutboxEvent, failed: HookResponse) -> None:
         if failed.is_final or time.time() - event.created > GIVE_UP:
             self._totals.events_given_up += 1
             log.error("Event %s of upload %s is given up: %s", event.id, event.upload, failed.why)

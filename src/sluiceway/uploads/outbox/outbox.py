@@ -6,22 +6,20 @@ expected before it can be seen and confirmed afterwards, so no kill comes betwee
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 
 from sluiceway.errors import NotFound, SluiceError
 from sluiceway.stores.contract import Entry, Metadata, Store
+from sluiceway.uploads.hooks.events import EventWriter
 from sluiceway.uploads.ledger.contract import EventQueue, OutboxEvent
 
 __all__ = ["Outbox"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
-FINISHED = "upload.finished"  # the type of an event
 AT_ONCE = 100  # events of dead processes that are looked at together
 
 FileFacts = tuple[str, Metadata, int]  # key, metadata, bytes
@@ -30,8 +28,10 @@ FileFacts = tuple[str, Metadata, int]  # key, metadata, bytes
 class Outbox:
     """The events of one service's uploads."""
 
-    def __init__(self, events: EventQueue, store: Store) -> None:
-        self._events, self._store = events, store
+    def __init__(
+        self, events: EventQueue, store: Store, writer: EventWriter = EventWriter()
+    ) -> None:
+        self._events, self._store, self._writer = events, store, writer
         self._doubtful: dict[str, OutboxEvent] = {}  # expected here; the end of it is not known
         self.on_event: Callable[[], None] = lambda: None  # called when an event may be due
 
@@ -39,7 +39,7 @@ class Outbox:
         """Write down what is about to be published. Raises what the ledger raises."""
         now = time.time()
         found = [
-            _event(f"{upload}:{now}:{at}", upload, *facts, now) for at, facts in enumerate(files)
+            self._event(upload, f"{upload}:{now}:{at}", *facts) for at, facts in enumerate(files)
         ]
         await self._events.expect(found)
         return found
@@ -68,7 +68,13 @@ class Outbox:
     def of(self, upload: str, created: float, entry: Entry) -> OutboxEvent:
         """The event of an upload of the ledger, the same for each attempt to finish it."""
         seed = f"{upload}:{created}"
-        return _event(seed, upload, entry.key, entry.metadata, entry.size, time.time())
+        return self._event(upload, seed, entry.key, entry.metadata, entry.size)
+
+    def _event(
+        self, upload: str, seed: str, key: str, metadata: Metadata, size: int
+    ) -> OutboxEvent:
+        call = self._writer.finished(upload, seed, key, metadata, size)
+        return OutboxEvent(call.id, upload, call.body, created=time.time())
 
     async def settle_abandoned(self) -> None:
         """Look for the files that dead processes were publishing. Raises what the ledger raises."""
@@ -102,27 +108,3 @@ class Outbox:
         return entry.size == data["size"] and all(
             there.get(name, value) == value for name, value in data["digests"].items()
         )
-
-
-def _event(
-    seed: str, upload: str, key: str, metadata: Metadata, size: int, now: float
-) -> OutboxEvent:
-    name = f"evt_{hashlib.sha256(seed.encode()).hexdigest()[:32]}"
-    finished = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
-    data = {
-        "upload": upload,
-        "key": key,
-        "size": size,
-        "digests": dict(metadata.digests),
-        "filename": metadata.filename,
-        "type": metadata.type,
-        "metadata": dict(metadata.user),
-    }
-    body = {
-        "id": name,
-        "type": FINISHED,
-        "timestamp": finished.replace("+00:00", "Z"),
-        "data": data,
-    }
-    # ASCII: a key may hold what is no text in UTF-8.
-    return OutboxEvent(name, upload, json.dumps(body), created=now)

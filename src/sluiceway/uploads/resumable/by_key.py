@@ -38,7 +38,7 @@ async def make_by_key(
     Raises TooLarge, Forbidden, and Exists for a file that must not be replaced.
     """
     upload = upload_of(key, uploads.grant.owner)
-    request = await uploads.admit(request)
+    request = await uploads.rules.admit(request)
     await _forget_gone(uploads, upload)
     if await uploads.look_up(upload) is None:
         with suppress(Exists):  # another request was faster: it is interrupted, as any other

@@ -43,6 +43,7 @@ from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.progress_record import ProgressRecord
 from sluiceway.uploads.quota.quotas import JOINED
 from sluiceway.uploads.resumable.appending import append_content
+from sluiceway.uploads.resumable.asked import asked_details
 from sluiceway.uploads.resumable.draft_source import DraftSource
 from sluiceway.uploads.resumable.elsewhere import digests_of, is_first_known
 from sluiceway.uploads.resumable.opening import discard, may_have_draft, open_draft
@@ -234,8 +235,7 @@ class HeldUpload:
         """Keep the bytes that a request without a ledger brought. The draft is this one's then."""
         if self.record.length is None:
             await self._rules.quota.hold(self.record.id, self.record.request, draft.written)
-        store = cast("AdoptingStore", self._store)
-        self._draft = await store.adopt(draft, self.record.id)
+        self._draft = await cast("AdoptingStore", self._store).adopt(draft, self.record.id)
         await self.keep()
 
     async def leave(self) -> None:
@@ -310,7 +310,8 @@ class HeldUpload:
         request = self.record.request
         key = self.record.key or request.key or await self._rules.free_key(request)
         self.progress.state = State.CHECKING
-        await self._save("whole", key=key)
+        asked = await asked_details(self._rules, self.record, key, digests, draft)
+        await self._save("whole", key=key, details=asked)
         share = self._rules.quota.publishing(self.record.id, key, request, draft.written)
         async with self._rules.counted(1), share as change:
             entry = await draft.publish(key, request.metadata(digests), request.replace)
@@ -352,11 +353,10 @@ class HeldUpload:
 
     async def _forget(self, offset: int) -> None:
         """What came behind `offset` does not count."""
-        if self._draft is None:
+        if (draft := self._draft) is None:
             return
         await self.digests.forget(offset)
         self.progress.received = self.progress.forwarded = offset
-        draft = self._draft
         try:
             await draft.truncate(offset)
         except SluiceError:  # the next request takes up what was written down

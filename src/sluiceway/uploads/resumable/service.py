@@ -90,9 +90,9 @@ class ResumableUploads:
     def max_size(self) -> int | None:
         return self._rules.max_size
 
-    async def admit(self, request: UploadRequest) -> UploadRequest:
-        """As `UploadRules.admit`."""
-        return await self._rules.admit(request)
+    @property
+    def rules(self) -> UploadRules:
+        return self._rules
 
     async def create(
         self,
@@ -103,23 +103,30 @@ class ResumableUploads:
         upload: str | None = None,
         *,
         is_part: bool = False,
+        asks: bool = False,
     ) -> UploadRecord:
         """Write a new upload down. It is durable, and has no byte yet.
 
-        `is_part`: it will be bytes of another one, and never an object with a key. Raises TooLarge,
-        BadName for a key that its name would not give, Exists for a taken id, and for a taken name
-        before its bytes are sent; Forbidden.
+        `is_part`: it will be bytes of another one, and never an object with a key. `asks`: no byte
+        of its file was taken yet, and the operator's hook may refuse it. Raises TooLarge, BadName
+        for a key that its name would not give, Exists for a taken id, and for a taken name before
+        its bytes are sent; Forbidden; UploadRefused, HookUnavailable.
         """
         self._rules.check_size(length)
         request = await self._rules.admit(request)
+        upload, key = upload or new_id(), request.key
         if not request.key and not is_part:
             key = await self._rules.free_key(request)
             traits = self._rules.store.traits
-            if (traits.key_first and self._rules.keeps_key(request)) or traits.keeps == "whole":
+            # What a hook learns at the beginning is the key at the end.
+            early = traits.key_first or (asks and self._rules.asker is not None)
+            if (early and self._rules.keeps_key(request)) or traits.keeps == "whole":
                 request = dataclasses.replace(request, key=key)
+        if asks:
+            await self._rules.ask_start(upload, dataclasses.replace(request, key=key), length)
         marks = {PART: "1"} if is_part else {}
         details = {**(details or {}), **marks}
-        return await self._write_down(upload or new_id(), dialect, request, length, details)
+        return await self._write_down(upload, dialect, request, length, details)
 
     async def create_part(
         self, dialect: str, whole: str, length: int | None, details: Mapping[str, str]

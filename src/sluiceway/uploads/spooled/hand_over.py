@@ -15,6 +15,7 @@ from sluiceway.pipe.cancellation import shield_until_done
 from sluiceway.stores.contract import Draft, Entry, Metadata, Replace
 from sluiceway.stores.delivered_later import DeliveredLater, DeliversLater
 from sluiceway.uploads.keys import new_id
+from sluiceway.uploads.resumable.asked import ASKED
 from sluiceway.uploads.resumable.service import ResumableUploads
 
 __all__ = ["SPOOLED", "hand_over"]
@@ -48,9 +49,9 @@ async def _hand_over(
         asked, key=key, fields=tuple(asked.fields), replace=replace, size_is_certain=True
     )
     try:
-        record = await uploads.create(SPOOLED, request, draft.written, upload=upload)
+        record = await uploads.create(SPOOLED, request, draft.written, ASKED, upload)
     except Exists:  # an id that its client has used before
-        record = await uploads.create(SPOOLED, request, draft.written, upload=new_id())
+        record = await uploads.create(SPOOLED, request, draft.written, ASKED, new_id())
     async with uploads.hold(record.id, brief=True) as held:
         # First the note: one without bytes is found, and bytes without one would be forgotten.
         await cast("DeliversLater", uploads.store).expect(record.id, waiting.name)

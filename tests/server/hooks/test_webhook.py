@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sluiceway.client.http.tls import Trust
-from sluiceway.server.webhook import Webhook
+from sluiceway.server.hooks.webhook import Webhook
 from sluiceway.stores.contract import Entry, Metadata
 from sluiceway.stores.memory import MemoryStore
 from sluiceway.uploads.ledger.contract import OutboxEvent
@@ -23,6 +23,7 @@ from sluiceway.uploads.outbox import deliverer as module
 from sluiceway.uploads.outbox.deliverer import Deliverer
 from sluiceway.uploads.outbox.outbox import Outbox
 from sluiceway.uploads.totals import Totals
+from sluiceway.wire.events.webhooks import parse_secrets
 from webhook_receiver import SECRET, WebhookReceiver, hang, reset
 
 Start = Callable[[str], Deliverer]
@@ -48,7 +49,7 @@ async def start(ledger: SqliteLedger) -> AsyncIterator[Start]:
     async def recover() -> None: ...
 
     def build(url: str) -> Deliverer:
-        webhook = Webhook(url, SECRET, Trust())
+        webhook = Webhook(url, parse_secrets(SECRET), Trust(), 10.0)
         started.append(Deliverer(ledger.events, webhook, recover, Totals(), timeout=0.5))
         started[-1].start()
         return started[-1]
@@ -109,7 +110,7 @@ async def test_a_receiver_that_is_gone_gets_no_event_again(
     running = start(receiver.url)
     await until(lambda: "is given up" in caplog.text)
     assert event.id in caplog.text
-    await ledger.events.confirm([OutboxEvent("evt_2", "u", event.body)])
+    await ledger.events.confirm([OutboxEvent("evt_2", "u", event.body.replace(event.id, "evt_2"))])
     running.wake()
     await until(lambda: receiver.taken)
     assert [one.id for one in receiver.deliveries] == [event.id, "evt_2"]

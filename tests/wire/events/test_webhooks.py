@@ -8,7 +8,7 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from sluiceway.errors import BadRequest
-from sluiceway.wire.webhooks import parse_secrets, signed_headers
+from sluiceway.wire.events.webhooks import parse_secrets, signed_headers
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER = "whsec_" + "QUJD" * 16
