@@ -249,7 +249,7 @@ class SettingList:
         None,
     )
     on_finish: str | None = _setting(
-        "URL or command that is told of each finished file, at least once, in the background.", None
+        "URL or command that learns of each finished file, at least once, in the background.", None
     )
     hook_secret: str | None = _setting(
         "Secret that signs the requests to these URLs: whsec_ and 24 to 64 random bytes in base64; "
