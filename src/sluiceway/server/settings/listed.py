@@ -239,30 +239,20 @@ class SettingList:
         "Longest such age that a client may ask for with the header X-Retain.", None
     )
     on_start: str | None = _setting(
-        "URL (http or https) or command that is asked before the first byte of each file is taken, "
-        "and may refuse it in its own words (docs/hooks.md).",
-        None,
+        "URL or command that may refuse each file before its first byte (docs/hooks.md).", None
     )
     on_kept: str | None = _setting(
-        "URL or command that is asked when a file is kept and no reader can see it yet, and may "
-        "refuse it. {path} in a command is the file, where --to is a folder.",
-        None,
+        "URL or command that may refuse each file when it is kept, before readers see it.", None
     )
     on_finish: str | None = _setting(
-        "URL or command that learns of each finished file, at least once, in the background.", None
+        "URL or command that learns of each finished file, in the background.", None
     )
     hook_secret: str | None = _setting(
-        "Secret that signs the requests to these URLs: whsec_ and 24 to 64 random bytes in base64; "
-        "two with a space between them while it is changed. Only as a variable or in the file.",
-        None,
+        "Secret that signs requests of hooks: whsec_…; only as a variable or in the file.", None
     )
     hook_secret_file: str | None = _setting("File that holds this secret and nothing else.", None)
     hook_timeout: float = _setting("Seconds that each call of a hook may take.", 10.0)
-    hook_failure: str = _setting(
-        "What happens to a file when --on-start or --on-kept cannot be asked: refuse (503, the "
-        "client may try again) or accept.",
-        "refuse",
-    )
+    hook_failure: str = _setting("Refuse or accept a file whose hook fails.", "refuse")
     event_source: str = _setting(
         "Attribute source of all events, a URI or a path: it tells services apart.", "/files"
     )
