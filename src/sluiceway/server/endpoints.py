@@ -326,6 +326,8 @@ class Endpoints:
         return await dialects.cancel(request, await self._service(request))
 
     async def _show_running(self, request: Request) -> Response:
+        if "text/html" in request.headers.get("accept", "").lower():
+            return await self._page.show_live(request)
         self._gauges().write()
         return show_running(request, self._progress_table())
 

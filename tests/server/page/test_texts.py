@@ -14,6 +14,7 @@ import pytest
 
 PAGE = Path(str(files("sluiceway.server").joinpath("page")))
 LANGUAGES = sorted(path.stem for path in (PAGE / "texts" / "languages").glob("*.js"))
+PAGES = (PAGE / "index.html", PAGE / "live" / "live.html")
 SCRIPTS = sorted(path for path in PAGE.rglob("*.js") if "languages" not in path.parts)
 
 # The plural forms that a language needs (CLDR); "many" of Spanish and French is for millions.
@@ -34,12 +35,14 @@ Entry = str | dict[str, str]
 
 
 def _catalogue(language: str) -> dict[str, Entry]:
-    """The common texts and those of the list."""
+    """The common texts, those of the list, and those of the view of what runs."""
     languages = PAGE / "texts" / "languages"
-    common = _entries(languages / f"{language}.js")
-    of_list = _entries(languages / "list" / f"{language}.js")
-    assert not common.keys() & of_list.keys(), "a key stands twice"
-    return common | of_list
+    found: dict[str, Entry] = {}
+    for folder in (languages, languages / "list", languages / "live"):
+        more = _entries(folder / f"{language}.js")
+        assert not found.keys() & more.keys(), "a key stands twice"
+        found |= more
+    return found
 
 
 def _entries(path: Path) -> dict[str, Entry]:
@@ -109,7 +112,7 @@ def test_a_text_is_translated_and_not_copied(language: str) -> None:
 def test_every_text_is_used_and_every_used_text_is_there() -> None:
     """Scripts and page name only keys of the catalogue, and all of them."""
     keys = set(_catalogue("en"))
-    page = (PAGE / "index.html").read_text("utf-8")
+    page = "".join(path.read_text("utf-8") for path in PAGES)
     used = set(re.findall(r'data-(?:text|label)="([^"]*)"', page))
     made: list[re.Pattern[str]] = []
     for path in SCRIPTS:
@@ -145,7 +148,7 @@ def test_no_text_for_people_is_written_outside_the_catalogue() -> None:
                 found.append(f"{path.relative_to(PAGE)}: {literal}")
     assert found == [], "\n".join(found)
 
-    page = (PAGE / "index.html").read_text("utf-8")
+    page = "".join(path.read_text("utf-8") for path in PAGES)
     known = r"<noscript>.*?</noscript>|<title>.*?</title>|<h1>.*?</h1>|<!--.*?-->"
     page = re.sub(known, "", page, flags=re.DOTALL)
     assert re.findall(r">\s*([A-Za-z][^<]*)<", page) == ["curl", "Python"]

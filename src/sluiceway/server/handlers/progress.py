@@ -87,7 +87,9 @@ def show_running(request: Request, table: ProgressTable) -> Response:
     """GET /uploads: what runs in any process, how fast, and where it waits. Raises BadRequest."""
     limit = ascii_uint(request.query_params.get("limit", str(DEFAULT_RUNNING)), "limit")
     running = table.shown_running(limit + 1)
-    return json_response({"uploads": running[:limit], "truncated": len(running) > limit})
+    found = json_response({"uploads": running[:limit], "truncated": len(running) > limit})
+    found.headers["vary"] = "Accept"  # a browser gets the page
+    return found
 
 
 async def cancel_upload(upload_service: UploadService, upload: str) -> Response:

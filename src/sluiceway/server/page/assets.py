@@ -51,6 +51,7 @@ _TYPES: Final = {
 }
 
 _INDEX: Final = "index.html"
+_LIVE: Final = "live/live.html"
 _LOADING_ELEMENT: Final = re.compile(rb"<(?:script|link)(?= )")  # elements that load an asset
 
 
@@ -114,7 +115,7 @@ def _policy(request: Request, nonce: str) -> str:
 def asset_beside_progress(name: str) -> PageAsset:
     """An asset for a page of an app, served at `page/` below the progress. Raises NotFound."""
     asset = _assets().get(name)
-    if asset is None or name == _INDEX:
+    if asset is None or name in (_INDEX, _LIVE):
         raise NotFound(f"There is no asset {name!r} here")
     return _asset(_PLACE_BESIDE_PROGRESS, _TYPES[".js"]) if name == _PLACE else asset
 
@@ -127,8 +128,10 @@ class StartPage:
     """
 
     def __init__(self, branding: Branding) -> None:
-        index = _assets()[_INDEX]
-        self._index = _asset(branding.apply(index.body.decode()).encode(), _TYPES[".html"])
+        self._index, self._live = (
+            _asset(branding.apply(_assets()[name].body.decode()).encode(), _TYPES[".html"])
+            for name in (_INDEX, _LIVE)
+        )
         self._own: dict[str, PageAsset] = {}
         if branding.logo is not None:
             self._own["logo"] = _asset(branding.logo, branding.logo_type)
@@ -136,12 +139,22 @@ class StartPage:
             self._own["branding.css"] = _asset(branding.style.encode(), _TYPES[".css"])
 
     async def show(self, request: Request) -> Response:
-        """GET /: the page with a fresh nonce, so it is never answered with 304."""
+        """GET /: the page where files are sent."""
+        return self._with_nonce(request, self._index)
+
+    async def show_live(self, request: Request) -> Response:
+        """GET /uploads for a browser: what runs."""
+        response = self._with_nonce(request, self._live)
+        response.headers["Vary"] = "Accept"
+        return response
+
+    def _with_nonce(self, request: Request, page: PageAsset) -> Response:
+        """A page with a fresh nonce, so it is never answered with 304."""
         nonce = secrets.token_urlsafe(16)
-        body = _LOADING_ELEMENT.sub(rb'\g<0> nonce="' + nonce.encode() + rb'"', self._index.body)
+        body = _LOADING_ELEMENT.sub(rb'\g<0> nonce="' + nonce.encode() + rb'"', page.body)
         allowed = " ".join(grant_of(request).shows).encode()
         body = body.replace(b"<body>", b'<body data-allowed="' + allowed + b'">', 1)
-        headers = {name: value for name, value in self._index.headers.items() if name != "ETag"}
+        headers = {name: value for name, value in page.headers.items() if name != "ETag"}
         policy = {"Content-Security-Policy": _policy(request, nonce)}
         return Response(body, headers={**headers, **policy})
 

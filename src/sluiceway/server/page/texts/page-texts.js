@@ -7,10 +7,12 @@ const root = document.documentElement;
 const asked = new URLSearchParams(location.search).get("lang");
 
 const common = await loadTexts([asked, root.dataset.language, ...navigator.languages]);
-// <sluice-drop> has no list, and does not load these.
-const { default: ofList } = await import(`./languages/list/${common.language}.js`);
+// <sluice-drop> has no list and no view of what runs, and loads neither. The page says which it is.
+const { default: more } = root.dataset.texts === "live"
+  ? await import(`./languages/live/${common.language}.js`)
+  : await import(`./languages/list/${common.language}.js`);
 
-export const texts = common.with(ofList);
+export const texts = common.with(more);
 
 root.lang = texts.language;
 root.dir = texts.direction;
