@@ -45,6 +45,7 @@ pytest_plugins = [
     "fix_pgbouncer",
     "fix_s3",
     "fix_clouds",
+    "fix_copies",
     "fix_sftp",
     "fix_spool",
     "fix_tls",

@@ -15,6 +15,8 @@ from fix_taking import noise
 from rude_peer import Exchange, Peer
 from sluiceway.errors import SluiceError
 
+pytestmark = pytest.mark.usefixtures("state")
+
 MIB = 1 << 20
 DATA = noise(9 * MIB + 321)
 
@@ -29,12 +31,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     running = start_server(root)
     yield running
     running.stop()
-
-
-@pytest.fixture(autouse=True)
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    return tmp_path / "state"
 
 
 @pytest.fixture

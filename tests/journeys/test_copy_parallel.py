@@ -11,8 +11,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from cutting_proxy import CuttingProxy
+from fix_copies import bookmarks, copying, stored
 from fix_s3 import Objects
 from fix_server import RunningServer, start_server
 from fix_taking import eventually, noise
@@ -27,10 +26,13 @@ from losing_proxy import LosingProxy
 from sluiceway import SluiceError, copy, copy_all
 from sluiceway.pipe.receipt import Progress
 
+pytestmark = pytest.mark.usefixtures("state")
+
 MIB = 1 << 20
 DATA = noise(5 * MIB + 4321)  # four parts, above the least of a download
 SHA = hashlib.sha256(DATA).hexdigest()
 DEADLINE = 120  # seconds
+PARALLEL = ("--parallel", "4")
 SOCKET = 512 << 10  # bytes that may wait in a connection
 
 
@@ -41,35 +43,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     running.stop()
 
 
-@pytest.fixture(autouse=True)
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's state folder."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    return tmp_path / "state"
-
-
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "big.bin"
     path.write_bytes(DATA)
     return path
-
-
-def stored(server: RunningServer, location: str) -> bytes:
-    return (server.root / location.partition("/files/")[2]).read_bytes()
-
-
-def bookmarks(state: Path) -> list[Path]:
-    return list(state.glob("sluiceway/uploads/*"))
-
-
-def copying(*arguments: str | Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "sluiceway", "copy", "--parallel", "4", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def test_a_file_is_sent_in_parts_and_joined(server: RunningServer, file: Path, state: Path) -> None:
@@ -92,12 +70,12 @@ def test_a_file_is_sent_in_parts_and_joined(server: RunningServer, file: Path, s
 
 def test_parts_of_a_killed_copy_go_on(server: RunningServer, file: Path, state: Path) -> None:
     with CuttingProxy(server.port, 1 << 40) as proxy:
-        first = copying(file, f"{proxy.url}/files", "--limit-rate", "4MiB")
+        first = copying(*PARALLEL, file, f"{proxy.url}/files", "--limit-rate", "4MiB")
         eventually(lambda: proxy.sent > 2 * MIB)
         first.send_signal(signal.SIGKILL)
         first.communicate(timeout=DEADLINE)
         assert len(bookmarks(state)) == 1
-        output, notes = copying(file, f"{proxy.url}/files").communicate(timeout=DEADLINE)
+        output, notes = copying(*PARALLEL, file, f"{proxy.url}/files").communicate(timeout=DEADLINE)
     assert "goes on at" in notes
     assert stored(server, output.split()[0]) == DATA
     assert proxy.sent <= 1.02 * len(DATA)
@@ -180,7 +158,7 @@ def test_ranges_of_a_killed_copy_go_on(
     """Each at its place; without --parallel the beginning counts."""
     url = copy(file, f"{server.url}/files").location
     to = tmp_path / "back.bin"
-    slow = copying(url, to, "--limit-rate", "2MiB")
+    slow = copying(*PARALLEL, url, to, "--limit-rate", "2MiB")
 
     def noted() -> int:
         for path in tmp_path.glob(".sluiceway-*.part.json"):
@@ -191,7 +169,7 @@ def test_ranges_of_a_killed_copy_go_on(
     slow.send_signal(signal.SIGKILL)
     slow.communicate(timeout=DEADLINE)
     before = noted()
-    again = copying(url, to, "--parallel", parallel)
+    again = copying(*PARALLEL, url, to, "--parallel", parallel)
     _, notes = again.communicate(timeout=DEADLINE)
     assert again.returncode == 0, notes
     assert to.read_bytes() == DATA

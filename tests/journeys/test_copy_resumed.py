@@ -9,18 +9,19 @@ import hashlib
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cutting_proxy import CuttingProxy
+from fix_copies import bookmarks, copying, stored
 from fix_server import RunningServer, Serve, start_server
 from fix_taking import eventually, noise
 from sluiceway import SluiceError, copy, copy_all
 from sluiceway.pipe.receipt import Progress
+
+pytestmark = pytest.mark.usefixtures("state")
 
 DATA = noise(3 << 20)
 CUT = 2 << 20
@@ -34,35 +35,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     running.stop()
 
 
-@pytest.fixture(autouse=True)
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's state folder."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    return tmp_path / "state"
-
-
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "big.bin"
     path.write_bytes(DATA)
     return path
-
-
-def stored(server: RunningServer, location: str) -> bytes:
-    return (server.root / location.partition("/files/")[2]).read_bytes()
-
-
-def bookmarks(state: Path) -> list[Path]:
-    return list(state.glob("sluiceway/uploads/*"))
-
-
-def copying(*arguments: str | Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "sluiceway", "copy", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 @pytest.mark.parametrize("path", ["/files", "/files/cut/big.bin", "/files/cut/"])

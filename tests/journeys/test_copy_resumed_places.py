@@ -23,24 +23,20 @@ import pytest
 
 import sluiceway
 from cutting_proxy import CuttingProxy
+from fix_copies import bookmarks
 from fix_postgres import Database
 from fix_s3 import PART, Objects
 from fix_taking import eventually, noise
 from s3_faults import Fault, S3Faults
 from sluiceway.errors import Exists, SluiceError
 
+pytestmark = pytest.mark.usefixtures("state")
+
 MIB = 1 << 20
 DATA = noise(9 * MIB + 12_345)
 SHA = hashlib.sha256(DATA).hexdigest()
 RATE = "4MiB"  # a second: two seconds to kill it in
 DEADLINE = 120  # seconds
-
-
-@pytest.fixture(autouse=True)
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's state folder."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    return tmp_path / "state"
 
 
 @pytest.fixture
@@ -78,10 +74,6 @@ def ran(*words: str | Path, env: dict[str, str] | None = None) -> tuple[int, str
     process = started(*words, env=env)
     output, notes = process.communicate(timeout=DEADLINE)
     return process.returncode, output, notes
-
-
-def bookmarks(state: Path) -> list[Path]:
-    return list(state.glob("sluiceway/uploads/*"))
 
 
 def kept(state: Path) -> int:

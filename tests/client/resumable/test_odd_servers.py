@@ -17,6 +17,8 @@ from sluiceway.client.resumable import offers, resumable_upload
 from sluiceway.pipe.receipt import Progress
 from sluiceway.wire.tus import parse_metadata
 
+pytestmark = pytest.mark.usefixtures("state")
+
 DATA = noise((2 << 20) + 5)
 # A method, and what its next request gets instead of an honest answer.
 Fault = tuple[str, Callable[["TusPeer", Exchange], None]]
@@ -62,11 +64,6 @@ class TusPeer:
     @property
     def last(self) -> bytes:
         return bytes(self.kept[f"/up/{len(self.names)}"])
-
-
-@pytest.fixture(autouse=True)
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
 @pytest.fixture

@@ -12,13 +12,10 @@ from rude_peer import Exchange, Peer
 from sluiceway import copy, copy_all
 from sluiceway.client.resumable import offers
 
+pytestmark = pytest.mark.usefixtures("state")
+
 DATA = noise((2 << 20) + 5)
 Act = Callable[[Exchange], object]
-
-
-@pytest.fixture(autouse=True)
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
 @pytest.fixture
