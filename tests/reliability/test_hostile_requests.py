@@ -12,7 +12,7 @@ import secrets
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -22,11 +22,13 @@ from fix_taking import TORTURE, eventually
 from fix_wsgi import Backend, running
 from hostile_requests import Attack
 from raw_http import Wire, head
+from sluiceway.stores.sqlite.readers import READERS
 
 SECONDS = 60.0 if TORTURE else 5.0
 SEED = os.environ.get("HOSTILE_SEED") or (secrets.token_hex(4) if TORTURE else "sluice")
 # bytes: buffers that a process keeps after its first crowd; a leak of one request in ten is more
 GROWTH = 48 << 20
+LEDGER = ".sluiceway/uploads.sqlite"
 # In the server's process: how many tasks its event loop has, printed at a signal.
 TASKS = """
 import asyncio, signal, sys
@@ -51,12 +53,27 @@ def observed(folder: Path, *options: str, to: str | None = None) -> Iterator[Run
 
 
 def held(server: RunningServer) -> tuple[int, int]:
-    """Returns the numbers of open files and tasks."""
+    """Returns the numbers of open files and tasks.
+
+    Without the files of the ledger, of which each thread opens its own with its first upload.
+    """
     before = server.log().count("tasks ")
     os.kill(server.pid, signal.SIGUSR1)
     eventually(lambda: server.log().count("tasks ") > before, "the server prints its tasks")
     tasks = int(re.findall(r"tasks (\d+)", server.log())[-1])
-    return len(os.listdir(f"/proc/{server.pid}/fd")), tasks
+    files = open_files(server)
+    ledger = [one for one in files if LEDGER in one]
+    assert len(ledger) <= 3 * (READERS + 1), ledger  # the readers and a writer; database, WAL, shm
+    return len(files) - len(ledger), tasks
+
+
+def open_files(server: RunningServer) -> list[str]:
+    """Returns what each open file of the server is; one that is closed meanwhile is left out."""
+    found = []
+    for entry in Path(f"/proc/{server.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(f"{entry.name}: {entry.readlink()}")
+    return sorted(found)
 
 
 def resident(server: RunningServer) -> int:
@@ -70,7 +87,7 @@ def check(server: RunningServer, seed: str, *, root: Path | None = None) -> None
     Attack(server.port, f"{seed}/first", root).run(
         min(2.0, SECONDS / 4)
     )  # modules that load late, and buffers that grow once
-    before = held(server)
+    before, opened = held(server), open_files(server)
     memory = resident(server)
     attack = Attack(server.port, seed, root)
     attack.run(SECONDS)
@@ -97,7 +114,10 @@ def check(server: RunningServer, seed: str, *, root: Path | None = None) -> None
     while (
         not quiet()
     ):  # a watcher of an upload that never began stays for a minute, unless its client leaves
-        assert time.monotonic() < end, f"{before} files and tasks became {held(server)}; {why}"
+        assert time.monotonic() < end, (
+            f"{before} files and tasks became {held(server)}; {why};"
+            f" new: {sorted({*open_files(server)} - {*opened})}"
+        )
         time.sleep(0.5)
     assert resident(server) - memory < GROWTH, why
     with Wire(server.port) as wire:

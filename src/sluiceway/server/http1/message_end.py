@@ -30,10 +30,6 @@ class MessageEnd:
         self._tail = b""
 
     @property
-    def in_head(self) -> bool:
-        return self._missing == _HEAD
-
-    @property
     def missing(self) -> int | None:
         """Bytes of a body of known length; None where there is none, or it comes in chunks."""
         return self._missing if self._missing >= 0 else None
