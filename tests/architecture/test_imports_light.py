@@ -15,6 +15,7 @@ HEAVY = [
     "click",
     "pytest",
     "asyncio",
+    "multipart",
 ]
 
 

@@ -22,7 +22,7 @@ from s3_faults import KINDS, Fault, S3Faults
 
 TIMES = 20 if TORTURE else 5
 AT_ONCE = 10
-SMALL, LARGE = noise(100_000), noise((9 << 20) + 7, 5)  # one request; two parts
+SMALL, LARGE = noise(100_000), noise((6 << 20) + 7, 5)  # one request; two parts
 REQUESTS = [("put", SMALL), ("create", LARGE), ("part", LARGE), ("complete", LARGE)]
 LASTING = {  # kind -> the status when the fault never ends
     "refuse": {502},
@@ -55,7 +55,7 @@ def server(
     running = start_server(
         tmp_path_factory.mktemp("faults") / "none",
         *("--store-option", "timeout=2", "--store-option", "attempts=4"),
-        *("--memory-budget", "32MiB"),
+        *("--memory-budget", "20MiB"),
         env={**s3.env, "AWS_ENDPOINT_URL": faults.url},
         to=s3.url(bucket, "f"),
     )  # fmt: skip
