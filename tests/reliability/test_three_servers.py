@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import random
 import signal
@@ -17,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -25,6 +27,7 @@ from urllib.parse import urljoin
 import pytest
 import requests
 
+from event_stream_decoder import EventStreamDecoder
 from fix_nginx import listens
 from fix_postgres import Database
 from fix_s3 import Objects
@@ -170,6 +173,7 @@ class Upload:
         self._steps = list[str]()
         self.progress = time.monotonic()
         upload = self._until(lambda: self._create(client))
+        self.watcher = UploadWatcher(urljoin(self.url, upload))
         acknowledged, offset = 0, 0
         while offset < len(self.data):
             size = self.chance.randint(1, len(self.data) // 3)
@@ -228,6 +232,38 @@ class Upload:
         self._steps.append(f"{method} {time.monotonic() - self.progress:.2f} s: {outcome}")
 
 
+class UploadWatcher:
+    """Reads the events of one upload as a page does: a stream that ends before the upload is opened
+    again, at whichever server nginx chooses."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.streams, self.steps = 0, 0
+        self.last: dict[str, object] = {}
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def end(self) -> dict[str, object]:
+        self._thread.join(STUCK)
+        return self.last
+
+    def _run(self) -> None:
+        while self.last.get("state") not in ("complete", "failed", "cancelled"):
+            self.streams += 1
+            with suppress(requests.RequestException):
+                self._read()
+            time.sleep(0.05)
+
+    def _read(self) -> None:
+        headers = {"Accept": "text/event-stream"}
+        with requests.get(self._url, headers=headers, stream=True, timeout=20) as response:
+            decoder = EventStreamDecoder()
+            for data in response.iter_content(None):
+                for event in decoder.feed(data):
+                    self.last = json.loads(event.data)
+                    self.steps += 1
+
+
 @pytest.fixture
 def pace() -> Iterator[Pace]:
     with Pace() as running:
@@ -238,7 +274,10 @@ def pace() -> Iterator[Pace]:
 def test_uploads_through_three_servers_survive_their_kills(
     servers: Servers, front: str, pace: Pace
 ) -> None:
-    """Each file is there once, with all its bytes, and none had to wait long."""
+    """Each file is there once, with all its bytes, and none had to wait long.
+
+    Each stream of events comes to the end of its upload.
+    """
     seed = random.SystemRandom().getrandbits(32)
     print(f"seed {seed}")
     chance = random.Random(seed)
@@ -252,10 +291,16 @@ def test_uploads_through_three_servers_survive_their_kills(
     kills = upload_while_servers_die(uploads, servers, chance)
     check_stored(front, uploads)
     ended = time.monotonic()
+    for upload in uploads:
+        last = upload.watcher.end()
+        assert (last.get("state"), last.get("kept")) == ("complete", len(upload.data)), last
     share = pace.seconds(began, ended) / (ended - began)
     uploads.sort(key=lambda upload: upload.longest)
     retries = sum(upload.retries for upload in uploads)
     waits = [round(upload.longest, 2) for upload in uploads[-5:]]
+    streams = [upload.watcher.streams for upload in uploads]
+    steps = sum(upload.watcher.steps for upload in uploads)
+    print(f"{sum(streams)} streams, at most {max(streams)} of an upload; {steps} events")
     print(f"{kills} kills, {retries} retries, longest waits {waits}; machine's share {share:.2f}")
     assert uploads[-1].longest < LONGEST_WAIT, uploads[-1].slowest
 

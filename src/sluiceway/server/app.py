@@ -44,6 +44,7 @@ from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
 from sluiceway.server.settings.hooking import HOOK_SETTINGS
 from sluiceway.server.state.ledgers import (
+    open_channel,
     open_download_counts,
     open_ledger,
     open_link_uses,
@@ -207,6 +208,7 @@ class Sluiceway:
             quotas=open_quotas(settings, store, ledger),
             lifetimes=settings.lifetimes,
             counts=open_download_counts(settings, store, ledger),
+            channel=open_channel(ledger),
         )
 
     def _open_hooks(self) -> ServiceHooks:

@@ -45,6 +45,7 @@ from sluiceway.server.mounted.hooks import HOOKS, RequestHooks
 from sluiceway.server.operator_log import Omissions
 from sluiceway.server.page.assets import StartPage
 from sluiceway.server.progress.granted_table import GrantedTable
+from sluiceway.server.progress.watch import WatchedTable
 from sluiceway.server.remote import Remote
 from sluiceway.server.request_headers import is_view
 from sluiceway.server.responses import object_url
@@ -59,6 +60,7 @@ from sluiceway.server.routing import (
 from sluiceway.server.settings.checked import Settings
 from sluiceway.stores.contract import Store
 from sluiceway.uploads.access.grant import FULL, Right
+from sluiceway.uploads.elsewhere.exchange import ElsewhereTable
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.service import UploadService
 from sluiceway.wire.names import compose, stays_inside
@@ -300,9 +302,13 @@ class Endpoints:
             return await dialects.find_resting(upload, await self._service(request))
 
         upload: str = request.path_params["id"]
-        table, grant = self._progress_table(), grant_of(request)
-        watched = table if grant is FULL else GrantedTable(table, grant)
-        return await show_upload(request, watched, upload, find_resting)
+        elsewhere = (await self._service(request)).elsewhere
+        table: WatchedTable = self._progress_table()
+        if elsewhere is not None:
+            table = ElsewhereTable(self._progress_table(), elsewhere)
+        if (grant := grant_of(request)) is not FULL:
+            table = GrantedTable(table, grant)
+        return await show_upload(request, table, upload, find_resting, elsewhere)
 
     async def _override(self, request: Request) -> Response:
         """A POST that names another method: for clients whose proxies let only GET and POST pass.

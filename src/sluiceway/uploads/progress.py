@@ -172,6 +172,10 @@ class ProgressTable:
         finally:
             unlock_part(self._file, part)
 
+    def has_own(self, upload: str) -> bool:
+        """Whether this process has the upload, or had it last."""
+        return upload in self._own
+
     def is_here(self, record: ProgressRecord) -> bool:
         """Whether a request of this process has the upload."""
         return record.index in self._live

@@ -23,6 +23,8 @@ from sluiceway.stores.unpublished import HoldsDrafts
 from sluiceway.uploads.access.grant import FULL, Grant, Right, narrowed
 from sluiceway.uploads.access.granted_store import granted_store
 from sluiceway.uploads.access.link_uses import LinkUses
+from sluiceway.uploads.elsewhere.channel import Channel
+from sluiceway.uploads.elsewhere.exchange import ProgressExchange
 from sluiceway.uploads.hooks.asking import ServiceHooks
 from sluiceway.uploads.keys import KeyTemplate, new_id
 from sluiceway.uploads.ledger.contract import Ledger
@@ -65,6 +67,7 @@ class UploadService:
     resumable: ResumableUploads | None  # uploads that may outlive a request, where a ledger is
     grant: Grant = FULL  # whom this view of the service is for
     counts: DownloadCounts | None  # of files that are for a few downloads
+    elsewhere: ProgressExchange | None  # uploads of equal servers
     _deliverer: Deliverer | None
 
     def __init__(
@@ -85,9 +88,10 @@ class UploadService:
         quotas: Quotas | None = None,
         lifetimes: Lifetimes | None = None,
         counts: DownloadCounts | None = None,
+        channel: Channel | None = None,
     ) -> None:
         """`expiry` is for the uploads in the ledger; `respond_later` is for files that wait for
-        their destination."""
+        their destination; `channel` leads to equal servers."""
         self.store, self.budget, self.progress_table = store, budget, progress_table
         self.max_size = max_size
         self._ledger, self._deliverer, outbox = ledger, None, None
@@ -120,6 +124,9 @@ class UploadService:
             self.rules = dataclasses.replace(
                 self.rules, hand_over=partial(hand_over, self.resumable)
             )
+        self.elsewhere = None
+        if channel is not None:
+            self.elsewhere = ProgressExchange(channel, new_id(), progress_table, self.cancel)
         self._live: dict[str, UploadSession] = {}
         self._looking: asyncio.Task[None] | None = None
         self._whole: UploadService = self
@@ -173,11 +180,14 @@ class UploadService:
             self._file_sweep.start()
 
     def start_sending(self) -> None:
-        """Send the events that wait, and the files. Does nothing when it has begun."""
+        """Send the events that wait, and the files, and hear equal servers. Does nothing when it
+        has begun."""
         if self._deliverer is not None:
             self._deliverer.start()
         if self._spool is not None:
             self._spool.start()
+        if self.elsewhere is not None:
+            self.elsewhere.start()
 
     def receive(self, upload: str | None = None, length: int | None = None) -> UploadSession:
         """Begin an upload: `async with upload_service.receive(id, length) as session`.
@@ -232,6 +242,8 @@ class UploadService:
             await self._deliverer.aclose(send_timeout)
         if self.rules.quotas is not None:
             await self.rules.quotas.aclose()
+        if self.elsewhere is not None:
+            await self.elsewhere.aclose()
         if self._ledger is not None:
             await self._ledger.aclose()
         await self.store.aclose()

@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Scope
 
-from sluiceway.errors import NotFound, Unavailable
+from sluiceway.errors import NotFound, SluiceError, Unavailable
 from sluiceway.pipe.source import Buffer
 from sluiceway.server.http1.stopping import STOPPING, Stopping
 from sluiceway.server.progress.watch import (
     EVENT_HEADERS,
+    WAITING,
     ThreadLimits,
     UploadWatch,
     WatchedTable,
@@ -26,6 +28,7 @@ from sluiceway.server.progress.watch import (
 )
 from sluiceway.server.responses import json_response
 from sluiceway.server.streaming import StreamedResponse
+from sluiceway.uploads.elsewhere.exchange import ProgressExchange
 from sluiceway.uploads.keys import checked_id
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.service import UploadService
@@ -47,6 +50,7 @@ NOTHING_TO_CANCEL = "No upload with this id is running; there is nothing to canc
 # Watchers in a process whose upload has not begun. Any client can invent ids; the page watches six
 # at a time.
 MOST_WAITING = 256
+LEDGER_CHECK = 2.0  # seconds between looks at what the servers wrote down
 DEFAULT_RUNNING = 1000  # uploads of one answer of GET /uploads
 
 FindResting = Callable[[str], Awaitable[Mapping[str, object] | None]]
@@ -57,11 +61,12 @@ async def show_upload(
     table: WatchedTable,
     upload: str,
     find_resting: FindResting | None = None,
+    elsewhere: ProgressExchange | None = None,
 ) -> Response:
     """Raises NotFound for an unknown id, but an event stream waits for its upload to begin.
 
-    `find_resting` looks up an upload that no request brings bytes to. Raises Unavailable when too
-    many watchers wait.
+    `find_resting` looks up an upload that no request brings bytes to; `elsewhere` asks other
+    servers. Raises Unavailable when too many watchers wait.
     """
     checked_id(upload)
     record, resting = table.find(upload), None
@@ -73,7 +78,10 @@ async def show_upload(
                 "Too many clients wait for uploads that have not begun; begin the upload, then "
                 "watch it"
             )
-        return event_stream(table, upload, resting)
+        return event_stream(table, upload, resting, find_resting if elsewhere else None)
+    if record is None and elsewhere and (resting is None or resting["state"] == WAITING):
+        await elsewhere.ask(upload)
+        record = table.find(upload)
     if record is None:
         if resting is None:
             raise NotFound("No upload with this id is running, or it ended a while ago")
@@ -94,21 +102,35 @@ def show_running(request: Request, table: ProgressTable) -> Response:
 
 async def cancel_upload(upload_service: UploadService, upload: str) -> Response:
     """DELETE /uploads/{id}: 204. Raises NotFound."""
-    if not upload_service.cancel(checked_id(upload)):
+    elsewhere = upload_service.elsewhere
+    if not upload_service.cancel(checked_id(upload)) and not (
+        elsewhere is not None and await elsewhere.cancel(upload, upload_service.grant)
+    ):
         raise NotFound(NOTHING_TO_CANCEL)
     return Response(status_code=204)
 
 
 def event_stream(
-    table: WatchedTable, upload: str, resting: Mapping[str, object] | None = None
+    table: WatchedTable,
+    upload: str,
+    resting: Mapping[str, object] | None = None,
+    find_resting: FindResting | None = None,
 ) -> Response:
-    """Events `progress` when a counter changes, and `end` as the last one."""
+    """Events `progress` when a counter changes, and `end` as the last one.
+
+    `find_resting` is asked again and again while other servers say nothing of the upload.
+    """
 
     async def body(scope: Scope) -> AsyncIterator[Buffer | Message]:
         stopping: Stopping = scope.get("state", {}).get(STOPPING) or Stopping()
         limits: ThreadLimits | None = scope.get(THREAD_LIMITS)
+        looked_at = time.monotonic()
         with UploadWatch(table, upload, time.monotonic, limits, resting) as watch:
             while True:
+                if find_resting and watch.waiting and time.monotonic() - looked_at > LEDGER_CHECK:
+                    with suppress(SluiceError):  # the ledger may be away for a while
+                        watch.rest_as(await find_resting(upload))
+                    looked_at = time.monotonic()
                 if data := watch.look(stopping.begun, stopping.port_stays):
                     yield data
                 if watch.ended or watch.must_leave:

@@ -18,6 +18,7 @@ from sluiceway.wire.event_stream import EVENT_STREAM_TYPE, format_comment, forma
 
 __all__ = [
     "EVENT_HEADERS",
+    "WAITING",
     "ThreadLimits",
     "UploadWatch",
     "WatchedTable",
@@ -109,6 +110,11 @@ class UploadWatch:
 
     def __exit__(self, *_: object) -> None:
         watchers.discard(self)
+
+    def rest_as(self, resting: Mapping[str, object] | None) -> None:
+        """What the ledger knows now of an upload that the table does not have."""
+        if resting is not None and resting != self._resting:
+            self._resting, self._began = resting, self._clock()
 
     @property
     def interval(self) -> float:

@@ -22,6 +22,7 @@ from sluiceway.stores.delivered_later import DeliversLater
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.stores.disk.tree import PRIVATE
 from sluiceway.uploads.access.link_uses import FolderUses, LinkUses
+from sluiceway.uploads.elsewhere.channel import Channel
 from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.ledger.sqlite import SqliteLedger
 from sluiceway.uploads.lifetime.download_counts import DownloadCounts, FolderDownloads
@@ -36,6 +37,7 @@ __all__ = [
     "found_download_counts",
     "has_account",
     "no_ledger_reason",
+    "open_channel",
     "open_download_counts",
     "open_ledger",
     "open_link_uses",
@@ -66,6 +68,15 @@ def open_ledger(settings: Settings, store: Store, place: str = "") -> Ledger | N
             "--ledger postgresql://…"
         )
     return None
+
+
+def open_channel(ledger: Ledger | None) -> Channel | None:
+    """How the servers of a ledger tell each other of uploads under way; None for one server."""
+    if (database := _database(ledger)) is None:
+        return None
+    from sluiceway.uploads.elsewhere.postgres_channel import PostgresChannel
+
+    return PostgresChannel(database)
 
 
 def open_link_uses(settings: Settings, store: Store, ledger: Ledger | None) -> LinkUses | None:
