@@ -74,6 +74,8 @@ REASONS = {
     "stores.objects.errors:MOST_CAUSES": "of errors of libraries on this side",
     "stores.objects.metadata:MOST_NOTE": "follows from the length of keys",
     "stores.objects.config:MOST_CERTIFICATES": "of a setting",
+    "uploads.elsewhere.postgres_channel:MOST_BYTES": "of what this side sends",
+    "uploads.elsewhere.exchange:MOST_ASKED": "of servers that share a ledger",
     "uploads.resumable.service:MOST_DIGESTS": "beyond it the kept bytes are read again",
     "wire.forms.encoder:MOST_OWN": "of what this side sends",
     "wire.names:MOST_EXTENSION_BYTES": "within wire.names:MOST_NAME_BYTES",

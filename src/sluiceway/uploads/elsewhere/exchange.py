@@ -37,7 +37,7 @@ STATES = {state.word: state for state in State}
 
 
 @dataclass(slots=True)
-class _Wanted:
+class _Watched:
     """An upload of another server that somebody here watches."""
 
     record: ProgressRecord
@@ -65,7 +65,7 @@ class ProgressExchange:
     ) -> None:
         """`name` is this process's, `cancel` ends an upload of this server."""
         self._channel, self._name, self._table, self._cancel = channel, name, table, cancel
-        self._wanted: dict[str, _Wanted] = {}
+        self._wanted: dict[str, _Watched] = {}
         self._asked: dict[str, _Asked] = {}
         self._to_say: list[Word] = []
         self._wake = asyncio.Event()
@@ -97,7 +97,7 @@ class ProgressExchange:
             record = ProgressRecord()
             record.index = -1  # in no table
             record.begin(upload, None)
-            wanted = self._wanted[upload] = _Wanted(record, now)
+            wanted = self._wanted[upload] = _Watched(record, now)
             self._wake.set()
         wanted.looked_at = now
         return wanted.record if wanted.heard_at else None
@@ -200,7 +200,7 @@ class ProgressExchange:
             self._asked[upload] = _Asked(until)
             self._wake.set()
 
-    def _take(self, wanted: _Wanted, server: str, said: Mapping[Any, Any], owner: int) -> None:
+    def _take(self, wanted: _Watched, server: str, said: Mapping[Any, Any], owner: int) -> None:
         now, record = time.monotonic(), wanted.record
         state = STATES.get(said.get("state", ""))
         if state is None:

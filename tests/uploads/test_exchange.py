@@ -1,0 +1,104 @@
+"""What servers ask each other, and what they make of words that they did not expect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from sluiceway.uploads.elsewhere import exchange
+from sluiceway.uploads.elsewhere.channel import Word
+from sluiceway.uploads.elsewhere.exchange import ElsewhereTable, ProgressExchange
+from sluiceway.uploads.progress import ProgressTable
+from sluiceway.uploads.states import State
+
+UPLOAD = "u" * 25
+
+
+class Room:
+    """A channel that passes on at once what is said."""
+
+    def __init__(self) -> None:
+        self.ears: list[Callable[[Word], None]] = []
+
+    def start(self, hear: Callable[[Word], None]) -> None:
+        self.ears.append(hear)
+
+    async def say(self, words: Iterable[Word]) -> None:
+        for word in words:
+            for hear in self.ears:
+                hear(word)
+
+    async def aclose(self) -> None:
+        pass
+
+
+def joined(room: Room, name: str) -> tuple[ProgressTable, ProgressExchange]:
+    table = ProgressTable()
+    joins = ProgressExchange(room, name, table, lambda _: True)
+    joins.start()
+    return table, joins
+
+
+def said(kept: int, state: str = "receiving") -> dict[str, object]:
+    counters = {"received": kept, "forwarded": kept, "kept": kept, "kept_by": "destination"}
+    return {"id": UPLOAD, "state": state, "length": 100, "code": None, **counters}
+
+
+async def test_an_upload_that_goes_on_elsewhere_is_seen_there() -> None:
+    """Its counters, and then that its server is silent."""
+    room = Room()
+    here, ours = joined(room, "a")
+    _, theirs = joined(room, "b")
+    record = here.begin(UPLOAD, 100)
+    record.received = record.forwarded = record.kept = 40
+    found = await theirs.ask(UPLOAD)
+    assert found is not None
+    assert found.snapshot() == record.snapshot()
+    assert await theirs.ask("x" * 25) is None
+    await ours.aclose()
+    await theirs.aclose()
+
+
+async def test_what_is_watched_elsewhere_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "MOST_WANTED", 2)
+    asks = ProgressExchange(Room(), "a", ProgressTable(), lambda _: True)
+    for number in range(4):
+        assert asks.find(f"{number}" * 25) is None
+    assert len(asks._wanted) == 2
+
+
+async def test_odd_and_old_words_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of other versions, and of a server that the upload has left."""
+    room = Room()
+    table, asks = joined(room, "a")
+    asks.find(UPLOAD)
+    for word in (
+        {"from": "b"},
+        {"from": "b", "ask": 5},
+        {"from": "b", "say": {"id": UPLOAD}, "owner": 0},
+        {"from": "b", "say": {"id": UPLOAD, "state": "receiving"}, "owner": 0},
+        {"from": "b", "say": {**said(5), "state": "resting"}, "owner": 0},
+        {"from": "b", "say": said(5), "owner": "anna"},
+        {"from": "a", "say": said(5), "owner": 0},
+    ):
+        await room.say([word])
+        assert asks.find(UPLOAD) is None
+    await room.say([{"from": "b", "say": said(50), "owner": 0}])
+    await room.say([{"from": "c", "say": said(20), "owner": 0}])
+    watched = ElsewhereTable(table, asks)
+    record = watched.find(UPLOAD)
+    assert record is not None
+    assert record.kept == 50
+    watched.end_if_orphan(record)
+    assert record.still()
+    monkeypatch.setattr(exchange, "SILENT", -1.0)
+    watched.end_if_orphan(record)
+    assert not record.still()
+    ours = table.begin(UPLOAD, 100)
+    found = watched.find(UPLOAD)
+    assert found is not None
+    assert found.index == ours.index
+    ours.state = State.COMPLETE
+    table.end(ours)
+    await asks.aclose()
