@@ -15,13 +15,16 @@ command -v bsdtar >/dev/null 2>&1 || missing="$missing libarchive-tools"
 command -v firefox-esr >/dev/null 2>&1 || missing="$missing firefox-esr"
 command -v npm >/dev/null 2>&1 || missing="$missing npm"
 command -v ip >/dev/null 2>&1 || missing="$missing iproute2"
-# The long proofs run `sluiceway doctor` through these, and build the images of deploy/.
+# The long proofs run `sluiceway doctor` through these, build the images of deploy/, and scan for
+# viruses; without ClamAV, tests/journeys/test_virus_scan.py has a stand-in for it.
 if [ "${1:-}" = torture ]; then
     command -v buildah     >/dev/null 2>&1 || missing="$missing buildah"
     command -v debootstrap >/dev/null 2>&1 || missing="$missing debootstrap"
     command -v apache2     >/dev/null 2>&1 || missing="$missing apache2"
     command -v haproxy     >/dev/null 2>&1 || missing="$missing haproxy"
     command -v caddy       >/dev/null 2>&1 || missing="$missing caddy"
+    command -v clamd       >/dev/null 2>&1 || missing="$missing clamav-daemon"
+    command -v clamdscan   >/dev/null 2>&1 || missing="$missing clamdscan"
 fi
 
 # What tests/npm/package.json lists. No lock file: it would record where the packages came from.

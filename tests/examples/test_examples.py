@@ -34,6 +34,7 @@ TESTED = {  # file -> what stands in the names of its tests
     "restore.py": "restore",
     "uploader.py": "uploader",
     "bookshelf.py": "bookshelf",  # in tests/browser/test_bookshelf.py
+    "clamd_gate.py": "a_second_destination_scans",  # in tests/journeys/test_virus_scan.py
 }
 
 
@@ -104,6 +105,7 @@ def test_each_example_has_its_tests_and_its_line_in_the_table() -> None:
     files = (
         *Path(__file__).parent.glob("test_*.py"),
         EXAMPLES.parent / "tests/browser/test_bookshelf.py",
+        EXAMPLES.parent / "tests/journeys/test_virus_scan.py",
     )
     here = "".join(file.read_text("utf-8") for file in files)
     table = (EXAMPLES / "README.md").read_text("utf-8")
