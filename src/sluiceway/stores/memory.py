@@ -100,13 +100,13 @@ class MemoryStore:
 
     async def delete(self, key: str, replace: Replace = Replace(allowed=True)) -> None:
         self._find(key)
-        self.check(key, replace)
+        self.check_replace(key, replace)
         del self.objects[key]
 
     async def rename(self, key: str, new_key: str, etag: str | None = None) -> Entry:
         entry, data = self._find(key)
-        self.check(key, Replace(allowed=True, etag=etag))
-        self.check(new_key, Replace())
+        self.check_replace(key, Replace(allowed=True, etag=etag))
+        self.check_replace(new_key, Replace())
         filename = new_key.rpartition("/")[2]
         renamed = replaced(entry, key=new_key, metadata=replaced(entry.metadata, filename=filename))
         self.objects[new_key] = renamed, data
@@ -121,7 +121,7 @@ class MemoryStore:
             raise NotFound(f"There is no object {key!r}")
         return self.objects[key]
 
-    def check(self, key: str, replace: Replace) -> None:
+    def check_replace(self, key: str, replace: Replace) -> None:
         """Raises PreconditionFailed or Exists if the object at `key` must not be touched."""
         there = self.objects.get(key)
         if replace.etag is not None and (there is None or there[0].etag != replace.etag):
@@ -164,7 +164,7 @@ class MemoryDraft:
 
     async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
         self._check()
-        self._store.check(key, replace)
+        self._store.check_replace(key, replace)
         data = bytes(self._data)
         now = time.time()
         etag = hashlib.sha256(f"{now} {key}".encode() + data).hexdigest()[:32]

@@ -7,7 +7,7 @@ import hashlib
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -273,6 +273,81 @@ def test_pieces_survive_kill_9(serve: Serve, tmp_path: Path) -> None:
     done = piece(second, "killed", whole, offset, len(whole))
     assert done.status == 201
     assert (root / "killed").read_bytes() == whole
+
+
+NEWER: dict[str, Callable[[RunningServer, str, bytes], object]] = {
+    "cut": lambda server, key, new: cut(server, key, new, 30_000),
+    "stored": lambda server, key, new: put(server, key, new),
+    "stored, and a third one cut": lambda server, key, new: (
+        put(server, key, new[::-1]),
+        cut(server, key, new, 30_000),
+    ),
+    "small and stored": lambda server, key, new: put(server, key, new[:100]),
+    "stored by pieces of another protocol": lambda server, key, new: put(
+        server, key, new, "Upload-Complete: ?1", "Upload-Draft-Interop-Version: 8"
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NEWER)
+def test_bytes_of_two_puts_are_never_mixed(server: RunningServer, case: str) -> None:
+    """Whatever a newer PUT of the key came to: what an older one left is no beginning of it."""
+    old, new, key = b"1" * 300_000, b"2" * 300_000, f"mixed-{list(NEWER).index(case)}"
+    cut(server, key, old, 200_000)
+    eventually(lambda: kept(server, key) == 200_000)
+    NEWER[case](server, key, new)
+    eventually(lambda: kept(server, key) == 0)
+    late = piece(server, key, new, 200_000, 300_000)
+    assert (late.status, late.headers["upload-offset"]) == (409, "0")
+    assert piece(server, key, new, 0, 300_000).status in (200, 201)
+    assert (server.root / key).read_bytes() == new
+
+
+def test_a_put_that_a_kill_ended_leaves_no_older_bytes(serve: Serve, tmp_path: Path) -> None:
+    old, new, root = b"1" * 300_000, b"2" * 300_000, tmp_path / "mixed"
+    first = serve(root=root)
+    cut(first, "k", old, 200_000)
+    eventually(lambda: kept(first, "k") == 200_000)
+    with Wire(first.port) as wire:
+        lines = ["Content-Length: 300000", "Expect: 100-continue"]
+        wire.send(head("PUT", "/files/k", *lines))
+        assert wire.interim() == 100  # it has begun
+        wire.send(new[:30_000])
+        first.stop(signal.SIGKILL)
+    assert kept(serve(root=root), "k") == 0
+
+
+@pytest.mark.parametrize("change", ["deleted", "replaced"])
+def test_a_file_that_is_not_there_is_never_said_to_be_stored(
+    server: RunningServer, change: str
+) -> None:
+    """A script asks first: the response of yesterday's upload would end it."""
+    whole, key = noise(1000), f"said-{change}"
+    piece(server, key, whole, 0, 500)
+    assert piece(server, key, whole, 500, 1000).status == 201
+    if change == "deleted":
+        requests.delete(f"{server.url}/files/{key}", timeout=10)
+    else:
+        put(server, key, b"other")
+    again = piece(server, key, whole, 500, 1000)
+    assert (again.status, again.headers["upload-offset"]) == (409, "0")
+    assert kept(server, key) == 0
+    assert piece(server, key, whole, 0, 1000).status in (200, 201)
+    assert put(server, key, b"", "Content-Range: bytes */1000").status in (200, 201)
+
+
+def test_a_question_ends_an_upload_that_has_all_its_bytes(server: RunningServer) -> None:
+    """A kill or a cut came between the last byte and the file's name. The length is known."""
+    whole = noise(1000)
+    assert piece(server, "asked", whole, 0, 700).status == 308
+    with Wire(server.port) as wire:
+        fields = ["Content-Range: bytes 700-999/1000", "Transfer-Encoding: chunked"]
+        wire.send(head("PUT", "/files/asked", *fields) + chunk(whole[700:]))
+        wire.half_close()  # without the last chunk
+        assert wire.answer().status == 400
+    assert "asked" not in server.stored()
+    assert put(server, "asked", b"", "Content-Range: bytes */*").status == 201
+    assert (server.root / "asked").read_bytes() == whole
 
 
 def test_a_whole_file_is_written_down_nowhere(serve: Serve) -> None:

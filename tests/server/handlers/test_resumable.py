@@ -188,6 +188,8 @@ def test_the_last_append_may_be_repeated(server: RunningServer, version: int | N
     assert other.status == (400 if version in (6, 7, 8) else 409)
     if version in (6, 7, 8):
         assert other.json()["type"] == f"{IANA}#completed-upload"
+    behind = append(server, version, url, 10, b"more")  # not 409: its offset is the right one
+    assert (behind.status, "complete" in behind.json()["detail"]) == (400, True)
     assert stored(server, first) == b"helloworld"
 
 

@@ -24,10 +24,17 @@ from sluiceway.server.operator_log import log_error
 from sluiceway.server.request_body import check_body, content_length
 from sluiceway.server.request_headers import content_digests, joined_headers
 from sluiceway.server.responses import problem_response
-from sluiceway.server.resumable.content import finish, take
+from sluiceway.server.resumable.content import final_response, finish, take
 from sluiceway.server.resumable.fields import replayed
+from sluiceway.uploads.ledger.record import UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
-from sluiceway.uploads.resumable.by_key import make_by_key, upload_of
+from sluiceway.uploads.resumable.by_key import (
+    REPLACED,
+    base_of,
+    is_outdated,
+    make_by_key,
+    upload_of,
+)
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.service import ResumableUploads
 from sluiceway.uploads.service import UploadService
@@ -104,21 +111,25 @@ class _PiecePut:
         wanted = await decided(self._request, self._uploads, self._upload, wanted, length)
         upload = await make_by_key(self._uploads, self._key, wanted, length)
         async with held_upload(self._request, self._uploads, upload) as held:
-            await held.restart(wanted, length)
+            await held.restart(wanted, length, await base_of(self._uploads, wanted.key))
             return await self._take(held, expected)
 
     async def _go_on(self, held: HeldUpload) -> Response:
         piece = self._piece
-        if held.record.state is LedgerState.GONE:
-            return self._nothing_kept()
+        if held.record.state is not LedgerState.GONE and await is_outdated(
+            self._uploads, held.record
+        ):
+            await held.cancel(REPLACED)
         record = held.record
+        if record.state is LedgerState.GONE:
+            return self._nothing_kept()
         if piece.length is not None and record.length not in (None, piece.length):
             raise InconsistentLength(
                 f"The file was said to have {record.length} bytes before, and now {piece.length}; "
                 "send it from its beginning"
             )
         if record.state is LedgerState.DONE:
-            return self._repeated(held)
+            return await self._repeated(held.record)
         if piece.start is None:
             return await self._show(held)
         if piece.start != record.offset:
@@ -139,17 +150,18 @@ class _PiecePut:
 
     async def _show(self, held: HeldUpload) -> Response:
         """How much is kept. Where that is all, the client's last response was lost."""
-        if self._piece.last and held.record.offset == self._piece.length:
+        length = self._piece.length
+        if held.record.offset == (held.record.length if length is None else length):
             return replayed(await finish(self._request, held, self._upload_service.store), {})
         return _incomplete(held.record.offset)
 
-    def _repeated(self, held: HeldUpload) -> Response:
+    async def _repeated(self, record: UploadRecord) -> Response:
         """The question or the piece once more that ended the upload."""
-        record, piece, size = held.record, self._piece, content_length(self._request)
-        ends_it = size is not None and piece.start is not None and piece.start + size
-        if record.response is None or (piece.start is not None and ends_it != record.offset):
-            raise _mismatch(record.offset, piece.start or 0)
-        return replayed(record.response, {})
+        piece, size = self._piece, content_length(self._request)
+        if piece.start is not None and (size is None or piece.start + size != record.offset):
+            raise _mismatch(record.offset, piece.start)
+        store = self._upload_service.store
+        return replayed(await final_response(self._request, store, record), {})
 
     def _nothing_kept(self) -> Response:
         if self._piece.start is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sluiceway.errors import BodyCut, TooSlow
+from sluiceway.errors import BodyCut, StoreFailed, TooSlow, Unavailable
 from sluiceway.server.intake import (
     PutTarget,
     begin_upload,
@@ -19,8 +19,10 @@ from sluiceway.server.intake import (
     posted_request,
     publish,
 )
-from sluiceway.server.request_body import BodySource, check_whole
+from sluiceway.server.operator_log import log_error
+from sluiceway.server.request_body import BodySource, check_whole, content_length
 from sluiceway.server.responses import upload_response
+from sluiceway.uploads.resumable.by_key import LEAST_ADOPTED, forget_earlier
 from sluiceway.uploads.service import UploadService
 
 __all__ = ["post_raw", "put_object"]
@@ -32,6 +34,7 @@ async def put_object(request: Request, upload_service: UploadService, key: str) 
     target = await PutTarget.of(request, upload_service, key)
     upload_request = named_request(request, target)
     check_length(request, upload_service)
+    await _forget_earlier(request, upload_service, target.key)
     async with begin_upload(request, upload_service) as session:
         try:
             await session.take(BodySource(request, session.stages), upload_request)
@@ -42,6 +45,19 @@ async def put_object(request: Request, upload_service: UploadService, key: str) 
     return upload_response(
         request, upload_service, session, entries, replaced=target.replaced(session, entries)
     )
+
+
+async def _forget_earlier(request: Request, upload_service: UploadService, key: str) -> None:
+    """What an earlier PUT left must not be mixed into what this one leaves, if it is cut, too.
+
+    Small ones are seldom cut, and need no ledger; see `keep_cut` and `is_outdated`.
+    """
+    uploads, size = upload_service.resumable, content_length(request)
+    if uploads is not None and (size is None or size > LEAST_ADOPTED):
+        try:
+            await forget_earlier(uploads, key)
+        except (StoreFailed, Unavailable) as error:
+            log_error(error, request.method)  # an upload of one request does not need the ledger
 
 
 async def post_raw(request: Request, upload_service: UploadService) -> Response:

@@ -12,12 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sluiceway.errors import BadRequest, CompletedUpload, Unsupported
-from sluiceway.pipe.stages import Stages
 from sluiceway.server.mounted.held_uploads import held_upload
 from sluiceway.server.request_body import check_body, content_length
 from sluiceway.server.request_headers import content_digests, joined_headers
-from sluiceway.server.responses import receipt
-from sluiceway.server.resumable.content import as_final, finish, settle_length, take
+from sluiceway.server.resumable.content import final_response, finish, settle_length, take
 from sluiceway.server.resumable.fields import (
     answered,
     check_active,
@@ -31,7 +29,7 @@ from sluiceway.server.resumable.fields import (
 )
 from sluiceway.server.resumable.interim import Interim
 from sluiceway.uploads.keys import checked_id
-from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
+from sluiceway.uploads.ledger.record import UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.joining import join_tail
@@ -144,17 +142,14 @@ class ResumableHandler:
         size = content_length(self.request)
         is_last = complete and size is not None and offset + size == record.offset
         if not is_last:
+            complete_text = "The upload is complete; its file is stored, or was refused"
             if version.knows_completed:
-                raise CompletedUpload("The upload is complete; its file is stored, or was refused")
+                raise CompletedUpload(complete_text)
+            if offset == record.offset:  # a 409 that names this offset would be sent in circles
+                raise BadRequest(f"{complete_text}, and takes no more bytes")
             raise offset_mismatch(record, offset)
-        response = record.response or await self._late_response(record)
+        response = await final_response(self.request, self.upload_service.store, record)
         return replayed(response, fields_of(version, self.uploads, record))
-
-    async def _late_response(self, record: UploadRecord) -> FinalResponse:
-        """The process that published died before it could write its response down."""
-        store = self.upload_service.store
-        entry = await store.stat(record.key)
-        return as_final(receipt(self.request, store.traits, record.id, Stages(), [entry]), {})
 
     async def _cancel(self) -> Response:
         version = self._bodiless_version()

@@ -340,11 +340,16 @@ async def _set_length(held: HeldUpload, length: int) -> None:
 
 def _part_id(url: str) -> str:
     """The id of a part from its URL, absolute or not. Raises BadRequest."""
-    path = url.partition("?")[0].rstrip("/")
+    folder, _, upload = url.partition("?")[0].rstrip("/").rpartition("/")
     try:
-        return checked_id(path.rpartition("/")[2])
+        # A separator of another kind would make one URL, and one part, of several.
+        if folder.endswith("uploads") and not {",", ";"} & {*url}:
+            return checked_id(upload)
     except BadRequest:
-        raise BadRequest("Upload-Concat names something that is no upload of this server") from None
+        pass
+    raise BadRequest(
+        "Upload-Concat is final; and the URLs of this server's uploads with spaces between them"
+    )
 
 
 def _times_asked(request: Request, creation: TusCreation) -> dict[str, str]:

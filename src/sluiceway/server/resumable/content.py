@@ -12,17 +12,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sluiceway.errors import InconsistentLength, SluiceError, TooLarge
+from sluiceway.pipe.stages import Stages
 from sluiceway.server.log.access import STAGES
 from sluiceway.server.request_body import BodySource, content_length
 from sluiceway.server.responses import problem_response, receipt
 from sluiceway.server.resumable.interim import Interim
 from sluiceway.stores.contract import Entry, Store
-from sluiceway.uploads.ledger.record import FinalResponse
+from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.wire.headers.object_digests import digest_headers
 from sluiceway.wire.resumable import Announcement
 
-__all__ = ["agreed_length", "as_final", "finish", "settle_length", "take"]
+__all__ = ["agreed_length", "as_final", "final_response", "finish", "settle_length", "take"]
 
 OF_THE_BODY = (b"content-type", b"content-encoding", b"content-digest", b"content-md5")
 
@@ -123,6 +124,18 @@ async def finish(
 
     async with nullcontext() if interim is None else interim.waiting(held.record.offset):
         return await held.finish(respond)
+
+
+async def final_response(request: Request, store: Store, record: UploadRecord) -> FinalResponse:
+    """What the last request of a finished upload got.
+
+    Where the process that published died before it could write it down, it is made anew. Raises
+    NotFound where the file has gone since.
+    """
+    if record.response is not None:
+        return record.response
+    entry = await store.stat(record.key)
+    return as_final(receipt(request, store.traits, record.id, Stages(), [entry]), {})
 
 
 def as_final(response: Response, more: dict[str, str]) -> FinalResponse:

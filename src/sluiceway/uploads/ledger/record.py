@@ -18,6 +18,7 @@ from sluiceway.uploads.ledger.expiry import Expiry
 from sluiceway.uploads.ledger.states import LedgerState, step
 
 __all__ = [
+    "BASE",
     "COLUMNS",
     "PART",
     "WHOLE",
@@ -31,6 +32,7 @@ __all__ = [
 
 # In the details of a part: that it is one, and the upload that it ends with, where it is known.
 PART, WHOLE = "part", "whole"
+BASE = "base"  # the ETag of the object that an upload to a key would replace; "" for none
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +103,14 @@ COLUMNS = tuple(field.name for field in dataclasses.fields(UploadRecord))
 
 
 def begun_anew(
-    request: UploadRequest, length: int | None, now: float, expires: float | None
+    request: UploadRequest,
+    length: int | None,
+    base: str,
+    now: float,
+    expires: float | None,
 ) -> dict[str, Any]:
-    """What changes in the record of an upload that begins anew under its id."""
+    """What changes in the record of an upload that begins anew under its id, and would replace the
+    version `base` of its object."""
     return {
         "request": request,
         "length": length,
@@ -111,7 +118,7 @@ def begun_anew(
         "expires": expires,
         "offset": 0,
         "draft": "",
-        "details": {},
+        "details": {BASE: base},
         "key": "",
         "response": None,
         "code": "",

@@ -1,7 +1,7 @@
 """Uploads that their clients find again by the key of their file: a PUT that goes on after a cut.
 
-A key has one such upload at a time; beginning anew forgets the earlier one. What a PUT without any
-mark brought before it was cut is adopted here: before the cut it was written down nowhere.
+A key has one such upload at a time, of its newest PUT: bytes of two are never mixed. What a PUT
+without any mark brought before it was cut is adopted here: it was written down nowhere before.
 """
 
 from __future__ import annotations
@@ -11,16 +11,28 @@ from contextlib import suppress
 
 from sluiceway.errors import Exists, NotFound, Superseded
 from sluiceway.pipe.cancellation import shield_until_done
-from sluiceway.stores.contract import Draft, UploadRequest
+from sluiceway.stores.contract import Draft, Entry, UploadRequest
 from sluiceway.stores.unpublished import AdoptingStore
+from sluiceway.uploads.ledger.record import BASE, UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.service import ResumableUploads
 
-__all__ = ["BY_KEY", "LEAST_ADOPTED", "adopt", "make_by_key", "upload_of"]
+__all__ = [
+    "BY_KEY",
+    "LEAST_ADOPTED",
+    "REPLACED",
+    "adopt",
+    "base_of",
+    "forget_earlier",
+    "is_outdated",
+    "make_by_key",
+    "upload_of",
+]
 
 BY_KEY = "put"  # the dialect of their records
 LEAST_ADOPTED = 64 << 10  # bytes; to send fewer again costs less than to write down where they are
+REPLACED = "superseded"  # the code of an upload to a key that has a newer one
 ADOPT_TRIES = 5  # a client's question may come before the draft has its new name
 
 
@@ -46,6 +58,48 @@ async def make_by_key(
     return upload
 
 
+async def base_of(uploads: ResumableUploads, key: str) -> str:
+    """The version that an upload to `key` would replace: its ETag, "" for none."""
+    there = await _object_at(uploads, key)
+    return "" if there is None else there.etag
+
+
+async def is_outdated(uploads: ResumableUploads, record: UploadRecord) -> bool:
+    """Whether a later request of the same client decided about the file.
+
+    What an open upload would publish is older then, and what a finished one stored is not there.
+    """
+    if record.state is LedgerState.OPEN and not record.key:  # with one it may be its own object
+        there = await _object_at(uploads, record.request.key)
+        if there is None or there.metadata.owner != record.request.owner:
+            return False
+        return there.etag != record.details.get(BASE, "")
+    if record.state is LedgerState.DONE and not record.code and uploads.store.traits.readable:
+        there = await _object_at(uploads, record.key)
+        headers = {} if record.response is None else dict(record.response.headers)
+        return there is None or headers.get("etag", f'"{there.etag}"') != f'"{there.etag}"'
+    return False  # it is being published, was refused, or is at another server
+
+
+async def forget_earlier(uploads: ResumableUploads, key: str) -> None:
+    """A new PUT of the whole file begins: what an earlier one left is not part of it."""
+    upload = upload_of(key, uploads.grant.owner)
+    record = await uploads.look_up(upload)
+    if record is not None and record.state is LedgerState.OPEN:
+        with suppress(NotFound, Superseded):  # a newer request has it, or it has just gone
+            async with uploads.hold(upload) as held:
+                await held.cancel(REPLACED)
+
+
+async def _object_at(uploads: ResumableUploads, key: str) -> Entry | None:
+    if not (key and uploads.store.traits.readable):
+        return None
+    try:
+        return await uploads.store.stat(key)
+    except NotFound:
+        return None
+
+
 async def _forget_gone(uploads: ResumableUploads, upload: str) -> None:
     """An upload that is gone stays so, but its key may get another one."""
     record = await uploads.look_up(upload)
@@ -67,12 +121,13 @@ async def adopt(
     store = uploads.store
     if draft.written < LEAST_ADOPTED or not isinstance(store, AdoptingStore):
         await draft.discard()
+        await forget_earlier(uploads, request.key)
         return 0
-    kept = 0
+    kept, base = 0, await base_of(uploads, request.key)
 
     async def move(held: HeldUpload) -> None:
         nonlocal kept
-        await held.restart(request, length)
+        await held.restart(request, length, base)
         await held.adopt(draft)
         kept = held.record.offset
 

@@ -217,7 +217,7 @@ class HeldUpload:
             await self._discard_draft()
             self._end(code, error or Cancelled("The upload was cancelled"))
 
-    async def restart(self, request: UploadRequest, length: int | None) -> None:
+    async def restart(self, request: UploadRequest, length: int | None, base: str) -> None:
         """Begin anew under the same id. Raises TooLarge, Forbidden, Exists, NoSpace."""
         self._rules.check_size(length)
         request = await self._rules.admit(request)
@@ -228,7 +228,8 @@ class HeldUpload:
         asked = (request.wanted, *self._store.traits.counts)
         await self.digests.begin(self._rules.digests.to_count(request.expected, asked))
         now = time.time()
-        await self._save("restart", **begun_anew(request, length, now, self._expiry.begun(now)))
+        anew = begun_anew(request, length, base, now, self._expiry.begun(now))
+        await self._save("restart", **anew)
         self.progress = progress_of(self.record, self._progress_table, self._store, self.stages)
 
     async def adopt(self, draft: Draft) -> None:
