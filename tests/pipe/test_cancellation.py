@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from sluiceway.pipe.cancellation import (
     cancel_task,
     end_task,
     finish_all,
+    finish_or_undo,
     finish_then_cancel,
     shield_until_done,
 )
@@ -187,3 +189,33 @@ async def test_a_cancellation_is_repeated_only_while_it_is_wanted() -> None:
         cancel_task(task, lambda: is_wanted)  # noqa: B023  # it ends within this round
         await asyncio.wait([task])
         assert task.cancelled() == is_wanted
+
+
+async def test_what_is_taken_for_a_cancelled_caller_is_given_back() -> None:
+    """Before the cancellation is raised, also where giving it back fails or takes a while."""
+    events: list[str] = []
+
+    async def take(fails: bool = False) -> str:
+        await asyncio.sleep(0.02)
+        events.append("taken")
+        if fails:
+            raise LookupError
+        return "it"
+
+    async def undo(result: str, fails: bool = False) -> None:
+        await asyncio.sleep(0.02)
+        events.append(f"{result} given back")
+        if fails:
+            raise LookupError
+
+    assert await finish_or_undo(take(), undo) == "it"
+    with pytest.raises(LookupError):
+        await finish_or_undo(take(True), undo)
+    for fails in (False, True):
+        events.clear()
+        caller = asyncio.create_task(finish_or_undo(take(), partial(undo, fails=fails)))
+        await asyncio.sleep(0.01)
+        caller.cancel()
+        await asyncio.wait([caller])
+        assert caller.cancelled()
+        assert events == ["taken", "it given back"]

@@ -1,8 +1,8 @@
 """Ways to wait for work that must come to its end although its caller is cancelled.
 
-`finish_then_cancel` raises the cancellation after the work; `shield_until_done` lets a success
-stand, which takes the cancellation up: `cancel_task` and `end_task` repeat it. Knows nothing of
-threads, files or what the work is.
+`finish_then_cancel` raises the cancellation after the work, `finish_or_undo` once that is undone;
+`shield_until_done` lets a success stand, which takes the cancellation up: `cancel_task` and
+`end_task` repeat it. Knows nothing of threads, files or what the work is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,14 @@ from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-__all__ = ["cancel_task", "end_task", "finish_all", "finish_then_cancel", "shield_until_done"]
+__all__ = [
+    "cancel_task",
+    "end_task",
+    "finish_all",
+    "finish_or_undo",
+    "finish_then_cancel",
+    "shield_until_done",
+]
 
 T = TypeVar("T")
 
@@ -35,6 +42,27 @@ async def finish_then_cancel(work: Awaitable[T]) -> T:
     except asyncio.CancelledError:
         if not job.cancelled():
             job.exception()  # retrieved: asyncio would log an error that nobody looked at
+        raise
+    return job.result()
+
+
+async def finish_or_undo(work: Awaitable[T], undo: Callable[[T], Awaitable[object]]) -> T:
+    """Return what `work` returns, or raise what it raises: for work that takes something.
+
+    A caller that is cancelled meanwhile never learns that it has it, and so could not give it back:
+    `undo` gets the result, and the cancellation is raised when that is done, too. An error of
+    `undo` is the context of the cancellation.
+    """
+    job = asyncio.ensure_future(work)
+    try:
+        await finish_all([job])
+    except asyncio.CancelledError as cancelled:
+        if job.cancelled() or job.exception() is not None:
+            raise
+        try:
+            await finish_then_cancel(undo(job.result()))
+        except Exception as error:
+            raise cancelled from error
         raise
     return job.result()
 

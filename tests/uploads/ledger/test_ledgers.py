@@ -155,6 +155,24 @@ async def test_a_holder_may_let_go_without_a_save(open_ledger: Open) -> None:
     assert (found.holder, found.epoch) == (other.process, 2)
 
 
+async def test_a_claim_that_is_cancelled_holds_nothing(open_ledger: Open) -> None:
+    """In whichever moment: another process takes the upload up at once, and asks for nothing."""
+    one, other = open_ledger(), open_ledger()
+    await one.create(RECORD)
+    for rounds in (0, 1, 2, 3, 4, 6, 8, 12, 20, 40):
+        claim = asyncio.create_task(one.claim(RECORD.id))
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        claim.cancel()
+        await asyncio.wait([claim])
+        if not claim.cancelled():
+            await one.release(RECORD.id, (await one.find(RECORD.id) or RECORD).epoch)
+        claimed = await other.claim(RECORD.id)
+        assert claimed is not None
+        assert claimed.holder == other.process
+        await other.release(RECORD.id, claimed.epoch)
+
+
 async def test_what_an_earlier_holder_saves_is_refused(open_ledger: Open) -> None:
     """Neither its offset nor its parts and events count."""
     one, other = open_ledger(), open_ledger()

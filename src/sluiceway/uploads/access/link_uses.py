@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
 from sluiceway.errors import AwaitsBackend, Forbidden
-from sluiceway.pipe.cancellation import shield_until_done
+from sluiceway.pipe.cancellation import finish_or_undo, finish_then_cancel, shield_until_done
 from sluiceway.pipe.file_lock import lock_file
 from sluiceway.uploads.access.grant import Grant
 from sluiceway.wire.numbers import clipped_uint
@@ -56,8 +56,9 @@ class LinkUses:
         if grant.count is None:
             yield
             return
-        if await self._add(grant, files) > grant.count:
-            await self._add(grant, -files)
+        count = await finish_or_undo(self._add(grant, files), lambda _: self._add(grant, -files))
+        if count > grant.count:
+            await finish_then_cancel(self._add(grant, -files))
             raise _used_up(grant)
         try:
             yield

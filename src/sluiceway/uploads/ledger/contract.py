@@ -93,7 +93,8 @@ class Ledger(Protocol):
     async def claim(self, upload: str) -> UploadRecord | None:
         """Become the holder, unless a living process is it. None for an unknown upload.
 
-        Returns the record as it is now: `holder` is this process or the other one.
+        Returns the record as it is now: `holder` is this process or the other one. A caller that is
+        cancelled holds nothing.
         """
         ...
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from typing import LiteralString
 
 from sluiceway.errors import Exists, SluiceError, StoreFailed, Superseded
+from sluiceway.pipe.cancellation import finish_or_undo, finish_then_cancel
 from sluiceway.stores.monitored import skew_of_time
 from sluiceway.uploads.ledger.contract import EventQueue, OutboxEvent
 from sluiceway.uploads.ledger.postgres_database import LedgerDatabase
@@ -83,12 +85,8 @@ class PostgresLedger:
     async def claim(self, upload: str) -> UploadRecord | None:
         await self.database.prepare()
         await self._lease.be_seen()
-        me = self.process
-        rows = await self._rows(CLAIM, me, self._place, upload, me, ALIVE_FOR, LEASE)
-        if not rows:
-            return await self.find(upload)
-        self._lease.hold(upload)
-        return from_row(rows[0])
+        claimed = await finish_or_undo(self._claim(upload), self._give_back)
+        return claimed or await self.find(upload)
 
     async def ask(self, record: UploadRecord) -> None:
         await self._rows(ASK, self._place, record.id, record.epoch, self._lease.channels)
@@ -97,8 +95,8 @@ class PostgresLedger:
         self._lease.let_go = let_go
 
     async def release(self, upload: str, epoch: int) -> None:
-        await self._rows(RELEASE, self._place, upload, epoch, self.process)
-        self._lease.drop(upload)
+        work = self._drop(upload, RELEASE, self._place, upload, epoch, self.process)
+        await finish_then_cancel(work)
 
     async def save(
         self,
@@ -134,12 +132,13 @@ class PostgresLedger:
         return [from_row(row) for row in await self._rows(EXPIRED, self._place, now, most)]
 
     async def remove(self, upload: str) -> None:
-        await self._rows(
+        work = self._drop(
+            upload,
             "WITH gone AS (DELETE FROM {t_parts} WHERE place = %s AND upload = %s) "
             "DELETE FROM {t} WHERE place = %s AND id = %s",
             *(self._place, upload) * 2,
         )
-        self._lease.drop(upload)
+        await finish_then_cancel(work)
 
     async def ids(self, after: str, most: int) -> list[str]:
         rows = await self._rows(
@@ -165,6 +164,24 @@ class PostgresLedger:
             most,
         )
         return [upload for (upload,) in rows]
+
+    async def _claim(self, upload: str) -> UploadRecord | None:
+        """None where another process has it, or it does not exist."""
+        me = self.process
+        rows = await self._rows(CLAIM, me, self._place, upload, me, ALIVE_FOR, LEASE)
+        if not rows:
+            return None
+        self._lease.hold(upload)
+        return from_row(rows[0])
+
+    async def _give_back(self, claimed: UploadRecord | None) -> None:
+        if claimed is not None:
+            await self.release(claimed.id, claimed.epoch)
+
+    async def _drop(self, upload: str, text: LiteralString, *values: object) -> None:
+        """Not held any more once that is written."""
+        await self._rows(text, *values)
+        self._lease.drop(upload)
 
     async def aclose(self) -> None:
         await self._saves.aclose()

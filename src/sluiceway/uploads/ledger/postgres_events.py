@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, LiteralString, Protocol
 
 from sluiceway.errors import SluiceError
+from sluiceway.pipe.cancellation import finish_then_cancel
 from sluiceway.uploads.ledger.contract import OutboxEvent
 from sluiceway.uploads.ledger.postgres_lease import ProcessLease
 from sluiceway.uploads.ledger.postgres_tables import ABANDONED, ALIVE_FOR, EXPECT, LEASE, TAKE
@@ -44,15 +45,23 @@ class PostgresEvents:
 
     async def confirm(self, events: Sequence[OutboxEvent]) -> None:
         """Also those that another server took for abandoned, and dropped."""
-        await self._write(events, "")
-        self._lease.drop(*(event.id for event in events))
+
+        async def write() -> None:
+            await self._write(events, "")
+            self._lease.drop(*(event.id for event in events))
+
+        await finish_then_cancel(write())
 
     async def drop(self, events: Sequence[OutboxEvent]) -> None:
         ids = [event.id for event in events]
-        await self._rows(
-            "DELETE FROM {t_events} WHERE place = %s AND id = ANY(%s)", self._place, ids
-        )
-        self._lease.drop(*ids)
+
+        async def write() -> None:
+            await self._rows(
+                "DELETE FROM {t_events} WHERE place = %s AND id = ANY(%s)", self._place, ids
+            )
+            self._lease.drop(*ids)
+
+        await finish_then_cancel(write())
 
     async def abandoned(self, most: int) -> list[OutboxEvent]:
         await self._be_seen()

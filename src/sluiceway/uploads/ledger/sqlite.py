@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from sluiceway.errors import Exists, SluiceError, StoreFailed, Superseded
-from sluiceway.pipe.cancellation import end_task
+from sluiceway.pipe.cancellation import end_task, finish_or_undo, finish_then_cancel
 from sluiceway.pipe.file_lock import HAS_LOCKS, ProcessName
 from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.sqlite.connections import MissingTable, SqliteFile
@@ -124,12 +124,23 @@ class SqliteLedger:
             )
             return claimed
 
+        async def claim() -> UploadRecord | None:
+            try:
+                record = await self._writer.write(work)
+            except BaseException:
+                self._hold(upload)  # it may be written all the same
+                raise
+            if self._is_mine(record):
+                self._hold(upload)
+            return record
+
+        async def undo(record: UploadRecord | None) -> None:
+            if record is not None and self._is_mine(record):
+                await self.release(upload, record.epoch)
+
         if self._file.number() is None:
             return None
-        record = await self._writer.write(work)
-        if record is not None and record.holder == self.process:
-            self._hold(upload)
-        return record
+        return await finish_or_undo(claim(), undo)
 
     async def ask(self, record: UploadRecord) -> None:
         await self._write(
@@ -140,13 +151,13 @@ class SqliteLedger:
         self._let_go = let_go
 
     async def release(self, upload: str, epoch: int) -> None:
-        await self._write(
-            "UPDATE uploads SET holder = '' WHERE id = ? AND epoch = ? AND holder = ?",
-            upload,
-            epoch,
-            self.process,
-        )
-        self._held.discard(upload)
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(
+                "UPDATE uploads SET holder = '' WHERE id = ? AND epoch = ? AND holder = ?",
+                (upload, epoch, self.process),
+            )
+
+        await finish_then_cancel(self._drop(upload, work))
 
     async def save(
         self,
@@ -203,8 +214,7 @@ class SqliteLedger:
             db.execute("DELETE FROM parts WHERE upload = ?", (upload,))
             db.execute("DELETE FROM uploads WHERE id = ?", (upload,))
 
-        await self._writer.write(work)
-        self._held.discard(upload)
+        await finish_then_cancel(self._drop(upload, work))
 
     async def ids(self, after: str, most: int) -> list[str]:
         def work(db: sqlite3.Connection) -> list[str]:
@@ -258,6 +268,14 @@ class SqliteLedger:
         await self._writer.write(work)
 
     # What other processes ask for
+
+    def _is_mine(self, record: UploadRecord | None) -> bool:
+        return record is not None and record.holder == self.process
+
+    async def _drop(self, upload: str, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Not held any more once that is written; before it is, others can ask for it."""
+        await self._writer.write(work)
+        self._held.discard(upload)
 
     def _hold(self, upload: str) -> None:
         self._held.add(upload)

@@ -98,11 +98,11 @@ class UploadQuota:
             yield
             return
         size = record.length or 0
-        if record.whole:
-            await self.quotas.hold_part(record.id, record.request.owner, size, record.whole)
-        else:
-            await self.hold(record.id, record.request, size)
         try:
+            if record.whole:
+                await self.quotas.hold_part(record.id, record.request.owner, size, record.whole)
+            else:
+                await self.hold(record.id, record.request, size)
             yield
         finally:  # whether it is written down is looked at before anybody is refused
             await self.quotas.keep(record.id)

@@ -18,6 +18,7 @@ from typing import Self
 
 from sluiceway.errors import BadRequest, Gone, Locked, NotFound, SluiceError, Superseded
 from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.cancellation import finish_then_cancel
 from sluiceway.stores.contract import Entry, Replace, Store, UploadRequest
 from sluiceway.uploads.access.grant import FULL, Grant, Right
 from sluiceway.uploads.keys import new_id
@@ -245,7 +246,7 @@ class ResumableUploads:
                 yield held
             finally:
                 holding.leaving = True
-                await asyncio.shield(self._leave(held, is_logged))
+                await finish_then_cancel(self._leave(held, is_logged))
         except asyncio.CancelledError:
             if not holding.superseded:
                 raise
@@ -295,7 +296,7 @@ class ResumableUploads:
                 await self._recover(held, follow=False)  # it may have to end without that server
                 yield held
             finally:
-                await self._leave(held)
+                await finish_then_cancel(self._leave(held))
         finally:
             del self._holdings[upload]
             holding.release()
