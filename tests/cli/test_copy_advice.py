@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from cli.test_copy import DATA, DEADLINE, run, taking
 from rude_peer import Peer
+from sluiceway.cli.main import COMMANDS
 
 
 @pytest.fixture
@@ -48,17 +50,31 @@ def test_copy_loads_no_server(source: Path, code: str) -> None:
     assert not {"httptools", "rich", "starlette", "uvicorn", "uvloop"} & loaded
 
 
-def test_help_loads_no_http_library() -> None:
-    """`sluiceway --help` and `copy --help` are fast; to name the function costs nothing."""
+def test_help_loads_what_it_shows() -> None:
+    """`sluiceway --help` loads no command, `copy --help` no HTTP library; to name the function
+    costs nothing."""
     code = (
-        "import sluiceway; sluiceway.copy\n"
-        "from sluiceway.cli.main import main\n"
-        "for a in ([], ['copy']): main([*a, '--help'], standalone_mode=False)"
+        "import sluiceway, sys; sluiceway.copy\n"
+        "from sluiceway.cli.main import COMMANDS, main\n"
+        "main(['--help'], standalone_mode=False)\n"
+        "assert not {where.partition(':')[0] for where, _ in COMMANDS.values()} & {*sys.modules}\n"
+        "main(['copy', '--help'], standalone_mode=False)"
     )
     loaded = modules_after(code)
 
     assert "click" in loaded
     assert not {"aiohttp", "httptools", "rich", "starlette", "uvicorn", "uvloop"} & loaded
+
+
+def test_help_says_what_each_command_does() -> None:
+    """In a whole sentence, on one line of a narrow terminal."""
+    line = [sys.executable, "-m", "sluiceway", "--help"]
+    shown = subprocess.run(
+        line, capture_output=True, text=True, check=True, timeout=DEADLINE
+    ).stdout
+
+    for name, (_, what) in COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(what)}$", shown, re.MULTILINE), shown
 
 
 @pytest.mark.parametrize(

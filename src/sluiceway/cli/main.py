@@ -13,17 +13,18 @@ import click
 __all__ = ["main"]
 
 INTERRUPTED = 130  # 128 + SIGINT, as in shells; `exits` has it too, and loads more
+# Where each command is, and what it does: the help of all loads none of them.
 COMMANDS = {
-    "serve": "sluiceway.cli.serve:serve",
-    "check": "sluiceway.cli.checking.check:check",
-    "copy": "sluiceway.cli.copy:copy",
-    "ls": "sluiceway.cli.stored_files:ls",
-    "rm": "sluiceway.cli.stored_files:rm",
-    "link": "sluiceway.cli.access.link:link",
-    "token": "sluiceway.cli.access.token:token",
-    "doctor": "sluiceway.cli.doctor.command:doctor",
-    "init": "sluiceway.cli.stores:init",
-    "sweep": "sluiceway.cli.stores:sweep",
+    "serve": ("sluiceway.cli.serve:serve", "Store files from browsers, curl and programs."),
+    "check": ("sluiceway.cli.checking.check:check", "Make all checks of a start of `serve`."),
+    "copy": ("sluiceway.cli.copy:copy", "Copy files between folders, servers, buckets, databases."),
+    "ls": ("sluiceway.cli.stored_files:ls", "List what is stored at a place or a server."),
+    "rm": ("sluiceway.cli.stored_files:rm", "Delete what is stored at a place or a server."),
+    "link": ("sluiceway.cli.access.link:link", "Let somebody upload or read without a token."),
+    "token": ("sluiceway.cli.access.token:token", "Say who may do what: names, rights and limits."),
+    "doctor": ("sluiceway.cli.doctor.command:doctor", "Find what stands in the way of uploads."),
+    "init": ("sluiceway.cli.stores:init", "Create the tables of a database."),
+    "sweep": ("sluiceway.cli.stores:sweep", "Remove expired files and uploads."),
 }
 
 
@@ -41,6 +42,10 @@ class _LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, what) for name, (_, what) in COMMANDS.items()])
+
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         with _interruptible():
             return super().make_context(*args, **kwargs)
@@ -52,7 +57,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(import_module(module), name)
         return command
 
