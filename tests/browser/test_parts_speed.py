@@ -8,6 +8,7 @@ Prints what it finds (`-s`); only ratios that hold on any machine are checked.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -47,14 +48,17 @@ def measure(open_parts: OpenParts, tmp_path: Path) -> Measure:
     """Seconds of each way at a place: the median of some rounds, whose ways take turns."""
 
     def sent(page: PartsPage, path: Path) -> float:
-        page.forget()
         began = time.monotonic()
         page.choose(path)
         wait_for(page, "done", path.name)
-        return time.monotonic() - began
+        took = time.monotonic() - began
+        page.forget()
+        for stored in tmp_path.rglob(f"*/{path.name}"):
+            stored.unlink()
+        return took
 
     def run(url: str, size: int, server: int) -> dict[str, float]:
-        film = film_of(tmp_path, size, "film.bin")
+        film = film_of(tmp_path, size, f"film{size >> 20}.bin")
         took: dict[str, list[float]] = {way: [] for way in WAYS}
         spent: dict[str, list[float]] = {way: [] for way in WAYS}
         for _ in range(ROUNDS):
@@ -79,7 +83,7 @@ def measure(open_parts: OpenParts, tmp_path: Path) -> Measure:
 def test_a_plain_line(serve: Serve, measure: Measure) -> None:
     """One connection is as fast as there is, and the page finds that out at no cost."""
     server = serve()
-    found = measure(server.url, 4 * SIZE, server.process.pid)
+    found = measure(server.url, 2 * SIZE, server.process.pid)
     assert max(found["first"], found["second"]) < 1.5 * found["one"]
 
 
@@ -103,7 +107,10 @@ def test_a_line_that_limits_all_together(serve: Serve, measure: Measure, rate: f
 @pytest.fixture
 def far(link: Link, tmp_path: Path) -> Iterator[int]:
     """The process of a server that is 80 ms away."""
-    link.delay(DELAY)
+    try:
+        link.delay(DELAY)
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"this kernel makes no line longer (netem): {error.stderr.decode().strip()}")
     folder, place = str(tmp_path / "far"), ("--host", THERE, "--port", str(PORT))
     options = "--no-auth", "--allowed-host", THERE
     command = [sys.executable, "-m", "sluiceway", "serve", "--to", folder, *place, *options]

@@ -14,6 +14,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -113,12 +114,61 @@ def test_a_copy_that_gave_up_at_the_join_finds_its_object_in_the_next_run(
     assert bookmarks(state) == []
 
 
-def test_a_name_that_was_asked_for_means_one_piece(server: RunningServer, file: Path) -> None:
+def test_a_file_gets_its_name_from_the_url_also_in_parts(
+    server: RunningServer, file: Path, state: Path
+) -> None:
+    """Over connections that are cut. A name that is taken is refused before any byte, and a file
+    that replaces another one does so at the join."""
     notes: list[str] = []
-    url = f"{server.url}/files/named/big.bin"
-    receipt = copy(file, url, parallel=4, on_progress=lambda now: notes.append(now.note))
-    assert any("in one piece" in note for note in notes)
-    assert stored(server, receipt.location) == DATA
+    key = "named/a b/100 % Größe.bin"
+    with CuttingProxy(server.port, 800_000) as proxy:
+        url = f"{proxy.url}/files/{quote(key)}"
+        receipt = copy(file, url, parallel=4, on_progress=lambda now: notes.append(now.note))
+        assert not any("in one piece" in note for note in notes)
+        assert receipt.location == url
+        assert (server.root / key).read_bytes() == DATA
+        assert proxy.cuts >= 4
+        assert proxy.sent <= 1.02 * len(DATA) + proxy.cuts * SOCKET
+        proxy.sent = 0
+        with pytest.raises(SluiceError) as refused:
+            copy(file, url, parallel=4)
+        assert refused.value.code == "precondition-failed"
+        assert "goes on" not in str(refused.value)
+        assert bookmarks(state) == []
+        assert proxy.sent < 100_000
+        file.write_bytes(DATA[::-1])
+        copy(file, url, parallel=4, force=True)
+    assert (server.root / key).read_bytes() == DATA[::-1]
+    assert bookmarks(state) == []
+
+
+def test_named_parts_of_a_killed_copy_go_on(server: RunningServer, file: Path, state: Path) -> None:
+    with CuttingProxy(server.port, 1 << 40) as proxy:
+        url = f"{proxy.url}/files/killed/big.bin"
+        first = copying(file, url, "--limit-rate", "4MiB")
+        eventually(lambda: proxy.sent > 2 * MIB)
+        first.send_signal(signal.SIGKILL)
+        first.communicate(timeout=DEADLINE)
+        assert len(bookmarks(state)) == 1
+        output, notes = copying(file, url).communicate(timeout=DEADLINE)
+    assert "goes on at" in notes
+    assert output.split()[0] == url
+    assert (server.root / "killed/big.bin").read_bytes() == DATA
+    assert proxy.sent <= 1.02 * len(DATA)
+    assert bookmarks(state) == []
+
+
+def test_a_join_under_a_name_whose_response_gets_lost_is_asked_for_again(
+    server: RunningServer, file: Path, state: Path
+) -> None:
+    """The object that it made is not taken for another one that has the name."""
+    with LosingProxy(server.port, b"upload-concat: final") as proxy:
+        url = f"{proxy.url}/files/lost/big.bin"
+        receipt = copy(file, url, parallel=3)
+    assert proxy.lost == 1
+    assert receipt.location == url
+    assert (server.root / "lost/big.bin").read_bytes() == DATA
+    assert bookmarks(state) == []
 
 
 def test_the_large_files_of_many_go_in_parts(server: RunningServer, tmp_path: Path) -> None:

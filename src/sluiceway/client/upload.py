@@ -110,8 +110,9 @@ def _one_piece(job: UploadJob, resuming: Resuming, offer: Offer) -> str:
     counts = job.algorithms or job.promises
     if not offer.joins:
         return "the server joins no parts"
-    if offer.protocol != "tus" and resuming.request.method == "PUT":
-        return "the server takes parts only where it picks the name, at /files"
+    named = resuming.request.method == "PUT"
+    if named and offer.protocol != "tus" and not offer.joins_named:
+        return "the server takes parts only where it picks the name"
     if counts and not isinstance(unthrottled(job.source), LocalFile):
         return "its digest is counted while it comes (or use --digest none)"
     return ""

@@ -6,6 +6,7 @@ The one place that tells them apart; a request of none is left to the other hand
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,10 +18,12 @@ from sluiceway.server.handlers.imports import may_be_import_request
 from sluiceway.server.handlers.progress import NOTHING_TO_CANCEL, cancel_upload
 from sluiceway.server.handlers.resumable_creation import Creation
 from sluiceway.server.handlers.resumable_upload import ResumableHandler, show_limits
-from sluiceway.server.handlers.tus import TusHandler, is_tus
+from sluiceway.server.handlers.tus import TusHandler, is_tus, names_file
+from sluiceway.server.intake import PutTarget, named_request
 from sluiceway.server.mounted.held_uploads import held_upload
 from sluiceway.server.resumable.fields import DIALECT
 from sluiceway.server.resumable.tus_responses import DIALECT as TUS
+from sluiceway.stores.contract import UploadRequest
 from sluiceway.uploads.keys import checked_id
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.resting import resting_snapshot
@@ -64,13 +67,14 @@ async def create(
 
     `interim` is the setting. Raises BadRequest for a request that cannot be understood.
     """
-    if key is None and is_tus(request):
+    if is_tus(request) if key is None else names_file(request):
         if (uploads := await upload_service.resumable_now()) is None:
             raise BadRequest(
                 "This server keeps no pieces of files; send the whole file in one request, "
                 "without Tus-Resumable"
             )
-        return await TusHandler(uploads).create(request)
+        named = None if key is None else partial(_named, request, upload_service, key)
+        return await TusHandler(uploads).create(request, named)
     if not is_creation(request.headers):
         return None
     creation = Creation(request, interim)
@@ -81,6 +85,12 @@ async def create(
         request.scope[MORE_HEADERS] = creation.whole_headers
         return None
     return await creation.respond(upload_service, uploads, key)
+
+
+async def _named(request: Request, upload_service: UploadService, key: str) -> UploadRequest:
+    """What a PUT asks for. Raises PreconditionFailed."""
+    target = await PutTarget.of(request, upload_service, key)
+    return named_request(request, target, whole=False)
 
 
 async def show_offset(request: Request, upload_service: UploadService) -> Response | None:

@@ -18,6 +18,7 @@ from sluiceway.wire.numbers import ascii_uint
 __all__ = [
     "CHECKSUMS",
     "EXTENSIONS",
+    "JOINS_NAMED",
     "JOINS_ONCE",
     "MOST_METADATA",
     "OFFSET_STREAM",
@@ -55,6 +56,8 @@ CHECKSUMS: Mapping[str, str] = {"sha1": "sha", "sha256": "sha-256", "md5": "md5"
 # project names here the header by which it knows a final upload that is asked for once more.
 JOINS_ONCE = "Tus-Concatenation"
 ONCE_KEY = "idempotency-key"
+# And says there that a creation may be a PUT: the key of the file, or of what parts become.
+JOINS_NAMED = "put"
 # Nor these: a partial upload names the resumable upload (IETF) that it is sent beside, by its id,
 # and the last append of that one names its parts.
 PART_OF, PARTS = "upload-part-of", "upload-parts"

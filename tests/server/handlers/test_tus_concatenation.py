@@ -172,7 +172,7 @@ def join_once(tus: Tus, key: str, *parts: str, name: str) -> requests.Response:
 def test_a_join_with_a_key_is_made_once(tus: Tus, taker: RunningServer) -> None:
     """Asked again it has the same response. Another key, other parts: another file."""
     options = tus.send("OPTIONS", "/files").headers
-    assert options["Tus-Concatenation"] == "idempotency-key"
+    assert options["Tus-Concatenation"] == "idempotency-key, put"
     first, second = part(tus, b"ab"), part(tus, b"c")
     responses = [join_once(tus, '"k"', first, second, name="once.bin") for _ in range(3)]
     assert [response.status_code for response in responses] == [201] * 3
@@ -198,3 +198,32 @@ def test_a_join_with_a_key_that_ended_without_a_file_is_gone(tus: Tus) -> None:
     assert tus.delete(upload).status_code == 204
     assert join_once(tus, '"k"', *parts, name="gone.bin").status_code == 410
     assert join_once(tus, '"l"', *parts, name="gone.bin").status_code == 201
+
+
+def test_a_creation_by_put_names_the_file(tus: Tus, taker: RunningServer) -> None:
+    """Of one upload, and of parts and the final one. A condition is looked at before the bytes,
+    and a final upload that is asked for again is no second one."""
+    fresh = {"If-None-Match": "*"}
+
+    def put(headers: dict[str, str], key: str = "by/put.bin") -> requests.Response:
+        fields = {name.replace("-", "_"): value for name, value in headers.items()}
+        return tus.send("PUT", f"/files/{key}", b"", **fields)
+
+    parts = []
+    for data in (DATA[:100_000], DATA[100_000:]):
+        made = put(creation(len(data)) | {"Upload-Concat": "partial"} | fresh)
+        assert made.status_code == 201, made.text
+        parts.append(urljoin(made.url, made.headers["Location"]))
+        assert tus.patch(parts[-1], 0, data).status_code == 204
+    joined = {"Upload-Concat": "final;" + " ".join(parts), "Idempotency-Key": '"one"'} | fresh
+    first, again = put(joined), put(joined)
+    assert (first.status_code, again.status_code) == (201, 201), again.text
+    assert first.headers["Content-Location"].endswith("/files/by/put.bin")
+    assert first.headers["Location"] == again.headers["Location"]
+    assert (taker.root / "by/put.bin").read_bytes() == DATA
+    for headers in (creation(5), creation(5) | {"Upload-Concat": "partial"}):
+        assert put(headers | fresh).status_code == 412
+    single = put(creation(5) | {"Content-Type": "text/plain"})
+    assert tus.patch(urljoin(single.url, single.headers["Location"]), 0, b"12345").ok
+    assert (taker.root / "by/put.bin").read_bytes() == b"12345"
+    assert tus.session.head(f"{tus.url}/files/by/put.bin").headers["Content-Type"] == "text/plain"

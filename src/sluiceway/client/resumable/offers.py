@@ -18,7 +18,7 @@ from sluiceway.client.http.transport import Transport
 from sluiceway.client.retry import BUSY
 from sluiceway.errors import SluiceError
 from sluiceway.wire.numbers import clipped_uint
-from sluiceway.wire.tus import JOINS_ONCE, ONCE_KEY
+from sluiceway.wire.tus import JOINS_NAMED, JOINS_ONCE, ONCE_KEY
 from sluiceway.wire.tus import VERSION as TUS_VERSION
 from sluiceway.wire.upload_limit import parse_upload_limit
 
@@ -41,6 +41,7 @@ class Offer:
         checksums: Of tus: the algorithms of one request's bytes.
         joins: Whether uploads of tus can be joined to one, also where `protocol` is another.
         joins_once: Whether a join that is asked for again, with its key, makes no second object.
+        joins_named: Whether a join may be a PUT, and its object gets that URL.
     """
 
     protocol: Literal["tus", "ietf"]
@@ -51,6 +52,7 @@ class Offer:
     checksums: frozenset[str] = field(default_factory=frozenset)
     joins: bool = False
     joins_once: bool = False
+    joins_named: bool = False
 
     def takes(self, size: int) -> bool:
         """Whether an upload of this size can be resumable. One that is too large meets the server's
@@ -125,7 +127,8 @@ def _offer(head: Head, only: str | None) -> Offer | None:
     extensions = _listed(head, "tus-extension")
     speaks = TUS_VERSION in _listed(head, "tus-version") and "creation" in extensions
     joins = speaks and "concatenation" in extensions
-    once = joins and ONCE_KEY in _listed(head, JOINS_ONCE.lower())
+    how = _listed(head, JOINS_ONCE.lower()) if joins else frozenset()
+    once, named = ONCE_KEY in how, JOINS_NAMED in how
     if limits is not None and only in (None, "ietf"):
         return Offer(
             "ietf",
@@ -134,6 +137,7 @@ def _offer(head: Head, only: str | None) -> Offer | None:
             limits.get("max-append-size"),
             joins=joins,
             joins_once=once,
+            joins_named=named,
         )
     if speaks and only in (None, "tus"):
         most = clipped_uint(head.headers.get("tus-max-size", ""))
@@ -145,6 +149,7 @@ def _offer(head: Head, only: str | None) -> Offer | None:
             checksums=checksums,
             joins=joins,
             joins_once=once,
+            joins_named=named,
         )
     return None
 

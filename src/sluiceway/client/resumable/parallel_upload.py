@@ -46,19 +46,26 @@ MOST_ENDED = 16  # joins that ended so, in all runs
 
 
 class _PartDialect(TusDialect):
-    """A partial upload: it becomes no object by itself."""
+    """A partial upload: it becomes no object by itself. `named`: what parts become gets the URL of
+    the copy, as far as the server knows such a creation."""
+
+    def __init__(self, named: bool) -> None:
+        self._named = named
 
     def creation(
         self, place: str, request: FileRequest, filename: str, size: int | None
     ) -> tuple[str, str, dict[str, str]]:
         method, url, headers = super().creation(place, request, filename, size)
+        if self._named and request.method == "PUT":
+            method, url, headers = "PUT", request.url, headers | {"content-type": request.type}
         return method, url, headers | {"upload-concat": "partial"}
 
 
-class _FinalDialect(TusDialect):
+class _FinalDialect(_PartDialect):
     """The upload that joins the parts; its size is theirs."""
 
-    def __init__(self, parts: list[str]) -> None:
+    def __init__(self, parts: list[str], named: bool) -> None:
+        super().__init__(named)
         self._parts = parts
 
     def creation(
@@ -184,8 +191,10 @@ class ParallelUpload:
             error = next((one for one in errors.exceptions if isinstance(one, SluiceError)), None)
             if error is None:
                 raise
-            if self._bookmark is not None and self._bookmark.notes is not None:
+            if self._bookmark is not None and any(part.url for part in parts):
                 because(error, "the same command goes on where this one stopped")
+            else:
+                self._clear()
             raise error from None
         return counting.result()
 
@@ -210,7 +219,7 @@ class ParallelUpload:
             self._offer,
             moved,
             Stages(),
-            _PartDialect(),
+            _PartDialect(self._offer.joins_named),
             bookmark,
         )
         if await part.run() is None:
@@ -232,8 +241,9 @@ class ParallelUpload:
         """Have the server make one object of the parts."""
         self._stages.enter(ANSWER)
         self._report("waiting")
+        dialect = _FinalDialect(urls, self._offer.joins_named)
         steps = UploadSteps(
-            self._transport, _FinalDialect(urls), self._resuming, self._job.headers, lambda _: None
+            self._transport, dialect, self._resuming, self._job.headers, lambda _: None
         )
         attempt = ended = 0
         while True:

@@ -6,9 +6,10 @@ names the version, errors included.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -32,6 +33,7 @@ from sluiceway.server.mounted.held_uploads import create_part, create_upload, he
 from sluiceway.server.operator_log import log_error
 from sluiceway.server.request_body import BodySource, content_length
 from sluiceway.server.request_headers import joined_headers, query_values
+from sluiceway.server.resumable.fields import upload_url
 from sluiceway.server.resumable.tus_responses import (
     DIALECT,
     ChecksumMismatch,
@@ -45,7 +47,7 @@ from sluiceway.server.resumable.tus_responses import (
     tus_response,
 )
 from sluiceway.server.resumable.up_to import UpTo
-from sluiceway.stores.contract import UploadRequest
+from sluiceway.stores.contract import Replace, UploadRequest
 from sluiceway.uploads.keys import checked_id, id_from
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.held import HeldUpload
@@ -58,6 +60,7 @@ from sluiceway.wire.numbers import ascii_uint
 from sluiceway.wire.tus import (
     CHECKSUMS,
     EXTENSIONS,
+    JOINS_NAMED,
     JOINS_ONCE,
     OFFSET_STREAM,
     ONCE_KEY,
@@ -70,8 +73,11 @@ from sluiceway.wire.tus import (
     parse_offset,
 )
 
-__all__ = ["TusHandler", "is_tus"]
+__all__ = ["TusHandler", "is_tus", "names_file"]
 
+Named = Callable[[], Awaitable[UploadRequest]]
+
+CREATIONS = ("upload-length", "upload-defer-length", "upload-concat")
 OTHERS = ("upload-complete", "upload-incomplete", "upload-draft-interop-version")  # of the IETF
 # Headers of the last response: where the file is, and how long it lasts
 OF_A_FILE = {"content-location", "x-expires", "x-retained-until"}
@@ -94,6 +100,12 @@ def is_tus(request: Request) -> bool:
     return (announced and empty) or essence(headers.get("content-type", "")) == OFFSET_STREAM
 
 
+def names_file(request: Request) -> bool:
+    """Whether a PUT is a creation of tus, for the key of its URL."""
+    headers = request.headers
+    return "tus-resumable" in headers and any(name in headers for name in CREATIONS)
+
+
 @dataclass(frozen=True, slots=True)
 class TusHandler:
     """tus over the uploads of one service."""
@@ -111,14 +123,17 @@ class TusHandler:
             "Tus-Checksum-Algorithm": ",".join(CHECKSUMS),
         }
         if self._joins:
-            headers[JOINS_ONCE] = ONCE_KEY  # our own: such a join may be repeated
+            headers[JOINS_ONCE] = f"{ONCE_KEY}, {JOINS_NAMED}"
         if self.uploads.max_size is not None:
             headers["Tus-Max-Size"] = str(self.uploads.max_size)
         return tus_response(204, headers)
 
-    async def create(self, request: Request) -> Response:
-        """POST /files: 201 with the URL of the upload; bytes of the body are its first ones."""
-        return await answered(request, self._create)
+    async def create(self, request: Request, named: Named | None = None) -> Response:
+        """POST /files: 201 with the URL of the upload; bytes of the body are its first ones.
+
+        A PUT of a key, too: `named` says what is asked for then.
+        """
+        return await answered(request, partial(self._create, named=named))
 
     async def show(self, request: Request) -> Response:
         """HEAD /uploads/{id}: the offset. A request that still sends to it is interrupted."""
@@ -132,7 +147,7 @@ class TusHandler:
         """DELETE /uploads/{id}: 204."""
         return await answered(request, self._terminate)
 
-    async def _create(self, request: Request) -> Response:
+    async def _create(self, request: Request, named: Named | None) -> Response:
         headers = joined_headers(request)
         check_version(headers)
         creation = parse_creation(headers)
@@ -160,12 +175,13 @@ class TusHandler:
             whole = checked_id(headers[PART_OF])
             record = await create_part(request, self.uploads, DIALECT, whole, length, details)
         else:
-            wanted = self._wanted(request, creation)
+            wanted = await (self._wanted(request, creation) if named is None else named())
+            if is_part:  # the whole gets the key
+                wanted = replace(wanted, key="", replace=Replace())
             record = await create_upload(
                 request, self.uploads, DIALECT, wanted, length, details, upload=upload, part=is_part
             )
-        # Relative to this request's URL: right behind each proxy and mount, whatever they strip.
-        found = {"Location": f"uploads/{record.id}"}
+        found = {"Location": _place(request, record.id)}
         has_bytes = essence(headers.get("content-type", "")) == OFFSET_STREAM
         if has_bytes or length == 0 or "parts" in details:
             async with self._held(request, record.id) as held:
@@ -184,7 +200,7 @@ class TusHandler:
                 record = held.record
         return tus_response(201, found | expires(record))
 
-    def _wanted(self, request: Request, creation: TusCreation) -> UploadRequest:
+    async def _wanted(self, request: Request, creation: TusCreation) -> UploadRequest:
         wanted = replace(_wanted(creation), values=_times_asked(request, creation))
         if self._joins:
             return wanted
@@ -196,7 +212,7 @@ class TusHandler:
         async with held_upload(request, self.uploads, upload, looks=True) as held:
             check_taken(held.record)
             found = await self._finished(request, held)
-            place = {"Location": f"uploads/{upload}"}
+            place = {"Location": _place(request, upload)}
             return tus_response(201, place | found | expires(held.record))
 
     @property
@@ -336,6 +352,11 @@ async def _set_length(held: HeldUpload, length: int) -> None:
         raise BadRequest(
             f"The upload has {held.record.length or held.record.offset} bytes; that cannot change"
         )
+
+
+def _place(request: Request, upload: str) -> str:
+    """Relative to the URL of a POST: right behind each proxy and mount, whatever they strip."""
+    return upload_url(request, upload) if request.method == "PUT" else f"uploads/{upload}"
 
 
 def _part_id(url: str) -> str:
