@@ -133,9 +133,9 @@ object's URL itself, and may know no condition on what is there.
 slow. Each part is retried alone, all together are as fast as `--limit-rate` allows, and the bar is
 their sum.
 
-- To a server of tus that has the extension concatenation, as this project's at `/files`: N uploads
-  that the server joins at the end. Each goes on at its own offset, in the next run too. Under a
-  name of your own (PUT) this project's servers take one piece. The digest is counted beside it,
+- To a server of tus that has the extension concatenation, as this project's: N uploads that the
+  server joins at the end. Each goes on at its own offset, in the next run too. This project's
+  servers take them under a name of your own (PUT), too. The digest is counted beside it,
   from the same file, so another source than a file needs `--digest none`. If the response of the
   join is lost, a server of this project is asked once more, in the next run too, and names the one
   object that it made ([resumable.md](resumable.md)). tus has no such question: at another server

@@ -61,6 +61,11 @@ class Place:
         return "/uploads/" + made.headers["Location"].rpartition("/")[2]
 
 
+def part_beside(client: Client, path: str) -> requests.Response:
+    fields = {"Upload_Concat": "partial", "Upload_Part_Of": path.rpartition("/")[2], **TUS}
+    return client("POST", "/files", b"", Upload_Length="1", **fields)
+
+
 def tus_patch(client: Client, path: str) -> requests.Response:
     return client("PATCH", path, b"abcd", Upload_Offset="0", Content_Type=OFFSET, **TUS)
 
@@ -138,6 +143,18 @@ CELLS: dict[str, tuple[Cell, str]] = {
     "tus joins parts of another": (
         lambda c, p: c("POST", "/files", b"", Upload_Concat=f"final;{p.tus()}", **TUS),
         "401 401 400 403 403 403 403 400 400",
+    ),
+    "tus creation by PUT": (
+        lambda c, p: c("PUT", p.fresh(), b"", Upload_Length="2", **TUS),
+        "401 401 201 403 403 403 403 403 201",
+    ),
+    "tus part by PUT": (
+        lambda c, p: c("PUT", p.fresh(), b"", Upload_Length="2", Upload_Concat="partial", **TUS),
+        "401 401 201 403 403 403 403 403 201",
+    ),
+    "tus part beside another's upload": (
+        lambda c, p: part_beside(c, p.resumable()),
+        "401 401 404 403 403 403 403 404 400",
     ),
     "resumable creation": (
         lambda c, p: c("POST", "/files", b"ab", Upload_Complete="?0"),

@@ -46,10 +46,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 def test_a_file_goes_over_three_connections_that_break(
     server: RunningServer, open_parts: OpenParts, tmp_path: Path
 ) -> None:
-    """Each is cut, and each part goes on where the server has it. The file arrives once, with its
-    digest; its parts are gone then."""
+    """Within each piece, and each part goes on where the server has it. The file arrives once, with
+    its digest; its parts are gone then."""
     film = film_of(tmp_path, SIZE)
-    with CuttingProxy(server.port, cut=5_000_000, rate=6e6) as proxy:
+    with CuttingProxy(server.port, cut=3_500_000, rate=6e6) as proxy:
         page = open_parts(proxy.url)
         page.use(3)
         proxy.sent = 0

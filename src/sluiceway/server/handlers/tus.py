@@ -176,7 +176,8 @@ class TusHandler:
             record = await create_part(request, self.uploads, DIALECT, whole, length, details)
         else:
             wanted = await (self._wanted(request, creation) if named is None else named())
-            if is_part:  # the whole gets the key
+            if is_part:  # the whole gets the key; who may not have it learns that now
+                await self.uploads.admit(wanted)
                 wanted = replace(wanted, key="", replace=Replace())
             record = await create_upload(
                 request, self.uploads, DIALECT, wanted, length, details, upload=upload, part=is_part

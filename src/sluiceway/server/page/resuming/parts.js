@@ -212,7 +212,7 @@ export class Parts {
     const faster = await isFaster(this.sender.endpoint, {
       arrived: () => this.requests.arrived(this.list),
       left: () => this.start - this.#front,
-      more: () => this.#want(1),
+      use: (connections) => this.#want(connections - 1),
       isFair: () => !this.#disturbed && !this.#stop.signal.aborted && this.sender.alone(),
     });
     if (this.#stop.signal.aborted) return;
