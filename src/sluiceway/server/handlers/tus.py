@@ -47,7 +47,7 @@ from sluiceway.server.resumable.tus_responses import (
     tus_response,
 )
 from sluiceway.server.resumable.up_to import UpTo
-from sluiceway.stores.contract import Replace, UploadRequest
+from sluiceway.stores.contract import UploadRequest
 from sluiceway.uploads.keys import checked_id, id_from
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.held import HeldUpload
@@ -176,9 +176,6 @@ class TusHandler:
             record = await create_part(request, self.uploads, DIALECT, whole, length, details)
         else:
             wanted = await (self._wanted(request, creation) if named is None else named())
-            if is_part:  # the whole gets the key; who may not have it learns that now
-                await self.uploads.admit(wanted)
-                wanted = replace(wanted, key="", replace=Replace())
             record = await create_upload(
                 request, self.uploads, DIALECT, wanted, length, details, upload=upload, part=is_part
             )

@@ -115,6 +115,8 @@ class ResumableUploads:
         """
         self._rules.check_size(length)
         request = await self._rules.admit(request)
+        if is_part:  # the whole gets the key; who may not have it has learned that
+            request = dataclasses.replace(request, key="", replace=Replace())
         upload, key = upload or new_id(), request.key
         if not request.key and not is_part:
             key = await self._rules.free_key(request)
@@ -125,9 +127,8 @@ class ResumableUploads:
                 request = dataclasses.replace(request, key=key)
         if asks:
             await self._rules.ask_start(upload, dataclasses.replace(request, key=key), length)
-        marks = {PART: "1"} if is_part else {}
-        details = {**(details or {}), **marks}
-        return await self._write_down(upload, dialect, request, length, details)
+        marked = {**(details or {}), **({PART: "1"} if is_part else {})}
+        return await self._write_down(upload, dialect, request, length, marked)
 
     async def create_part(
         self, dialect: str, whole: str, length: int | None, details: Mapping[str, str]
