@@ -40,6 +40,8 @@ THIRD_PARTY = {
     "stores/postgres": {"psycopg", "psycopg_pool"},
     "server/metrics": {"prometheus_client"},
     "server/access/web_tokens": {"cryptography", "jwt"},
+    "server/log/spans.py": {"opentelemetry"},
+    "server/log/span_provider.py": {"opentelemetry"},
     "archives/zip_writer.py": {"zipstream"},
     "cli": {"click", "rich"},
     "testing/pytest_plugin.py": {"pytest"},

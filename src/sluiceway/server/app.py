@@ -31,6 +31,7 @@ from sluiceway.server.endpoints import Endpoints
 from sluiceway.server.http1.head_limits import check_fields
 from sluiceway.server.http1.stopping import STOPPING, Stopping
 from sluiceway.server.log.access import STAGES, log_access
+from sluiceway.server.log.spans import open_spans
 from sluiceway.server.metrics.gauges import GaugeWriter
 from sluiceway.server.mounted.hooks import HOOKS, AppHooks, RequestHooks
 from sluiceway.server.mounted.open_places import OpenPlaces
@@ -128,6 +129,7 @@ class Sluiceway:
         self._min_rate = self.settings.min_bytes_per_second
         self._sites = Sites(self.settings)
         self._door = Door(self.settings)
+        self._spans = open_spans()
         self._progress_table = progress_table
         self._asker: HookAsker | None = None
         self._gauges: GaugeWriter | None = None
@@ -172,6 +174,9 @@ class Sluiceway:
     async def aclose(self) -> None:
         """Close the stores. Running uploads are discarded."""
         await self._door.aclose()
+        spans, self._spans = self._spans, None
+        if spans is not None:
+            await spans.aclose()
         await self._places.aclose()
         if self._upload_service is not None:
             timeout = min(SEND_AT_END, self.settings.shutdown_timeout)
@@ -254,6 +259,8 @@ class Sluiceway:
         headers, code = request.headers, ""
         random = getrandbits(192)  # fast; the ids are no secret and prove nothing
         trace = read_trace(random, *map(headers.get, TRACE_FIELDS))
+        if self._spans is not None:
+            trace = self._spans.begin(trace)
         current_trace.set(trace)
         counted = CountedSend(scope, send, self._sites.headers(request), trace)
         try:
@@ -285,7 +292,10 @@ class Sluiceway:
             if PLACE in scope:
                 await self._places.release(scope[PLACE][0])
             self._count(scope, code)
-            log_access(scope, counted.status, counted.sent, time.monotonic() - began, code)
+            seconds = time.monotonic() - began
+            log_access(scope, counted.status, counted.sent, seconds, code)
+            if self._spans is not None:
+                self._spans.end(scope, counted.status, seconds, code)
 
     def _count(self, scope: Scope, code: str) -> None:
         totals = self.progress_table.totals

@@ -12,7 +12,14 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import NamedTuple
 
-__all__ = ["NO_TRACE", "RequestTrace", "current_trace", "read_trace", "trace_headers"]
+__all__ = [
+    "NO_TRACE",
+    "RequestTrace",
+    "current_trace",
+    "id_number",
+    "read_trace",
+    "trace_headers",
+]
 
 MOST_ID = 128  # characters of an X-Request-ID that is taken
 MOST_STATE = 512  # characters of a tracestate that is passed on (Trace Context 3.3.1.5)
@@ -25,11 +32,13 @@ _STATE = re.compile(rf"[\x20-\x7e]{{1,{MOST_STATE}}}")
 
 
 class RequestTrace(NamedTuple):
-    """The ids of one request. `parent` and `state` are the values of the headers that go on."""
+    """The ids of one request. `parent` and `state` are the values of the headers that go on;
+    `caller` is the span that the request came from, "" for none."""
 
     request_id: str
     parent: str
     state: str = ""
+    caller: str = ""
 
     @property
     def trace_id(self) -> str:
@@ -56,24 +65,33 @@ def read_trace(
     trace, flags = bits[:32], "00"
     if parent is None and request_id is None:
         return RequestTrace(trace, f"00-{trace}-{bits[32:]}-00")
-    kept_state = ""
+    kept_state = caller = ""
     if parent is not None and (found := _read_parent(parent)) is not None:
-        trace, flags = found
+        trace, caller, flags = found
         if state is not None and _STATE.fullmatch(state):
             kept_state = state
     ours = request_id if request_id is not None and _ID.fullmatch(request_id) else trace
-    return RequestTrace(ours, f"00-{trace}-{bits[32:]}-{flags}", kept_state)
+    return RequestTrace(ours, f"00-{trace}-{bits[32:]}-{flags}", kept_state, caller)
 
 
-def _read_parent(text: str) -> tuple[str, str] | None:
-    """Trace id and flags; None for what Trace Context 2.2.2 calls invalid."""
+def id_number(text: str) -> int:
+    """A trace id, span id or flags, which were checked to be hexadecimal, as a number."""
+    return int.from_bytes(bytes.fromhex(text))
+
+
+def _read_parent(text: str) -> tuple[str, str, str] | None:
+    """Trace id, span id and flags; None for what Trace Context 2.2.2 calls invalid."""
     found = _PARENT.fullmatch(text)
     if found is None:
         return None
     version, trace, span, flags, rest = found.groups()
     if version == "ff" or (version == "00" and rest) or not trace.strip("0") or not span.strip("0"):
         return None
-    return trace, "01" if flags[1] in _ODD else "00"  # of later versions only this bit is known
+    return (
+        trace,
+        span,
+        "01" if flags[1] in _ODD else "00",
+    )  # of later versions only this bit is known
 
 
 def trace_headers() -> Mapping[str, str]:

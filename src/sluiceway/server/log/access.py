@@ -26,7 +26,7 @@ from sluiceway.uploads.summary import UploadSummary, summary_of
 from sluiceway.wire.numbers import clipped_uint
 from sluiceway.wire.request_trace import current_trace
 
-__all__ = ["STAGES", "UPLOAD", "log_access"]
+__all__ = ["STAGES", "UPLOAD", "log_access", "shown_path"]
 
 # Loads the codec now: a process without free descriptors cannot load it, and needs its log most.
 codecs.lookup("unicode_escape")
@@ -95,14 +95,18 @@ def log_access(scope: Scope, status: int, sent: int, seconds: float, code: str) 
 
     `sent` are the bytes of its response, `code` that of its error, "" for none.
     """
-    if not log.isEnabledFor(logging.INFO):
-        return
+    if log.isEnabledFor(logging.INFO):
+        log.info(_AccessLine(scope, status, sent, seconds, code, shown_path(scope)))
+
+
+def shown_path(scope: Scope) -> str:
+    """The path of a request for people who may not do what it does: without links and ids."""
     path = unlinked(scope, str(scope["path"]))
     mounted = unlinked(scope, str(scope.get("root_path", "")))
     # The id of an upload is left out: it is enough to cancel the upload.
     if path.removeprefix(mounted).startswith("/uploads/"):
         path = f"{mounted if path.startswith(mounted) else ''}/uploads/..."
-    log.info(_AccessLine(scope, status, sent, seconds, code, _escaped(path)))
+    return _escaped(path)
 
 
 def _upload_text(upload: UploadSummary, code: str) -> str:
