@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from sluiceway.pipe.budget import Budget
+from sluiceway.server.checks.calls import check_hook_calls
 from sluiceway.server.checks.credentials import (
     check_link_keys,
     check_tls,
@@ -40,6 +41,8 @@ async def check_everything(given: Mapping[str, Any]) -> AsyncIterator[Finding]:
     settings = Settings(**given)
     yield passed("settings", "all can be used")
     for one in (*check_tokens(settings), *check_link_keys(settings), *check_tls(settings)):
+        yield one
+    for one in check_hook_calls(settings):
         yield one
     budget, skews = Budget(settings.budget), dict[str, float]()
     async for one in check_web_tokens(settings, skews):

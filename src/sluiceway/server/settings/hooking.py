@@ -40,7 +40,7 @@ def check_hooks(settings: SettingList) -> None:
     hooks = {name: hook for name in HOOK_SETTINGS if (hook := getattr(settings, name)) is not None}
     for name, hook in hooks.items():
         try:
-            _check_hook(hook, settings.hook_secret)
+            _check_hook(name, hook, settings)
         except BadRequest as error:
             raise BadSetting(f"--{name.replace('_', '-')}: {error.detail}") from None
     if settings.hook_secret is not None and not any(map(is_url, hooks.values())):
@@ -60,14 +60,26 @@ def _read_secret(settings: SettingList) -> None:
     object.__setattr__(settings, "hook_secret_file", None)  # as that of the token
 
 
-def _check_hook(hook: str, secret: str | None) -> None:
+def _check_hook(name: str, hook: str, settings: SettingList) -> None:
     if is_url(hook):
         parse_address(hook)
-        if secret is None:
+        if settings.hook_secret is None:
             raise BadRequest(LACKS_KEY)
-        parse_secrets(secret)
+        parse_secrets(settings.hook_secret)
         return
     # Late: a server without a command needs nothing that starts one.
-    from sluiceway.server.hooks.command import find_command, parse_command
+    from sluiceway.server.hooks.command import PATH_WORD, find_command, parse_command
 
-    find_command(parse_command(hook))
+    argv = parse_command(hook)
+    find_command(argv)
+    if any(PATH_WORD in each for each in argv) and not (
+        name == "on_kept" and len(settings.to) == 1 and _is_folder(settings.to[0])
+    ):
+        raise BadRequest(
+            f"{PATH_WORD} is a file that only --on-kept can read, where --to is one folder; leave "
+            "it out, or scan in another way (docs/hooks.md)"
+        )
+
+
+def _is_folder(place: str) -> bool:
+    return "://" not in place and not place.lower().startswith("memory:")
