@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sluiceway.stores.contract import Metadata, UploadRequest
@@ -17,7 +18,7 @@ from sluiceway.wire.request_trace import NO_TRACE, current_trace
 
 __all__ = ["EVENT_TYPES", "EventWriter"]
 
-EVENT_TYPES = {
+EVENT_TYPES: Mapping[HookWhen, str] = {
     HookWhen.START: "sluiceway.upload.started",
     HookWhen.KEPT: "sluiceway.upload.kept",
     HookWhen.FINISH: "sluiceway.upload.finished",
