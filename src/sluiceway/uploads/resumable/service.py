@@ -371,7 +371,6 @@ class ResumableUploads:
             counted = self._rules.digests.to_count(
                 record.request.expected, (record.request.wanted, *self._rules.store.traits.counts)
             )
-            # The whole has digests, and no part.
             digests = PrefixDigests(() if record.is_part else counted, self._budget)
         return self._with(record, digests)
 
