@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import json
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from starlette.datastructures import Headers
 
 from identity_provider import AUDIENCE, IdentityProvider, jwk, new_key
 from sluiceway.errors import Forbidden, Unauthorized
+from sluiceway.server.access.web_tokens import tokens as module
 from sluiceway.server.access.web_tokens.tokens import LONGEST_TOKEN, WebTokens
 from sluiceway.server.settings.checked import Settings
 from sluiceway.uploads.access.grant import Grant
@@ -194,3 +197,34 @@ async def test_a_secret_counts_where_its_algorithm_is_named(tmp_path: Path) -> N
         for forged in confused(provider):
             with pytest.raises(Unauthorized):
                 await grant(with_secret, forged)
+
+
+async def test_a_token_is_remembered_with_its_keys_and_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that ends, and one whose key is gone, is refused as if it had never been seen."""
+    monkeypatch.setattr(module, "MOST_SEEN", 2)
+    path = tmp_path / "keys"
+    path.write_text(json.dumps(jwk(RSA, kid="rsa")))
+    settings = Settings(
+        to=("memory:",), jwt_keys=str(path), jwt_audience=(AUDIENCE,), jwt_leeway=0.0
+    )
+    tokens, now = WebTokens(settings), int(time.time())
+
+    def signed(subject: str, end: int) -> str:
+        claims = {"sub": subject, "aud": AUDIENCE, "exp": end}
+        return jwt.encode(claims, RSA, "RS256", headers={"kid": "rsa"})
+
+    short, long = signed("ann", now + 2), signed("bob", now + 600)
+    for token in (short, long, short, long, signed("eve", now + 600)):
+        assert await grant(tokens, token)
+    assert len(tokens._seen) == 2
+    while time.time() < now + 2:
+        await asyncio.sleep(0.1)
+    with pytest.raises(Unauthorized, match="expired"):
+        await grant(tokens, short)
+    assert await grant(tokens, long)
+    path.write_text(json.dumps(jwk(new_key("RS256"), kid="rsa")))
+    tokens.reload()
+    with pytest.raises(Unauthorized):
+        await grant(tokens, long)

@@ -6,7 +6,10 @@ token's header says about keys elsewhere (jku, x5u, jwk) counts for nothing.
 
 from __future__ import annotations
 
+import hashlib
 import re
+import time
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,7 +22,7 @@ from sluiceway.errors import Unauthorized
 from sluiceway.server.access.web_tokens.claims import ClaimRules
 from sluiceway.server.access.web_tokens.key_file import KeyFile
 from sluiceway.server.access.web_tokens.key_url import KeyUrl
-from sluiceway.server.access.web_tokens.keys import VerifyingKey
+from sluiceway.server.access.web_tokens.keys import KeySet, VerifyingKey
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.web_tokens import algorithms
 from sluiceway.uploads.access.grant import Grant
@@ -27,6 +30,7 @@ from sluiceway.wire.urls import is_url
 
 __all__ = ["WebTokens"]
 
+MOST_SEEN = 1000  # tokens that were checked; a signature costs a third of a millisecond
 LONGEST_TOKEN = 16 << 10  # characters; Azure's tokens with 200 groups have about 10,000
 # RFC 8725, section 3.11: a logout token or a security event, signed by the same keys, opens nothing
 TYPES = ("jwt", "at+jwt")
@@ -56,6 +60,8 @@ class WebTokens:
         self._leeway, self._header = settings.jwt_leeway, (settings.jwt_header or "").lower()
         self._required = ["exp", "aud", *(["iss"] if self._issuer else [])]
         self._rules = ClaimRules.of(settings)
+        self._seen: OrderedDict[bytes, Grant] = OrderedDict()  # by the hash of their tokens
+        self._seen_with: KeySet | None = None
 
     def reload(self) -> None:
         """Read a file of keys again at the next request."""
@@ -90,8 +96,22 @@ class WebTokens:
         return grant
 
     async def _checked(self, token: str) -> Grant:
+        """One that was checked with the same keys is looked up: each request of a page has it."""
         if len(token) > LONGEST_TOKEN or not _SHAPE.fullmatch(token):
             raise _refused("The token cannot be read")
+        keys, mark = await self._source.keys_for(None), hashlib.sha256(token.encode()).digest()
+        if keys is not self._seen_with:
+            self._seen.clear()
+            self._seen_with = keys
+        grant = self._seen.get(mark)
+        if grant is None or grant.expires is None or time.time() >= grant.expires:
+            grant = await self._checked_anew(token)
+            self._seen[mark] = grant
+            if len(self._seen) > MOST_SEEN:
+                self._seen.popitem(last=False)
+        return grant
+
+    async def _checked_anew(self, token: str) -> Grant:
         try:
             header = jwt.get_unverified_header(token)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
