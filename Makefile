@@ -66,6 +66,7 @@ torture: $(VENV)/.test ## the long proofs: many kills, cuts and random cases, la
 		tests/journeys/test_quota_endings.py tests/journeys/test_shared_quota.py \
 		tests/journeys/test_rights_elsewhere.py \
 		tests/journeys/test_replace.py tests/journeys/test_deploy_files.py \
+		tests/journeys/test_virus_scan.py \
 		tests/journeys/test_serving_tls.py tests/journeys/test_rights.py \
 		tests/journeys/test_links.py tests/cli/test_token.py \
 		tests/journeys/test_sorted_lists.py tests/journeys/test_no_pieces.py \

@@ -186,6 +186,7 @@ def test_a_hook_scans_each_file_before_it_can_be_seen(
     eventually(lambda: not server.drafts(), "nothing else is left")
 
 
+@pytest.mark.torture  # a process of the gate, one of clamd and one server; the hook's scan is quick
 def test_a_second_destination_scans_while_the_bytes_arrive(serve: Serve, scanner: Scanner) -> None:
     """Nothing of a refused file remains, and a file that it was to replace is there again."""
     port = free_port()
