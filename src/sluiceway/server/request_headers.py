@@ -72,10 +72,16 @@ def file_digests(request: Request) -> dict[str, bytes]:
     return expected_of({name: fields[name] for name in _OF_FILES if name in fields})
 
 
-def content_digests(request: Request) -> dict[str, bytes]:
-    """The digests of this piece. Raises BadDigest, BadRequest."""
+def content_digests(request: Request, read: str = "") -> dict[str, bytes]:
+    """The digests of this piece, but that of the field `read`, which its caller reads itself, also
+    as a trailer. Raises BadDigest, BadRequest."""
     fields = joined_headers(request)
-    return expected_of({name: fields[name] for name in fields if name not in _OF_FILES})
+    if read and "trailer" in fields:
+        names = fields["trailer"].split(",")
+        fields["trailer"] = ",".join(name for name in names if name.strip().lower() != read)
+    return expected_of(
+        {name: fields[name] for name in fields if name not in _OF_FILES and name != read}
+    )
 
 
 def clean_file_name(request: Request) -> str | None:

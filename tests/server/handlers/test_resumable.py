@@ -260,6 +260,21 @@ def test_a_piece_with_a_wrong_digest_does_not_count(server: RunningServer) -> No
     assert bad.code == "digest-mismatch"
 
 
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_digest_behind_a_piece_is_refused_with_the_piece(
+    server: RunningServer, announced: bool
+) -> None:
+    """It is not read there: neither the offset nor a file comes of bytes that were not checked."""
+    url = create(server, 8, b"hello").headers["location"]
+    trailer = ["Trailer: Content-Digest"] if announced else []
+    fields = [*append_fields(8, 5, True), "Transfer-Encoding: chunked", *trailer]
+    body = chunk(b"world") + LAST_CHUNK[:-2] + f"Content-Digest: {digest(b'x')}\r\n\r\n".encode()
+    refused = talk(server.port, head("PATCH", url, *fields) + body)
+    assert (refused.status, refused.code) == (400, "bad-digest")
+    assert ask(server, 8, url).headers["upload-offset"] == "5"
+    assert append(server, 8, url, 5, b"world").status == 201
+
+
 def test_a_digest_of_the_whole_is_checked_at_the_end(server: RunningServer) -> None:
     """Repr-Digest stands in the creation; Want-Repr-Digest asks for it in the last response."""
     right = [f"Repr-Digest: {digest(b'helloworld')}", "Want-Repr-Digest: sha-256=1"]

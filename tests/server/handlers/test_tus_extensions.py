@@ -289,7 +289,32 @@ def test_a_wrong_trailer_is_refused(
 ) -> None:
     upload = tus.create(len(DATA) + 1)
     assert trailed(taker.port, upload, trailer, *fields) == 400
-    assert tus.offset(upload) == (len(DATA) if not fields else 0)
+    assert tus.offset(upload) == 0
+    whole = tus.create(len(DATA), filename="unchecked.bin")
+    assert trailed(taker.port, whole, trailer, *fields) == 400
+    assert tus.offset(whole) == 0
+    assert stored_as(taker, "unchecked.bin") is None
+
+
+def other_digest(data: bytes) -> str:
+    return f"Content-Digest: sha-256=:{base64.b64encode(HASHES['sha256'](data)).decode()}:"
+
+
+def test_a_digest_of_another_protocol_is_checked_or_refused(tus: Tus, taker: RunningServer) -> None:
+    """Whoever sends it believes that it is checked."""
+    upload = tus.create(len(DATA))
+    wrong, right = other_digest(DATA[1:]), other_digest(DATA)
+    for trailer, *fields in (
+        (wrong + "\r\n",),
+        (wrong + "\r\n", "Trailer: Content-Digest"),
+        (f"Upload-Checksum: {digest('md5', DATA)}\r\n{wrong}\r\n", "Trailer: Upload-Checksum"),
+        (f"Upload-Checksum: {digest('md5', DATA)}\r\n", "Trailer: Upload-Checksum", right),
+    ):
+        assert trailed(taker.port, upload, trailer, *fields) == 400
+        assert tus.offset(upload) == 0
+    assert trailed(taker.port, upload, "", wrong) == 460
+    assert tus.offset(upload) == 0
+    assert trailed(taker.port, upload, "", right) == 204
 
 
 def test_a_trailer_needs_a_body_in_chunks(tus: Tus) -> None:

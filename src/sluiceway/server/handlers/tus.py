@@ -32,7 +32,7 @@ from sluiceway.server.log.access import STAGES
 from sluiceway.server.mounted.held_uploads import create_part, create_upload, held_upload
 from sluiceway.server.operator_log import log_error
 from sluiceway.server.request_body import BodySource, content_length
-from sluiceway.server.request_headers import joined_headers, query_values
+from sluiceway.server.request_headers import content_digests, joined_headers, query_values
 from sluiceway.server.resumable.fields import upload_url
 from sluiceway.server.resumable.tus_responses import (
     DIALECT,
@@ -316,14 +316,16 @@ async def _take(request: Request, held: HeldUpload) -> None:
 def _expected(request: Request) -> Mapping[str, bytes] | LateDigests:
     """The digest of this request's bytes, where it has one: before or behind them.
 
-    Raises BadRequest for both, and where what stands behind a body cannot be read.
+    Those of other protocols count as well, before the body. Raises BadRequest for both places, and
+    where what stands behind a body cannot be read; BadDigest.
     """
     headers = joined_headers(request)
+    others = content_digests(request, read=CHECKSUM)
     announced = [name.strip().lower() for name in headers.get("trailer", "").split(",")]
     if CHECKSUM not in announced:
-        return parse_checksum(headers.get(CHECKSUM))
-    if CHECKSUM in headers:
-        raise BadRequest("Upload-Checksum stands before the body and is announced behind it, too")
+        return others | parse_checksum(headers.get(CHECKSUM))
+    if CHECKSUM in headers or others:
+        raise BadRequest("A digest stands before the body, and another one is announced behind it")
     protocol = request.scope.get(PROTOCOL)
     if protocol is None or content_length(request) is not None:
         raise BadRequest(

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from sluiceway.errors import StoreFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.digests import Digests, Tap
 from sluiceway.pipe.pump import Meter, pump
 from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import Stages
-from sluiceway.stores.unpublished import ResumableDraft
+from sluiceway.stores.unpublished import JoinableDraft, ReadableDraft, ResumableDraft
+from sluiceway.uploads.resumable.draft_source import DraftSource
 from sluiceway.uploads.resumable.elsewhere import held_back
 from sluiceway.uploads.resumable.prefix_digests import LateDigests
 from sluiceway.uploads.rules import check_digests
 
-__all__ = ["append_content"]
+__all__ = ["append_content", "append_draft"]
 
 
 async def append_content(
@@ -54,3 +56,16 @@ async def append_content(
                 check_digests(await chunk.finish(), wanted)
     finally:
         await chunk.aclose()
+
+
+async def append_draft(
+    draft: ResumableDraft, other: ResumableDraft, start: int, count: int, budget: Budget
+) -> None:
+    """Append bytes of another draft, from `start` on. Raises StoreFailed where it cannot be read,
+    and what the drafts raise."""
+    if isinstance(draft, JoinableDraft):
+        await draft.append_draft(other, start, count)
+    elif isinstance(other, ReadableDraft):
+        await pump(DraftSource(other, start, count), draft, budget=budget)
+    else:
+        raise StoreFailed("The kept bytes of an upload cannot be read here").for_operator()

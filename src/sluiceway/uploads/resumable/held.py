@@ -6,30 +6,27 @@ client learns it. Leaving keeps what arrived; another request goes on from there
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property
 from typing import cast
 
 from sluiceway.errors import (
+    BadDigest,
     Cancelled,
     Gone,
     OffsetMismatch,
     SluiceError,
-    StoreFailed,
     TooLarge,
 )
+from sluiceway.pipe.cancellation import finish_then_cancel
 from sluiceway.pipe.hashes import digest_pairs
-from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import Stages
 from sluiceway.stores.contract import Draft, Entry, UploadRequest
 from sluiceway.stores.delivered_later import DeliveredLater
 from sluiceway.stores.unpublished import (
     AdoptingStore,
-    JoinableDraft,
-    ReadableDraft,
     ResumableDraft,
     ResumableStore,
     SavedDraft,
@@ -42,9 +39,8 @@ from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.progress_record import ProgressRecord
 from sluiceway.uploads.quota.quotas import JOINED
-from sluiceway.uploads.resumable.appending import append_content
+from sluiceway.uploads.resumable.appending import append_content, append_draft
 from sluiceway.uploads.resumable.asked import asked_details
-from sluiceway.uploads.resumable.draft_source import DraftSource
 from sluiceway.uploads.resumable.elsewhere import digests_of, is_first_known
 from sluiceway.uploads.resumable.opening import discard, may_have_draft, open_draft
 from sluiceway.uploads.resumable.outcome import PASSING, Respond, replied
@@ -116,7 +112,8 @@ class HeldUpload:
 
         With `expected`, digests of this request's bytes, all of them count or none: on a mismatch,
         or when the request is cut, they are forgotten. Meanwhile `on_offset` gets what is kept.
-        Raises DigestMismatch, BodyCut, TooLarge, NoSpace.
+        Raises DigestMismatch, BadDigest, BodyCut, TooLarge, NoSpace; Gone where the bytes that are
+        to be forgotten were passed on, which ends the upload.
         """
 
         async def on_kept(offset: int) -> None:
@@ -145,9 +142,10 @@ class HeldUpload:
         except Gone as error:
             await self.cancel("lost", error)
             raise
-        except BaseException:
-            if expected:
-                await asyncio.shield(self._forget(start))
+        except BaseException as error:
+            # BadDigest: behind the bytes stood a digest that nobody had announced, or checked.
+            if expected or isinstance(error, BadDigest):
+                await finish_then_cancel(self._forget(start))
             raise
         await self.keep()
         return self.record.offset
@@ -157,13 +155,7 @@ class HeldUpload:
         most, draft, other = self._rules.max_size, await self._open(), await part._open()
         if most is not None and self.record.offset + count > most:
             raise TooLarge(f"The parts have more than {most} bytes together", limit=most)
-        if isinstance(draft, JoinableDraft):
-            await draft.append_draft(other, start, count)
-        elif isinstance(other, ReadableDraft):
-            source = DraftSource(other, start, count)
-            await pump(source, draft, budget=self._rules.budget)
-        else:
-            raise StoreFailed("The kept bytes of an upload cannot be read here").for_operator()
+        await append_draft(draft, other, start, count, self._rules.budget)
         self.progress.join(count)
         await self.keep()
         self.progress.join_kept(count)
@@ -360,6 +352,9 @@ class HeldUpload:
         self.progress.received = self.progress.forwarded = offset
         try:
             await draft.truncate(offset)
+        except Gone as error:
+            await self.cancel("lost", error)
+            raise
         except SluiceError:  # the next request takes up what was written down
             self._draft = None
             await draft.suspend()
