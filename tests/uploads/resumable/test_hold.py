@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from sluiceway.errors import (
     BodyCut,
     DigestMismatch,
     Exists,
+    NoSpace,
     NotFound,
     OffsetMismatch,
     SluiceError,
@@ -33,7 +35,7 @@ from sluiceway.stores.disk.store import DiskStore
 from sluiceway.testing.store_suite import pattern, read, store_bytes
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.ledger.expiry import Expiry
-from sluiceway.uploads.ledger.record import FinalResponse
+from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
 from sluiceway.uploads.ledger.sqlite import SqliteLedger
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.outbox.outbox import Outbox
@@ -212,6 +214,36 @@ async def test_a_cut_request_keeps_what_arrived(start: Start) -> None:
         async with process.uploads.hold(upload) as held:
             await held.append(PassingSource(cut(), MIB))
     assert (await process.uploads.find(upload)).offset == 400_000
+
+
+async def test_an_offset_that_cannot_be_written_down_is_not_spoken(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written down when the upload is let go of, before its client gets a response."""
+    process = start()
+    upload = (await process.uploads.create("tus", REQUEST, length=2 * MIB)).id
+    assert await append(process, upload, pattern(1000)) == 1000
+    save, steps = SqliteLedger.save, list[LedgerState]()
+
+    async def counted(ledger: SqliteLedger, record: UploadRecord, *more: Any) -> None:
+        steps.append(record.state)
+        await save(ledger, record, *more)
+
+    async def full(ledger: SqliteLedger, record: UploadRecord, *more: Any) -> None:
+        raise NoSpace("The disk is full")
+
+    monkeypatch.setattr(SqliteLedger, "save", full)
+    with pytest.raises(NoSpace):
+        await append(process, upload, pattern(1000, 1000))
+    monkeypatch.setattr(SqliteLedger, "save", counted)
+    assert (await process.uploads.find(upload)).offset == 1000
+    assert await append(process, upload, pattern(5000, 1000)) == 6000
+    async with process.uploads.hold(upload) as held:
+        await held.append(BytesSource(pattern(2 * MIB - 6000, 6000)))
+        await held.finish(respond)
+    # One wait for the disk where a piece ends, and two for the last one.
+    assert steps == [LedgerState.OPEN, LedgerState.FINISHING, LedgerState.DONE]
+    assert await read(process.store, "book") == pattern(2 * MIB)
 
 
 async def test_a_chunk_with_the_wrong_digest_is_forgotten(start: Start) -> None:

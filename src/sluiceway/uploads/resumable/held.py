@@ -71,6 +71,7 @@ class HeldUpload:
         self._progress_table = progress_table
         self._draft: ResumableDraft | None = None
         self.is_ending: bool = False  # it is being published or cancelled
+        self.is_unwritten: bool = False  # the offset is kept, and the ledger does not have it yet
         self.replaced: bool = False  # whether publishing replaced an object, where the store tells
         self.on_kept: Callable[[Entry], Awaitable[None]] | None = None
         self.has_ended: bool = False  # while it was held here
@@ -147,7 +148,7 @@ class HeldUpload:
             if expected or isinstance(error, BadDigest):
                 await finish_then_cancel(self._forget(start))
             raise
-        await self.keep()
+        await self.keep(is_last=True)
         return self.record.offset
 
     async def append_upload(self, part: HeldUpload, start: int, count: int) -> None:
@@ -166,10 +167,13 @@ class HeldUpload:
             until, joined = min(self.record.expires or time, time), {JOINED: "1"}
             await self._save(expires=until, details={**self.record.details, **joined})
 
-    async def keep(self) -> None:
-        """Keep what arrived, and write the offset down."""
+    async def keep(self, is_last: bool = False) -> None:
+        """Keep what arrived, and write the offset down.
+
+        `is_last`: the step that follows, which ends the upload or lets go of it, writes it down.
+        """
         if self._draft is not None and self.record.state is LedgerState.OPEN:
-            await self._keep_at(await self._draft.sync())
+            await self._keep_at(await self._draft.sync(), is_last)
 
     async def finish(self, respond: Respond) -> FinalResponse:
         """Publish the upload. Its event and its response, for a repeated request, are written down.
@@ -232,11 +236,15 @@ class HeldUpload:
         await self.keep()
 
     async def leave(self) -> None:
-        """Let go of the draft and of the upload. What was kept stays."""
+        """Let go of the draft and of the upload. What was kept stays.
+
+        Raises what keeps that from being written down.
+        """
         rests = False
         try:
             if self._draft is not None:
-                await self.keep()
+                if not self.is_unwritten:
+                    await self.keep(is_last=True)
                 rests = self.record.state is LedgerState.OPEN
         finally:
             state = self.record.draft
@@ -246,7 +254,8 @@ class HeldUpload:
             await self.digests.settle()
             if self.record.state is LedgerState.OPEN and "progress" in vars(self):
                 self._progress_table.rest(self.progress)
-            await self._save(holder="", draft=state)
+            if self.record.holder or state != self.record.draft:
+                await self._save(holder="", draft=state)
 
     async def recover(self, follow: bool = True) -> None:
         """Find out how far it is after an earlier process, or at another server if `follow`."""
@@ -256,9 +265,7 @@ class HeldUpload:
             except Gone as error:
                 await self.cancel("lost", error)
         elif record.state is LedgerState.FINISHING:
-            saved = SavedDraft(record.draft, tuple(await self._ledger.parts(record.id)))
-            found = await self._store.find_published(record.id, saved, record.key)
-            if found is None:
+            if (found := await self._find_published()) is None:
                 await self._save("retry")
                 return
             try:
@@ -270,13 +277,13 @@ class HeldUpload:
 
     async def _published_before(self) -> Entry | None:
         """The object of an earlier attempt, which succeeded although it seemed to fail."""
-        if not self.record.key:
-            return None
-        saved = SavedDraft(self.record.draft, tuple(await self._ledger.parts(self.record.id)))
-        found = await self._store.find_published(self.record.id, saved, self.record.key)
-        if found is not None:
+        if (found := await self._find_published() if self.record.key else None) is not None:
             await self._save("whole")
         return found
+
+    async def _find_published(self) -> Entry | None:
+        saved = SavedDraft(self.record.draft, tuple(await self._ledger.parts(self.record.id)))
+        return await self._store.find_published(self.record.id, saved, self.record.key)
 
     @property
     def _store(self) -> ResumableStore:
@@ -334,7 +341,9 @@ class HeldUpload:
     async def _save_published(self, entry: Entry, response: FinalResponse | None) -> None:
         outbox, record = self._rules.outbox, self.record
         events = [] if outbox is None else [outbox.of(record.id, record.created, entry)]
-        await self._save("publish", events=events, offset=entry.size, response=response)
+        # A spool forgets its note afterwards: until then nobody may begin under the same id anew.
+        holder = record.holder if isinstance(self._draft, DeliveredLater) else ""
+        await self._save("publish", (), events, offset=entry.size, response=response, holder=holder)
         self.entry = entry
         self._end("")
         if outbox is not None:
@@ -361,13 +370,18 @@ class HeldUpload:
             raise
         await self.keep()
 
-    async def _keep_at(self, offset: int) -> None:
-        if self._draft is not None:
-            saved = self._draft.save()
-            if offset != self.record.offset or saved.parts or saved.state != self.record.draft:
+    async def _keep_at(self, offset: int, is_last: bool = False) -> None:
+        if self._draft is None:
+            return
+        saved, moved = self._draft.save(), offset != self.record.offset
+        if saved.parts or saved.state != self.record.draft or not is_last:
+            if moved or self.is_unwritten or saved.parts or saved.state != self.record.draft:
                 await self._save(parts=saved.parts, offset=offset, draft=saved.state)
                 self._draft.saved()
             self.progress.kept = max(self.progress.kept, shown_kept(self.record, self._store))
+        elif moved:
+            self.record = changed_record(self.record, "", self._expiry, {"offset": offset})
+            self.is_unwritten = True
 
     async def _save(
         self,
@@ -380,6 +394,9 @@ class HeldUpload:
         changed = changed_record(self.record, event, self._expiry, changes)
         await self._ledger.save(changed, parts, events)
         self.record = changed
+        if self.is_unwritten:
+            self.is_unwritten = False
+            self.progress.kept = max(self.progress.kept, shown_kept(self.record, self._store))
         if event and changed.state in (LedgerState.DONE, LedgerState.GONE):
             await self._rules.quota.release([changed.id])
 

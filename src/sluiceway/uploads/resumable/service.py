@@ -28,6 +28,7 @@ from sluiceway.uploads.ledger.record import PART, WHOLE, UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.quota.uploading import UploadQuota
+from sluiceway.uploads.resumable.claiming import claim
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.holding import Holding
 from sluiceway.uploads.resumable.prefix_digests import PrefixDigests
@@ -43,7 +44,6 @@ log: logging.Logger = logging.getLogger("sluiceway")
 # Seconds that a request waits for the one before it. A holder keeps what it took in milliseconds,
 # unless its destination hangs.
 TAKE_OVER = 5.0
-ASK_AGAIN = 0.02  # seconds between looks whether another process has let go
 READ_TOGETHER = 1000  # ids of uploads of dead processes
 MOST_DIGESTS = 10_000  # uploads whose running hashes are remembered; a few hundred bytes each
 
@@ -240,14 +240,16 @@ class ResumableUploads:
             await self.find(upload)  # before the request of another name is interrupted
         holding = await self._wait_for(upload, Holding(brief, ends_by_itself))
         try:
-            held = holding.held = self._held(await self._claim(upload))
-            held.on_kept = on_kept
+            held = holding.held = self._held(await claim(self.ledger, upload, TAKE_OVER))
+            held.on_kept, unkept = on_kept, None
             try:
                 await self._recover(held)
                 yield held
             finally:
                 holding.leaving = True
-                await finish_then_cancel(self._leave(held, is_logged))
+                unkept = await finish_then_cancel(self._leave(held, is_logged))
+            if unkept is not None:
+                raise unkept  # else its client would take the offset for kept
         except asyncio.CancelledError:
             if not holding.superseded:
                 raise
@@ -344,20 +346,6 @@ class ResumableUploads:
         self._holdings[upload] = holding
         return holding
 
-    async def _claim(self, upload: str) -> UploadRecord:
-        """And those of all processes."""
-        until = time.monotonic() + TAKE_OVER
-        while True:
-            record = await self.ledger.claim(upload)
-            if record is None:
-                raise NotFound("There is no such upload, or it ended long ago")
-            if record.holder == self.ledger.process:
-                return record
-            if time.monotonic() > until:
-                raise Locked("Another request still holds this upload; try again")
-            await self.ledger.ask(record)
-            await asyncio.sleep(ASK_AGAIN)
-
     async def _recover(self, held: HeldUpload, follow: bool = True) -> None:
         """What is left of an earlier process, or of a lost connection to the destination."""
         await held.recover(follow)
@@ -382,12 +370,15 @@ class ResumableUploads:
             record, self.ledger, self._rules, self._progress_table, digests, self.expiry
         )
 
-    async def _leave(self, held: HeldUpload, is_logged: bool = False) -> None:
+    async def _leave(self, held: HeldUpload, is_logged: bool = False) -> SluiceError | None:
+        """Returns why the last offset is not written down."""
+        unkept: SluiceError | None = None
         try:
             await held.leave()
-        except Superseded:
-            pass  # another process took a hung holder for dead; what it says counts
+        except Superseded as error:
+            unkept = error  # another process took a hung holder for dead; what it says counts
         except SluiceError as error:
+            unkept = error
             log.warning("What arrived last of an upload was not kept: %s", error.for_log)
         if held.record.state is LedgerState.OPEN:
             self._digests[held.record.id] = held.digests
@@ -398,3 +389,4 @@ class ResumableUploads:
             await held.digests.aclose()
         if held.has_ended and not is_logged and not held.record.is_part:
             log.info(ended_event(held))
+        return unkept if held.is_unwritten else None
