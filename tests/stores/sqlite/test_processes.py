@@ -13,6 +13,7 @@ import pytest
 
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Metadata, Replace
+from sluiceway.stores.sqlite.connections import SqliteFile
 from sluiceway.stores.sqlite.store import SqliteStore
 from sluiceway.testing.store_suite import pattern, read, store_bytes
 
@@ -172,3 +173,20 @@ async def test_readers_of_a_key_never_get_half_an_object(stores: list[SqliteStor
     writing = asyncio.create_task(replace())
     assert sum(await asyncio.gather(*(look(writing) for _ in range(3)))) > 3
     await writing
+
+
+def test_two_processes_may_make_the_tables_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one finds them when its turn comes, although they were missing before."""
+    path, tables, columns = str(tmp_path / "a.db"), ("CREATE TABLE a (x)",), {"a": ["x"]}
+    has_tables, others = SqliteFile._has_tables, [SqliteFile(path, tables, columns)]
+
+    def overtaken(file: SqliteFile, db: sqlite3.Connection) -> bool:
+        found = has_tables(file, db)
+        while others:
+            others.pop().open_writer().close()
+        return found
+
+    monkeypatch.setattr(SqliteFile, "_has_tables", overtaken)
+    SqliteFile(path, tables, columns).open_writer().close()

@@ -93,7 +93,8 @@ class SqliteFile:
             db.execute("PRAGMA secure_delete = OFF")
             if not self._has_tables(db):
                 db.execute("BEGIN IMMEDIATE")
-                for text in self._schema:
+                # Another process may have made them while this one waited for its turn.
+                for text in () if self._has_tables(db) else self._schema:
                     db.execute(text)
                 db.execute("COMMIT")
             self._check_columns(db)

@@ -236,10 +236,7 @@ class HeldUpload:
         await self.keep()
 
     async def leave(self) -> None:
-        """Let go of the draft and of the upload. What was kept stays.
-
-        Raises what keeps that from being written down.
-        """
+        """Let go of the draft and of the upload. What was kept stays: raises what prevents that."""
         rests = False
         try:
             if self._draft is not None:
@@ -253,6 +250,7 @@ class HeldUpload:
                 state = self._draft.save().state if rests else state
             await self.digests.settle()
             if self.record.state is LedgerState.OPEN and "progress" in vars(self):
+                self._show_kept()  # it is counted; from now on the ledger tells it
                 self._progress_table.rest(self.progress)
             if self.record.holder or state != self.record.draft:
                 await self._save(holder="", draft=state)
@@ -312,6 +310,7 @@ class HeldUpload:
         self.progress.state = State.CHECKING
         asked = await asked_details(self._rules, self.record, key, digests, draft)
         await self._save("whole", key=key, details=asked)
+        self._show_kept()
         share = self._rules.quota.publishing(self.record.id, key, request, draft.written)
         async with self._rules.counted(1), share as change:
             entry = await draft.publish(key, request.metadata(digests), request.replace)
@@ -378,10 +377,13 @@ class HeldUpload:
             if moved or self.is_unwritten or saved.parts or saved.state != self.record.draft:
                 await self._save(parts=saved.parts, offset=offset, draft=saved.state)
                 self._draft.saved()
-            self.progress.kept = max(self.progress.kept, shown_kept(self.record, self._store))
+            self._show_kept()
         elif moved:
             self.record = changed_record(self.record, "", self._expiry, {"offset": offset})
             self.is_unwritten = True
+
+    def _show_kept(self) -> None:
+        self.progress.kept = max(self.progress.kept, shown_kept(self.record, self._store))
 
     async def _save(
         self,
@@ -394,9 +396,7 @@ class HeldUpload:
         changed = changed_record(self.record, event, self._expiry, changes)
         await self._ledger.save(changed, parts, events)
         self.record = changed
-        if self.is_unwritten:
-            self.is_unwritten = False
-            self.progress.kept = max(self.progress.kept, shown_kept(self.record, self._store))
+        self.is_unwritten = False
         if event and changed.state in (LedgerState.DONE, LedgerState.GONE):
             await self._rules.quota.release([changed.id])
 
