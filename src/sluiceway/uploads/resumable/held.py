@@ -11,14 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property
 from typing import cast
 
-from sluiceway.errors import (
-    BadDigest,
-    Cancelled,
-    Gone,
-    OffsetMismatch,
-    SluiceError,
-    TooLarge,
-)
+from sluiceway.errors import BadDigest, Cancelled, Gone, OffsetMismatch, SluiceError, TooLarge
 from sluiceway.pipe.cancellation import finish_then_cancel
 from sluiceway.pipe.hashes import digest_pairs
 from sluiceway.pipe.source import Source
@@ -168,10 +161,7 @@ class HeldUpload:
             await self._save(expires=until, details={**self.record.details, **joined})
 
     async def keep(self, is_last: bool = False) -> None:
-        """Keep what arrived, and write the offset down.
-
-        `is_last`: the step that follows, which ends the upload or lets go of it, writes it down.
-        """
+        """Keep what arrived, and write the offset down; `is_last`: the step that follows does."""
         if self._draft is not None and self.record.state is LedgerState.OPEN:
             await self._keep_at(await self._draft.sync(), is_last)
 
@@ -370,13 +360,12 @@ class HeldUpload:
         await self.keep()
 
     async def _keep_at(self, offset: int, is_last: bool = False) -> None:
-        if self._draft is None:
-            return
-        saved, moved = self._draft.save(), offset != self.record.offset
+        draft = cast("ResumableDraft", self._draft)
+        saved, moved = draft.save(), offset != self.record.offset
         if saved.parts or saved.state != self.record.draft or not is_last:
             if moved or self.is_unwritten or saved.parts or saved.state != self.record.draft:
                 await self._save(parts=saved.parts, offset=offset, draft=saved.state)
-                self._draft.saved()
+                draft.saved()
             self._show_kept()
         elif moved:
             self.record = changed_record(self.record, "", self._expiry, {"offset": offset})
