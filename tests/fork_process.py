@@ -1,8 +1,9 @@
 """The process that forks the commands of the tests (fork_server.py starts it).
 
-`fork_process.py LISTENER LISTENER`: the numbers of two sockets, for Sluiceway's own commands and
-for other people's apps. It imports nothing before somebody connects; what serves the apps is a fork
-of what serves the commands, and imports only what is missing. Both end when standard input does.
+`fork_process.py FOLDER LISTENER LISTENER`: the numbers of two sockets in that folder, for
+Sluiceway's own commands and for other people's apps. It imports nothing before somebody connects;
+what serves the apps is a fork of what serves the commands, and imports only what is missing. Both
+end when standard input does.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -55,7 +57,8 @@ def _serve(kind: str, listeners: dict[str, socket.socket]) -> list[str]:
     while True:
         files: list[Any] = [0, ended.wakeup, *listeners.values(), *connections]
         ready, _, _ = select.select(files, [], [])
-        if 0 in ready:
+        if 0 in ready:  # the tests have ended, or were killed
+            shutil.rmtree(sys.argv[1], ignore_errors=True)
             os._exit(0)
         if ended.wakeup in ready:
             ended.tell()
@@ -69,23 +72,36 @@ def _serve(kind: str, listeners: dict[str, socket.socket]) -> list[str]:
                 return _serve(APPS, {APPS: listeners[APPS]})
             listeners.pop(APPS).close()
         for connection in [one for one in connections if one in ready]:
-            head, fds, _, _ = socket.recv_fds(connection, LENGTH.size, 4)
-            if not head:
+            try:
+                request = _request(connection)
+            except (OSError, EOFError, ValueError):  # its worker was killed, or gave up midway
                 connections.remove(connection)
                 connection.close()
                 continue
-            head += exactly(connection, LENGTH.size - len(head))
-            body = exactly(connection, LENGTH.unpack(head)[0])
             pid = os.fork()
             if not pid:
-                arguments, env, cwd = json.loads(body.decode("utf-8", "surrogateescape"))
                 for one in (*connections, *listeners.values()):
                     one.detach()  # closed with all other files
-                return _become(arguments, env, cwd, fds[:3])
-            ended.pipes[pid] = fds[3]
-            for number in fds[:3]:
+                return _become(*request)
+            *files, ended.pipes[pid] = request[3]
+            for number in files:
                 os.close(number)
-            connection.sendall(LENGTH.pack(pid))
+            with suppress(OSError):
+                connection.sendall(LENGTH.pack(pid))
+
+
+def _request(connection: socket.socket) -> tuple[list[str], dict[str, str], str, list[int]]:
+    """Returns arguments, environment, folder, and four files: the last is for the exit status."""
+    head, fds, _, _ = socket.recv_fds(connection, LENGTH.size, 4)
+    try:
+        head += exactly(connection, LENGTH.size - len(head))
+        body = exactly(connection, LENGTH.unpack(head)[0])
+        arguments, env, cwd = json.loads(body.decode("utf-8", "surrogateescape"))
+    except BaseException:
+        for number in fds:
+            os.close(number)
+        raise
+    return arguments, env, cwd, fds
 
 
 class _Ended:
@@ -131,7 +147,7 @@ def _become(arguments: list[str], env: dict[str, str], cwd: str, fds: list[int])
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number, fd in enumerate(fds):
+    for number, fd in enumerate(fds[:3]):
         os.dup2(fd, number, inheritable=True)
     os.closerange(3, 1 << 16)
     added = added_paths(env) or []
@@ -162,7 +178,7 @@ def _become(arguments: list[str], env: dict[str, str], cwd: str, fds: list[int])
 def _main() -> None:
     listeners = {
         kind: socket.socket(fileno=int(number))
-        for kind, number in zip(KINDS, sys.argv[1:], strict=True)
+        for kind, number in zip(KINDS, sys.argv[2:], strict=True)
     }
     files: list[Any] = [0, *listeners.values()]
     select.select(files, [], [])

@@ -22,12 +22,12 @@ import atexit
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from threading import Lock
 from typing import Any
 
@@ -78,34 +78,33 @@ class ForkedPopen(PlainPopen[Any]):
         variables = dict(os.environ if env is None else env)
         words = [os.fspath(one) for one in args] if isinstance(args, list) else []
         kind = family(words, variables) if ordinary and words else None
-        if kind is None:
-            super()._execute_child(  # type: ignore[misc]
-                args,
-                executable,
-                preexec_fn,
-                close_fds,
-                pass_fds,
-                cwd,
-                env,
-                startupinfo,
-                creationflags,
-                shell,
-                *pipes,
-                restore_signals,
-                *identity,
-            )
-            return
-        given = [p2cread, c2pwrite, errwrite]
-        try:
-            self.pid, self._status = _server(kind).fork(
-                words[1:] if words[0] == sys.executable else words,
-                variables,
-                os.getcwd() if cwd is None else os.path.abspath(os.fspath(cwd)),
-                [number if fd == -1 else fd for number, fd in enumerate(given)],
-            )
+        if kind is not None:
+            given = [p2cread, c2pwrite, errwrite]
+            folder = os.getcwd() if cwd is None else os.path.abspath(os.fspath(cwd))
+            files = [number if fd == -1 else fd for number, fd in enumerate(given)]
+            with suppress(OSError, EOFError):  # where it is gone, Python starts as usual
+                self.pid, self._status = _server(kind).fork(
+                    words[1:] if words[0] == sys.executable else words, variables, folder, files
+                )
+        if self._status is not None:
             self._child_created = True
-        finally:
             self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
+            return
+        super()._execute_child(  # type: ignore[misc]
+            args,
+            executable,
+            preexec_fn,
+            close_fds,
+            pass_fds,
+            cwd,
+            env,
+            startupinfo,
+            creationflags,
+            shell,
+            *pipes,
+            restore_signals,
+            *identity,
+        )
 
     def _try_wait(self, wait_flags: int) -> tuple[int, int]:
         if self._status is None:
@@ -160,6 +159,11 @@ class _Server:
                 socket.send_fds(self._socket, [LENGTH.pack(len(request))], [*fds, write])
                 self._socket.sendall(request)
                 pid = LENGTH.unpack(exactly(self._socket, LENGTH.size))[0]
+        except (OSError, EOFError):
+            os.close(status)
+            self._socket.close()
+            self.owner = 0  # the next command connects again
+            raise
         finally:
             os.close(write)
         return pid, status
@@ -191,7 +195,7 @@ def start() -> str:
     numbers = [listener.fileno() for listener in listeners]
     alive, end = os.pipe()
     process = PlainPopen(
-        [sys.executable, PROCESS, *map(str, numbers)], stdin=alive, pass_fds=numbers
+        [sys.executable, PROCESS, _FOLDER, *map(str, numbers)], stdin=alive, pass_fds=numbers
     )
     os.close(alive)
     for listener in listeners:
@@ -201,7 +205,6 @@ def start() -> str:
 
 
 def _stop(process: subprocess.Popen[Any], end: int, owner: int) -> None:
-    if os.getpid() == owner and _FOLDER:
+    if os.getpid() == owner:
         os.close(end)  # which ends it
         process.wait(10)
-        shutil.rmtree(_FOLDER)
