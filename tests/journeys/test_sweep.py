@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
 import time
@@ -14,9 +15,11 @@ import pytest
 from fix_postgres import Database
 from fix_server import Serve
 from fix_taking import eventually, noise
+from raw_http import Wire, head
 from sluiceway.pipe.budget import Budget
+from sluiceway.stores.disk.store import DiskStore
 from sluiceway.stores.postgres.store import PostgresStore
-from tus_by_hand import Tus
+from tus_by_hand import OFFSET_STREAM, Tus
 
 DATA = noise(100_000)
 
@@ -98,6 +101,42 @@ def test_a_sweep_removes_what_a_crash_left(serve: Serve, tmp_path: Path) -> None
     assert "1 draft without an upload removed, 0 uploads without bytes ended" in printed
     assert client.offset(fine) == 7000
     client.session.close()
+
+
+def test_bytes_that_a_kill_left_unwritten_go_with_their_upload(
+    serve: Serve, tmp_path: Path
+) -> None:
+    """The server dies before it has written an offset down. Its client ends the upload, or the
+    upload expires; and a sweep removes the bytes of one whose end a kill cut short."""
+    places = [tmp_path / "root0", tmp_path / "other"]
+    options = ["--state", str(tmp_path / "state"), "--to", str(places[1])]
+
+    def left() -> int:
+        return sum(len(list((each / ".sluiceway" / "lasting").iterdir())) for each in places)
+
+    server = serve(*options, root=places[0])
+    ids = []
+    for _ in range(2):
+        client = Tus(server.url)
+        ids.append(client.create(100 << 20).rpartition("/")[2])
+        with Wire(server.port) as wire:
+            fields = ["Tus-Resumable: 1.0.0", "Upload-Offset: 0", f"Content-Type: {OFFSET_STREAM}"]
+            wire.send(head("PATCH", f"/uploads/{ids[-1]}", *fields, f"Content-Length: {100 << 20}"))
+            wire.send(noise(1 << 20))
+            eventually(lambda: left() >= 2, "the first bytes to be written")
+            server.stop(signal.SIGKILL)
+        server = serve(*options, root=places[0])
+        client = Tus(server.url)
+        assert client.send("DELETE", f"{server.url}/uploads/{ids[-1]}").status_code == 204
+        assert left() == 0
+        client.session.close()
+    store = DiskStore(str(places[0]), Budget(16 << 20))
+    name = store.draft_name(ids[0])
+    asyncio.run(store.aclose())
+    (places[0] / ".sluiceway" / "lasting" / name).write_bytes(b"left")
+    printed = sweep(*map(str, places), "--state", str(tmp_path / "state"), "--older-than", "0")
+    assert "1 draft without an upload removed, 0 uploads without bytes ended" in printed
+    assert left() == 0
 
 
 def test_drafts_of_no_upload_are_removed_at_each_of_several_places(

@@ -265,7 +265,7 @@ class ListsDrafts(Protocol):
         ...
 
     async def remove_draft(self, name: str) -> None:
-        """Remove one that no ledger knows. Does nothing where it is gone."""
+        """Remove one that no ledger knows, or knows as ended. Does nothing where it is gone."""
         ...
 
 

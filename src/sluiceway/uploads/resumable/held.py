@@ -35,7 +35,12 @@ from sluiceway.uploads.quota.quotas import JOINED
 from sluiceway.uploads.resumable.appending import append_content, append_draft
 from sluiceway.uploads.resumable.asked import asked_details
 from sluiceway.uploads.resumable.elsewhere import digests_of, is_first_known
-from sluiceway.uploads.resumable.opening import discard, may_have_draft, open_draft
+from sluiceway.uploads.resumable.opening import (
+    discard,
+    may_have_draft,
+    open_draft,
+    remove_unwritten,
+)
 from sluiceway.uploads.resumable.outcome import PASSING, Respond, replied
 from sluiceway.uploads.resumable.prefix_digests import LateDigests, PrefixDigests
 from sluiceway.uploads.resumable.resting import ended_state, is_elsewhere, progress_of, shown_kept
@@ -293,6 +298,7 @@ class HeldUpload:
         if self._draft is not None or may_have_draft(self.record, self._store):
             await discard(self._open(), self.record.id)
         self._draft = None
+        await remove_unwritten(self._store, self.record)
 
     async def _publish(self, draft: ResumableDraft, digests: tuple[tuple[str, str], ...]) -> Entry:
         request = self.record.request

@@ -9,9 +9,11 @@ import dataclasses
 import logging
 from collections.abc import Awaitable
 
-from sluiceway.errors import Gone, NotFound, PeerFailed, Unavailable
+from sluiceway.errors import Gone, NotFound, PeerFailed, SluiceError, Unavailable
+from sluiceway.stores.contract import CompositeStore, Store
 from sluiceway.stores.unpublished import (
     HoldsDrafts,
+    ListsDrafts,
     ResumableDraft,
     ResumableStore,
     SavedDraft,
@@ -19,7 +21,7 @@ from sluiceway.stores.unpublished import (
 from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.ledger.record import UploadRecord
 
-__all__ = ["discard", "may_have_draft", "open_draft"]
+__all__ = ["discard", "listing_stores", "may_have_draft", "open_draft", "remove_unwritten"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
@@ -52,3 +54,21 @@ async def discard(opening: Awaitable[ResumableDraft], upload: str) -> None:
         pass
     except (PeerFailed, Unavailable) as error:
         log.warning("Upload %s is left at its destination: %s", upload, error.for_log)
+
+
+def listing_stores(store: Store) -> list[ListsDrafts]:
+    """The stores whose drafts have names; an upload to several of them has a draft in each."""
+    stores = store.required_stores if isinstance(store, CompositeStore) else [store]
+    return [each for each in stores if isinstance(each, ListsDrafts)]
+
+
+async def remove_unwritten(store: Store, record: UploadRecord) -> None:
+    """Remove what a process had begun that was killed before it wrote any of it down: a new draft
+    does not know that it is there."""
+    if record.draft or record.offset:
+        return
+    for each in listing_stores(store):
+        try:
+            await each.remove_draft(each.draft_name(record.id))
+        except SluiceError as error:
+            log.warning("Bytes of upload %s stay until a sweep: %s", record.id, error.for_log)

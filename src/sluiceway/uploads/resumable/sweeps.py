@@ -17,13 +17,14 @@ from dataclasses import dataclass
 
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.cancellation import end_task
-from sluiceway.stores.contract import CompositeStore, Store
+from sluiceway.stores.contract import Store
 from sluiceway.stores.unpublished import ListsDrafts
 from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.ledger.expiry import Expiry
 from sluiceway.uploads.ledger.record import UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.held import HeldUpload
+from sluiceway.uploads.resumable.opening import listing_stores
 from sluiceway.uploads.totals import Totals
 
 __all__ = ["Leftovers", "Sweeps"]
@@ -42,7 +43,7 @@ class Leftovers:
     """What crashes left and a sweep removed.
 
     Args:
-        drafts: Bytes that no upload of the ledger has.
+        drafts: Bytes that no upload of the ledger has, or one that has ended.
         uploads: Uploads whose bytes are gone.
     """
 
@@ -93,9 +94,7 @@ class Sweeps:
     async def _remove_unknown(self, older: float) -> int:
         """A draft that got bytes within `older` seconds is left alone: it may belong to another
         ledger. Returns how many were removed from all stores."""
-        store = self._store
-        stores = store.required_stores if isinstance(store, CompositeStore) else [store]
-        listing = [each for each in stores if isinstance(each, ListsDrafts)]
+        listing = listing_stores(self._store)
         return sum([await self._remove_unknown_of(each, older) for each in listing])
 
     async def _remove_unknown_of(self, store: ListsDrafts, older: float) -> int:
@@ -103,11 +102,19 @@ class Sweeps:
         while names := await store.draft_names(after, NAMES_AT_ONCE, older):
             after, unknown = names[-1], set(names)
             async for upload in self._ids():
-                unknown.discard(store.draft_name(upload))
+                name = store.draft_name(upload)
+                if name in unknown and not await self._is_gone(upload):
+                    unknown.discard(name)
             for name in sorted(unknown):
                 await store.remove_draft(name)
             drafts += len(unknown)
         return drafts
+
+    async def _is_gone(self, upload: str) -> bool:
+        """Whether it ended without a file, and only its end is remembered. A kill may have come
+        between that and the removal of its bytes."""
+        record = await self._ledger.find(upload)
+        return record is None or record.state is LedgerState.GONE
 
     def start(self) -> None:
         """Sweep now and then in the background, until the end."""
