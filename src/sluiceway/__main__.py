@@ -13,10 +13,11 @@ def run() -> None:
     """The command. ^C has its own exit code from here on, before anything is loaded."""
     try:
         from sluiceway.cli.main import main
+
+        main()
     except KeyboardInterrupt:
         sys.stderr.write("sluiceway: interrupted\n")
         sys.exit(INTERRUPTED)
-    main()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import pytest
 import sluiceway
 from sluiceway.copying.arguments.keywords import CopyAllKeywords, CopyKeywords
 from sluiceway.copying.options import (
-    MANY_RETRIES,
     RETRIES,
     CopyOptions,
 )
@@ -20,11 +19,11 @@ from sluiceway.errors import BadRequest
 URL = "https://host/files/"
 
 
-def test_the_defaults_differ_in_the_retries_only() -> None:
+def test_one_and_many_have_the_same_defaults() -> None:
     one, many = CopyOptions.for_one("a", URL), CopyOptions.for_many("a", URL)
 
     assert one.retry_policy.attempts == RETRIES + 1
-    assert many.retry_policy.attempts == MANY_RETRIES + 1
+    assert many.retry_policy.attempts == RETRIES + 1
     assert (one.jobs, one.force, one.rate, many.jobs) == (None, False, None, None)
 
 

@@ -73,10 +73,10 @@ _EXIT_HELP = "\b\nExit codes:\n" + "\n".join(
 @click.option(
     "--retries",
     type=click.IntRange(0, 100),
-    default=4,
+    default=8,
     show_default=True,
-    help="How often a broken transfer is retried; with -r 8 times for each object. A pipe "
-    "is not retried once bytes of it were read.",
+    help="How often a broken transfer is retried in a row, with -r that of each object; 8 last one "
+    "to two minutes. A pipe is not retried once bytes of it were read.",
 )
 @click.option(
     "--resume/--no-resume",

@@ -48,14 +48,10 @@ def copy_many(
             raise click.UsageError(f"{flag} is for one file; each of many keeps its own name")
     with quick_imports(source, destination):
         from sluiceway.copying.api import copy_all
-        from sluiceway.copying.options import MANY_RETRIES
         from sluiceway.errors import SluiceError
 
     output = OverallOutput(as_json, quiet)
     keywords = {name: options[name] for name in SHARED}
-    default = click.core.ParameterSource.DEFAULT
-    given = click.get_current_context().get_parameter_source("retries") is not default
-    keywords["retries"] = options["retries"] if given else MANY_RETRIES
     keywords |= {name: value for name, value in many.items() if value is not None}
     try:
         with ended_by_signals(), output:

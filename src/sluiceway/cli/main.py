@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -28,31 +26,28 @@ COMMANDS = {
 }
 
 
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """^C ends with its own code, also while a command is still being loaded; click has 1 for it."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        click.echo("sluiceway: interrupted", err=True)
-        sys.exit(INTERRUPTED)
-
-
 class _LazyGroup(click.Group):
+    def main(self, *args: Any, **given: Any) -> Any:
+        """As click's own, but ^C at any moment has its own exit code; click has 1 for it."""
+        if not given.get("standalone_mode", True):
+            return super().main(*args, **given)
+        try:
+            code = super().main(*args, **{**given, "standalone_mode": False})
+        except click.ClickException as error:
+            error.show()
+            code = error.exit_code
+        except click.Abort as error:
+            interrupted = isinstance(error.__cause__, KeyboardInterrupt)
+            click.echo("sluiceway: interrupted" if interrupted else "Aborted!", err=True)
+            code = INTERRUPTED if interrupted else 1
+        sys.exit(code if isinstance(code, int) else 0)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, what) for name, (_, what) in COMMANDS.items()])
-
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        with _interruptible():
-            return super().make_context(*args, **kwargs)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        with _interruptible():
-            return super().invoke(ctx)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:

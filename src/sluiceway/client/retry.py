@@ -53,7 +53,7 @@ ATTEMPTS = "attempts"  # how often it was tried, where that was more than once
 UNREADABLE = "unreadable"  # a response came that cannot be read: the next one will not be better
 UNREACHED = "unreached"  # the time to connect ran out
 
-MOST_ATTEMPTS = 5  # in a row without one new byte: half a minute with the waits below
+MOST_ATTEMPTS = 5  # in a row without one new byte: up to 7.5 seconds with the waits below
 FIRST_WAIT = 0.5  # seconds before the second attempt, doubled each time
 MOST_WAIT = 60.0  # seconds; a server that asks for a longer wait is reported instead
 

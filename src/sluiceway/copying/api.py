@@ -89,7 +89,7 @@ def copy(
         force: replace what is at the destination.
         digest: what to count of every object ("sha-256"): "sha-512", "blake3" or "crc64nvme",
             several with commas, "auto" or "none". Digests that the source names are always checked.
-        retries: how often a broken transfer is retried (4), where its source can be read again and
+        retries: how often a broken transfer is retried (8), where its source can be read again and
             the request may be repeated.
         resume: send files from 2 MiB on so that a cut, or a killed process, costs only what the
             destination did not keep yet, where it is a server that offers tus or IETF resumable

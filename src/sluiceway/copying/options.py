@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, Unpack
 from urllib.parse import unquote, urlsplit
 
 from sluiceway.client.file_request import is_form
-from sluiceway.client.retry import DEFAULT_POLICY, FIRST_WAIT, MOST_ATTEMPTS, RetryPolicy
+from sluiceway.client.retry import DEFAULT_POLICY, FIRST_WAIT, RetryPolicy
 from sluiceway.copying.arguments.keywords import (
     CopyAllKeywords,
     CopyKeywords,
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from sluiceway.client.local.command import Command
 
 __all__ = [
-    "MANY_RETRIES",
     "MOST_JOBS",
     "MOST_PARALLEL",
     "MOST_RETRIES",
@@ -44,9 +43,9 @@ __all__ = [
     "CopyOptions",
 ]
 
-RETRIES = MOST_ATTEMPTS - 1
-# More than for one file: among thousands of objects, five failures in a row do happen.
-MANY_RETRIES = 8
+# One to two minutes: a server that is restarted comes back, and of thousands of objects some fail
+# several times in a row.
+RETRIES = 8
 MOST_RETRIES = 100  # about an hour and a half
 MOST_JOBS = 256  # each has a connection on both sides, and pieces in memory
 MOST_PARALLEL = 16  # parts of one object under way; a bucket's are 16 MiB each in memory
@@ -146,7 +145,7 @@ class CopyOptions:
             raise BadRequest("The size of a zip follows from its files; leave out size")
         if pack is None and not in_hand and not _far(source) and not _far(target):
             raise _no_url(source, target)
-        options = cls._shared(source, target, RETRIES, given)
+        options = cls._shared(source, target, given)
         writes = options.writes
         if writes is None and (form or field is not None):
             raise BadRequest("A form and a field name are for uploads to a server; leave them out")
@@ -183,7 +182,7 @@ class CopyOptions:
         if unpack is not None and (unpack != "tar" or not source):
             raise BadRequest("Only a tar can be unpacked, named by its path or URL")
         return replace(
-            cls._shared(source, target, MANY_RETRIES, given),
+            cls._shared(source, target, given),
             jobs=jobs,
             journal=None if journal is None else os.fspath(journal),
             key_filter=KeyFilter(given.get("include", ()), given.get("exclude", ())),
@@ -195,11 +194,11 @@ class CopyOptions:
     @classmethod
     def for_listing(cls, source: str, **given: Unpack[SharedKeywords]) -> CopyOptions:
         """The options of a listing, and of deleting what it names. Raises BadRequest."""
-        return cls._shared(source, "", RETRIES, given)
+        return cls._shared(source, "", given)
 
     @classmethod
-    def _shared(cls, source: str, target: str, retries: int, given: SharedKeywords) -> CopyOptions:
-        retries = given.get("retries", retries)
+    def _shared(cls, source: str, target: str, given: SharedKeywords) -> CopyOptions:
+        retries = given.get("retries", RETRIES)
         if not isinstance(retries, int) or not 0 <= retries <= MOST_RETRIES:
             raise BadRequest(f"The number of retries is a whole number from 0 to {MOST_RETRIES}")
         parallel = given.get("parallel", 1)
