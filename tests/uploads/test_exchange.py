@@ -102,3 +102,21 @@ async def test_odd_and_old_words_change_nothing(monkeypatch: pytest.MonkeyPatch)
     ours.state = State.COMPLETE
     table.end(ours)
     await asks.aclose()
+
+
+async def test_a_record_that_is_not_followed_any_more_is_looked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A process that stood still for seconds has forgotten what its watchers watch: they notice."""
+    room = Room()
+    table, asks = joined(room, "a")
+    watched = ElsewhereTable(table, asks)
+    watched.find(UPLOAD)
+    await room.say([{"from": "b", "say": said(50), "owner": 0}])
+    record = watched.find(UPLOAD)
+    assert record is not None
+    monkeypatch.setattr(exchange, "ASKED_FOR", -1.0)
+    asks._due(1e12)
+    assert UPLOAD not in asks._wanted
+    assert not record.still()
+    await asks.aclose()

@@ -126,8 +126,9 @@ class ProgressExchange:
     def forget_if_silent(self, record: ProgressRecord) -> None:
         """Its server has said nothing for too long: the watcher waits for another one."""
         wanted = self._wanted.get(record.id)
-        now = time.monotonic()
-        if wanted is not None and record.under_way and now - wanted.heard_at > SILENT:
+        if wanted is None or wanted.record is not record:
+            record.forget_name()
+        elif record.under_way and time.monotonic() - wanted.heard_at > SILENT:
             record.forget_name()
             del self._wanted[record.id]
 
@@ -155,6 +156,8 @@ class ProgressExchange:
         words, self._to_say = self._to_say, []
         for upload, wanted in list(self._wanted.items()):
             if now - wanted.looked_at > ASKED_FOR and not wanted.record.watched:
+                # A watcher may still be there, where this process stood still for so long.
+                wanted.record.forget_name()
                 del self._wanted[upload]
             elif now - wanted.asked_at >= ASK_EVERY:
                 wanted.asked_at = now
