@@ -17,7 +17,7 @@ from fix_server import start_server
 from fix_spool import Backend, StartSpooling, files_of, free_port
 from fix_taking import SMALL_DISK, eventually, noise
 from rude_peer import Exchange, Peer
-from tus_by_hand import Tus
+from tus_by_hand import Tus, creation
 
 DATA = noise(1_500_000)
 SECONDS = 60  # of any request
@@ -102,7 +102,8 @@ def test_a_full_spool_is_as_none(spooling: StartSpooling, backend: Backend) -> N
     assert requests.post(url, data=DATA[:900_000], timeout=SECONDS).status_code == 202
     assert requests.post(url, data=DATA[:900_000], timeout=SECONDS).status_code == 502
     tus = Tus(gateway.url)
-    full = tus.patch(tus.create(len(DATA)), 0, DATA)
+    assert tus.post(creation(len(DATA))).status_code == 507  # before its first byte
+    full = tus.patch(tus.create(900_000), 0, DATA[:900_000])
     assert (full.status_code, full.json()["code"]) == (507, "no-space")
     backend.start()
     assert requests.post(url, data=DATA, timeout=SECONDS).status_code == 201

@@ -19,6 +19,7 @@ __all__ = [
     "COPY_KEPT",
     "AdoptingStore",
     "ChecksElsewhere",
+    "ChecksRoom",
     "FileBackedDraft",
     "HoldsDrafts",
     "JoinableDraft",
@@ -243,6 +244,15 @@ class ChecksElsewhere(Protocol):
         Raises:
             Gone: It does not compare digests.
         """
+        ...
+
+
+@runtime_checkable
+class ChecksRoom(Protocol):
+    """A Store that knows before the first byte whether an upload is too large for it."""
+
+    async def check_room(self, size: int) -> None:
+        """Raises NoSpace or TooLarge when `size` more bytes do not fit."""
         ...
 
 

@@ -12,9 +12,10 @@ from urllib.parse import urljoin
 
 import pytest
 
-from fix_server import RunningServer, start_server
+from fix_server import RunningServer, Serve, start_server
 from fix_taking import eventually, noise
-from raw_http import LAST_CHUNK, Wire, chunk, head
+from raw_http import LAST_CHUNK, Wire, chunk, head, talk
+from resumable_requests import complete, named
 from tus_by_hand import OFFSET_STREAM, Tus, creation
 
 DATA = noise(50_007)
@@ -88,6 +89,25 @@ def test_a_length_above_the_limit_is_refused(tus: Tus) -> None:
     upload = tus.create(None)
     assert tus.patch(upload, 0, b"x" * 10, Upload_Length=str(LIMIT + 1)).status_code == 413
     assert tus.patch(upload, 0, iter([b"x" * LIMIT, b"y"])).status_code == 413
+
+
+def test_an_upload_too_large_for_the_disk_is_refused_before_it_is_made(serve: Serve) -> None:
+    """507 at once, in either protocol, also where the length comes later: nothing stays."""
+    server = serve()
+    client = Tus(server.url)
+    for length in (10**14, 2**63 - 1):
+        refused = client.post(creation(length))
+        assert refused.status_code == 507
+        assert "Location" not in refused.headers
+        upload = client.create(None)
+        assert client.patch(upload, 0, b"x", Upload_Length=str(length)).status_code == 507
+        assert client.offset(upload) == 0
+    for data in (b"", b"hello"):
+        fields = [f"Content-Length: {len(data)}", f"Upload-Length: {10**14}"]
+        fields = [*named(8), complete(8, False), *fields]
+        first = talk(server.port, head("POST", "/files?name=x", *fields) + data)
+        assert (first.status, first.code, first.interim) == (507, "no-space", [])
+    client.session.close()
 
 
 def test_an_empty_upload_is_complete_at_once(tus: Tus, taker: RunningServer) -> None:

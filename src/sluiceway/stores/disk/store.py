@@ -97,6 +97,10 @@ class DiskStore:
         file = DraftFile(self._tree, self._drafts, name, size, self._reserve)
         return await self._begin(file, size)
 
+    async def check_room(self, size: int) -> None:
+        if size > CHECK_FROM:
+            await self._in_thread(lambda: self._lasting_file("", size).check_room(size))
+
     async def begin(
         self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
     ) -> ResumableDraft:

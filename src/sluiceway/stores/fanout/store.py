@@ -35,7 +35,7 @@ from sluiceway.stores.fanout.lasting import LastingFanout, split_saved
 from sluiceway.stores.fanout.late_copies import LateCopies
 from sluiceway.stores.fanout.required import RequiredTarget, naming, run_all
 from sluiceway.stores.locks import KeyLocks
-from sluiceway.stores.unpublished import ResumableDraft, ResumableStore, SavedDraft
+from sluiceway.stores.unpublished import ChecksRoom, ResumableDraft, ResumableStore, SavedDraft
 
 __all__ = ["Destination", "FanoutStore"]
 
@@ -116,6 +116,12 @@ class FanoutStore:
             targets[self._front],
             self._locks,
         )
+
+    async def check_room(self, size: int) -> None:
+        for each in self._required:
+            if isinstance(each.store, ChecksRoom):
+                with naming(each.display_name):
+                    await each.store.check_room(size)
 
     async def begin(
         self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()

@@ -29,7 +29,7 @@ from sluiceway.stores.contract import (
 from sluiceway.stores.objects.bucket import ROUNDING, UnlistableKey
 from sluiceway.stores.objects.config import AnyBucket, open_bucket
 from sluiceway.stores.objects.metadata import OWN_FOLDER, is_lasting, is_own
-from sluiceway.stores.objects.part_sizes import SMALLEST_PART
+from sluiceway.stores.objects.part_sizes import SMALLEST_PART, default_part_size, part_size
 from sluiceway.stores.objects.reader import BucketReader
 from sluiceway.stores.unpublished import ResumableDraft, SavedDraft
 
@@ -82,6 +82,12 @@ class ObjectStore:
         draft = _begin_draft(self.bucket, size, upload_request)
         self._sweep.start_if_due()
         return draft
+
+    async def check_room(self, size: int) -> None:
+        limit = self.bucket.budget.limit
+        if self.traits.resumable:  # of so many parts, each has to fit into memory
+            default = default_part_size(limit, self.bucket.live_drafts)
+            part_size(1, size, default, limit // 2)
 
     async def begin(
         self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()

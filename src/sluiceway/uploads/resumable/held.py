@@ -35,12 +35,7 @@ from sluiceway.uploads.quota.quotas import JOINED
 from sluiceway.uploads.resumable.appending import append_content, append_draft
 from sluiceway.uploads.resumable.asked import asked_details
 from sluiceway.uploads.resumable.elsewhere import digests_of, is_first_known
-from sluiceway.uploads.resumable.opening import (
-    discard,
-    may_have_draft,
-    open_draft,
-    remove_unwritten,
-)
+from sluiceway.uploads.resumable.opening import discard, may_have_draft, open_draft
 from sluiceway.uploads.resumable.outcome import PASSING, Respond, replied
 from sluiceway.uploads.resumable.prefix_digests import LateDigests, PrefixDigests
 from sluiceway.uploads.resumable.resting import ended_state, is_elsewhere, progress_of, shown_kept
@@ -96,7 +91,7 @@ class HeldUpload:
 
     async def set_length(self, length: int) -> None:
         """Write the length down that the client knows only now. Raises TooLarge."""
-        self._rules.check_size(length)
+        await self._rules.check_fits(length, self.record.offset)
         await self._rules.quota.hold(self.record.id, self.record.request, length)
         await self._save(length=length)
         self.progress.length = length
@@ -295,10 +290,9 @@ class HeldUpload:
         return self._draft
 
     async def _discard_draft(self) -> None:
-        if self._draft is not None or may_have_draft(self.record, self._store):
-            await discard(self._open(), self.record.id)
+        is_there = self._draft is not None or may_have_draft(self.record, self._store)
+        await discard(self._open() if is_there else None, self.record, self._store)
         self._draft = None
-        await remove_unwritten(self._store, self.record)
 
     async def _publish(self, draft: ResumableDraft, digests: tuple[tuple[str, str], ...]) -> Entry:
         request = self.record.request

@@ -21,7 +21,7 @@ from sluiceway.stores.unpublished import (
 from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.ledger.record import UploadRecord
 
-__all__ = ["discard", "listing_stores", "may_have_draft", "open_draft", "remove_unwritten"]
+__all__ = ["discard", "listing_stores", "may_have_draft", "open_draft"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
@@ -45,26 +45,22 @@ def may_have_draft(record: UploadRecord, store: ResumableStore) -> bool:
     return bool(record.draft or record.offset) or not isinstance(store, HoldsDrafts)
 
 
-async def discard(opening: Awaitable[ResumableDraft], upload: str) -> None:
+async def discard(
+    opening: Awaitable[ResumableDraft] | None, record: UploadRecord, store: Store
+) -> None:
     """Discard what `opening` opens. What another program removed, or another server lost, is gone
-    already; what a server has that cannot be reached now expires there."""
+    already; what a server has that cannot be reached now expires there.
+
+    Where nothing was written down, a process may have been killed before it could: a new draft does
+    not know what is there, so that is removed by its name.
+    """
     try:
-        await (await opening).discard()
+        if opening is not None:
+            await (await opening).discard()
     except (NotFound, Gone):
         pass
     except (PeerFailed, Unavailable) as error:
-        log.warning("Upload %s is left at its destination: %s", upload, error.for_log)
-
-
-def listing_stores(store: Store) -> list[ListsDrafts]:
-    """The stores whose drafts have names; an upload to several of them has a draft in each."""
-    stores = store.required_stores if isinstance(store, CompositeStore) else [store]
-    return [each for each in stores if isinstance(each, ListsDrafts)]
-
-
-async def remove_unwritten(store: Store, record: UploadRecord) -> None:
-    """Remove what a process had begun that was killed before it wrote any of it down: a new draft
-    does not know that it is there."""
+        log.warning("Upload %s is left at its destination: %s", record.id, error.for_log)
     if record.draft or record.offset:
         return
     for each in listing_stores(store):
@@ -72,3 +68,9 @@ async def remove_unwritten(store: Store, record: UploadRecord) -> None:
             await each.remove_draft(each.draft_name(record.id))
         except SluiceError as error:
             log.warning("Bytes of upload %s stay until a sweep: %s", record.id, error.for_log)
+
+
+def listing_stores(store: Store) -> list[ListsDrafts]:
+    """The stores whose drafts have names; an upload to several of them has a draft in each."""
+    stores = store.required_stores if isinstance(store, CompositeStore) else [store]
+    return [each for each in stores if isinstance(each, ListsDrafts)]

@@ -113,7 +113,7 @@ class ResumableUploads:
         for a key that its name would not give, Exists for a taken id, and for a taken name before
         its bytes are sent; Forbidden; UploadRefused, HookUnavailable.
         """
-        self._rules.check_size(length)
+        await self._rules.check_fits(length)
         request = await self._rules.admit(request)
         if is_part:  # the whole gets the key; who may not have it has learned that
             request = dataclasses.replace(request, key="", replace=Replace())

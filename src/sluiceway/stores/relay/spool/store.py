@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import cast
 
-from sluiceway.errors import NotFound, SluiceError, StoreFailed
+from sluiceway.errors import NoSpace, NotFound, SluiceError, StoreFailed
 from sluiceway.stores.contract import (
     Draft,
     Entry,
@@ -28,7 +28,13 @@ from sluiceway.stores.relay.spool.draft import SpooledDraft
 from sluiceway.stores.relay.spool.rules import SpoolRules, is_passing
 from sluiceway.stores.relay.spool.space import STEP, SpoolSpace, entry_of
 from sluiceway.stores.relay.store import RelayStore
-from sluiceway.stores.unpublished import AdoptingStore, ListsDrafts, ResumableDraft, SavedDraft
+from sluiceway.stores.unpublished import (
+    AdoptingStore,
+    ChecksRoom,
+    ListsDrafts,
+    ResumableDraft,
+    SavedDraft,
+)
 
 __all__ = ["SpoolStore"]
 
@@ -72,6 +78,12 @@ class SpoolStore:
                 await self._space.release(upload)
             raise
         return SpooledDraft(self._space, upload, upload_request, file, live, fault, lasts=False)
+
+    async def check_room(self, size: int) -> None:
+        if size > self._rules.most_bytes:
+            raise NoSpace(f"This server can keep {self._rules.most_bytes} bytes for its backend")
+        if isinstance(self._files, ChecksRoom):
+            await self._files.check_room(size)
 
     async def begin(
         self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
