@@ -35,6 +35,9 @@ HandOver = Callable[[str, list[tuple[Draft, str, Metadata, Replace]]], Awaitable
 MOST_NUMBERED = 1000  # names that are tried for a file that must not replace another one
 
 
+_SHOWN = {"sha": "sha-1", "adler": "adler-32"}  # where the registered name says too little
+
+
 @dataclass(frozen=True, slots=True)
 class UploadRules:
     """What holds for every upload of a service."""
@@ -176,8 +179,9 @@ def check_digests(found: Mapping[str, bytes], expected: Mapping[str, bytes]) -> 
     """Raises DigestMismatch unless every expected digest was found."""
     wrong = [name for name, value in expected.items() if found[name] != value]
     if wrong:
+        shown = _SHOWN.get(wrong[0], wrong[0])
         raise DigestMismatch(
-            f"The bytes that arrived do not have the {wrong[0]} digest sent along;"
-            " nothing was stored. Send it again",
+            f"The bytes that arrived do not have the {shown} digest sent along; nothing of them "
+            "was stored. Send them again",
             mismatched_digests=[{"algorithm": name} for name in wrong],
         )

@@ -135,9 +135,21 @@ def test_parts_have_the_limit_together(serve: Serve) -> None:
     assert tus.post({"Upload-Concat": "final;" + " ".join(parts)}).status_code == 413
     late = tus.post({"Upload-Defer-Length": "1", "Upload-Concat": "partial"}).headers["Location"]
     upload = final(tus, parts[0], late)
-    tus.patch(urljoin(tus.url, late), 0, b"z" * 600, Upload_Length="600")
-    assert tus.head(upload).status_code == 413
+    assert tus.head(upload).status_code == 200
+    tus.patch(urljoin(tus.url, late), 0, b"", Upload_Length="600")
+    for _ in range(2):  # from the length on: no byte has to come for nothing
+        assert tus.head(upload).status_code == 410
     assert server.stored() == {}
+
+
+def test_a_final_upload_whose_part_is_gone_has_ended(tus: Tus) -> None:
+    """It can never be joined: its client is to begin anew."""
+    lost, other = part(tus, b"abc", 0), part(tus, b"d")
+    upload = final(tus, lost, other)
+    assert tus.head(upload).status_code == 200
+    assert tus.delete(lost).status_code == 204
+    for _ in range(2):
+        assert tus.head(upload).status_code == 410
 
 
 def test_parts_that_were_joined_go_soon(tus: Tus) -> None:

@@ -145,14 +145,13 @@ class HeldUpload:
         return self.record.offset
 
     async def append_upload(self, part: HeldUpload, start: int, count: int) -> None:
-        """Add bytes of another upload, from `start` on. Raises TooLarge, NoSpace, StoreFailed."""
+        """Add bytes of another upload, from `start` on; a `keep` follows, later. Raises TooLarge,
+        NoSpace, StoreFailed."""
         most, draft, other = self._rules.max_size, await self._open(), await part._open()
-        if most is not None and self.record.offset + count > most:
+        if most is not None and draft.written + count > most:
             raise TooLarge(f"The parts have more than {most} bytes together", limit=most)
         await append_draft(draft, other, start, count, self._rules.budget)
         self.progress.join(count)
-        await self.keep()
-        self.progress.join_kept(count)
 
     async def live_until(self, time: float) -> None:
         """Let the upload expire then, unless it expires sooner."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from sluiceway.errors import BadRequest, SluiceError
+from sluiceway.errors import BadRequest, Gone, SluiceError, TooLarge
 from sluiceway.uploads.ledger.record import UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.held import HeldUpload
@@ -42,17 +42,24 @@ def length_of(parts: Sequence[UploadRecord]) -> int | None:
 async def join_parts(uploads: ResumableUploads, held: HeldUpload, ids: Sequence[str]) -> bool:
     """Append the parts to the upload that is held; whether all are there.
 
-    Nothing is joined before all are whole. Raises BadRequest, TooLarge, NoSpace, StoreFailed, and
-    Locked for a part that does not let go.
+    Nothing is joined before all are whole. One of which a part is gone, or whose parts are too
+    large together, ends as soon as that is known: Gone. Raises NoSpace, StoreFailed, and Locked for
+    a part that does not let go.
     """
-    parts = await find_parts(uploads, ids)
+    try:
+        parts = await find_parts(uploads, ids)
+        uploads.rules.check_size(length_of(parts))
+    except (BadRequest, TooLarge) as error:
+        gone = Gone(f"{error.detail}. The upload that was to join them has ended")
+        await held.cancel("too-large" if isinstance(error, TooLarge) else "lost", gone)
+        raise gone from None
     if not _are_whole(parts):
         return False
     total = sum(part.offset for part in parts)
+    if held.record.offset < total:  # before the length is told, which would reserve it once more
+        await uploads.quota.join(parts, held.record, total)
     if held.record.length != total:
         await held.set_length(total)
-    if held.record.offset < total:
-        await uploads.quota.join(parts, held.record, total)
     await _append_parts(uploads, held, parts, 0)
     until = time.time() + PARTS_LIVE
     for upload in dict.fromkeys(ids):
@@ -86,14 +93,30 @@ def _are_whole(parts: Sequence[UploadRecord]) -> bool:
 async def _append_parts(
     uploads: ResumableUploads, held: HeldUpload, parts: Sequence[UploadRecord], end: int
 ) -> None:
-    """The first part begins at `end`. What an earlier attempt appended is there."""
+    """The first part begins at `end`. What an earlier attempt appended is there.
+
+    Small parts are kept together: to wait for the disk for each one took most of their time.
+    """
+    at, new = held.record.offset, 0
     for part in parts:
         begin, end = end, end + part.offset
-        if held.record.offset < end:
+        if at < end:
             async with uploads.hold(part.id) as held_part:
-                while (at := held.record.offset) < end:
-                    count = min(STEP, end - at)
+                while at < end:
+                    count = min(STEP - new, end - at)
                     await held.append_upload(held_part, at - begin, count)
+                    at, new = at + count, new + count
+                    if new == STEP:
+                        await _keep(held, new)
+                        new = 0
+    if new:
+        await _keep(held, new)
+
+
+async def _keep(held: HeldUpload, new: int) -> None:
+    """Keep the last bytes, which are those of other uploads."""
+    await held.keep()
+    held.progress.join_kept(new)
 
 
 async def _remove(uploads: ResumableUploads, whole: str, upload: str) -> None:
