@@ -56,7 +56,7 @@ async def join_parts(uploads: ResumableUploads, held: HeldUpload, ids: Sequence[
     if not _are_whole(parts):
         return False
     total = sum(part.offset for part in parts)
-    if held.record.offset < total:  # before the length is told, which would reserve it once more
+    if held.record.offset < total:  # before the length is set, which would reserve it once more
         await uploads.quota.join(parts, held.record, total)
     if held.record.length != total:
         await held.set_length(total)
