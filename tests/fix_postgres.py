@@ -62,4 +62,6 @@ def database(services: Services) -> Database:
     command = [sys.executable, str(PROGRAM), str(folder / "data"), "volatile"]
     env = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
     parts = urlsplit(services.line_of("postgres", command, env))
+    # Its socket is there, and a test in `ordinary_rights` is not the server's user.
+    (folder / "data").chmod(0o711)
     return Database(urlunsplit(parts._replace(query=parts.query or "application_name=tests")))
