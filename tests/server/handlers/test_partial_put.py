@@ -356,7 +356,8 @@ def test_a_whole_file_is_written_down_nowhere(serve: Serve) -> None:
 
     def content() -> dict[str, bytes]:
         files = (server.root / ".sluiceway").glob("uploads.sqlite*")
-        return {path.name: path.read_bytes() for path in files}
+        # SQLite notes its readers in -shm, which no power cut has to outlive.
+        return {path.name: path.read_bytes() for path in files if path.suffix != ".sqlite-shm"}
 
     assert piece(server, "cut", noise(10), 0, 5).status == 308
     before = content()
