@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,11 +43,12 @@ class RunningServer:
 
     def stored(self) -> dict[str, int]:
         """Key -> size of every finished object, seen from outside the server."""
-        return {
-            str(path.relative_to(self.root)): path.stat().st_size
-            for path in sorted(self.root.rglob("*"))
-            if path.is_file() and ".sluiceway" not in path.parts
-        }
+        found: dict[str, int] = {}
+        for path in sorted(self.root.rglob("*")):
+            with suppress(FileNotFoundError):  # the server deletes it just now
+                if path.is_file() and ".sluiceway" not in path.parts:
+                    found[str(path.relative_to(self.root))] = path.stat().st_size
+        return found
 
     def drafts(self) -> list[str]:
         folder = self.root / ".sluiceway" / "drafts"

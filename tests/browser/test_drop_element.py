@@ -134,8 +134,9 @@ def test_it_takes_only_what_accept_lets_in(site: Site) -> None:
         page.evaluate(SEND, [[name, kind]])
         expect(status).to_have_text("Files of this kind cannot be added here.")
     assert len(site.app.requests) == sent
-    for name, kind in (("A.EPUB", ""), ("a", "image/png"), ("a", "text/plain")):
+    for name, kind in (("A.EPUB", ""), ("b", "image/png"), ("c", "text/plain")):
         page.evaluate(SEND, [[name, kind]])
+        expect(page.locator("sluice-drop .name")).to_have_text(name)
         expect(status).to_contain_text("stored, finished in")
 
 

@@ -110,7 +110,8 @@ class Takeover:
         self, peer: socket.socket, sockets: list[socket.socket], memory: ProgressMemory | None
     ) -> None:
         self._peer = peer
-        self.sockets, self.memory = sockets, memory
+        self.sockets: list[socket.socket] = sockets
+        self.memory: ProgressMemory | None = memory
 
     @classmethod
     def begin(cls, address: tuple[str, int]) -> Takeover | None:

@@ -58,6 +58,7 @@ class SluiceServer(uvicorn.Server):
     ) -> None:
         """`is_activated`: the supervisor goes on holding the port."""
         super().__init__(config)
+        self.should_exit: bool
         self._settings, self._on_started = settings, on_started
         self._is_activated, self._is_replaced = is_activated, False
         self._drain: asyncio.Timeout | None = None

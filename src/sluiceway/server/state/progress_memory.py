@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from sluiceway.pipe.file_lock import try_lock_part
+from sluiceway.pipe.file_lock import HAS_LOCKS, try_lock_part
 from sluiceway.uploads.progress import SLOTS, ProgressTable, read_totals, table_layout
 from sluiceway.uploads.totals import Totals
 
@@ -36,7 +36,11 @@ class ProgressMemory:
     @classmethod
     def make(cls, workers: int) -> Self | None:
         """None where the system has no memory of this kind."""
-        if not hasattr(os, "memfd_create") or not os.access("/proc/self/fd", os.R_OK):
+        if (
+            not HAS_LOCKS
+            or not hasattr(os, "memfd_create")
+            or not os.access("/proc/self/fd", os.R_OK)
+        ):
             return None
         file = os.memfd_create("sluiceway-progress")
         return cls.adopt(file, GENERATIONS * workers, GENERATIONS * SLOTS, table_layout())
