@@ -23,11 +23,11 @@ from tus_by_hand import OFFSET_STREAM
 MIB = 1 << 20
 DATA = noise(9 * MIB + 4097)
 HALF = 5 * MIB + 1
-KINDS = [("ietf", way) for way in WAYS] + [("off", RANDOM)]
-MORE = [("tus", way) for way in WAYS] + [("off", way) for way in WAYS if way != RANDOM]
+KINDS = [(dialect, RANDOM) for dialect in ("ietf", "off")]
+MORE = [(dialect, way) for dialect in ("ietf", "tus", "off") for way in WAYS]
 
 
-@pytest.fixture(scope="module", params=KINDS + (MORE if TORTURE else []), ids="-".join)
+@pytest.fixture(scope="module", params=MORE if TORTURE else KINDS, ids="-".join)
 def running(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Pair]:

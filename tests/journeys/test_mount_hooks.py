@@ -6,6 +6,7 @@ The same decisions (tests/mount_hooks.py) with the request of each framework, pl
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from urllib.parse import urljoin
 
 import pytest
@@ -199,7 +200,8 @@ def test_a_cancelled_upload_ends_as_cancelled(app: Hooked, way: str) -> None:
         eventually(lambda: app.ask("GET", status).json().get("received"), "it runs")
         assert app.ask("DELETE", status).status_code == 204
         if app.name != "fastapi":
-            wire.send(LONG)  # a WSGI server's thread waits for the next bytes
+            with suppress(ConnectionError):  # the server was faster
+                wire.send(LONG)  # a WSGI server's thread waits for the next bytes
         (end,) = app.next_facts()
     assert (end["outcome"], end["error"]) == ("cancelled", "cancelled")
 

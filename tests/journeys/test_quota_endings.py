@@ -94,7 +94,7 @@ def test_a_kill_between_publish_and_count(
     assert left(living) == 0
 
 
-@pytest.mark.parametrize("kind", ["folder", "database"])
+@pytest.mark.parametrize("kind", ["folder", pytest.param("database", marks=pytest.mark.torture)])
 def test_what_expires_gives_its_bytes_back(
     serve: Serve, request: pytest.FixtureRequest, kind: str
 ) -> None:

@@ -166,6 +166,7 @@ def test_ranges_of_one_reader_are_one_download_from_any_server(
         assert requests.get(f"{two.url}/files/a", timeout=60).status_code == 404
 
 
+@pytest.mark.torture
 def test_the_next_first_server_counts_anew(tmp_path: Path, database: Database) -> None:
     """Files that came by hand are counted when no server lived; while one does, they are not."""
     root, ledger = tmp_path / "root", f"{database.url}&table={database.fresh()}"
