@@ -14,7 +14,7 @@ from django.urls import include, path
 
 import mount_hooks
 from mount_hooks import OwnError
-from sluiceway.django import EndedUpload, StartedUpload, mount
+from sluiceway.django import EndedUpload, KeptUpload, StartedUpload, mount
 from sluiceway.stores.contract import Entry
 
 if not settings.configured:
@@ -57,8 +57,12 @@ def start(upload: StartedUpload, request: Any) -> None:
     mount_hooks.started(upload, request.member)
 
 
-def kept(entry: Entry, request: Any) -> None:
-    mount_hooks.kept(entry, request.member)
+def kept(upload: KeptUpload, request: Any) -> None:
+    mount_hooks.kept(upload, request.member)
+
+
+def published(entry: Entry, request: Any) -> None:
+    mount_hooks.published(entry, request.member)
 
 
 def end(upload: EndedUpload, request: Any) -> None:
@@ -73,19 +77,25 @@ async def later_start(upload: StartedUpload, request: Any) -> None:
     start(upload, request)
 
 
-async def later_kept(entry: Entry, request: Any) -> None:
-    kept(entry, request)
+async def later_kept(upload: KeptUpload, request: Any) -> None:
+    kept(upload, request)
+
+
+async def later_published(entry: Entry, request: Any) -> None:
+    published(entry, request)
 
 
 async def later_end(upload: EndedUpload, request: Any) -> None:
     end(upload, request)
 
 
+HOOKS: Any = {"on_start": start, "on_kept": kept, "on_published": published, "on_end": end}
 LATER: Any = {"on_start": later_start, "on_kept": later_kept, "on_end": later_end}
+LATER["on_published"] = later_published
 LATER["allow_origin"] = "https://other.example"
 
 urlpatterns = [
-    mount("drop/", place, on_start=start, on_kept=kept, on_end=end, max_size="1MiB"),
+    mount("drop/", place, **HOOKS, max_size="1MiB"),
     path("", include([mount("later/", later_place, **LATER)])),
 ]
 app = get_wsgi_application()

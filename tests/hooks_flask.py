@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import flask
 from flask_cors import CORS
 
 import mount_hooks
 from mount_hooks import OwnError
-from sluiceway.flask import EndedUpload, StartedUpload, mount
+from sluiceway.flask import EndedUpload, KeptUpload, StartedUpload, mount
 from sluiceway.stores.contract import Entry
 
 app = flask.Flask(__name__)
@@ -35,8 +37,12 @@ def start(upload: StartedUpload, request: flask.Request) -> None:
     mount_hooks.started(upload, flask.g.user)
 
 
-def kept(entry: Entry, request: flask.Request) -> None:
-    mount_hooks.kept(entry, flask.g.user)
+def kept(upload: KeptUpload, request: flask.Request) -> None:
+    mount_hooks.kept(upload, flask.g.user)
+
+
+def published(entry: Entry, request: flask.Request) -> None:
+    mount_hooks.published(entry, flask.g.user)
 
 
 def end(upload: EndedUpload, request: flask.Request) -> None:
@@ -51,21 +57,27 @@ async def later_start(upload: StartedUpload, request: flask.Request) -> None:
     start(upload, request)
 
 
-async def later_kept(entry: Entry, request: flask.Request) -> None:
-    kept(entry, request)
+async def later_kept(upload: KeptUpload, request: flask.Request) -> None:
+    kept(upload, request)
+
+
+async def later_published(entry: Entry, request: flask.Request) -> None:
+    published(entry, request)
 
 
 async def later_end(upload: EndedUpload, request: flask.Request) -> None:
     end(upload, request)
 
 
-mount(app, "/drop", place, on_start=start, on_kept=kept, on_end=end, max_size="1MiB")
+HOOKS: Any = {"on_start": start, "on_kept": kept, "on_published": published, "on_end": end}
+mount(app, "/drop", place, **HOOKS, max_size="1MiB")
 mount(
     app,
     "/later",
     later_place,
     on_start=later_start,
     on_kept=later_kept,
+    on_published=later_published,
     on_end=later_end,
     allow_origin="https://other.example",
 )

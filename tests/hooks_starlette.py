@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -13,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 
 import mount_hooks
 from mount_hooks import OwnError
-from sluiceway.starlette import EndedUpload, StartedUpload, add, mount
+from sluiceway.starlette import EndedUpload, KeptUpload, StartedUpload, add, mount
 from sluiceway.stores.contract import Entry
 
 app = FastAPI()
@@ -52,8 +53,12 @@ def start(upload: StartedUpload, request: Request) -> None:
     mount_hooks.started(upload, request.state.user)
 
 
-def kept(entry: Entry, request: Request) -> None:
-    mount_hooks.kept(entry, request.state.user)
+def kept(upload: KeptUpload, request: Request) -> None:
+    mount_hooks.kept(upload, request.state.user)
+
+
+def published(entry: Entry, request: Request) -> None:
+    mount_hooks.published(entry, request.state.user)
 
 
 def end(upload: EndedUpload, request: Request) -> None:
@@ -68,21 +73,27 @@ async def later_start(upload: StartedUpload, request: Request) -> None:
     start(upload, request)
 
 
-async def later_kept(entry: Entry, request: Request) -> None:
-    kept(entry, request)
+async def later_kept(upload: KeptUpload, request: Request) -> None:
+    kept(upload, request)
+
+
+async def later_published(entry: Entry, request: Request) -> None:
+    published(entry, request)
 
 
 async def later_end(upload: EndedUpload, request: Request) -> None:
     end(upload, request)
 
 
-mount(app, "/drop", place, on_start=start, on_kept=kept, on_end=end, max_size="1MiB")
+HOOKS: Any = {"on_start": start, "on_kept": kept, "on_published": published, "on_end": end}
+mount(app, "/drop", place, **HOOKS, max_size="1MiB")
 mount(
     app,
     "/later",
     later_place,
     on_start=later_start,
     on_kept=later_kept,
+    on_published=later_published,
     on_end=later_end,
     allow_origin="https://other.example",
 )

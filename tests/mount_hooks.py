@@ -12,8 +12,9 @@ from pathlib import Path
 from sluiceway.errors import UploadRefused
 from sluiceway.server.mounted.uploads import EndedUpload, StartedUpload
 from sluiceway.stores.contract import Entry
+from sluiceway.uploads.hooks.around import KeptUpload
 
-__all__ = ["OwnError", "ended", "kept", "place", "started"]
+__all__ = ["OwnError", "ended", "kept", "place", "published", "started"]
 
 FOLDER = Path(os.environ.get("FOLDER", "."))
 
@@ -46,9 +47,20 @@ def started(upload: StartedUpload, user: str) -> None:
         upload.key = "../outside"
 
 
-def kept(entry: Entry, user: str) -> None:
+def kept(upload: KeptUpload, user: str) -> None:
+    assert upload.path is not None
+    assert Path(upload.path).stat().st_size == upload.size, "its bytes can be read"
+    if "infected" in upload.key:
+        seen = (FOLDER / user / upload.key).exists()
+        note({"kept": upload.key, "seen": seen, "id": len(upload.id) > 20})
+        raise UploadRefused("A virus, seen in time", 422)
+    if "undecided" in upload.key and not (FOLDER.parent / "decides").exists():
+        raise OwnError
+
+
+def published(entry: Entry, user: str) -> None:
     assert (FOLDER / user / entry.key).stat().st_size == entry.size, "the bytes are there"
-    note({"kept": entry.key, "user": user, "metadata": dict(entry.metadata.user)})
+    note({"published": entry.key, "user": user, "metadata": dict(entry.metadata.user)})
     if "virus" in entry.key:
         raise UploadRefused("A virus", 422)
     if "tardy" in entry.key:

@@ -131,21 +131,21 @@ def test_a_key_outside_is_refused(app: Hooked, way: str) -> None:
     assert not (app.folder / "outside").exists()
 
 
-def test_on_kept_runs_for_each_file_before_the_answer(app: Hooked, way: str) -> None:
+def test_on_published_runs_for_each_file_before_the_answer(app: Hooked, way: str) -> None:
     files = [("f", ("one", SMALL)), ("f", ("two", b"2")), ("f", ("three", b""))]
     answer = app.ask("POST", f"{way}/files", files=files)
 
     assert answer.status_code == 201
     keys = [one["key"] for one in answer.json()["files"]]
-    *kept, end = app.facts()
-    assert [(fact["kept"], fact["user"]) for fact in kept] == [(key, "ann") for key in keys]
+    *told, end = app.facts()
+    assert [(fact["published"], fact["user"]) for fact in told] == [(key, "ann") for key in keys]
     assert (end["outcome"], end["keys"], end["error"]) == ("kept", keys, None)
     assert end["names"] == ["one", "two", "three"]
     assert end["received"] > len(SMALL)
 
 
-@pytest.mark.parametrize(("name", "status"), [("virus", 422), ("tardy", 455)])
-def test_an_error_of_on_kept_takes_all_files_back_and_is_the_answer(
+@pytest.mark.parametrize(("name", "status"), [("infected", 422), ("virus", 422), ("tardy", 455)])
+def test_an_error_of_on_kept_and_on_published_leaves_no_file_and_is_the_answer(
     app: Hooked, way: str, name: str, status: int
 ) -> None:
     before = app.stored()
@@ -283,8 +283,8 @@ def test_an_upload_of_several_requests_is_one_to_the_app(app: Hooked, way: str) 
     assert last.status_code == 204
     assert last.headers["Content-Location"] == f"{way}/files/chosen/{name}"
     assert tus.offset(upload) == len(SMALL)
-    kept, end = app.facts()
-    assert (kept["kept"], kept["metadata"]["owner"]) == (f"chosen/{name}", "ann")
+    told, end = app.facts()
+    assert (told["published"], told["metadata"]["owner"]) == (f"chosen/{name}", "ann")
     assert (end["outcome"], end["keys"], end["names"]) == ("kept", [f"chosen/{name}"], [name])
     assert (end["received"], end["id"]) == (len(SMALL), True)
     assert tus.session.get(app.url + last.headers["Content-Location"]).content == SMALL
@@ -309,17 +309,30 @@ def test_an_upload_is_refused_before_its_first_byte(app: Hooked, way: str) -> No
     ]
 
 
-def test_an_upload_is_refused_when_it_is_kept(app: Hooked, way: str) -> None:
+def test_an_upload_is_refused_when_it_is_kept_or_published(app: Hooked, way: str) -> None:
     """Once; a repeated request gets the same words. Nothing is left of the file."""
-    tus, upload = begun(app, way, "virus.bin", 5)
-    for offset, data in ((0, b"virus"), (5, b"")):
-        refused = tus.patch(upload, offset, data)
-        assert (refused.status_code, refused.json()["detail"]) == (422, "A virus")
-    assert tus.head(upload).status_code == 422
-    kept, end = app.facts()
-    assert "virus" in kept["kept"]
-    assert (end["outcome"], end["error"], end["keys"]) == ("refused", "upload-refused", [])
-    assert not any("virus" in key for key in app.stored())
+    for name, words in (("infected", "A virus, seen in time"), ("virus", "A virus")):
+        tus, upload = begun(app, way, f"{name}.bin", 5)
+        for offset, data in ((0, b"12345"), (5, b"")):
+            refused = tus.patch(upload, offset, data)
+            assert (refused.status_code, refused.json()["detail"]) == (422, words)
+        assert tus.head(upload).status_code == 422
+        fact, end = app.facts()
+        assert name in (fact.get("kept") or fact["published"])
+        assert not fact.get("seen")
+        assert (end["outcome"], end["error"], end["keys"]) == ("refused", "upload-refused", [])
+        assert not any(name in key for key in app.stored())
+
+
+def test_an_upload_goes_on_when_on_kept_could_not_decide(app: Hooked, way: str) -> None:
+    tus, upload = begun(app, way, f"undecided-{way[1:]}", 5)
+    decides = app.folder.parent / "decides"
+    decides.unlink(missing_ok=True)
+    failed = tus.patch(upload, 0, b"12345")
+    assert (failed.status_code, failed.text, app.facts()) == (455, "own", [])
+    decides.touch()
+    assert tus.patch(upload, 5, b"").status_code == 204
+    assert [fact.get("outcome") for fact in app.facts()] == [None, "kept"]
 
 
 def test_an_upload_that_is_cancelled_ends_once(app: Hooked, way: str) -> None:
@@ -364,5 +377,9 @@ def test_an_upload_in_pieces_of_the_ietf_is_one_to_the_app(app: Hooked, way: str
     }
     done = app.ask("PATCH", begun.headers["Location"], data=b"c", headers=more)
     assert done.status_code in (200, 201), done.text
-    kept, end = app.facts()
-    assert (kept["kept"], end["outcome"], end["received"]) == (f"chosen/{name}", "kept", 3)
+    told, end = app.facts()
+    assert (told["published"], end["outcome"], end["received"]) == (
+        f"chosen/{name}",
+        "kept",
+        3,
+    )

@@ -19,12 +19,14 @@ from sluiceway.django.upload_views import publish, uploads
 from sluiceway.errors import UploadRefused
 from sluiceway.server.forms.walk import FormField
 from sluiceway.server.mounted.uploads import EndedUpload, StartedUpload
+from sluiceway.uploads.hooks.around import KeptUpload
 
 __all__ = [
     "DjangoFile",
     "EndedUpload",
     "ExpectedSave",
     "FormField",
+    "KeptUpload",
     "Problems",
     "StartedUpload",
     "Storage",

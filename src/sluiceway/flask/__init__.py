@@ -14,11 +14,13 @@ from sluiceway.flask.service import mount, stream
 from sluiceway.flask.view_modes import live, spooled
 from sluiceway.server.forms.walk import FormField
 from sluiceway.server.mounted.uploads import EndedUpload, StartedUpload
+from sluiceway.uploads.hooks.around import KeptUpload
 
 __all__ = [
     "EndedUpload",
     "FlaskFile",
     "FormField",
+    "KeptUpload",
     "LiveRequest",
     "Sluiceway",
     "StartedUpload",

@@ -19,7 +19,13 @@ from sluiceway.server.settings.arguments import Places, SettingArguments
 
 if TYPE_CHECKING:
     from sluiceway.server.mounted.app_cors import AppCors
-    from sluiceway.server.mounted.uploads import EndHook, KeptHook, PlaceHook, StartHook
+    from sluiceway.server.mounted.uploads import (
+        EndHook,
+        KeptHook,
+        PlaceHook,
+        PublishedHook,
+        StartHook,
+    )
 
 __all__ = ["mount", "stream"]
 
@@ -35,6 +41,7 @@ def mount(
     *,
     on_start: StartHook[flask.Request] | None = None,
     on_kept: KeptHook[flask.Request] | None = None,
+    on_published: PublishedHook[flask.Request] | None = None,
     on_end: EndHook[flask.Request] | None = None,
     **settings: Unpack[SettingArguments],
 ) -> Callable[..., flask.Response]:
@@ -53,9 +60,11 @@ def mount(
             gets the request and returns it.
         on_start: Called with a StartedUpload and the request before the first byte of each file is
             taken. It may set key, name, type and metadata, or raise UploadRefused.
-        on_kept: Called with the Entry of each file and the request when its bytes are kept, before
-            the answer. An error takes the files of the request back, where the destination can, and
-            is the answer.
+        on_kept: Called with the KeptUpload of each file and the request when all bytes are kept and
+            no reader can see the file yet, as `--on-kept` is. It may raise UploadRefused.
+        on_published: Called with the Entry of each file and the request when it is published,
+            before the answer. An error takes the files of the request back, where the destination
+            can, and is the answer.
         on_end: Called with an EndedUpload and the request at every ending, for logs.
         settings: The settings of `sluiceway serve` (docs/settings.md).
 
@@ -78,6 +87,7 @@ def mount(
         to=place and _in_app(place),
         on_start=on_start and _in_app(on_start),
         on_kept=on_kept and _in_app(on_kept),
+        on_published=on_published and _in_app(on_published),
         on_end=on_end and _in_app(on_end),
         known_error=_http_error,
         raises=True,

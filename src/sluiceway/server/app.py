@@ -35,7 +35,13 @@ from sluiceway.server.log.spans import open_spans
 from sluiceway.server.metrics.gauges import GaugeWriter
 from sluiceway.server.mounted.hooks import HOOKS, AppHooks, RequestHooks
 from sluiceway.server.mounted.open_places import OpenPlaces
-from sluiceway.server.mounted.uploads import EndHook, KeptHook, PlaceHook, StartHook
+from sluiceway.server.mounted.uploads import (
+    EndHook,
+    KeptHook,
+    PlaceHook,
+    PublishedHook,
+    StartHook,
+)
 from sluiceway.server.operator_log import log_error
 from sluiceway.server.request_body import MIN_RATE
 from sluiceway.server.responses import problem_response
@@ -93,7 +99,9 @@ class Sluiceway:
             opened when it is first needed, at most a hundred at a time.
         on_start: called with a StartedUpload before the first byte of each file is taken. It may
             set key, name, type and metadata, or refuse: `raise UploadRefused("words", 402)`.
-        on_kept: called with the Entry of each file when its bytes are kept, before the answer. An
+        on_kept: called with the KeptUpload of each file when all bytes are kept and no reader can
+            see it yet, as `--on-kept` is. It may refuse.
+        on_published: called with the Entry of each file when it is published, before the answer. An
             error takes the files of the request back, where the destination can, and is the answer.
         on_end: called with an EndedUpload at every ending, for logs.
 
@@ -113,6 +121,7 @@ class Sluiceway:
         progress_table: ProgressTable | None = None,
         on_start: StartHook[Request] | None = None,
         on_kept: KeptHook[Request] | None = None,
+        on_published: PublishedHook[Request] | None = None,
         on_end: EndHook[Request] | None = None,
         hooks: AppHooks | None = None,
         **others: Unpack[SettingArguments],
@@ -120,8 +129,9 @@ class Sluiceway:
         if settings is not None and (not (to is None or callable(to)) or others):
             named = ", ".join(sorted([*others, *(["to"] if to is not None else [])]))
             raise BadSetting(f"{named}: give it in `settings`, or give no `settings`")
-        if callable(to) or on_start or on_kept or on_end:
-            hooks = AppHooks(to if callable(to) else None, on_start, on_kept, on_end)
+        if callable(to) or on_start or on_kept or on_published or on_end:
+            place = to if callable(to) else None
+            hooks = AppHooks(place, on_start, on_kept, on_published, on_end)
         self._hooks = hooks
         places = DEFAULT_TO if to is None or callable(to) else to
         self.settings: Settings = settings or Settings.of(places, others)

@@ -108,7 +108,7 @@ async def keep_cut(
     if draft is None:
         return
     # An app's on_start may have chosen another key for this request, and for the next one again.
-    if uploads is None or session.before_file is not None:
+    if uploads is None or session.app is not None:
         await draft.discard()
         return
     try:

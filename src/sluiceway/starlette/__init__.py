@@ -14,10 +14,12 @@ from sluiceway.starlette.form_plan import Live
 from sluiceway.starlette.live_upload import LiveUpload
 from sluiceway.starlette.parts import Parts, parts
 from sluiceway.starlette.service import mount
+from sluiceway.uploads.hooks.around import KeptUpload
 
 __all__ = [
     "EndedUpload",
     "FormField",
+    "KeptUpload",
     "Live",
     "LiveUpload",
     "Parts",

@@ -19,7 +19,13 @@ from sluiceway.server.app import Sluiceway
 from sluiceway.server.door.sites import APP_CORS
 from sluiceway.server.mounted.app_cors import app_cors
 from sluiceway.server.mounted.hooks import AppHooks
-from sluiceway.server.mounted.uploads import EndHook, KeptHook, PlaceHook, StartHook
+from sluiceway.server.mounted.uploads import (
+    EndHook,
+    KeptHook,
+    PlaceHook,
+    PublishedHook,
+    StartHook,
+)
 from sluiceway.server.settings.arguments import Places, SettingArguments
 from sluiceway.server.settings.checked import Settings
 
@@ -33,6 +39,7 @@ def mount(
     *,
     on_start: StartHook[Request] | None = None,
     on_kept: KeptHook[Request] | None = None,
+    on_published: PublishedHook[Request] | None = None,
     on_end: EndHook[Request] | None = None,
     **settings: Unpack[SettingArguments],
 ) -> Sluiceway:
@@ -49,9 +56,11 @@ def mount(
             gets the request and returns it.
         on_start: Called with a StartedUpload and the request before the first byte of each file is
             taken. It may set key, name, type and metadata, or raise UploadRefused.
-        on_kept: Called with the Entry of each file and the request when its bytes are kept, before
-            the answer. An error takes the files of the request back, where the destination can, and
-            is the answer.
+        on_kept: Called with the KeptUpload of each file and the request when all bytes are kept and
+            no reader can see the file yet, as `--on-kept` is. It may raise UploadRefused.
+        on_published: Called with the Entry of each file and the request when it is published,
+            before the answer. An error takes the files of the request back, where the destination
+            can, and is the answer.
         on_end: Called with an EndedUpload and the request at every ending, for logs.
         settings: The settings of `sluiceway serve` (docs/settings.md).
 
@@ -65,7 +74,7 @@ def mount(
         mount(app, "/drop", to=lambda request: f"/srv/files/{request.user.id}")
     """
     place, to = (to, "./uploads") if callable(to) else (None, to)
-    hooks = AppHooks(place, on_start, on_kept, on_end, raises=True)
+    hooks = AppHooks(place, on_start, on_kept, on_published, on_end, raises=True)
     service = Sluiceway(Settings.of(to, settings), hooks=hooks)
     router = app.router if isinstance(app, Starlette) else app
     router.mount(prefix, _KnowsCors(service))

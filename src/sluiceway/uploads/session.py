@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, cast
@@ -38,6 +38,7 @@ from sluiceway.stores.contract import (
 )
 from sluiceway.stores.delivered_later import DeliveredLater
 from sluiceway.stores.unpublished import TellsReplaced
+from sluiceway.uploads.hooks.around import AppAround, ask_app
 from sluiceway.uploads.keys import new_id
 from sluiceway.uploads.progress_record import ProgressRecord
 from sluiceway.uploads.rules import UploadRules, check_digests
@@ -73,10 +74,7 @@ class UploadSession:
         self.task: asyncio.Task[object] | None = asyncio.current_task()
         # Whether the client has left; set by the code that speaks with the client.
         self.client_left: Callable[[], bool] = lambda: False
-        # What an app around the service decides, before each file and after it is kept.
-        self.before_file: Callable[[UploadRequest, int | None], Awaitable[UploadRequest]] | None
-        self.after_kept: Callable[[Entry], Awaitable[None]] | None
-        self.before_file = self.after_kept = None
+        self.app: AppAround | None = None  # what an app around the service decides
         self._rules, self._at_end = rules, at_end
         self._drafted: list[_DraftedFile] = []
         self._reserved: list[str] = []  # the names of what is reserved for its files
@@ -151,8 +149,8 @@ class UploadSession:
         rules = self._rules
         if source.length is not None:
             size = source.length
-        if self.before_file is not None:
-            request = await self.before_file(request, size)
+        if self.app is not None:
+            request = await self.app.start(self.id, request, size)
             if request.key:
                 check_key(request.key, rules.store.traits.max_key_bytes)
         request = await rules.admit(request)
@@ -194,8 +192,8 @@ class UploadSession:
     async def publish(self) -> list[Entry]:
         """Make every file visible; all or, after an error, none.
 
-        Raises Exists, PreconditionFailed, NoSpace, Forbidden, what `after_kept` raises, and what
-        the operator's hook does before.
+        Raises Exists, PreconditionFailed, NoSpace, Forbidden, and what the app and the operator's
+        hook raise.
         """
         async with self._rules.counted(len(self._drafted)):
             return await self._publish()
@@ -204,6 +202,7 @@ class UploadSession:
         self._move("whole")
         self.stages.enter(ANSWER)
         for file in self._drafted:
+            await ask_app(self.app, self.id, file.key, file.metadata, file.draft)
             await self._rules.ask_kept(self.id, new_id(), file.key, file.metadata, file.draft)
         entries: list[Entry] = []
         waiting: list[Entry] = []
@@ -221,9 +220,9 @@ class UploadSession:
                     self.replaced.add(file.key)
                 # The counter never goes back.
                 self.record.kept = max(self.record.kept, sum(entry.size for entry in entries))
-            if self.after_kept is not None:
+            if self.app is not None:
                 for entry in entries:
-                    await self.after_kept(entry)
+                    await self.app.published(entry)
         except BaseException as error:
             await self._take_back(entries)
             undoable, is_sure = self._rules.store.traits.undoable, isinstance(error, SluiceError)
@@ -307,7 +306,7 @@ class UploadSession:
         Raises AwaitsBackend where an app still has to decide: nobody could ask it later.
         """
         hand_over, rest = self._rules.hand_over, self._drafted[number:]
-        if hand_over is None or self.after_kept is not None:
+        if hand_over is None or self.app is not None:
             raise AwaitsBackend("The backend does not answer now; nothing was stored")
         entries = await hand_over(self.id, [(f.draft, f.key, f.metadata, f.replace) for f in rest])
         del self._drafted[number:]

@@ -36,7 +36,7 @@ async def test_what_another_server_has_taken_is_named_in_the_answer() -> None:
         ends.append(upload)
 
     with Peer(takes) as peer:
-        app = Sluiceway(to=peer.url, on_kept=refuses, on_end=end)
+        app = Sluiceway(to=peer.url, on_published=refuses, on_end=end)
         answer = await put(app, "k")
         await app.aclose()
     problem = answer.json()
@@ -64,7 +64,7 @@ async def test_a_refusal_of_the_other_server_ends_as_refused() -> None:
 
 
 async def test_all_destinations_of_a_fan_out_take_it_back(tmp_path: Path) -> None:
-    app = Sluiceway(to=[tmp_path / "one", tmp_path / "two"], on_kept=refuses)
+    app = Sluiceway(to=[tmp_path / "one", tmp_path / "two"], on_published=refuses)
     assert (await put(app, "k")).status_code == 422
     assert not list(tmp_path.rglob("k"))
     await app.aclose()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 from starlette.requests import Request
 
@@ -99,12 +100,11 @@ async def held_upload(
     But not of uploads that are only bytes of another one.
     """
     hooks: RequestHooks | None = request.scope.get(HOOKS)
-    kept = None if hooks is None else hooks.kept
-    taken = (
-        uploads.look(upload, kept, is_logged=True)
-        if looks
-        else uploads.hold(upload, kept, brief, lambda: input_is_over(request.scope), is_logged=True)
-    )
+    if looks:
+        taken = uploads.look(upload, hooks, is_logged=True)
+    else:
+        ends = partial(input_is_over, request.scope)
+        taken = uploads.hold(upload, hooks, brief, ends, is_logged=True)
     async with taken as held:
         request.scope[UPLOAD] = held
         try:

@@ -20,6 +20,7 @@ from starlette.requests import Request
 from sluiceway.errors import (
     BodyCut,
     Cancelled,
+    HookUnavailable,
     Refused,
     SluiceError,
     StoreFailed,
@@ -29,6 +30,7 @@ from sluiceway.errors import (
 from sluiceway.server.mounted.uploads import EndedUpload, Outcome, StartedUpload
 from sluiceway.server.settings.arguments import Places
 from sluiceway.stores.contract import MOST_METADATA, Entry, Replace, UploadRequest
+from sluiceway.uploads.hooks.around import KeptUpload
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.session import UploadSession
 from sluiceway.wire.headers.media_types import kept_type
@@ -62,7 +64,11 @@ def http_error(error: Exception) -> SluiceError | None:
 
 
 class HookFailed(
-    SluiceError, code="hook-failed", title="The server made a mistake; its log says more"
+    HookUnavailable,
+    code="hook-failed",
+    status=500,
+    title="The server made a mistake; its log says more",
+    retryable=False,
 ):
     """A function of the app around the service raised `original`, which is none of ours."""
 
@@ -78,8 +84,9 @@ class AppHooks:
 
     Args:
         to: Gets the request and returns where its files go.
-        on_start: As `mount` describes them; so the next two.
+        on_start: As `mount` describes them; so the next three.
         on_kept: …
+        on_published: …
         on_end: …
         known_error: Makes an error of ours of one of the framework's.
         raises: Whether other errors are raised to the framework, which has its own handlers.
@@ -87,7 +94,8 @@ class AppHooks:
 
     to: Callable[[Any], Any] | None = None
     on_start: Callable[[StartedUpload, Any], Any] | None = None
-    on_kept: Callable[[Entry, Any], Any] | None = None
+    on_kept: Callable[[KeptUpload, Any], Any] | None = None
+    on_published: Callable[[Entry, Any], Any] | None = None
     on_end: Callable[[EndedUpload, Any], Any] | None = None
     known_error: Callable[[Exception], SluiceError | None] = http_error
     raises: bool = False
@@ -98,6 +106,7 @@ class RequestHooks:
 
     def __init__(self, hooks: AppHooks, request: Request) -> None:
         self._hooks, self._request = hooks, request
+        self.asks_kept: bool = hooks.on_kept is not None
         self._began = time.monotonic()
         self._entries: list[Entry] = []
         self._filenames: list[str] = []
@@ -113,14 +122,7 @@ class RequestHooks:
     def watch(self, session: UploadSession) -> None:
         """This request's upload has begun."""
         self._session = session
-        session.before_file, session.after_kept = self._start, self._kept
-
-    async def start(
-        self, upload: str, wanted: UploadRequest, size: int | None, part: bool
-    ) -> UploadRequest:
-        """As `on_start`, of an upload that may outlive this request."""
-        self._upload = upload
-        return await self._start(wanted, size, part)
+        session.app = self
 
     def goes_on(self) -> None:
         """The upload is in the ledger: it ends with another request, perhaps."""
@@ -130,10 +132,6 @@ class RequestHooks:
         """The request was refused with this error, and `end` may hear of none."""
         self._error = error
 
-    async def kept(self, entry: Entry) -> None:
-        """An upload of the ledger was published. Raises what the app's function raises."""
-        await self._kept(entry)
-
     async def end_held(self, held: HeldUpload) -> None:
         """An upload of the ledger has ended with this request."""
         record = held.record
@@ -142,15 +140,16 @@ class RequestHooks:
         seconds = time.time() - record.created
         await self._end(held.error, record.offset, seconds)
 
-    async def _start(
-        self, wanted: UploadRequest, size: int | None, part: bool = False
+    async def start(
+        self, upload: str, wanted: UploadRequest, size: int | None, part: bool = False
     ) -> UploadRequest:
         """What is stored, as the app wants it. Raises what refuses it."""
+        self._upload = upload
         self._filenames.append(wanted.filename)
         if self._hooks.on_start is None:
             return wanted
-        upload = StartedUpload(
-            self._id,
+        started = StartedUpload(
+            upload,
             wanted.field,
             tuple(wanted.fields),
             size,
@@ -160,14 +159,19 @@ class RequestHooks:
             metadata=dict(wanted.user),
             part=part,
         )
-        await self._call(self._hooks.on_start, upload)
-        return _changed(wanted, upload)
+        await self._call(self._hooks.on_start, started)
+        return _changed(wanted, started)
 
-    async def _kept(self, entry: Entry) -> None:
-        """Called when the bytes are kept, before anything is answered."""
-        self._entries.append(entry)
+    async def kept(self, kept: KeptUpload) -> None:
+        """Called before the file is published. Raises what the app's function raises."""
         if self._hooks.on_kept is not None:
-            await self._call(self._hooks.on_kept, entry)
+            await self._call(self._hooks.on_kept, kept)
+
+    async def published(self, entry: Entry) -> None:
+        """Called before anything is answered. Raises what the app's function raises."""
+        self._entries.append(entry)
+        if self._hooks.on_published is not None:
+            await self._call(self._hooks.on_published, entry)
 
     async def end(self, error: BaseException | None) -> None:
         """Called at every ending. An error in the app's function is logged and changes nothing."""

@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 
 from sluiceway.server.settings.arguments import Places
 from sluiceway.stores.contract import Entry
+from sluiceway.uploads.hooks.around import KeptUpload
 
 __all__ = [
     "EndHook",
@@ -19,6 +20,7 @@ __all__ = [
     "KeptHook",
     "Outcome",
     "PlaceHook",
+    "PublishedHook",
     "StartHook",
     "StartedUpload",
 ]
@@ -92,5 +94,6 @@ class EndedUpload:
 
 PlaceHook = Callable[[R], Places | Awaitable[Places]]
 StartHook = Callable[[StartedUpload, R], Awaitable[None] | None]
-KeptHook = Callable[[Entry, R], Awaitable[None] | None]
+KeptHook = Callable[[KeptUpload, R], Awaitable[None] | None]
+PublishedHook = Callable[[Entry, R], Awaitable[None] | None]
 EndHook = Callable[[EndedUpload, R], Awaitable[None] | None]

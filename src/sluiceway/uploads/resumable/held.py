@@ -7,7 +7,7 @@ client learns it. Leaving keeps what arrived; another request goes on from there
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import cast
 
@@ -25,6 +25,7 @@ from sluiceway.stores.unpublished import (
     SavedDraft,
     TellsReplaced,
 )
+from sluiceway.uploads.hooks.around import AppAround
 from sluiceway.uploads.ledger.contract import Ledger, OutboxEvent
 from sluiceway.uploads.ledger.expiry import Expiry
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord, begun_anew, changed_record
@@ -66,7 +67,7 @@ class HeldUpload:
         self.is_ending: bool = False  # it is being published or cancelled
         self.is_unwritten: bool = False  # the offset is kept, and the ledger does not have it yet
         self.replaced: bool = False  # whether publishing replaced an object, where the store tells
-        self.on_kept: Callable[[Entry], Awaitable[None]] | None = None
+        self.app: AppAround | None = None  # that of the request which holds it
         self.has_ended: bool = False  # while it was held here
         self.entry: Entry | None = None  # what it became
         self.error: SluiceError | None = None  # why it became nothing
@@ -168,7 +169,7 @@ class HeldUpload:
         """Publish the upload. Its event and its response, for a repeated request, are written down.
 
         Raises an error after which the same request may be repeated: the upload stays open. Raises
-        that of `on_kept`, which is final.
+        what the app does of a published file, which is final.
         """
         self.is_ending = True
         if (there := await self._published_before()) is not None:
@@ -297,7 +298,7 @@ class HeldUpload:
         request = self.record.request
         key = self.record.key or request.key or await self._rules.free_key(request)
         self.progress.state = State.CHECKING
-        asked = await asked_details(self._rules, self.record, key, digests, draft)
+        asked = await asked_details(self._rules, self.app, self.record, key, digests, draft)
         await self._save("whole", key=key, details=asked)
         self._show_kept()
         share = self._rules.quota.publishing(self.record.id, key, request, draft.written)
@@ -310,8 +311,8 @@ class HeldUpload:
     async def _tell(self, entry: Entry) -> None:
         """The app may still refuse what is published: then it is taken back, where it can be."""
         try:
-            if self.on_kept is not None:
-                await self.on_kept(entry)
+            if self.app is not None:
+                await self.app.published(entry)
         except SluiceError:
             await self._rules.take_back(entry)
             raise

@@ -12,15 +12,16 @@ import dataclasses
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Self
 
 from sluiceway.errors import BadRequest, Gone, Locked, NotFound, SluiceError, Superseded
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.cancellation import finish_then_cancel
-from sluiceway.stores.contract import Entry, Replace, Store, UploadRequest
+from sluiceway.stores.contract import Replace, Store, UploadRequest
 from sluiceway.uploads.access.grant import FULL, Grant, Right
+from sluiceway.uploads.hooks.around import AppAround
 from sluiceway.uploads.keys import new_id
 from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.ledger.expiry import Expiry
@@ -188,7 +189,7 @@ class ResumableUploads:
     async def look(
         self,
         upload: str,
-        on_kept: Callable[[Entry], Awaitable[None]] | None = None,
+        app: AppAround | None = None,
         *,
         is_logged: bool = False,
     ) -> AsyncIterator[HeldUpload]:
@@ -199,7 +200,7 @@ class ResumableUploads:
         record = await self.at_rest(upload)
         is_whole = record.offset == record.length or "parts" in record.details
         if record.state is LedgerState.OPEN and is_whole:
-            async with self.hold(upload, on_kept, is_logged=is_logged) as held:
+            async with self.hold(upload, app, is_logged=is_logged) as held:
                 yield held
             return
         yield self._unhashed(record)
@@ -221,7 +222,7 @@ class ResumableUploads:
     async def hold(
         self,
         upload: str,
-        on_kept: Callable[[Entry], Awaitable[None]] | None = None,
+        app: AppAround | None = None,
         brief: bool = False,
         ends_by_itself: Callable[[], bool] = lambda: False,
         *,
@@ -229,7 +230,7 @@ class ResumableUploads:
     ) -> AsyncIterator[HeldUpload]:
         """Take an upload up. A request that still runs for it is interrupted first.
 
-        `on_kept` is called when it is published, before it is done; an error takes it back. A
+        `app` decides before it is published, and before it is done. A
         `brief` request, which only looks or only ends the upload, is not interrupted itself; one
         that `ends_by_itself`, as its client is gone, has a moment to do so. `is_logged`: by others.
 
@@ -241,7 +242,7 @@ class ResumableUploads:
         holding = await self._wait_for(upload, Holding(brief, ends_by_itself))
         try:
             held = holding.held = self._held(await claim(self.ledger, upload, TAKE_OVER))
-            held.on_kept, unkept = on_kept, None
+            held.app, unkept = app, None
             try:
                 await self._recover(held)
                 yield held
