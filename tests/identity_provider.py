@@ -53,6 +53,7 @@ class IdentityProvider:
     def __init__(self, algorithm: str = "ES256") -> None:
         self.algorithm, self.status, self.delay, self.padding = algorithm, 200, 0.0, 0
         self.hits, self.keys = 0, dict[str, Any]()
+        self.has_ids = True  # else keys and tokens have no kid
         self.more: list[dict[str, object]] = []  # other members of the set
         self.rotate()
         provider = self
@@ -88,7 +89,10 @@ class IdentityProvider:
     def document(self, path: str) -> str:
         if path.endswith("openid-configuration"):
             return json.dumps({"issuer": self.origin, "jwks_uri": self.url})
-        keys = [jwk(key, kid=kid, use="sig", alg=self.algorithm) for kid, key in self.keys.items()]
+        keys = [
+            jwk(key, use="sig", alg=self.algorithm, **({"kid": kid} if self.has_ids else {}))
+            for kid, key in self.keys.items()
+        ]
         return json.dumps({"keys": [*keys, *self.more]}) + " " * self.padding
 
     def rotate(self, *, forget: bool = False) -> str:
@@ -108,4 +112,5 @@ class IdentityProvider:
     def token(self, **claims: object) -> str:
         """A token of the newest key."""
         kid, key = [*self.keys.items()][-1]
-        return jwt.encode(self.claims(**claims), key, self.algorithm, headers={"kid": kid})
+        headers = {"kid": kid} if self.has_ids else {}
+        return jwt.encode(self.claims(**claims), key, self.algorithm, headers)

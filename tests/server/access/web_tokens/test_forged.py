@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -228,3 +229,19 @@ async def test_a_token_is_remembered_with_its_keys_and_to_its_end(
     tokens.reload()
     with pytest.raises(Unauthorized):
         await grant(tokens, long)
+
+
+async def test_a_new_key_without_an_id_counts_at_once_and_forged_tokens_make_no_requests() -> None:
+    with IdentityProvider() as provider, IdentityProvider() as stranger:
+        provider.has_ids = stranger.has_ids = False
+        settings = Settings(to=("memory:",), jwt_keys=provider.url, jwt_audience=(AUDIENCE,))
+        tokens = WebTokens(settings)
+        assert await grant(tokens, provider.token()) is not None
+        provider.rotate()
+        assert await grant(tokens, provider.token()) is not None
+        hits = provider.hits
+        for _ in range(10):
+            with pytest.raises(Unauthorized):
+                await grant(tokens, stranger.token(sub=os.urandom(4).hex()))
+        assert provider.hits <= hits + 1  # one more where the machine took seconds
+        await tokens.aclose()

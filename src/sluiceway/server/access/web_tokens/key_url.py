@@ -1,8 +1,8 @@
 """The keys of a provider by their URL: fetched when needed, kept, and fetched again.
 
 One fetch at a time, with a deadline and a bound in bytes. While the provider does not answer, the
-known keys count for a day. A token with an unknown key makes a fetch, but not often: anybody can
-send one.
+known keys count for a day. A token that no known key verifies makes a fetch, but not often:
+anybody can send one.
 """
 
 from __future__ import annotations
@@ -118,6 +118,12 @@ class KeyUrl:
                 "again in a few seconds"
             )
         return known
+
+    async def newer(self, keys: KeySet) -> KeySet:
+        """The keys, after these verified nothing: fetched again, unless that was just done."""
+        if self._keys is keys:
+            await self._fetch_unknown(self._clock())
+        return self._keys or keys
 
     async def aclose(self) -> None:
         """End a fetch under way."""

@@ -42,7 +42,6 @@ _WORDS: dict[type[Exception], str] = {
     jwt.InvalidAudienceError: "The token was made for another service",
     jwt.InvalidIssuerError: "The token comes from an issuer that is not known here",
     jwt.MissingRequiredClaimError: "The token lacks its end, its audience or its issuer",
-    jwt.InvalidSignatureError: "The token is not signed by a key that is known here",
 }
 
 
@@ -123,13 +122,18 @@ class WebTokens:
             raise _refused("The token is signed in a way that is not accepted here")
         keys = await self._source.keys_for(kid)
         claims = self._verified(token, keys.fitting(kid, algorithm), algorithm)
+        if claims is None and (newer := await self._source.newer(keys)) is not keys:
+            # Without ids nothing tells that the key is a new one.
+            claims = self._verified(token, newer.fitting(kid, algorithm), algorithm)
+        if claims is None:
+            raise _refused("The token is not signed by a key that is known here")
         return replace(self._rules.grant(claims), expires=float(claims["exp"]) + self._leeway)
 
     def _verified(
         self, token: str, keys: Sequence[VerifyingKey], algorithm: str
-    ) -> Mapping[str, Any]:
-        """The claims, by the first key that signed the token. Raises Unauthorized."""
-        why: Exception = jwt.InvalidSignatureError()
+    ) -> Mapping[str, Any] | None:
+        """The claims, by the first key that signed the token; None if none did. Raises Unauthorized
+        for claims that do not count."""
         for key in keys:
             try:
                 claims: Mapping[str, Any] = jwt.decode(
@@ -143,12 +147,11 @@ class WebTokens:
                 )
                 float(claims["exp"])
             except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
-                why = error
-                if not isinstance(error, jwt.InvalidSignatureError):
-                    break  # this key signed it
+                if not isinstance(error, jwt.InvalidSignatureError):  # this key signed it
+                    raise _refused(_WORDS.get(type(error), "The token cannot be used")) from None
             else:
                 return claims
-        raise _refused(_WORDS.get(type(why), "The token cannot be used")) from None
+        return None
 
 
 def _refused(words: str) -> Unauthorized:
