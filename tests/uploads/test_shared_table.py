@@ -19,6 +19,7 @@ import pytest
 from sluiceway.uploads import shared_table
 from sluiceway.uploads.app_progress import AppProgress
 from sluiceway.uploads.keys import new_id
+from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.shared_table import open_shared_table
 from sluiceway.uploads.states import State
 
@@ -78,19 +79,49 @@ def test_processes_meet_by_a_name_and_the_last_one_removes_the_file(folder: Path
     assert not path.exists()
 
 
-def test_an_upload_of_a_process_that_was_killed_has_failed(folder: Path) -> None:
-    """A watcher learns it, also when no new process takes the part of the dead one."""
+@pytest.mark.parametrize("outlives", [False, True], ids=["of one request", "of the ledger"])
+def test_an_upload_of_a_process_that_was_killed_has_failed(folder: Path, outlives: bool) -> None:
+    """A watcher learns it, also when no new process takes the part of the dead one. One that a
+    ledger has goes on: it has not ended, and its watchers ask the ledger."""
     upload, name = new_id(), f"killed {folder}"
-    progress = AppProgress.of(name)
+    table = open_shared_table(name)
     with process(folder, name, upload) as other:
-        record = progress.find(upload)
+        record = table.find(upload)
         assert record is not None
-        progress.end_if_orphan(record)
+        record.outlives = outlives
+        table.end_if_orphan(record)
         assert record.state is State.RECEIVING
         os.kill(other.pid, signal.SIGKILL)
         other.wait(20)
-        progress.end_if_orphan(record)
-        assert (record.state, record.code) == (State.FAILED, "unavailable")
+        table.end_if_orphan(record)
+        assert sum(table.totals.ended) == (not outlives)
+        if outlives:
+            assert (record.still(), table.find(upload)) == (False, None)
+        else:
+            assert (record.state, record.code) == (State.FAILED, "unavailable")
+    table.close()
+
+
+KILLED = """# in a fork
+import os, sys
+from sluiceway.uploads.progress import ProgressTable
+table = ProgressTable(sys.argv[1])
+table.begin("of-one-request", 100)
+table.resume("brought", 100, 40)
+table.rest(table.resume("rests", 100, 40))
+os._exit(0)
+"""
+
+
+def test_only_the_uploads_that_ended_with_a_worker_count_as_failed(tmp_path: Path) -> None:
+    path = tmp_path / "table"
+    path.touch()
+    subprocess.run([sys.executable, "-c", KILLED, str(path)], check=True, timeout=60)
+    table = ProgressTable(str(path))
+    assert sum(table.totals.ended) == 1
+    assert table.find("of-one-request") is not None
+    assert table.find("brought") is table.find("rests") is None
+    table.close()
 
 
 def test_files_of_killed_apps_are_removed_by_the_next_one(folder: Path) -> None:

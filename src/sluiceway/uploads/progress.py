@@ -84,7 +84,7 @@ class ProgressTable:
         record = None if index is None else self._record(index, upload)
         if record is None or record.ended_at:
             record = self._begin(upload, length)
-        record.length, record.state = length, State.RECEIVING
+        record.length, record.state, record.outlives = length, State.RECEIVING, True
         record.received = record.forwarded = record.kept = kept
         record.counted, record.taken = (kept, kept, kept), 0
         self._live[record.index] = record
@@ -158,7 +158,10 @@ class ProgressTable:
         return record if time.monotonic() - record.ended_at < REMEMBERED else None
 
     def end_if_orphan(self, record: ProgressRecord) -> None:
-        """An upload of a process that died has failed, also before its part is claimed again."""
+        """An upload of a process that died has failed, also before its part is claimed again.
+
+        One that a ledger has rests there, and its watchers look for it again.
+        """
         if self._file < 0 or not record.under_way or record.index < 0:
             return
         part = record.index // self._share
@@ -252,6 +255,9 @@ class ProgressTable:
         )
 
     def _end_orphan(self, record: ProgressRecord) -> None:
+        if record.outlives:
+            record.forget_name()
+            return
         record.code, record.ended_at = Unavailable.code, time.monotonic()
         record.state = State.FAILED
         self.totals.count_end(State.FAILED, 0)
@@ -260,7 +266,9 @@ class ProgressTable:
         """Uploads of a worker that died have failed; their watchers would wait for ever."""
         for index in list(self._free):
             record = self._records[index]
-            if record.under_way:
+            if record.under_way and any(record.name):  # one that rests has given its memory back
+                if record.outlives and self._index is not None:
+                    self._index.remove(index)
                 self._end_orphan(record)
                 self._free.remove(index)
                 self._free.append(index)  # reused last, so that its watchers see it

@@ -59,6 +59,7 @@ class ProgressRecord(ctypes.Structure):
     by_kernel: bool
     owner: int  # the mark of its owner's name, 0 for none
     awaits_backend: bool  # the destination does not answer now; its bytes wait here
+    outlives: bool  # a ledger has the upload: it goes on when its process dies
     next: int  # the next record of the index's chain: its number plus one, 0 at the end
     ended_at: float  # by the monotonic clock, 0 until then
 
@@ -76,6 +77,7 @@ class ProgressRecord(ctypes.Structure):
         ("cancel_asked", ctypes.c_bool),
         ("by_kernel", ctypes.c_bool),
         ("awaits_backend", ctypes.c_bool),
+        ("outlives", ctypes.c_bool),
         ("next", ctypes.c_uint32),
     )
     _length: int
@@ -94,7 +96,7 @@ class ProgressRecord(ctypes.Structure):
         self.received = self.forwarded = self.kept = 0
         self.length = length
         self._watched_at, self.ended_at, self._code = 0.0, 0.0, b""
-        self.cancel_asked = self.by_kernel = self.awaits_backend = False
+        self.cancel_asked = self.by_kernel = self.awaits_backend = self.outlives = False
         self.owner = 0
         self.counted, self.taken = (0, 0, 0), 0
         self.state = State.RECEIVING

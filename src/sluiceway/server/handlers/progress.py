@@ -70,6 +70,9 @@ async def show_upload(
     """
     checked_id(upload)
     record, resting = table.find(upload), None
+    if record is not None:
+        table.end_if_orphan(record)
+        record = record if record.still() else None
     if record is None and find_resting is not None:
         resting = await find_resting(upload)
     if EVENT_STREAM_TYPE in request.headers.get("accept", ""):
@@ -87,7 +90,6 @@ async def show_upload(
             raise NotFound("No upload with this id is running, or it ended a while ago")
         return json_response(resting)
     record.watch()
-    table.end_if_orphan(record)
     return json_response(record.snapshot())
 
 
