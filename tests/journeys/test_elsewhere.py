@@ -20,7 +20,7 @@ from raw_http import Wire, head
 from tus_by_hand import OFFSET_STREAM, Tus
 
 SIZE = 300_000
-SECRETS = {name: f"secret-of-{name}-which-is-long-enough" for name in ("anna", "ben")}
+SECRETS = {name: f"secret-of-{name}-which-is-long-enough" for name in ("anna", "ben", "boss")}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,8 @@ def ledger(database: Database) -> Iterator[str]:
 def pair(ledger: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RunningServer]]:
     root = tmp_path_factory.mktemp("pair")
     tokens = root / "tokens"
-    lines = [f"{name} {secret} upload,delete" for name, secret in SECRETS.items()]
+    rights = {"boss": "admin"}
+    lines = [f"{name} {SECRETS[name]} {rights.get(name, 'upload,delete')}" for name in SECRETS]
     tokens.write_text("\n".join(lines))
     tokens.chmod(0o600)
     options = ("--ledger", ledger, "--token-file", str(tokens))
@@ -102,6 +103,13 @@ def test_a_server_shows_live_what_another_one_receives(pair: list[RunningServer]
         assert watcher.last["state"] == "receiving"
         assert shown(there, upload)["received"] == SIZE
         assert shown(there, upload, "ben")["code"] == "not-found"
+        operator = {"Authorization": bearer("boss")}
+
+        def listed() -> list[tuple[str, str]]:
+            answer = requests.get(f"{there.url}/uploads", headers=operator, timeout=30).json()
+            return [(one["id"], one["name"]) for one in answer["uploads"]]
+
+        eventually(lambda: listed() == [(upload, "anna")], "an operator sees it there, too")
         wire.send(bytes(SIZE))
         assert wire.answer().status == 201
         last = watcher.end()

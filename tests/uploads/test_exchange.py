@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from sluiceway.uploads.elsewhere import exchange
+from sluiceway.uploads.elsewhere import exchange, running
 from sluiceway.uploads.elsewhere.channel import Word
 from sluiceway.uploads.elsewhere.exchange import ElsewhereTable, ProgressExchange
 from sluiceway.uploads.progress import ProgressTable
@@ -28,6 +28,9 @@ class Room:
         for word in words:
             for hear in self.ears:
                 hear(word)
+
+    async def is_heard(self) -> bool:
+        return True
 
     async def aclose(self) -> None:
         pass
@@ -66,6 +69,42 @@ async def test_what_is_watched_elsewhere_is_bounded(monkeypatch: pytest.MonkeyPa
     for number in range(4):
         assert asks.find(f"{number}" * 25) is None
     assert len(asks._wanted) == 2
+
+
+async def test_what_runs_at_other_servers_is_listed_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At once when the servers are known; what is here, too, is listed once."""
+    room, tables, joins = Room(), [], []
+    for name in "abc":
+        table, one = joined(room, name)
+        tables.append(table)
+        joins.append(one)
+    for number, table in enumerate(tables):
+        table.begin(f"{number}" * 25, 100).received = number
+    both = tables[1].begin(UPLOAD, 100)
+    tables[0].begin(UPLOAD, 100)
+    looks = joins[0].running
+    tables[0].count_running()
+    for _ in range(2):
+        found = await looks.look(10)
+        assert {name: each["received"] for name, each in found.items()} == {
+            **{f"{number}" * 25: number for number in range(3)},
+            UPLOAD: 0,
+        }
+    for word in ({"runs": 5}, {"runs": UPLOAD, "shown": {"id": "x"}}, {"listed": "all"}):
+        looks.hear("b", word)
+    assert len(await looks.look(2)) == 2
+    both.state = State.COMPLETE
+    tables[1].end(both)
+    assert len(await looks.look(10)) == 4
+    monkeypatch.setattr(running, "MOST_SAID", 1)
+    assert len(joins[1].running.answer(5)) == 2
+    monkeypatch.setattr(running, "MOST_SERVERS", 2)
+    looks.hear("d", {"listed": 0})
+    assert {*looks._lists} == {"b", "c"}
+    for one in joins:
+        await one.aclose()
 
 
 async def test_odd_and_old_words_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -335,7 +335,8 @@ class Endpoints:
         if "text/html" in request.headers.get("accept", "").lower():
             return await self._page.show_live(request)
         self._gauges().write()
-        return show_running(request, self._progress_table())
+        elsewhere = (await self._service(request)).elsewhere if self._has_one_place else None
+        return await show_running(request, self._progress_table(), elsewhere)
 
     async def _show_metrics(self, request: Request) -> Response:
         return self._metrics.show(request, self._progress_table(), self._gauges())

@@ -13,6 +13,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Sequence
+from typing import cast
 
 from sluiceway.errors import Exists, SluiceError, Unavailable
 from sluiceway.pipe.file_lock import HAS_LOCKS, try_lock_part, unlock_part
@@ -22,7 +23,7 @@ from sluiceway.uploads.progress_record import ProgressRecord, hash_id
 from sluiceway.uploads.states import ENDED, State
 from sluiceway.uploads.totals import CODES, Totals
 
-__all__ = ["SLOTS", "ProgressTable", "read_totals", "table_layout"]
+__all__ = ["SLOTS", "ProgressTable", "add_shown", "read_totals", "table_layout"]
 
 # Uploads remembered at once, live and just ended: 4 MiB, touched only as far as used.
 SLOTS = 8192
@@ -205,25 +206,22 @@ class ProgressTable:
             self._count(record)
             self._facts[record.index].write(record)
 
-    def shown_running(self, most: int) -> list[dict[str, object]]:
-        """At most so many uploads under way in any process, as an operator sees them.
+    def shown_running(self, most: int, *, own: bool = False) -> dict[str, dict[str, object]]:
+        """At most so many uploads under way by their ids, as an operator sees them: of any process,
+        or of this one alone.
 
         An upload and the parts beside it are one, and as fast as all of them together.
         """
         found: dict[str, dict[str, object]] = {}
-        rates: dict[str, int] = {}
-        for index, record in enumerate(self._records):
-            facts = self._facts[index]
-            if not record.under_way or (shown := facts.shown(record)) is None:
-                continue
-            upload = facts.whole or record.id
-            rates[upload] = rates.get(upload, 0) + round(facts.rate)
-            if not facts.whole or upload not in found:
-                found[upload] = shown
+        first = self._part * self._share if own else 0
+        for index in range(first, first + self._share if own else len(self._records)):
+            record, facts = self._records[index], self._facts[index]
+            if record.under_way and (shown := facts.shown(record)) is not None:
+                add_shown(found, facts.whole or record.id, shown)
             if len(found) > most:
-                del found[upload]
+                found.popitem()
                 break
-        return [{**shown, "bytes_per_second": rates[upload]} for upload, shown in found.items()]
+        return found
 
     def _count(self, record: ProgressRecord) -> None:
         received, forwarded, kept = record.counted
@@ -272,6 +270,18 @@ class ProgressTable:
                 self._end_orphan(record)
                 self._free.remove(index)
                 self._free.append(index)  # reused last, so that its watchers see it
+
+
+def add_shown(found: dict[str, dict[str, object]], upload: str, shown: dict[str, object]) -> None:
+    """Add what runs for an upload: itself, or one of the parts beside it."""
+    there = found.get(upload)
+    if there is None:
+        found[upload] = shown
+        return
+    rates = cast("int", there["bytes_per_second"]) + cast("int", shown["bytes_per_second"])
+    if shown["id"] == upload:
+        found[upload] = there = shown
+    there["bytes_per_second"] = rates
 
 
 def read_totals(path: str, parts: int, slots: int | None = None) -> Sequence[Totals]:

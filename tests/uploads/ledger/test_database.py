@@ -11,6 +11,7 @@ import pytest
 from fix_postgres import Database
 from sluiceway.errors import StoreFailed, Superseded, Unavailable
 from sluiceway.stores.contract import UploadRequest
+from sluiceway.uploads.elsewhere.postgres_channel import PostgresChannel
 from sluiceway.uploads.ledger import deadline, postgres_lease
 from sluiceway.uploads.ledger.deadline import CallDeadline
 from sluiceway.uploads.ledger.postgres import PostgresLedger
@@ -108,7 +109,12 @@ async def test_a_role_that_may_only_read_is_refused_in_words(
 async def test_behind_a_pooler_processes_hear_and_outlive_each_other(
     bouncer: str, database: Database, table: str
 ) -> None:
-    """No session is theirs there: they look what is asked, and their row alone says they live."""
+    """No session is theirs there: they look what is asked, and their row alone says they live.
+    What one says to all is heard by none."""
+    for url, heard in ((bouncer, False), (database.url, True)):
+        said = LedgerDatabase(f"{url}&table={table}")
+        assert await PostgresChannel(said).is_heard() is heard
+        await said.aclose()
     one, other = (PostgresLedger(LedgerDatabase(f"{bouncer}&table={table}")) for _ in range(2))
     try:
         await one.check()

@@ -21,7 +21,12 @@ from sluiceway.server.destinations import destination_identity, display_name, op
 from sluiceway.server.handlers.readiness import probe
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.spooling import spool_bytes
-from sluiceway.server.state.ledgers import no_ledger_reason, open_download_counts, open_ledger
+from sluiceway.server.state.ledgers import (
+    no_ledger_reason,
+    open_channel,
+    open_download_counts,
+    open_ledger,
+)
 from sluiceway.stores.contract import HealthChecked, Store
 from sluiceway.stores.disk.tree import PRIVATE
 from sluiceway.stores.monitored import Clocked
@@ -40,6 +45,11 @@ _OF_ALL: dict[str, Any] = {
     "retain": None,
     "retain_most": None,
 }
+UNHEARD = (
+    "uploads can be written down, but servers do not hear each other: a pooler in transaction mode "
+    "is in between. Each server lists and cancels only its own uploads of one request"
+)
+SESSIONS = "give --ledger the database itself, or a pooler in session mode"
 REACH = "look whether it runs, and whether this machine can reach it"
 
 
@@ -148,6 +158,9 @@ async def _ledger(settings: Settings, store: Store, skews: dict[str, float]) -> 
         await ledger.check()
         if isinstance(ledger, Clocked) and (skew := await ledger.clock_skew()) is not None:
             skews["the ledger"] = skew
+        channel = open_channel(ledger)
+        if channel is not None and not await channel.is_heard():
+            return warned("ledger", UNHEARD, SESSIONS)
     finally:
         await ledger.aclose()
     return passed("ledger", "uploads that may outlive a request can be written down")

@@ -7,6 +7,7 @@ watchers cost together is bounded.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -53,6 +54,8 @@ MOST_WAITING = 256
 LEDGER_CHECK = 2.0  # seconds between looks at what the servers wrote down
 DEFAULT_RUNNING = 1000  # uploads of one answer of GET /uploads
 
+log: logging.Logger = logging.getLogger("sluiceway")
+
 FindResting = Callable[[str], Awaitable[Mapping[str, object] | None]]
 
 
@@ -93,10 +96,20 @@ async def show_upload(
     return json_response(record.snapshot())
 
 
-def show_running(request: Request, table: ProgressTable) -> Response:
-    """GET /uploads: what runs in any process, how fast, and where it waits. Raises BadRequest."""
+async def show_running(
+    request: Request, table: ProgressTable, elsewhere: ProgressExchange | None
+) -> Response:
+    """GET /uploads: what runs in any process of any server, how fast, and where it waits.
+
+    Raises BadRequest.
+    """
     limit = ascii_uint(request.query_params.get("limit", str(DEFAULT_RUNNING)), "limit")
-    running = table.shown_running(limit + 1)
+    try:
+        look = None if elsewhere is None else await elsewhere.running.look(limit + 1)
+    except SluiceError as error:
+        log.warning("what runs at other servers cannot be had: %s", error.for_log)
+        look = None
+    running = [*(table.shown_running(limit + 1) if look is None else look).values()]
     found = json_response({"uploads": running[:limit], "truncated": len(running) > limit})
     found.headers["vary"] = "Accept"  # a browser gets the page
     return found

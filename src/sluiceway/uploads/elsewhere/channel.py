@@ -22,5 +22,8 @@ class Channel(Protocol):
     async def say(self, words: Iterable[Word]) -> None:
         """Raises Unavailable, StoreFailed."""
 
+    async def is_heard(self) -> bool:
+        """Whether servers hear each other, tried once. Raises Unavailable, StoreFailed."""
+
     async def aclose(self) -> None:
         """Listen no more."""

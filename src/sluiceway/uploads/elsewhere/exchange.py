@@ -17,6 +17,7 @@ from sluiceway.errors import SluiceError
 from sluiceway.pipe.cancellation import end_task
 from sluiceway.uploads.access.grant import Grant
 from sluiceway.uploads.elsewhere.channel import Channel, Word
+from sluiceway.uploads.elsewhere.running import RunningElsewhere
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.progress_record import ProgressRecord
 from sluiceway.uploads.states import State
@@ -65,6 +66,7 @@ class ProgressExchange:
     ) -> None:
         """`name` is this process's, `cancel` ends an upload of this server."""
         self._channel, self._name, self._table, self._cancel = channel, name, table, cancel
+        self.running: RunningElsewhere = RunningElsewhere(name, table, channel.say)
         self._wanted: dict[str, _Watched] = {}
         self._asked: dict[str, _Asked] = {}
         self._to_say: list[Word] = []
@@ -188,6 +190,11 @@ class ProgressExchange:
                 self._hear_question(upload)
             case {"cancel": str(upload)}:
                 self._cancel(upload)
+            case {"list": int(most)}:
+                self._to_say += self.running.answer(most)
+                self._wake.set()
+            case {"from": str(server), **rest} if "runs" in rest or "listed" in rest:
+                self.running.hear(server, rest)
             case {"from": str(server), "say": {"id": str(upload), **said}, "owner": int(owner)}:
                 if upload in self._wanted:
                     try:

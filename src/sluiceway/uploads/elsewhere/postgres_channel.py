@@ -21,6 +21,7 @@ __all__ = ["PostgresChannel"]
 log: logging.Logger = logging.getLogger("sluiceway")
 
 MOST_BYTES = 7500  # of one notification; PostgreSQL takes 8000
+HEARD_WITHIN = 2.0  # seconds in which a session hears what another one says
 RETRY_AFTER = 0.5  # seconds from a lost session to the next one
 
 
@@ -47,6 +48,16 @@ class PostgresChannel:
             texts.append(text)
             size += len(text) + 1
         await self._notify(texts)
+
+    async def is_heard(self) -> bool:
+        """Whether a session hears what is said: not behind a pooler that lends sessions for single
+        transactions. Raises Unavailable, StoreFailed."""
+        async with self._database.pool.connect_once() as session:
+            await session.execute(f'LISTEN "{self._name}:check"'.encode())
+            await self._database.pool.rows("SELECT pg_notify(%s, '')", f"{self._name}:check")
+            async for _ in session.notifies(timeout=HEARD_WITHIN, stop_after=1):
+                return True
+        return False
 
     async def aclose(self) -> None:
         """Listen no more."""
