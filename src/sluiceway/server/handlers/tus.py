@@ -50,9 +50,9 @@ from sluiceway.server.resumable.up_to import UpTo
 from sluiceway.stores.contract import UploadRequest
 from sluiceway.uploads.keys import checked_id, id_from
 from sluiceway.uploads.ledger.states import LedgerState
+from sluiceway.uploads.resumable.drafts.prefix_digests import LateDigests
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.joining import find_parts, join_parts, length_of
-from sluiceway.uploads.resumable.prefix_digests import LateDigests
 from sluiceway.uploads.resumable.service import ResumableUploads
 from sluiceway.wire.headers.media_types import essence, kept_type
 from sluiceway.wire.names import clean_folders, clean_name

@@ -33,12 +33,12 @@ from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.progress_record import ProgressRecord
 from sluiceway.uploads.quota.quotas import JOINED
-from sluiceway.uploads.resumable.appending import append_content, append_draft
 from sluiceway.uploads.resumable.asked import asked_details
-from sluiceway.uploads.resumable.elsewhere import digests_of, is_first_known
-from sluiceway.uploads.resumable.opening import discard, may_have_draft, open_draft
+from sluiceway.uploads.resumable.drafts.appending import append_content, append_draft
+from sluiceway.uploads.resumable.drafts.elsewhere import digests_of, is_first_known
+from sluiceway.uploads.resumable.drafts.opening import discard, may_have_draft, open_draft
+from sluiceway.uploads.resumable.drafts.prefix_digests import LateDigests, PrefixDigests
 from sluiceway.uploads.resumable.outcome import PASSING, Respond, replied
-from sluiceway.uploads.resumable.prefix_digests import LateDigests, PrefixDigests
 from sluiceway.uploads.resumable.resting import ended_state, is_elsewhere, progress_of, shown_kept
 from sluiceway.uploads.rules import UploadRules, check_digests
 from sluiceway.uploads.states import State

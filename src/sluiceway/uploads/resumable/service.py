@@ -30,9 +30,9 @@ from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.quota.uploading import UploadQuota
 from sluiceway.uploads.resumable.claiming import claim
+from sluiceway.uploads.resumable.drafts.prefix_digests import PrefixDigests
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.holding import Holding
-from sluiceway.uploads.resumable.prefix_digests import PrefixDigests
 from sluiceway.uploads.resumable.resting import is_elsewhere, is_lost
 from sluiceway.uploads.resumable.sweeps import Sweeps
 from sluiceway.uploads.rules import UploadRules

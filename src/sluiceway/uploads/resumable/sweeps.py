@@ -23,8 +23,8 @@ from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.ledger.expiry import Expiry
 from sluiceway.uploads.ledger.record import UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
+from sluiceway.uploads.resumable.drafts.opening import listing_stores
 from sluiceway.uploads.resumable.held import HeldUpload
-from sluiceway.uploads.resumable.opening import listing_stores
 from sluiceway.uploads.totals import Totals
 
 __all__ = ["Leftovers", "Sweeps"]

@@ -14,9 +14,9 @@ from sluiceway.pipe.pump import Meter, pump
 from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import Stages
 from sluiceway.stores.unpublished import JoinableDraft, ReadableDraft, ResumableDraft
-from sluiceway.uploads.resumable.draft_source import DraftSource
-from sluiceway.uploads.resumable.elsewhere import held_back
-from sluiceway.uploads.resumable.prefix_digests import LateDigests
+from sluiceway.uploads.resumable.drafts.draft_source import DraftSource
+from sluiceway.uploads.resumable.drafts.elsewhere import held_back
+from sluiceway.uploads.resumable.drafts.prefix_digests import LateDigests
 from sluiceway.uploads.rules import check_digests
 
 __all__ = ["append_content", "append_draft"]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from sluiceway.errors import NotFound
 from sluiceway.stores.unpublished import ChecksElsewhere, ResumableDraft
-from sluiceway.uploads.resumable.prefix_digests import PrefixDigests
+from sluiceway.uploads.resumable.drafts.prefix_digests import PrefixDigests
 
 __all__ = ["digests_of", "held_back", "is_first_known"]
 
