@@ -197,7 +197,9 @@ async def _chunks(request: Request, stages: Stages, watch: _IdleWatch) -> AsyncI
                 message = await receive()
             except asyncio.CancelledError:
                 if watch.expired():
-                    raise TooSlow(f"{watch.reason}; nothing was stored. Send it again") from None
+                    raise TooSlow(
+                        f"{watch.reason}; send it again, or what is missing of it"
+                    ) from None
                 raise
             watch.end(len(message.get("body", b"")))
             stages.enter(before)

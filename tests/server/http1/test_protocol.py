@@ -6,12 +6,15 @@ Other servers lose such requests, or keep such connections for ever.
 from __future__ import annotations
 
 import time
+from urllib.parse import urlsplit
 
 import pytest
 
 from fix_server import RunningServer
 from fix_taking import Hasty, eventually, noise
 from raw_http import LAST_CHUNK, Wire, chunk, chunked, head, talk
+from resumable_requests import ask, create
+from tus_by_hand import OFFSET_STREAM, Tus
 
 HEALTH = head("GET", "/healthz")
 UPGRADE = (
@@ -166,6 +169,27 @@ def test_a_stalled_body_times_out(hasty: Hasty, framing: str) -> None:
         assert wire.closed()
     assert server.stored() == {}
     eventually(lambda: server.drafts() == [], "the draft is gone")
+
+
+def test_a_stalled_piece_is_kept(hasty: Hasty) -> None:
+    """In each dialect the client is at fault, and goes on where it was. The clients of tus would
+    give up after a 408; 423 they send again."""
+    server = hasty(IDLE=0.5)
+    tus = Tus(server.url)
+    url = tus.create(100)
+    other = create(server, None, b"", "Upload-Length: 100", target="/files").headers["location"]
+    stream, partial = f"Content-Type: {OFFSET_STREAM}", "Content-Type: application/partial-upload"
+    length, offset = "Content-Length: 100", "Upload-Offset: 0"
+    with tus.session, Wire(server.port) as one, Wire(server.port) as two:
+        one.send(head("PATCH", urlsplit(url).path, "Tus-Resumable: 1.0.0", offset, stream, length))
+        two.send(head("PATCH", other, "Upload-Complete: ?1", offset, partial, length))
+        for wire, status in ((one, 423), (two, 408)):
+            wire.send(b"some")
+            response = wire.answer()
+            assert (response.status, response.code) == (status, "too-slow"), response.body
+            assert wire.closed()
+        assert tus.offset(url) == 4
+    assert ask(server, None, other).headers["upload-offset"] == "4"
 
 
 def test_a_slow_upload_succeeds(hasty: Hasty) -> None:

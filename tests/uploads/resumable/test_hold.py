@@ -31,6 +31,7 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.hashes import DEFAULT_CHOICE
 from sluiceway.pipe.source import BytesSource, PassingSource
 from sluiceway.stores.contract import Entry, Metadata, Replace, UploadRequest
+from sluiceway.stores.disk.drafts.draft import DiskDraft
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.testing.store_suite import pattern, read, store_bytes
 from sluiceway.uploads.keys import KeyTemplate
@@ -244,6 +245,52 @@ async def test_an_offset_that_cannot_be_written_down_is_not_spoken(
     # One wait for the disk where a piece ends, and two for the last one.
     assert steps == [LedgerState.OPEN, LedgerState.FINISHING, LedgerState.DONE]
     assert await read(process.store, "book") == pattern(2 * MIB)
+
+
+async def test_publishing_keeps_the_last_bytes_or_leaving_does(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few bytes that end an upload wait for the disk once, and no row counts them before. A
+    request that only looks at it waits for no disk at all."""
+    process = start()
+    upload = (await process.uploads.create("tus", REQUEST, length=1000)).id
+    publish, sync, save = DiskDraft.publish, DiskDraft.sync, SqliteLedger.save
+    rows, waits = list[UploadRecord](), list[str]()
+
+    async def full(*_: Any) -> Entry:
+        rows.append(await process.uploads.find(upload))
+        raise NoSpace("The disk is full")
+
+    async def synced(draft: DiskDraft) -> int:
+        waits.append("sync")
+        return await sync(draft)
+
+    async def saved(ledger: SqliteLedger, record: UploadRecord, *more: Any) -> None:
+        waits.append(record.state)
+        await save(ledger, record, *more)
+
+    async def send_last() -> None:
+        async with process.uploads.hold(upload) as held:
+            assert await held.append(BytesSource(pattern(990, 10))) == 1000
+            await held.finish(respond)
+
+    assert await append(process, upload, pattern(10)) == 10
+    monkeypatch.setattr(DiskDraft, "sync", synced)
+    monkeypatch.setattr(SqliteLedger, "save", saved)
+    monkeypatch.setattr(DiskDraft, "publish", full)
+    with pytest.raises(NoSpace):
+        await send_last()
+    assert [(row.state, row.offset) for row in rows] == [(LedgerState.FINISHING, 10)]
+    assert (await process.uploads.find(upload)).offset == 1000
+    waits.clear()
+    async with process.uploads.hold(upload) as held:
+        assert held.is_whole
+    assert (waits, (await process.uploads.find(upload)).holder) == ([], "")
+    monkeypatch.setattr(DiskDraft, "publish", publish)
+    async with process.uploads.hold(upload) as held:
+        await held.finish(respond)
+    assert waits == [LedgerState.FINISHING, LedgerState.DONE]
+    assert await read(process.store, "book") == pattern(1000)
 
 
 async def test_a_chunk_with_the_wrong_digest_is_forgotten(start: Start) -> None:

@@ -74,8 +74,9 @@ class FinallyRefused(Forbidden, code="forbidden", title="The file was refused"):
         return Response(found.body, found.status, dict(found.headers))
 
 
-class TooSlowForTus(TooSlow, code="too-slow", status=500, title="No bytes arrived for too long"):
-    """Its clients send again after a 5xx; any other 4xx they report to their user."""
+class TooSlowForTus(TooSlow, code="too-slow", status=423, title="No bytes arrived for too long"):
+    """Not 408, as elsewhere: tus-js-client, Uppy and tus-java-client give up after each 4xx but 423
+    (two of them but 409, too), and go on after that."""
 
 
 async def answered(request: Request, step: Callable[[Request], Awaitable[Response]]) -> Response:

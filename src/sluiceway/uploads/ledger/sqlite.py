@@ -287,7 +287,11 @@ class SqliteLedger:
         watch: sqlite3.Connection | None = None
         version = -1
         try:
-            while self._held:
+            while True:
+                # First, as most are held for less: a connection is opened only for the others.
+                await asyncio.sleep(LOOK_EVERY)
+                if not self._held:
+                    break
                 try:
                     if watch is None:
                         watch = await in_thread(self._file.open_reader)
@@ -297,7 +301,6 @@ class SqliteLedger:
                     version = found
                 except (SluiceError, sqlite3.Error) as error:
                     log.warning("The ledger cannot be read; it is tried again: %s", error)
-                await asyncio.sleep(LOOK_EVERY)
         finally:
             if watch is not None:
                 watch.close()

@@ -7,7 +7,7 @@ client learns it. Leaving keeps what arrived; another request goes on from there
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import cast
 
@@ -22,13 +22,12 @@ from sluiceway.stores.unpublished import (
     AdoptingStore,
     ResumableDraft,
     ResumableStore,
-    SavedDraft,
     TellsReplaced,
 )
 from sluiceway.uploads.hooks.around import AppAround
-from sluiceway.uploads.ledger.contract import Ledger, OutboxEvent
+from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.ledger.expiry import Expiry
-from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord, begun_anew, changed_record
+from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord, begun_anew
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.progress_record import ProgressRecord
@@ -38,6 +37,7 @@ from sluiceway.uploads.resumable.drafts.appending import append_content, append_
 from sluiceway.uploads.resumable.drafts.elsewhere import digests_of, is_first_known
 from sluiceway.uploads.resumable.drafts.opening import discard, may_have_draft, open_draft
 from sluiceway.uploads.resumable.drafts.prefix_digests import LateDigests, PrefixDigests
+from sluiceway.uploads.resumable.held_record import HeldRecord
 from sluiceway.uploads.resumable.outcome import PASSING, Respond, replied
 from sluiceway.uploads.resumable.resting import ended_state, is_elsewhere, progress_of, shown_kept
 from sluiceway.uploads.rules import UploadRules, check_digests
@@ -58,19 +58,29 @@ class HeldUpload:
         digests: PrefixDigests,
         expiry: Expiry,
     ) -> None:
-        self.record: UploadRecord = record
         self.digests: PrefixDigests = digests
         self.stages: Stages = Stages()
+        self._row = HeldRecord(record, ledger, rules.quota, expiry)
+        self._save = self._row.save
         self._ledger, self._rules, self._expiry = ledger, rules, expiry
         self._progress_table = progress_table
         self._draft: ResumableDraft | None = None
         self.is_ending: bool = False  # it is being published or cancelled
-        self.is_unwritten: bool = False  # the offset is kept, and the ledger does not have it yet
         self.replaced: bool = False  # whether publishing replaced an object, where the store tells
         self.app: AppAround | None = None  # that of the request which holds it
         self.has_ended: bool = False  # while it was held here
         self.entry: Entry | None = None  # what it became
         self.error: SluiceError | None = None  # why it became nothing
+
+    @property
+    def record(self) -> UploadRecord:
+        """As it is now, `is_unwritten` or not."""
+        return self._row.record
+
+    @property
+    def is_unwritten(self) -> bool:
+        """Whether bytes are kept of which the ledger does not know yet."""
+        return self._row.is_unwritten
 
     @cached_property
     def progress(self) -> ProgressRecord:
@@ -142,7 +152,10 @@ class HeldUpload:
             if expected or isinstance(error, BadDigest):
                 await finish_then_cancel(self._forget(start))
             raise
-        await self.keep(is_last=True)
+        if self._store.traits.keeps != "whole" and self._row.is_soon_whole(draft.written):
+            self._row.note_arrived(draft.written)
+        else:
+            await self.keep(is_last=True)
         return self.record.offset
 
     async def append_upload(self, part: HeldUpload, start: int, count: int) -> None:
@@ -210,7 +223,7 @@ class HeldUpload:
         await self._rules.quota.restarted(self.record.id, request, length)
         if self.record.state is LedgerState.OPEN:
             await self._discard_draft()
-        await self._ledger.drop_parts(self.record, 0)
+        await self._row.forget_parts()
         asked = (request.wanted, *self._store.traits.counts)
         await self.digests.begin(self._rules.digests.to_count(request.expected, asked))
         now = time.time()
@@ -230,7 +243,7 @@ class HeldUpload:
         rests = False
         try:
             if self._draft is not None:
-                if not self.is_unwritten:
+                if not self._is_kept(self._draft):
                     await self.keep(is_last=True)
                 rests = self.record.state is LedgerState.OPEN
         finally:
@@ -242,8 +255,7 @@ class HeldUpload:
             if self.record.state is LedgerState.OPEN and "progress" in vars(self):
                 self._show_kept()  # it is counted; from now on the ledger tells it
                 self._progress_table.rest(self.progress)
-            if self.record.holder or state != self.record.draft:
-                await self._save(holder="", draft=state)
+            await self._row.let_go(state)
 
     async def recover(self, follow: bool = True) -> None:
         """Find out how far it is after an earlier process, or at another server if `follow`."""
@@ -270,7 +282,7 @@ class HeldUpload:
         return found
 
     async def _find_published(self) -> Entry | None:
-        saved = SavedDraft(self.record.draft, tuple(await self._ledger.parts(self.record.id)))
+        saved = await self._row.saved_draft()
         return await self._store.find_published(self.record.id, saved, self.record.key)
 
     @property
@@ -360,34 +372,18 @@ class HeldUpload:
         await self.keep()
 
     async def _keep_at(self, offset: int, is_last: bool = False) -> None:
-        draft = cast("ResumableDraft", self._draft)
-        saved, moved = draft.save(), offset != self.record.offset
-        if saved.parts or saved.state != self.record.draft or not is_last:
-            if moved or self.is_unwritten or saved.parts or saved.state != self.record.draft:
-                await self._save(parts=saved.parts, offset=offset, draft=saved.state)
-                draft.saved()
+        if await self._row.keep_at(cast("ResumableDraft", self._draft), offset, is_last):
             self._show_kept()
-        elif moved:
-            self.record = changed_record(self.record, "", self._expiry, {"offset": offset})
-            self.is_unwritten = True
+
+    def _is_kept(self, draft: ResumableDraft) -> bool:
+        """Whether nothing came since the offset was kept: a part that is only read waits for no
+        disk."""
+        if self._row.is_unkept:
+            return False
+        return self.is_unwritten or draft.written == draft.kept == self.record.offset
 
     def _show_kept(self) -> None:
         self.progress.kept = max(self.progress.kept, shown_kept(self.record, self._store))
-
-    async def _save(
-        self,
-        event: str = "",
-        parts: Sequence[str] = (),
-        events: Sequence[OutboxEvent] = (),
-        **changes: object,
-    ) -> None:
-        """Write the changed record down. Raises Superseded when another request has the upload."""
-        changed = changed_record(self.record, event, self._expiry, changes)
-        await self._ledger.save(changed, parts, events)
-        self.record = changed
-        self.is_unwritten = False
-        if event and changed.state in (LedgerState.DONE, LedgerState.GONE):
-            await self._rules.quota.release([changed.id])
 
     def _end(self, code: str, error: SluiceError | None = None) -> None:
         self.has_ended, self.error = True, error

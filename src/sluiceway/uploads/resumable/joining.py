@@ -6,11 +6,13 @@ unless they were sent beside one upload. Knows no dialect and no URL.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from sluiceway.errors import BadRequest, Gone, SluiceError, TooLarge
+from sluiceway.pipe.cancellation import finish_then_cancel
 from sluiceway.uploads.ledger.record import UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.held import HeldUpload
@@ -19,6 +21,7 @@ from sluiceway.uploads.resumable.service import ResumableUploads
 __all__ = ["find_parts", "join_parts", "join_tail", "length_of"]
 
 STEP = 256 << 20  # bytes between two offsets of a join that are written down
+AT_ONCE = 32  # parts that are written down together
 PARTS_LIVE = 3600.0  # seconds that parts stay when they were joined
 
 
@@ -62,9 +65,12 @@ async def join_parts(uploads: ResumableUploads, held: HeldUpload, ids: Sequence[
         await held.set_length(total)
     await _append_parts(uploads, held, parts, 0)
     until = time.time() + PARTS_LIVE
-    for upload in dict.fromkeys(ids):
+
+    async def end_soon(upload: str) -> None:
         async with uploads.hold(upload) as held_part:
             await held_part.live_until(until)
+
+    await _for_each(list(dict.fromkeys(ids)), end_soon)
     return True
 
 
@@ -81,9 +87,24 @@ async def join_tail(uploads: ResumableUploads, held: HeldUpload, ids: Sequence[s
         if not mine or not _are_whole(parts) or not 0 <= begin <= held.record.offset:
             raise BadRequest("The parts are not all bytes that the upload lacks; ask for offsets")
         await _append_parts(uploads, held, parts, begin)
-    for upload in ids:
+
+    async def remove(upload: str) -> None:
         with suppress(SluiceError):  # it expires
             await _remove(uploads, held.record.id, upload)
+
+    await _for_each(list(dict.fromkeys(ids)), remove)
+
+
+async def _for_each(ids: Sequence[str], work: Callable[[str], Awaitable[None]]) -> None:
+    """Some at a time: what they write down together waits for the disk once.
+
+    Raises the first error when all of those have ended.
+    """
+    for at in range(0, len(ids), AT_ONCE):
+        some = map(work, ids[at : at + AT_ONCE])
+        for outcome in await finish_then_cancel(asyncio.gather(*some, return_exceptions=True)):
+            if outcome is not None:
+                raise outcome
 
 
 def _are_whole(parts: Sequence[UploadRecord]) -> bool:

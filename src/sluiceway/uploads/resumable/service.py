@@ -1,4 +1,4 @@
-"""Uploads that may outlive a request: created, held by one request at a time, ended, forgotten.
+"""Uploads that may outlive a request: held by one request at a time, ended, forgotten.
 
 A new request for an upload interrupts the one that still runs, in whichever process, waits until it
 has kept what it took, and goes on from there. Knows no dialect and no HTTP.
@@ -8,31 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import dataclasses
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Self
 
-from sluiceway.errors import BadRequest, Gone, Locked, NotFound, SluiceError, Superseded
+from sluiceway.errors import Gone, Locked, SluiceError, Superseded
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.cancellation import finish_then_cancel
-from sluiceway.stores.contract import Replace, Store, UploadRequest
-from sluiceway.uploads.access.grant import FULL, Grant, Right
+from sluiceway.uploads.access.grant import FULL
 from sluiceway.uploads.hooks.around import AppAround
-from sluiceway.uploads.keys import new_id
 from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.ledger.expiry import Expiry
-from sluiceway.uploads.ledger.record import PART, WHOLE, UploadRecord
+from sluiceway.uploads.ledger.record import UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.progress import ProgressTable
-from sluiceway.uploads.quota.uploading import UploadQuota
 from sluiceway.uploads.resumable.claiming import claim
 from sluiceway.uploads.resumable.drafts.prefix_digests import PrefixDigests
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.holding import Holding
+from sluiceway.uploads.resumable.records import UploadRecords
 from sluiceway.uploads.resumable.resting import is_elsewhere, is_lost
 from sluiceway.uploads.resumable.sweeps import Sweeps
 from sluiceway.uploads.rules import UploadRules
@@ -49,8 +46,8 @@ READ_TOGETHER = 1000  # ids of uploads of dead processes
 MOST_DIGESTS = 10_000  # uploads whose running hashes are remembered; a few hundred bytes each
 
 
-class ResumableUploads:
-    """The uploads of one service that a ledger knows."""
+class ResumableUploads(UploadRecords):
+    """The uploads of one service that a ledger knows; requests hold them, one after the other."""
 
     def __init__(
         self,
@@ -60,9 +57,8 @@ class ResumableUploads:
         progress_table: ProgressTable,
         expiry: Expiry = Expiry(),
     ) -> None:
-        self.ledger: Ledger = ledger
-        self.expiry: Expiry = expiry
-        self._rules, self._budget, self._progress_table = rules, budget, progress_table
+        super().__init__(ledger, rules, expiry)
+        self._budget, self._progress_table = budget, progress_table
         self._holdings: dict[str, Holding] = {}
         self._releasing: dict[str, asyncio.Task[None]] = {}
         self._digests: OrderedDict[str, PrefixDigests] = OrderedDict()
@@ -75,115 +71,6 @@ class ResumableUploads:
         view = copy.copy(self)
         view._rules = rules
         return view
-
-    @property
-    def grant(self) -> Grant:
-        return self._rules.grant
-
-    @property
-    def quota(self) -> UploadQuota:
-        return self._rules.quota
-
-    @property
-    def store(self) -> Store:
-        return self._rules.store
-
-    @property
-    def max_size(self) -> int | None:
-        return self._rules.max_size
-
-    @property
-    def rules(self) -> UploadRules:
-        return self._rules
-
-    async def create(
-        self,
-        dialect: str,
-        request: UploadRequest,
-        length: int | None = None,
-        details: Mapping[str, str] | None = None,
-        upload: str | None = None,
-        *,
-        is_part: bool = False,
-        asks: bool = False,
-    ) -> UploadRecord:
-        """Write a new upload down. It is durable, and has no byte yet.
-
-        `is_part`: it will be bytes of another one, and never an object with a key. `asks`: no byte
-        of its file was taken yet, and the operator's hook may refuse it. Raises TooLarge, BadName
-        for a key that its name would not give, Exists for a taken id, and for a taken name before
-        its bytes are sent; Forbidden; UploadRefused, HookUnavailable.
-        """
-        await self._rules.check_fits(length)
-        request = await self._rules.admit(request)
-        if is_part:  # the whole gets the key; who may not have it has learned that
-            request = dataclasses.replace(request, key="", replace=Replace())
-        upload, key = upload or new_id(), request.key
-        if not request.key and not is_part:
-            key = await self._rules.free_key(request)
-            traits = self._rules.store.traits
-            # What a hook learns at the beginning is the key at the end.
-            early = traits.key_first or (asks and self._rules.asker is not None)
-            if (early and self._rules.keeps_key(request)) or traits.keeps == "whole":
-                request = dataclasses.replace(request, key=key)
-        if asks:
-            await self._rules.ask_start(upload, dataclasses.replace(request, key=key), length)
-        marked = {**(details or {}), **({PART: "1"} if is_part else {})}
-        return await self._write_down(upload, dialect, request, length, marked)
-
-    async def create_part(
-        self, dialect: str, whole: str, length: int | None, details: Mapping[str, str]
-    ) -> UploadRecord:
-        """As `create`: last bytes of an upload that is under way, which come beside it.
-
-        What is asked of an upload was asked of the whole, and its quota has these bytes already.
-        Raises NotFound, Forbidden, and BadRequest for more bytes than it has.
-        """
-        self.grant.require(Right.UPLOAD)
-        beside = await self.find(whole)
-        if beside.state is not LedgerState.OPEN or beside.is_part:
-            raise NotFound("The upload that this is to be a part of has ended")
-        if length is None or beside.length is None or length > beside.length:
-            raise BadRequest("A part has a length, and no more bytes than the upload it is of")
-        request = dataclasses.replace(beside.request, key="", replace=Replace(), expected={})
-        marked = {**details, PART: "1", WHOLE: whole}
-        return await self._write_down(new_id(), dialect, request, length, marked)
-
-    async def _write_down(
-        self,
-        upload: str,
-        dialect: str,
-        request: UploadRequest,
-        length: int | None,
-        details: Mapping[str, str],
-    ) -> UploadRecord:
-        now = time.time()
-        record = UploadRecord(
-            id=upload,
-            dialect=dialect,
-            request=request,
-            created=now,
-            length=length,
-            details=details,
-            expires=self.expiry.begun(now),
-        )
-        async with self._rules.quota.begun(record, self.ledger):
-            await self.ledger.create(record)
-        return record
-
-    async def look_up(self, upload: str) -> UploadRecord | None:
-        """Read an upload without taking it up; None for none that this name may know."""
-        record = await self.ledger.find(upload)
-        if record is None or not self.grant.owns(record.request.owner):
-            return None
-        return record
-
-    async def find(self, upload: str) -> UploadRecord:
-        """As `look_up`. Raises NotFound."""
-        record = await self.look_up(upload)
-        if record is None:
-            raise NotFound("There is no such upload, or it ended long ago")
-        return record
 
     @asynccontextmanager
     async def look(

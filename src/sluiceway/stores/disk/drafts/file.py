@@ -324,7 +324,10 @@ class DraftFile:
             raise StoreFailed(
                 f"Of an upload {size} bytes were kept and {found} are left; send it again"
             ).for_operator()
-        self.cut(size)
+        self.position = size
+        self._is_durable = size > 0  # or nobody would know of these bytes
+        if found > size:  # a file that is cut is changed, also by nothing: its next sync would wait
+            self.cut(size)
 
     def last(self, folder: int, name: str) -> None:
         """Move to the folder of the files that outlive their process."""

@@ -1,0 +1,94 @@
+"""The record of a held upload, and its row in the ledger: what is written down, and when.
+
+An offset is durable before a client learns it; to let go of an upload need not be. Knows no store.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from sluiceway.stores.unpublished import ResumableDraft, SavedDraft
+from sluiceway.uploads.ledger.contract import Ledger, OutboxEvent
+from sluiceway.uploads.ledger.expiry import Expiry
+from sluiceway.uploads.ledger.record import UploadRecord, changed_record
+from sluiceway.uploads.ledger.states import LedgerState
+from sluiceway.uploads.quota.uploading import UploadQuota
+
+__all__ = ["HeldRecord"]
+
+FEW = 1 << 20  # bytes
+
+
+class HeldRecord:
+    """The record of an upload that this process holds."""
+
+    def __init__(
+        self, record: UploadRecord, ledger: Ledger, quota: UploadQuota, expiry: Expiry
+    ) -> None:
+        self.record: UploadRecord = record
+        self.is_unwritten: bool = False  # the offset is kept, and the ledger does not have it yet
+        self.is_unkept: bool = False  # nor is it kept
+        self._written = record.offset  # as the row says
+        self._ledger, self._quota, self._expiry = ledger, quota, expiry
+
+    async def save(
+        self,
+        event: str = "",
+        parts: Sequence[str] = (),
+        events: Sequence[OutboxEvent] = (),
+        **changes: object,
+    ) -> None:
+        """Write the changed record down. Raises Superseded when another request has the upload."""
+        if self.is_unkept:
+            changes = {"offset": self._written} | changes
+        changed = changed_record(self.record, event, self._expiry, changes)
+        await self._ledger.save(changed, parts, events)
+        self.record, self._written = changed, changed.offset
+        self.is_unwritten = False
+        if event and changed.state in (LedgerState.DONE, LedgerState.GONE):
+            await self._quota.release([changed.id])
+
+    def is_soon_whole(self, offset: int) -> bool:
+        """Whether the bytes up to `offset` are the last ones, and few: to publish them keeps them,
+        with half the waits for the disk. A kill between the two has them sent again."""
+        is_last = offset == self.record.length and not self.record.is_part
+        return is_last and offset - self._written <= FEW
+
+    def note_arrived(self, offset: int) -> None:
+        """All bytes have arrived, and the step that follows keeps them: until then the row does not
+        say so."""
+        self.record = changed_record(self.record, "", self._expiry, {"offset": offset})
+        self.is_unwritten = self.is_unkept = True
+
+    async def keep_at(self, draft: ResumableDraft, offset: int, is_last: bool) -> bool:
+        """The draft keeps its bytes up to `offset`. Returns whether the row says so.
+
+        `is_last`: the step that follows writes it down.
+        """
+        self.is_unkept = False
+        saved, moved = draft.save(), offset != self.record.offset
+        if saved.parts or saved.state != self.record.draft or not is_last:
+            if moved or self.is_unwritten or saved.parts or saved.state != self.record.draft:
+                await self.save(parts=saved.parts, offset=offset, draft=saved.state)
+                draft.saved()
+            return True
+        if moved:
+            self.record = changed_record(self.record, "", self._expiry, {"offset": offset})
+            self.is_unwritten = True
+        return False
+
+    async def let_go(self, state: str) -> None:
+        """Hold it no more; its draft stands so at rest. Only what has changed is made durable."""
+        if state != self.record.draft or self.is_unwritten:
+            await self.save(holder="", draft=state)
+        elif self.record.holder:
+            await self._ledger.release(self.record.id, self.record.epoch)
+            self.record = dataclasses.replace(self.record, holder="")
+
+    async def saved_draft(self) -> SavedDraft:
+        """What its store needs to find what became of the draft."""
+        return SavedDraft(self.record.draft, tuple(await self._ledger.parts(self.record.id)))
+
+    async def forget_parts(self) -> None:
+        await self._ledger.drop_parts(self.record, 0)
