@@ -132,6 +132,8 @@ CHAINS: dict[str, Chain] = {
     "nginx with TLS and HTTP/2": Chain("nginx tls", {"preread": "http2_body_preread_size 1m;"}),
     "Apache": Chain("apache"),
     "haproxy": Chain("haproxy"),
+    # It cuts off no client that pauses within a body, however long; `timeout server` does.
+    "haproxy: a short timeout of clients": Chain("haproxy", {"client": "timeout client 1s"}),
     "Caddy": Chain("caddy"),
     "gunicorn": Chain("gunicorn"),
     "granian": Chain("granian"),

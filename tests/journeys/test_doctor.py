@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,6 +132,24 @@ def test_a_server_that_is_no_sluiceway_is_said_to_be_none() -> None:
 
     assert report.is_well
     assert any("this is no Sluiceway" in text for text in report.not_seen)
+
+
+def test_a_server_that_is_lost_on_the_way_leaves_what_was_found() -> None:
+    def refuse(exchange: Exchange) -> None:
+        exchange.reply(404, body=b"what is that?")
+
+    with ExitStack() as stack:
+        peer = stack.enter_context(Peer(refuse))
+
+        def show(probe: str) -> None:
+            if probe == "what a page may read":
+                stack.close()
+
+        report = examine(parse_target(peer.url), origin=ORIGIN, show=show)
+
+    assert not report.is_whole
+    assert not report.is_well
+    assert report.not_seen[0].startswith("what a page may read, and what comes behind it: ")
 
 
 def test_a_server_that_is_not_there_has_an_exit_code_of_its_own() -> None:

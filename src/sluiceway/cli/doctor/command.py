@@ -51,7 +51,7 @@ def doctor(
     sluiceway doctor --origin https://app.example.com --hold 70 https://files.example.com
 
     It sends small probes through all proxies and stores nothing. The exit code is 0 if all is
-    well, 1 if there is something to repair, 2 if it could not look.
+    well, 1 if there is something to repair, 2 if it could not look, or not to the end.
     """
     from sluiceway.client.doctor.examine import examine
     from sluiceway.client.doctor.target import parse_target
@@ -75,7 +75,7 @@ def doctor(
         if not as_json and sys.stderr.isatty():
             click.echo("\r\x1b[K", nl=False, err=True)
     click.echo(json.dumps(report.to_json()) if as_json else _text(report))
-    sys.exit(0 if report.is_well else FOUND)
+    sys.exit(0 if report.is_well else FOUND if report.is_whole else USAGE)
 
 
 def _text(report: DoctorReport) -> str:

@@ -50,24 +50,26 @@ class DoctorReport:
     """All findings, and what could be seen.
 
     `hops` are those that were recognised, from the client on. `not_seen` are sentences about what
-    could not be checked, and why.
+    could not be checked, and why. Not `is_whole`: the server was lost before the last probe.
     """
 
     url: str
     hops: tuple[Hop, ...]
     findings: tuple[Diagnosis, ...]
     not_seen: tuple[str, ...]
+    is_whole: bool = True
 
     @property
     def is_well(self) -> bool:
         """Whether there is nothing to repair; notes do not count."""
-        return all(finding.severity is Severity.NOTE for finding in self.findings)
+        return self.is_whole and all(finding.severity is Severity.NOTE for finding in self.findings)
 
     def to_json(self) -> dict[str, object]:
         """As one JSON object."""
         return {
             "url": self.url,
             "well": self.is_well,
+            "whole": self.is_whole,
             "hops": [str(hop) for hop in self.hops],
             "findings": [finding.to_json() for finding in self.findings],
             "not_seen": list(self.not_seen),

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from sluiceway.client.doctor import probes
 from sluiceway.client.doctor.cut_probe import cut_upload
@@ -16,6 +17,7 @@ from sluiceway.client.doctor.diagnosis import DoctorReport
 from sluiceway.client.doctor.evidence import Evidence
 from sluiceway.client.doctor.exchange import ProbeResponse
 from sluiceway.client.doctor.hops import Hop, author_of, front_of
+from sluiceway.client.doctor.probes import SlowBody
 from sluiceway.client.doctor.target import Target
 from sluiceway.client.doctor.tls_probe import TlsFacts, look_at_tls
 from sluiceway.client.doctor.verdicts import came_at_once, events_at_once, judge
@@ -26,6 +28,9 @@ __all__ = ["HOLD", "examine"]
 HOLD = 6.0  # seconds: uWSGI's own timeout of 4 is found
 CHUNKED_SECONDS = 2.0
 OUTSIDE_SECONDS = 2.0
+
+T = TypeVar("T")
+_Step = tuple[str, str, Callable[[], Any]]  # field of Evidence, words, probe
 
 
 def examine(
@@ -48,7 +53,7 @@ def examine(
         The findings, the hops, and what could not be checked.
 
     Raises:
-        SourceFailed: the server cannot be reached.
+        SourceFailed: the server cannot be reached. When it is lost later, the report says so.
 
     Example:
         report = examine(parse_target("https://files.example.com", token="…"))
@@ -56,8 +61,7 @@ def examine(
     try:
         return _examine(target, hold, origin, show)
     except OSError as error:
-        reason = error.strerror or str(error) or type(error).__name__
-        raise SourceFailed(f"{target.authority} cannot be reached: {reason}") from None
+        raise SourceFailed(f"{target.authority} cannot be reached: {_reason(error)}") from None
 
 
 def _examine(target: Target, hold: float, origin: str, show: Callable[[str], None]) -> DoctorReport:
@@ -90,50 +94,31 @@ def _examine(target: Target, hold: float, origin: str, show: Callable[[str], Non
 def _with_echo(
     target: Target, evidence: Evidence, hold: float, origin: str, show: Callable[[str], None]
 ) -> DoctorReport:
-    show("a slow body")
-    slow = probes.send_slowly(target, hold)
-    if came_at_once(slow):
-        slow = probes.send_slowly(target, hold)
-    show("a chunked body")
-    chunked = probes.send_slowly(target, min(hold, CHUNKED_SECONDS), chunked=True)
-    if came_at_once(chunked):
-        chunked = probes.send_slowly(target, min(hold, CHUNKED_SECONDS), chunked=True)
-    show("a body that pauses")
-    paused = probes.send_paused(target, hold)
-    show("a late response")
-    waited = probes.ask(target, f"/doctor?wait={math.ceil(hold)}", wait=hold)
-    show("large bodies")
-    cap, large = probes.find_cap(target), probes.send_large(target)
-    show("Expect: 100-continue")
-    expect = probes.ask_expect(target)
-    if expect[0] == 0:
-        expect = probes.ask_expect(target)
-    show("an event stream")
-    events = probes.ask_events(target)
-    if events_at_once(events):
-        events = probes.ask_events(target)
-    show("a cut upload")
-    cut = cut_upload(target)
-    show("104")
-    evidence = replace(
-        _with_origin(target, evidence, origin),
-        slow=slow,
-        chunked=chunked,
-        paused=paused,
-        waited=waited,
-        cap=cap,
-        large=large,
-        expect=expect,
-        events=events,
-        cut=cut,
-        interim=probes.ask_interim(target),
-    )
+    short, late = min(hold, CHUNKED_SECONDS), f"/doctor?wait={math.ceil(hold)}"
+
+    def send_chunked() -> SlowBody:
+        return probes.send_slowly(target, short, chunked=True)
+
+    steps: list[_Step] = [
+        *_steps_of_origin(target, origin),
+        ("slow", "a slow body", _again(came_at_once, lambda: probes.send_slowly(target, hold))),
+        ("chunked", "a chunked body", _again(came_at_once, send_chunked)),
+        ("paused", "a body that pauses", lambda: probes.send_paused(target, hold)),
+        ("waited", "a late response", lambda: probes.ask(target, late, wait=hold)),
+        ("cap", "large bodies", lambda: probes.find_cap(target)),
+        ("large", "a large body", lambda: probes.send_large(target)),
+        ("expect", "Expect: 100-continue", _again(_unanswered, lambda: probes.ask_expect(target))),
+        ("events", "an event stream", _again(events_at_once, lambda: probes.ask_events(target))),
+        ("cut", "a cut upload", lambda: cut_upload(target)),
+        ("interim", "104", lambda: probes.ask_interim(target)),
+    ]
+    evidence, broke = _gathered(evidence, steps, show)
     not_seen = [f"timeouts of more than {hold:g} seconds (--hold SECONDS looks further)"]
     if not origin:
         not_seen.append("CORS (--origin URL says which pages must be able to upload)")
-    if cut is None:
+    if evidence.cut is None and not broke:
         not_seen.append("the offset of a cut upload: none could be begun here")
-    return _report(target, evidence, not_seen)
+    return _report(target, evidence, not_seen, broke)
 
 
 def _from_outside(
@@ -143,17 +128,62 @@ def _from_outside(
     ours = author_of(evidence.greeting) is Hop.SLUICEWAY
     path = "/files" if ours else ""
     stranger = target.without_secret()
-    show("a body that is refused")
-    outside = probes.send_slowly(stranger, OUTSIDE_SECONDS, path)
-    if not outside.early:
-        outside = probes.send_slowly(stranger, OUTSIDE_SECONDS, path)
-    show("large bodies")
-    evidence = replace(
-        _with_origin(target, evidence, origin),
-        outside=outside,
-        cap=probes.find_cap(stranger, path),
-    )
-    return _report(target, evidence, _why_outside(evidence, ours))
+
+    def send() -> SlowBody:
+        return probes.send_slowly(stranger, OUTSIDE_SECONDS, path)
+
+    steps: list[_Step] = [
+        *_steps_of_origin(target, origin),
+        ("outside", "a body that is refused", _again(lambda sent: not sent.early, send)),
+        ("cap", "large bodies", lambda: probes.find_cap(stranger, path)),
+    ]
+    evidence, broke = _gathered(evidence, steps, show)
+    return _report(target, evidence, _why_outside(evidence, ours), broke)
+
+
+def _steps_of_origin(target: Target, origin: str) -> list[_Step]:
+    if not origin:
+        return []
+    shared = ("Origin", origin)
+    return [
+        ("preflight", "what a page may do", lambda: probes.ask_preflight(target, origin)),
+        ("shared", "what a page may read", lambda: probes.ask(target, "/doctor", shared)),
+        ("origin", "", lambda: origin),
+    ]
+
+
+def _again(is_odd: Callable[[T], bool], probe: Callable[[], T]) -> Callable[[], T]:
+    """A probe that is sent a second time where time may have been at fault."""
+
+    def twice() -> T:
+        found = probe()
+        return probe() if is_odd(found) else found
+
+    return twice
+
+
+def _unanswered(expect: tuple[int, ProbeResponse]) -> bool:
+    return expect[0] == 0
+
+
+def _gathered(
+    evidence: Evidence, steps: Iterable[_Step], show: Callable[[str], None]
+) -> tuple[Evidence, str]:
+    """What the probes found, and why they ended early, "" where they did not."""
+    found: dict[str, Any] = {}
+    for field, words, probe in steps:
+        if words:
+            show(words)
+        try:
+            found[field] = probe()
+        except OSError as error:
+            broke = f"{words}, and what comes behind it: the server was lost ({_reason(error)})"
+            return replace(evidence, **found), broke
+    return replace(evidence, **found), ""
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__
 
 
 def _why_outside(evidence: Evidence, ours: bool) -> list[str]:
@@ -170,14 +200,10 @@ def _why_outside(evidence: Evidence, ours: bool) -> list[str]:
     return [f"what arrives at the server: {why}", *buffering]
 
 
-def _with_origin(target: Target, evidence: Evidence, origin: str) -> Evidence:
-    if not origin:
-        return evidence
-    preflight = probes.ask_preflight(target, origin)
-    shared = probes.ask(target, "/doctor", ("Origin", origin))
-    return replace(evidence, origin=origin, preflight=preflight, shared=shared)
-
-
-def _report(target: Target, evidence: Evidence, not_seen: list[str]) -> DoctorReport:
+def _report(
+    target: Target, evidence: Evidence, not_seen: list[str], broke: str = ""
+) -> DoctorReport:
     url = f"{target.scheme}://{target.authority}{target.path}"
-    return DoctorReport(url, evidence.hops, judge(evidence), tuple(not_seen))
+    if broke:
+        not_seen = [broke, *not_seen]
+    return DoctorReport(url, evidence.hops, judge(evidence), tuple(not_seen), not broke)

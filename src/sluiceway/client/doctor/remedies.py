@@ -95,7 +95,7 @@ FAULTS: dict[str, Fault] = {
         {
             Hop.NGINX: ("client_body_timeout", "client_body_timeout 60s;"),
             Hop.APACHE: ("Timeout", "Timeout 60"),
-            Hop.HAPROXY: ("timeout client, timeout server", "timeout client 60s"),
+            Hop.HAPROXY: ("timeout server", "timeout server 660s"),
             Hop.CADDY: ("servers > timeouts > read_body", "remove `read_body`"),
             Hop.TRAEFIK: ("respondingTimeouts.readTimeout", "readTimeout: 0"),
             Hop.UWSGI: ("socket-timeout", "socket-timeout = 60"),
