@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,20 @@ def test_a_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> No
         read_tokens(str(path))
     path.chmod(0o400)
     assert len(read_tokens(str(path))) == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file away")
+def test_a_file_of_root_for_the_servers_group_is_read(tmp_path: Path) -> None:
+    """Kubernetes mounts secrets so: there is no other way in for a server that is not root."""
+    path = tmp_path / "tokens"
+    path.write_text(LINES)
+    os.chown(path, 12345, -1)
+    path.chmod(0o440)
+    assert len(read_tokens(str(path))) == 2
+    for mode in (0o444, 0o460):
+        path.chmod(mode)
+        with pytest.raises(BadSetting, match="other users"):
+            read_tokens(str(path))
 
 
 def test_one_secret_alone_stays_the_admins(tmp_path: Path) -> None:

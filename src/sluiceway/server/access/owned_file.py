@@ -15,13 +15,12 @@ from contextlib import suppress
 from typing import Generic, TypeVar
 
 from sluiceway.errors import SluiceError
-from sluiceway.server.settings.guarded import BadSetting
+from sluiceway.server.settings.guarded import BadSetting, readable_by_others, writable_by_others
 
 __all__ = ["WatchedFile", "read_owned", "write_owned"]
 
 LARGEST_FILE = 4 << 20  # bytes; 10,000 tokens of long lines need less
 LOOK_EVERY = 1.0  # seconds between two looks whether the file is another one
-OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 T = TypeVar("T")
 
@@ -29,11 +28,11 @@ log: logging.Logger = logging.getLogger("sluiceway")
 
 
 def read_owned(path: str) -> str:
-    """The text of a file that only its owner may read or change. Raises BadSetting."""
+    """The text of a file that no other user may read or change. Raises BadSetting."""
     try:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
-            if stat.S_ISREG(status.st_mode) and status.st_mode & OTHERS:
+            if readable_by_others(status) or writable_by_others(status):
                 raise BadSetting(
                     "other users can read or change it, and it says who may do what; run chmod 600 "
                     "on it"

@@ -116,8 +116,13 @@ def writable_by_others(status: os.stat_result) -> bool:
 
 
 def readable_by_others(status: os.stat_result) -> bool:
-    """Whether it is a regular file that its group or all users may read."""
-    return stat.S_ISREG(status.st_mode) and bool(status.st_mode & (stat.S_IRGRP | stat.S_IROTH))
+    """Whether it is a regular file that all users may read, or the group of this server's own file.
+
+    The group of another user's file is how this server may read it: Kubernetes mounts secrets so.
+    """
+    is_own = not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
+    readers = stat.S_IROTH | (stat.S_IRGRP if is_own else 0)
+    return stat.S_ISREG(status.st_mode) and bool(status.st_mode & readers)
 
 
 def check_secrets(headers: Iterable[str], options: Iterable[str]) -> None:
