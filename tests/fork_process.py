@@ -8,7 +8,6 @@ end when standard input does.
 
 from __future__ import annotations
 
-import atexit
 import gc
 import io
 import json
@@ -21,7 +20,6 @@ import socket
 import struct
 import sys
 import tempfile
-import threading
 import time
 from contextlib import suppress
 from importlib import import_module
@@ -29,6 +27,8 @@ from types import ModuleType
 from typing import Any
 
 from fork_programs import APPS, OURS, PRELOADED, UNBUFFERED, added_paths
+from fork_workers import end as end_fork
+from fork_workers import fork_workers
 
 __all__ = ["KINDS", "LENGTH", "exactly"]
 
@@ -169,6 +169,7 @@ def _become(arguments: list[str], env: dict[str, str], cwd: str, fds: list[int])
         )
         setattr(sys, name, text)
         setattr(sys, f"__{name}__", text)
+    fork_workers()
     if any(os.path.isfile(os.path.join(folder, SETUP)) for folder in added):
         sys.modules.pop("sitecustomize", None)
         import_module("sitecustomize")
@@ -196,20 +197,8 @@ def _main() -> None:
             sys.argv, sys.path[0] = [first, *rest], os.path.dirname(os.path.abspath(first))
             runpy.run_path(first, run_name="__main__")
     except SystemExit as end:
-        _end(end.code)
-    _end(0)
-
-
-def _end(code: object) -> None:
-    """Ends this fork as Python would, without taking the modules apart, which copies all pages."""
-    if code is not None and not isinstance(code, int):
-        sys.stderr.write(f"{code}\n")
-        code = 1
-    threading._shutdown()  # type: ignore[attr-defined] # as Python does: waits
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit((code or 0) & 0xFF)
+        end_fork(end.code)
+    end_fork(0)
 
 
 if __name__ == "__main__":

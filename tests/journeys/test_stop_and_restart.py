@@ -157,9 +157,10 @@ def test_two_servers_share_a_root(serve: Serve, tmp_path: Path) -> None:
 def test_a_killed_worker_is_replaced_and_its_uploads_fail_visibly(serve: Serve) -> None:
     """--workers 2: one dies during an upload.
 
-    The other continues, a new one starts, and the watcher sees the failure.
+    The other continues, a new one starts, and the watcher sees the failure. The workers are not
+    forked here (tests/fork_workers.py), but started as usual.
     """
-    server = serve("--workers", "2")
+    server = serve("--workers", "2", env={"PYTHONHASHSEED": "1"})
     upload = "w" * 30
     with Wire(server.port) as wire:
         wire.send(
