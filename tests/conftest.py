@@ -122,15 +122,21 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
-VARIANT_SIZES = (0, 1, 64 << 10, BLOCK + 1)  # bytes, of all sizes that the store suite tries
-KNOWN_SIZES = (*VARIANT_SIZES, 4096, DEPTH * BLOCK + 1)  # and of those whose length is known
-VARIANT_MOMENTS = {  # of the cuts and endings that a variant runs
+# Of the parameters of the store suite, what all stores but the folder run.
+FEW = {
     "turns": (0, 3, 20),  # of the event loop before a cancel
     "come": (0, (3 << 20) + 5),  # bytes before a source breaks off
-    "size": (5, 10, (3 << 20) + 5, 3 * BLOCK + 1),  # bytes of a discarded or refused draft
+    "chunk": (7, 1000, 700_001, 3 << 20),  # bytes that are written at a time
 }
-THIN_OFFSETS = (0, 4096, 2 * BLOCK + 4097)  # bytes, of all to which it truncates a draft
-RESUMED_OFFSETS = (70_000, 2 << 20, DEPTH * BLOCK + 1)  # bytes, of all at which it goes on
+FEW_IN = {  # and of those that mean another thing in each part of the suite
+    ("bytes_suite", "offset"): (0, 4096, 2 * BLOCK + 4097),  # bytes to which it truncates a draft
+    ("resuming_suite", "offset"): (2 << 20, 70_000, DEPTH * BLOCK + 1),  # at which it goes on
+    ("reading_suite", "size"): (1, (3 << 20) + 1),  # bytes of an object whose ranges are read
+    ("cut_suite", "size"): (5, (3 << 20) + 5),  # bytes of a refused draft
+    ("endings_suite", "size"): (10, 3 * BLOCK + 1),  # bytes of a discarded one
+    ("bytes_suite", "size"): (0, 1, 64 << 10, BLOCK + 1),  # bytes of an object
+}
+KNOWN_SIZES = (*FEW_IN["bytes_suite", "size"], 4096, DEPTH * BLOCK + 1)  # of a known length
 
 
 @pytest.hookimpl(tryfirst=True)  # before Hypothesis looks for constants
@@ -157,30 +163,32 @@ def _let_hypothesis_parse_nothing() -> None:
 def _is_long_proof(item: pytest.Item) -> bool:
     """Whether only `make torture` runs a test: a marked one, or some of the store suite.
 
-    A variant is a class whose store wraps, or differs little from, one that runs the whole suite:
-    it runs keys, four sizes, and endings and cuts at fewer moments. All stores but the folder run
-    six sizes with a known length, four without one, three offsets of the seven, and go on at two.
+    All stores but the folder run it with fewer sizes, offsets and moments; that a large object
+    takes no memory is proven by tests/memory. A variant is a class whose store wraps, or differs
+    little from, one that runs all this: it runs keys, and the last size and moment of the others.
     """
     if item.get_closest_marker("torture"):
         return True
     if not isinstance(item, pytest.Function) or item.cls is None:
         return False
     suite = item.function.__module__.rpartition(".")[2]
-    given = item.callspec.params if hasattr(item, "callspec") else {}
-    edge = "at_every_edge" in item.name
-    if suite == "resuming_suite" and item.cls.__name__ != "TestDiskStore":
-        return "offset" in given and given["offset"] not in RESUMED_OFFSETS
-    if getattr(item.cls, "variant", False):
-        if suite == "bytes_suite":
-            return not edge or given["size"] not in VARIANT_SIZES
-        if suite in ("cut_suite", "endings_suite"):
-            return any(given.get(name, few[0]) not in few for name, few in VARIANT_MOMENTS.items())
-        return suite in ("reading_suite", "size_suite")
-    if suite != "bytes_suite" or item.cls.__name__ == "TestDiskStore":
+    if not suite.endswith("_suite") or item.cls.__name__ == "TestDiskStore":
         return False
-    if edge:
-        return given["size"] not in (KNOWN_SIZES if given["known"] else VARIANT_SIZES)
-    return "truncate_drops" in item.name and given["offset"] not in THIN_OFFSETS
+    variant = getattr(item.cls, "variant", False)
+    given = item.callspec.params if hasattr(item, "callspec") else {}
+    for name, value in given.items():
+        few = FEW_IN.get((suite, name), FEW.get(name))
+        if variant and few:
+            few = few[-1:]
+        elif given.get("known") and (suite, name) == ("bytes_suite", "size"):
+            few = KNOWN_SIZES
+        if few and value not in few:
+            return True
+    if suite == "size_suite":
+        return variant or "gigabyte" in item.name
+    return variant and (
+        suite == "reading_suite" or (suite == "bytes_suite" and "at_every_edge" not in item.name)
+    )
 
 
 def _sort(items: list[pytest.Item]) -> None:

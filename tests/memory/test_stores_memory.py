@@ -30,10 +30,10 @@ from sluiceway.testing.store_suite import pattern
 MIB = 1 << 20
 # A store and its database write a file three times before the first copy goes.
 FITTING = shutil.disk_usage(gettempdir()).free // 4 // MIB * MIB
-LARGE = min(10 << 30, FITTING) if TORTURE else 40 * MIB
-LARGE_IN_PARTS = min(10 << 30, FITTING) if TORTURE else 80 * MIB
+LARGE = min(10 << 30, FITTING) if TORTURE else 32 * MIB
+LARGE_IN_PARTS = min(10 << 30, FITTING) if TORTURE else 56 * MIB
 ALLOWED = 16 * MIB  # more peak for the large one
-BUDGET, PART = "32MiB", 8 * MIB  # of the server of a bucket, and of each part then
+BUDGET, PART = "20MiB", 5 * MIB  # of the server of a bucket, and of each part then
 BLOCK = pattern(MIB)
 
 
@@ -112,16 +112,16 @@ def delete(server: RunningServer) -> None:
         requests.delete(f"{server.url}/files/{file['key']}", timeout=60)
 
 
-# With 32 MiB, an upload into a bucket has as many parts under way as a longer one.
+# With 20 MiB, an upload into a bucket has as many parts under way as a longer one.
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     ("where", "small", "allowed", "ways"),
     [
-        ("database_server", 10 * MIB, ALLOWED, (upload, download)),
-        ("sqlite_server", 10 * MIB, ALLOWED, (upload, download)),
-        ("bucket_server", 32 * MIB, ALLOWED + PART, (upload, download)),
-        ("sftp_server", 10 * MIB, ALLOWED, (upload, download)),
-        ("gateway_server", 10 * MIB, ALLOWED, (upload,)),
+        ("database_server", 6 * MIB, ALLOWED, (upload, download)),
+        ("sqlite_server", 6 * MIB, ALLOWED, (upload, download)),
+        ("bucket_server", 20 * MIB, ALLOWED + PART, (upload, download)),
+        ("sftp_server", 6 * MIB, ALLOWED, (upload, download)),
+        ("gateway_server", 6 * MIB, ALLOWED, (upload,)),
     ],
     ids=["database", "sqlite", "bucket", "sftp", "gateway"],
 )
