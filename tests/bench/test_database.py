@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # bench/ stands beside src/, it is not installed
@@ -14,6 +16,7 @@ from bench.rounds import Bench  # noqa: E402
 from bench.stored import MIB, SMALL  # noqa: E402
 
 
+@pytest.mark.torture
 def test_an_upload_into_tables_is_paired_with_a_bare_loop(tmp_path: Path) -> None:
     """Both are measured in each round, and what was stored is read back and hashed."""
     said: list[str] = []

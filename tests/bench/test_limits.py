@@ -135,6 +135,7 @@ def test_a_crowd_is_held_to_memory_processor_time_and_life(
     assert SCENES[3].fitting(20_000, quick=False).count < 5_000
 
 
+@pytest.mark.torture
 def test_each_digest_has_a_row_of_processor_seconds(bench: Bench) -> None:
     """Every stored file is checked; no goal, and each is held against none in the same round."""
     result = groups_of(0)["digests"](replace(bench, size=MIB, quick=True), lambda peers: ())

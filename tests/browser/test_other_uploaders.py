@@ -77,9 +77,11 @@ def stored_as(server: RunningServer, name: str) -> bytes:
 @pytest.mark.parametrize(
     "options",
     [
-        {},
+        pytest.param({}, marks=pytest.mark.torture),
         {"chunkSize": 700_000, "uploadDataDuringCreation": True},
-        {"uploadLengthDeferred": False, "overridePatchMethod": True},
+        pytest.param(
+            {"uploadLengthDeferred": False, "overridePatchMethod": True}, marks=pytest.mark.torture
+        ),
         {"parallelUploads": 3},
     ],
     ids=["one-request", "chunks", "override", "parallel"],
@@ -95,7 +97,7 @@ def test_tus_js_client_goes_on_through_a_line_that_breaks(
     assert stored_as(taker, name) == sent()
 
 
-@pytest.mark.parametrize("plugin", ["Tus", "XHRUpload"])
+@pytest.mark.parametrize("plugin", ["Tus", pytest.param("XHRUpload", marks=pytest.mark.torture)])
 def test_uppy_stores_a_file(
     context: BrowserContext, site: OtherApp, taker: RunningServer, plugin: str
 ) -> None:

@@ -57,7 +57,7 @@ def context(engine: Browser) -> Iterator[BrowserContext]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    server = start_server(tmp_path_factory.mktemp("engines") / "root", "--max-size", "2MB")
+    server = start_server(tmp_path_factory.mktemp("engines") / "root", "--max-size", "200kB")
     yield server
     server.stop()
 
@@ -106,9 +106,11 @@ def test_a_dropped_file_is_stored_and_a_large_one_refused(
     page.page.evaluate(DROP, ["main", "dropped.txt", "hello"])
     page.wait_for("dropped.txt", "done", 30)
     expect(page.stored.filter(has_text="dropped.txt")).to_have_count(1)
-    page.page.evaluate(DROP, ["main", "large.iso", "x" * 3_000_000])
+    page.page.evaluate(DROP, ["main", "large.iso", "x" * 300_000])
     page.wait_for("large.iso", "failed", 30)
-    expect(page.status("large.iso")).to_have_text("This file is 3 MB; the server takes up to 2 MB.")
+    expect(page.status("large.iso")).to_have_text(
+        "This file is 300 kB; the server takes up to 200 kB."
+    )
 
 
 def test_the_bar_shows_what_is_kept_and_is_full_only_after_the_answer(
@@ -150,9 +152,10 @@ def test_the_element_takes_a_drop_and_links_the_result(opened: Callable[[str], P
         page.close()
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize(
     ("language", "words"),
-    [pytest.param("de", "Dateien", marks=pytest.mark.torture), ("ar", "ملفات")],
+    [("de", "Dateien"), ("ar", "ملفات")],
 )
 def test_the_page_speaks_another_language(
     engine: Browser, server: RunningServer, language: str, words: str

@@ -135,6 +135,7 @@ def test_the_bar_of_a_view_follows_the_backend(
     assert backend.read == SIZE
 
 
+@pytest.mark.torture
 def test_a_backend_that_dies_is_an_error_of_the_bar(
     context: BrowserContext, tmp_path: Path, make_file: MakeFile
 ) -> None:

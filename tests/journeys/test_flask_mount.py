@@ -26,7 +26,16 @@ MIB = 1 << 20
 DATA = noise(3_000_017)
 
 
-@pytest.fixture(scope="module", params=SERVERS)
+# One that streams and one that stores first; test_wsgi_servers.py has something on each server.
+QUICK = ("gunicorn gthread", "waitress")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.torture) for name in SERVERS
+    ],
+)
 def app(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[WsgiApp]:

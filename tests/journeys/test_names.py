@@ -19,7 +19,7 @@ from raw_http import form_body, form_head, head, talk
 def mixtures() -> Iterator[str]:
     """Hostile pieces joined at random; the seed makes a failure repeatable."""
     chance = random.Random(7)
-    for _ in range(5000 if TORTURE else 150):
+    for _ in range(5000 if TORTURE else 60):
         yield "".join(
             chance.choice(HOSTILE)[:300] + chance.choice(["", "/", "\\", "/../", "%2f"])
             for _ in range(chance.randint(1, 4))

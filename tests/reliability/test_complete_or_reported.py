@@ -1,6 +1,6 @@
 """Random objects between any two sides: the report matches the target, byte for byte.
 
-100 cases usually, 10,000 with SLUICEWAY_TORTURE=1. Each case follows from its number, which a
+50 cases usually, 10,000 with SLUICEWAY_TORTURE=1. Each case follows from its number, which a
 failure names.
 """
 
@@ -36,7 +36,7 @@ from sluiceway.stores.registry import open_place
 from sluiceway.uploads.keys import new_id
 
 T = TypeVar("T")
-CASES = 10_000 if TORTURE else 100
+CASES = 10_000 if TORTURE else 50
 BLOCK = 50  # cases of one test
 NAMES = [
     "a", "b.txt", "two words", "ü", "cafe\u0301", "café", "Ångström", "日本語",

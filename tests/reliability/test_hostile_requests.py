@@ -24,7 +24,7 @@ from hostile_requests import Attack
 from raw_http import Wire, head
 from sluiceway.stores.sqlite.readers import READERS
 
-SECONDS = 60.0 if TORTURE else 5.0
+SECONDS = 60.0 if TORTURE else 2.5
 SEED = os.environ.get("HOSTILE_SEED") or (secrets.token_hex(4) if TORTURE else "sluice")
 # bytes: buffers that a process keeps after its first crowd; a leak of one request in ten is more
 GROWTH = 48 << 20

@@ -1,4 +1,4 @@
-"""Settings of the property tests here; SLUICEWAY_TORTURE=1 runs fifty times the examples."""
+"""Settings of the property tests here; SLUICEWAY_TORTURE=1 runs a hundred times the examples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TORTURE = os.environ.get("SLUICEWAY_TORTURE") == "1"
 # No deadline: absolute times depend on the machine. No database: tests leave nothing behind.
 settings.register_profile(
     "wire",
-    max_examples=10_000 if TORTURE else 200,
+    max_examples=10_000 if TORTURE else 100,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow] if TORTURE else [],

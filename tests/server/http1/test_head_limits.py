@@ -172,10 +172,10 @@ def test_tiny_chunks_are_accepted(taker: RunningServer) -> None:
 
 
 def test_many_pipelined_requests_are_answered(taker: RunningServer) -> None:
-    """Ten thousand small requests sent without waiting are all answered."""
+    """Thousands of small requests sent without waiting are all answered."""
     one = head("GET", "/healthz")
     with Wire(taker.port) as wire:
-        for _ in range(100):
+        for _ in range(30):
             wire.send(one * 100)
             assert [wire.answer().body for _ in range(100)] == [b"ok\n"] * 100
 
