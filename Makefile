@@ -55,6 +55,7 @@ torture: $(VENV)/.test ## the long proofs: many kills, cuts and random cases, la
 	SLUICEWAY_TORTURE=1 $(PYTEST) --timeout 3600 tests/reliability tests/wire tests/archives \
 		tests/stores tests/memory \
 		tests/browser tests/bench tests/journeys/test_copy_many.py tests/journeys/test_copy_memory.py \
+		tests/journeys/test_copy_dask.py \
 		tests/journeys/test_copy_resumed.py tests/journeys/test_copy_resumed_places.py \
 		tests/journeys/test_copy_parallel.py \
 		tests/journeys/test_untar.py \

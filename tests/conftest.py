@@ -42,6 +42,7 @@ pytest_plugins = [
     "fix_gateway",
     "fix_fetch",
     "fix_postgres",
+    "fix_dask",
     "fix_pgbouncer",
     "fix_s3",
     "fix_clouds",

@@ -38,6 +38,8 @@ THIRD_PARTY = {
     "stores/objects/s3_calls.py": {"botocore"},
     "stores/objects/full_checksum.py": {"awscrt"},
     "stores/postgres": {"psycopg", "psycopg_pool"},
+    "copying/cluster/dask_cluster.py": {"distributed"},
+    "copying/cluster/on_worker.py": {"distributed"},
     "server/metrics": {"prometheus_client"},
     "server/access/web_tokens": {"cryptography", "jwt"},
     "server/log/spans.py": {"opentelemetry"},

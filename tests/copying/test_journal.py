@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from sluiceway.copying import journal as journal_module
 from sluiceway.copying.contract import CopyItem
-from sluiceway.copying.journal import Journal, once_key
+from sluiceway.copying.journals import sqlite as journal_module
+from sluiceway.copying.journals.journal import once_key
+from sluiceway.copying.journals.sqlite import SqliteJournal
 from sluiceway.errors import BadRequest, NoSpace, StoreFailed
 from sluiceway.pipe.receipt import Receipt
 
@@ -24,7 +25,7 @@ ITEMS = [CopyItem(f"k{n}", n, f"v{n}") for n in range(50)]
 
 
 async def filled(path: Path, items: list[CopyItem]) -> str:
-    journal = Journal(str(path), "a", "b")
+    journal = SqliteJournal(str(path), "a", "b")
     await asyncio.gather(
         *(
             journal.done(item, Receipt(item.size or 0, (("sha-256", "0" * 64),), "x"))
@@ -38,7 +39,7 @@ async def filled(path: Path, items: list[CopyItem]) -> str:
 async def test_the_next_run_knows_finished_objects(tmp_path: Path) -> None:
     """By key and version; another version of the same key is not done."""
     run = await filled(tmp_path / "j", ITEMS)
-    journal = Journal(str(tmp_path / "j"), "a", "b")
+    journal = SqliteJournal(str(tmp_path / "j"), "a", "b")
 
     assert journal.id == run
     assert len(journal) == len(ITEMS)
@@ -51,7 +52,7 @@ async def test_the_next_run_knows_finished_objects(tmp_path: Path) -> None:
 
 async def test_without_versions_the_size_counts(tmp_path: Path) -> None:
     await filled(tmp_path / "j", [CopyItem("k", 7)])
-    journal = Journal(str(tmp_path / "j"), "a", "b")
+    journal = SqliteJournal(str(tmp_path / "j"), "a", "b")
 
     assert journal.has(CopyItem("k", 7))
     assert not journal.has(CopyItem("k", 8))
@@ -61,7 +62,7 @@ async def test_without_versions_the_size_counts(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the run locks the database")
 async def test_other_programs_can_query_it_while_it_is_used(tmp_path: Path) -> None:
     """The documented table, by SQL, from another connection in the middle of a run."""
-    journal = Journal(str(tmp_path / "j"), "a", "b")
+    journal = SqliteJournal(str(tmp_path / "j"), "a", "b")
     await journal.done(CopyItem("a\udcff", 1, "v"), Receipt(1, (), "x"))
     digests = (("crc64nvme", "1" * 16), ("sha-256", "0" * 64))
     await journal.done(CopyItem("k", 7, "v"), Receipt(7, digests, "https://host/k"))
@@ -77,9 +78,9 @@ async def test_other_programs_can_query_it_while_it_is_used(tmp_path: Path) -> N
 
 WRITER = """# in a fork
 import asyncio, sys
-from sluiceway.copying import journal as journal_module
+from sluiceway.copying.journals import sqlite as journal_module
 from sluiceway.copying.contract import CopyItem
-from sluiceway.copying.journal import Journal
+from sluiceway.copying.journals.sqlite import SqliteJournal
 from sluiceway.pipe.receipt import Receipt
 
 async def work(journal, numbers):
@@ -88,7 +89,7 @@ async def work(journal, numbers):
         print(n, flush=True)
 
 async def main():
-    journal, numbers = Journal(sys.argv[1], "a", "b"), iter(range(len_before, 10**9))
+    journal, numbers = SqliteJournal(sys.argv[1], "a", "b"), iter(range(len_before, 10**9))
     await asyncio.gather(*(work(journal, numbers) for _ in range(4)))
 
 len_before = int(sys.argv[2])
@@ -112,7 +113,7 @@ def test_an_acknowledged_row_survives_kill_9(tmp_path: Path) -> None:
             writer.send_signal(signal.SIGKILL)
             rest = writer.stdout.read()
             acknowledged |= {int(line) for line in rest.splitlines(keepends=True) if "\n" in line}
-        journal = Journal(str(tmp_path / "j"), "a", "b")
+        journal = SqliteJournal(str(tmp_path / "j"), "a", "b")
         missing = [n for n in acknowledged if not journal.has(CopyItem(f"k{n}", n, "v"))]
         journal.close()
 
@@ -122,9 +123,9 @@ def test_an_acknowledged_row_survives_kill_9(tmp_path: Path) -> None:
 def test_a_creation_that_was_cut_off_begins_anew(tmp_path: Path) -> None:
     """An empty file is what a kill leaves before the first transaction is on the disk."""
     (tmp_path / "j").touch()
-    first = Journal(str(tmp_path / "j"), "a", "b")
+    first = SqliteJournal(str(tmp_path / "j"), "a", "b")
     first.close()
-    second = Journal(str(tmp_path / "j"), "a", "b")
+    second = SqliteJournal(str(tmp_path / "j"), "a", "b")
     second.close()
 
     assert first.id == second.id
@@ -140,7 +141,7 @@ def test_another_database_is_refused_and_not_touched(tmp_path: Path) -> None:
     other_database(tmp_path / "j")
     before = (tmp_path / "j").read_bytes()
     with pytest.raises(BadRequest, match="no journal of a copy"):
-        Journal(str(tmp_path / "j"), "a", "b")
+        SqliteJournal(str(tmp_path / "j"), "a", "b")
     assert (tmp_path / "j").read_bytes() == before
     assert os.listdir(tmp_path) == ["j"]
 
@@ -149,7 +150,7 @@ def test_another_database_is_refused_and_not_touched(tmp_path: Path) -> None:
 def test_another_file_is_refused_and_not_touched(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "j").write_bytes(text)
     with pytest.raises(BadRequest, match="no journal of a copy"):
-        Journal(str(tmp_path / "j"), "a", "b")
+        SqliteJournal(str(tmp_path / "j"), "a", "b")
     assert (tmp_path / "j").read_bytes() == text
 
 
@@ -160,30 +161,30 @@ async def test_a_damaged_journal_is_refused_with_advice(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:9000])
 
     with pytest.raises(BadRequest, match="damaged; name a new file"):
-        Journal(str(path), "a", "b")
+        SqliteJournal(str(path), "a", "b")
 
 
 def test_a_journal_of_the_text_format_is_refused_with_advice(tmp_path: Path) -> None:
     text = b'{"sluiceway-journal": 1, "id": "x", "sides": "y"}\n'
     (tmp_path / "j").write_bytes(text)
     with pytest.raises(BadRequest, match=r"older format .* compared and skipped"):
-        Journal(str(tmp_path / "j"), "a", "b")
+        SqliteJournal(str(tmp_path / "j"), "a", "b")
     assert (tmp_path / "j").read_bytes() == text
 
 
 def test_a_journal_of_a_later_version_is_refused(tmp_path: Path) -> None:
-    Journal(str(tmp_path / "j"), "a", "b").close()
+    SqliteJournal(str(tmp_path / "j"), "a", "b").close()
     with closing(sqlite3.connect(tmp_path / "j")) as db:
         db.execute("PRAGMA user_version = 99")
     with pytest.raises(BadRequest, match="another version of this program"):
-        Journal(str(tmp_path / "j"), "a", "b")
+        SqliteJournal(str(tmp_path / "j"), "a", "b")
 
 
 async def test_other_sides_are_refused(tmp_path: Path) -> None:
     await filled(tmp_path / "j", ITEMS)
     for sides in (("a", "c"), ("c", "b"), ("b", "a")):
         with pytest.raises(BadRequest, match="another source or destination"):
-            Journal(str(tmp_path / "j"), *sides)
+            SqliteJournal(str(tmp_path / "j"), *sides)
 
 
 @pytest.mark.parametrize("flock", [True, False], ids=["flock", "SQLite's lock"])
@@ -197,9 +198,9 @@ def test_two_processes_cannot_share_one(
     monkeypatch.setattr(journal_module, "BUSY_TIMEOUT", 0.1)
     program = (
         "# in a fork\n"
-        "from sluiceway.copying import journal\n"
+        "from sluiceway.copying.journals import sqlite as journal\n"
         f"journal.USES_FLOCK = {flock}\n"
-        f"opened = journal.Journal({str(tmp_path / 'j')!r}, 'a', 'b')\n"
+        f"opened = journal.SqliteJournal({str(tmp_path / 'j')!r}, 'a', 'b')\n"
         "print('open', flush=True)\n"
         "input()\n"
     )
@@ -209,20 +210,20 @@ def test_two_processes_cannot_share_one(
     assert first.stdout is not None
     assert first.stdout.readline() == "open\n"
     with pytest.raises(BadRequest, match="Another copy uses"):
-        Journal(str(tmp_path / "j"), "a", "b")
+        SqliteJournal(str(tmp_path / "j"), "a", "b")
     first.kill()
     first.communicate()
-    Journal(str(tmp_path / "j"), "a", "b").close()
+    SqliteJournal(str(tmp_path / "j"), "a", "b").close()
 
 
 def test_a_path_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StoreFailed, match="cannot be written"):
-        Journal(str(tmp_path / "no" / "j"), "a", "b")
+        SqliteJournal(str(tmp_path / "no" / "j"), "a", "b")
 
 
 async def test_a_full_disk_is_an_error_of_its_own(tmp_path: Path) -> None:
     """The run ends with the advice to make room; rows that were acknowledged stay."""
-    journal = Journal(str(tmp_path / "j"), "a", "b")
+    journal = SqliteJournal(str(tmp_path / "j"), "a", "b")
     await journal.done(ITEMS[0], Receipt(0, (), "x"))
     assert journal._db is not None
     journal._db.execute("PRAGMA max_page_count = 1")  # SQLite's own "disk is full"
@@ -231,7 +232,7 @@ async def test_a_full_disk_is_an_error_of_its_own(tmp_path: Path) -> None:
     await journal.settle()
     journal.close()
 
-    journal = Journal(str(tmp_path / "j"), "a", "b")
+    journal = SqliteJournal(str(tmp_path / "j"), "a", "b")
     assert journal.has(ITEMS[0])
     assert len(journal) == 1
     journal.close()

@@ -10,6 +10,7 @@ import pytest
 
 import sluiceway
 from sluiceway.copying.arguments.keywords import CopyAllKeywords, CopyKeywords
+from sluiceway.copying.cluster.cluster_job import ClusterJob, worker_keywords
 from sluiceway.copying.options import (
     RETRIES,
     CopyOptions,
@@ -88,9 +89,47 @@ def test_contradictions_are_refused_without_values(
         {"include": ["["]},
         {"unpack": "zip"},
         {"headers": {"X": "hush"}},
+        {"engine": "spark"},
+        {"engine": "dask"},
+        {"scheduler": "tcp://host:1"},
+        {"engine": "dask", "scheduler": "tcp://host:1"},  # into a folder
+        {"journal": "s3://hush@bucket/journal"},
+        {"journal": "https://hush@host/journal"},
     ],
 )
 def test_contradictions_of_many_are_refused(given: CopyAllKeywords) -> None:
     with pytest.raises(BadRequest) as caught:
         CopyOptions.for_many("a", "b", **given)
     assert "hush" not in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "given"),
+    [
+        ("a", "https://host/files", {}),  # forms
+        ("a", "sqlite:///b.db/", {}),
+        ("sqlite:///a.db/", URL, {}),
+        ("a", URL, {"limit_rate": 1}),
+        ("a", URL, {"unpack": "tar"}),
+        ("a", URL, {"scheduler": "hush:8786"}),
+        ("", URL, {}),
+    ],
+)
+def test_what_a_cluster_cannot_do_is_refused(
+    source: str, target: str, given: CopyAllKeywords
+) -> None:
+    cluster: CopyAllKeywords = {"engine": "dask", "scheduler": "tcp://host:8786"}
+    both: CopyAllKeywords = {**cluster, **given}
+    with pytest.raises(BadRequest) as caught:
+        CopyOptions.for_many(source, target, **both)
+    assert "hush" not in caught.value.detail
+    assert CopyOptions.for_many("a", "https://host/files/", **cluster).scheduler
+
+
+def test_what_workers_get_is_shown_without_secrets() -> None:
+    """Dask logs the arguments of a task that fails."""
+    keywords = worker_keywords({"token": "hush", "jobs": 3, "journal": "postgresql://u:hush@h/d"})
+    job = ClusterJob("run", "job", True, "1.0", "https://u:hush@host/", "s3://hush", keywords)
+
+    assert "hush" not in repr(job)
+    assert keywords == {"token": "hush"}

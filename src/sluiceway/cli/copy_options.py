@@ -23,6 +23,8 @@ MANY_FLAGS = {
     "exclude": "--exclude",
     "dry_run": "--dry-run",
     "preserve": "--preserve",
+    "engine": "--engine",
+    "scheduler": "--scheduler",
 }
 ONE_FLAGS = {
     "name": "--name",
@@ -86,8 +88,8 @@ def many_options(command: F) -> F:
             "--journal",
             metavar="FILE",
             type=click.Path(dir_okay=False),
-            help="With -r: remember finished objects in FILE, so that the same command resumes "
-            "after a kill.",
+            help="With -r: remember finished objects in FILE, or in postgresql://HOST/DATABASE, so "
+            "that the same command resumes after a kill.",
         ),
         click.option(
             "--include",
@@ -111,6 +113,17 @@ def many_options(command: F) -> F:
             "--preserve",
             is_flag=True,
             help="With -r: keep times, permissions and empty folders, where both sides can.",
+        ),
+        click.option(
+            "--engine",
+            type=click.Choice(["local", "dask"]),
+            help="With -r: who copies the objects: this process, or the workers of a Dask cluster. "
+            " [default: local]",
+        ),
+        click.option(
+            "--scheduler",
+            metavar="URL",
+            help="The scheduler of the Dask cluster: tcp://HOST:PORT or tls://HOST:PORT.",
         ),
     )
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Iterator
-from contextlib import AsyncExitStack
-from dataclasses import replace
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from sluiceway.client.bodies.inputs import Content, body_input
@@ -22,36 +22,28 @@ from sluiceway.copying.arguments.keywords import CopyAllKeywords, CopyKeywords, 
 from sluiceway.copying.contract import CopySource, CopyTarget
 from sluiceway.copying.endpoints.given import any_thread, moving_the_bar
 from sluiceway.copying.in_order import copy_in_order
-from sluiceway.copying.options import CopyOptions
+from sluiceway.copying.options import MOST_JOBS, CopyOptions
 from sluiceway.copying.sides import (
     check_folder,
     identity,
     is_local_folder,
-    many_source,
-    many_target,
     one_source,
     one_target,
     send_at_once,
-    tar_source,
 )
 from sluiceway.errors import BadRequest
-from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.receipt import OnProgress, Receipt
-from sluiceway.pipe.wrapped import Throttle
 from sluiceway.wire.urls import is_place, is_url
 
 if TYPE_CHECKING:
     from sluiceway.copying.curl import CurlLine
-    from sluiceway.copying.journal import Journal
+    from sluiceway.copying.journals.journal import Journal
+    from sluiceway.copying.object_copier import MakeCopier
     from sluiceway.copying.report import OnOverall, Report
 
 __all__ = ["acopy", "acopy_all", "copy", "copy_all", "curl_lines"]
 
 T = TypeVar("T")
-
-MEMORY = 32 << 20  # bytes that the stores of a copy of many objects may hold, and
-MEMORY_EACH = 8 << 20  # for each job: four blocks, or a part of a multipart upload, and
-MEMORY_PARALLEL = 16 << 20  # for each parallel part of each job
 
 
 def copy(
@@ -225,8 +217,8 @@ def copy_all(
         on_progress: gets an `Overall` for each object that ends, and about ten times a second, in
             the calling thread.
         jobs: objects that are copied at once, at most 256 (4; 32 of at most 64 KiB).
-        journal: a file that remembers finished objects, so that a killed copy resumes: a SQLite
-            database (docs/many.md).
+        journal: remembers finished objects, so that a killed copy resumes: a file (a SQLite
+            database), or the URL of a PostgreSQL database (docs/many.md).
         include, exclude: patterns on keys: `*` within a name, `**` across `/`.
         dry_run: report what would be copied, and change nothing.
         force: replace objects that are different.
@@ -236,6 +228,8 @@ def copy_all(
         retries: of each object (8).
         unpack: "tar" reads `src` as one archive (a path, `-` or a URL; plain, gzip, bzip2 or xz)
             and copies its members while it arrives.
+        engine, scheduler: "dask" and `tcp://HOST:PORT` have the workers of an existing Dask cluster
+            copy the objects (docs/many.md); "local" is this process.
         resume, parallel, headers, token, from_headers, from_token, timeout (seconds), ca_file,
             client_cert, auth, store_option: as for `copy`.
 
@@ -276,54 +270,35 @@ async def acopy_all(
     Example:
         `report = await sluiceway.acopy_all("s3://bucket/2026/", "restored", jobs=16)`
     """
-    from sluiceway.copying.endpoints.preserved import copy_folders, with_attributes
     from sluiceway.copying.engine import LARGE_AT_ONCE, CopyEngine
-    from sluiceway.copying.object_copier import CopyRules
-    from sluiceway.copying.overlap import journal_keys, refuse_overlap
+    from sluiceway.copying.opened_sides import opened_sides
+    from sluiceway.copying.overlap import refuse_overlap
 
     check_names("acopy_all", options, CopyAllKeywords)
     checked = CopyOptions.for_many(_text(src), _text(dst), **options)
+    given = _text(src), _text(dst)
     src, dst = checked.source or src, checked.target or dst  # places with their options
     if checked.source and checked.target and checked.unpack is None:
         await asyncio.to_thread(refuse_overlap, checked.source, checked.target)
-    own = await asyncio.to_thread(journal_keys, checked.source, checked.journal)
-    kept = await asyncio.to_thread(journal_keys, checked.target, checked.journal)
-    each = MEMORY_EACH if checked.parallel == 1 else checked.parallel * MEMORY_PARALLEL
-    budget = Budget(MEMORY + (checked.jobs or LARGE_AT_ONCE) * each)
     async with AsyncExitStack() as stack:
-        transport = None
-        if checked.reads is not None or checked.writes is not None:
-            transport = await stack.enter_async_context(
-                checked.network.transport(checked.reads, checked.writes)
-            )
-        source: CopySource
-        if checked.unpack is not None:
-            source = await stack.enter_async_context(tar_source(checked, transport))
-        else:
-            source = many_source(src, checked, transport, budget, own)
-        stack.push_async_callback(source.aclose)
-        target = many_target(dst, checked, transport, budget, kept)
-        stack.push_async_callback(target.aclose)
-        journal = await asyncio.to_thread(_open_journal, checked, identity(src), identity(dst))
+        jobs, make_copier = checked.jobs, None
+        if checked.scheduler is not None:
+            jobs = jobs or MOST_JOBS  # they wait at the scheduler, and a cluster may grow
+            make_copier = await stack.enter_async_context(_on_cluster(given, checked, options))
+        here = jobs or LARGE_AT_ONCE if make_copier is None else 1
+        sides = await stack.enter_async_context(opened_sides(src, dst, checked, here))
+        journal = await _open_journal(checked, identity(src), identity(dst))
         if journal is not None:
-            stack.push_async_callback(asyncio.to_thread, journal.close)
-        throttle = None if checked.rate is None else Throttle(checked.rate)
-        rules = CopyRules(
-            checked.retry_policy,
-            checked.force,
-            checked.dry_run,
-            throttle,
-            checked.digests,
-            one_piece=send_at_once(checked, target),
-        )
-        if checked.preserve:
-            rules = replace(
-                rules,
-                with_attributes=with_attributes,
-                copy_folders=lambda: copy_folders(source, target),
-            )
+            stack.push_async_callback(journal.aclose)
         return await CopyEngine(
-            source, target, rules, checked.key_filter, journal, checked.jobs, on_progress
+            sides.source,
+            sides.target,
+            sides.rules,
+            checked.key_filter,
+            journal,
+            jobs,
+            on_progress,
+            make_copier,
         ).run()
 
 
@@ -363,11 +338,39 @@ def _text(side: object) -> str:
     return os.fspath(side) if isinstance(side, str | os.PathLike) else ""
 
 
-def _open_journal(options: CopyOptions, source: str, target: str) -> Journal | None:
-    """Blocking. A dry run creates none."""
-    from sluiceway.copying.journal import Journal
+@asynccontextmanager
+async def _on_cluster(
+    sides: tuple[str, str], checked: CopyOptions, options: CopyAllKeywords
+) -> AsyncIterator[MakeCopier]:
+    """What copies by the workers of a cluster. Raises BadRequest, PeerUnreachable."""
+    try:
+        from sluiceway.copying.cluster.dask_cluster import ClusterCopier, DaskCluster
+    except ImportError:
+        raise BadRequest(
+            "A Dask cluster needs its library: pip install 'sluiceway[dask]'"
+        ) from None
 
+    async with DaskCluster.connected(checked.scheduler or "") as cluster:
+        yield partial(ClusterCopier, cluster, sides, options)
+
+
+async def _open_journal(options: CopyOptions, source: str, target: str) -> Journal | None:
+    """A dry run creates none."""
     path = options.journal
-    if path is None or (options.dry_run and not os.path.exists(path)):
+    if path is None:
         return None
-    return Journal(path, source, target)
+    if is_place(path):
+        try:
+            from sluiceway.copying.journals.postgres import PostgresJournal
+        except ImportError:
+            raise BadRequest(
+                "A journal in PostgreSQL needs a driver: pip install 'sluiceway[postgresql]'"
+            ) from None
+        if options.dry_run and not await PostgresJournal.exists(path):
+            return None
+        return await PostgresJournal.opened(path, source, target, options.retry_policy)
+    from sluiceway.copying.journals.sqlite import SqliteJournal
+
+    if options.dry_run and not await asyncio.to_thread(os.path.exists, path):
+        return None
+    return await asyncio.to_thread(SqliteJournal, path, source, target)

@@ -10,12 +10,13 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 
 from sluiceway.copying.contract import RULES, SMALL, CopyItem, CopySource, CopyTarget, by_rule
 from sluiceway.copying.filters import KeyFilter
-from sluiceway.copying.journal import Journal
+from sluiceway.copying.journals.journal import Journal
 from sluiceway.copying.name_forms import MOST_LATE, NameForms, same_name, share_one_key
-from sluiceway.copying.object_copier import CopyRules, ObjectCopier
+from sluiceway.copying.object_copier import Copier, CopyRules, MakeCopier, ObjectCopier
 from sluiceway.copying.report import ObjectResult, ObjectState, OnOverall, Overall, Report, Tally
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.pump import close_stream
@@ -47,10 +48,15 @@ class CopyEngine:
         journal: Journal | None = None,
         jobs: int | None = None,
         on_overall: OnOverall | None = None,
+        make_copier: MakeCopier | None = None,
     ) -> None:
-        """`jobs`: objects under way; None takes few large ones, and more small ones."""
+        """`jobs`: objects under way; None takes few large ones, and more small ones.
+
+        `make_copier`: what copies each object; None copies here.
+        """
         self._source, self._target, self._rules = source, target, rules
         self._key_filter, self._journal, self._on_overall = key_filter, journal, on_overall
+        self._make_copier = make_copier or partial(ObjectCopier, source, target, rules)
         self._workers, self._most_workers = jobs or LARGE_AT_ONCE, jobs or SMALL_AT_ONCE
         self._large = asyncio.Semaphore(jobs or LARGE_AT_ONCE)
         self._began = time.monotonic()
@@ -83,10 +89,7 @@ class CopyEngine:
         self._began = time.monotonic()
         try:
             empty = await self._rules.retry_policy.run(self._target.empty, met=False)
-            copier = ObjectCopier(
-                self._source,
-                self._target,
-                self._rules,
+            copier = self._make_copier(
                 secrets.token_hex(16) if self._journal is None else self._journal.id,
                 not empty,
                 self._moved,
@@ -110,7 +113,7 @@ class CopyEngine:
         self._tally.check()
         return self.report
 
-    async def _copy_in_parallel(self, copier: ObjectCopier) -> None:
+    async def _copy_in_parallel(self, copier: Copier) -> None:
         queue: asyncio.Queue[CopyItem | None] = asyncio.Queue(AHEAD)
         try:
             async with asyncio.TaskGroup() as group:
@@ -121,7 +124,7 @@ class CopyEngine:
             # One is enough: most likely the journal's, and the same in each worker.
             raise _first(errors) from None
 
-    async def _copy_in_order(self, copier: ObjectCopier) -> None:
+    async def _copy_in_order(self, copier: Copier) -> None:
         selected = self._selected()
         try:
             async for item in selected:
@@ -129,7 +132,7 @@ class CopyEngine:
         finally:
             await close_stream(selected)
 
-    async def _copy_late(self, copier: ObjectCopier) -> None:
+    async def _copy_late(self, copier: Copier) -> None:
         """Objects whose names look like another one of this run, now that those are stored."""
         for item in self._late:
             if not await self._shares_a_key(item):
@@ -199,7 +202,7 @@ class CopyEngine:
     async def _work(
         self,
         group: asyncio.TaskGroup,
-        copier: ObjectCopier,
+        copier: Copier,
         queue: asyncio.Queue[CopyItem | None],
     ) -> None:
         while (item := await queue.get()) is not None:
@@ -213,7 +216,7 @@ class CopyEngine:
                 group.create_task(self._work(group, copier, queue))
         queue.put_nowait(None)  # for the next one
 
-    async def _copy(self, copier: ObjectCopier, item: CopyItem) -> None:
+    async def _copy(self, copier: Copier, item: CopyItem) -> None:
         copied = await copier.copy(item)
         self._side_failures = self._side_failures + 1 if copied.side_failure is not None else 0
         if copied.receipt is not None and self._journal is not None and not self._rules.dry_run:

@@ -11,11 +11,12 @@ import dataclasses
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from sluiceway.client.retry import ANSWERED, RetryPolicy, is_transient, reached
 from sluiceway.copying.contract import CopyItem, CopySource, CopyTarget, Reading, is_large
 from sluiceway.copying.endpoints.verified_put import digest_of_source
-from sluiceway.copying.journal import once_key
+from sluiceway.copying.journals.journal import once_key
 from sluiceway.copying.report import ObjectResult, ObjectState
 from sluiceway.errors import (
     DigestMismatch,
@@ -34,7 +35,7 @@ from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.wrapped import CountedSource, Throttle, ThrottledSource
 from sluiceway.stores.contract import Pairs
 
-__all__ = ["CopyResult", "CopyRules", "ObjectCopier"]
+__all__ = ["Copier", "CopyResult", "CopyRules", "MakeCopier", "ObjectCopier"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,18 @@ class CopyResult:
     side_failure: SluiceError | None = None  # it failed, and the next objects will fail likewise
 
 
+class Copier(Protocol):
+    """Copies objects, here or elsewhere."""
+
+    async def copy(self, item: CopyItem) -> CopyResult:
+        """A failure of this object is a result. Raises what ends the copy of all."""
+        ...
+
+
+# Gets the job's id, whether objects may be there already, and two functions: see `ObjectCopier`.
+MakeCopier = Callable[[str, bool, Callable[[int], None], Callable[[str], None]], Copier]
+
+
 class _Attempts:
     """How far the copy of one object came."""
 
@@ -73,7 +86,7 @@ class _Attempts:
 
 
 class ObjectCopier:
-    """Copies objects one at a time; several `copy` calls may run at once."""
+    """Copies objects one at a time, in this process; several `copy` calls may run at once."""
 
     def __init__(
         self,
@@ -84,15 +97,17 @@ class ObjectCopier:
         find_first: bool,
         on_moved: Callable[[int], None],
         on_note: Callable[[str], None],
+        met: bool = False,
     ) -> None:
-        """`job_id` is random. `find_first` is False where the target is surely empty.
+        """`job_id` is random. `find_first` is False where the target is surely empty. `met`: a side
+        was reached before.
 
         `on_moved` gets changes of the bytes under way, `on_note` why something is retried.
         """
         self._source, self._target, self._rules = source, target, rules
         self._job_id, self._find_first = job_id, find_first
         self._on_moved, self._on_note = on_moved, on_note
-        self._met = False  # a side was reached at least once
+        self._met = met  # a side was reached at least once
         self._one_piece = rules.one_piece  # until it was said
 
     async def copy(self, item: CopyItem) -> CopyResult:

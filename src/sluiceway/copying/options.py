@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from sluiceway.client.file_request import is_form
 from sluiceway.client.retry import DEFAULT_POLICY, FIRST_WAIT, RetryPolicy
+from sluiceway.copying.arguments.engines import check_engine, checked_journal
 from sluiceway.copying.arguments.keywords import (
     CopyAllKeywords,
     CopyKeywords,
@@ -87,7 +88,7 @@ class CopyOptions:
         resume: whether large objects may go on in a later run.
         parallel: parts of one large object under way at once.
         name, type, form, field, size (bytes), pack: of `copy`.
-        jobs, journal, key_filter, dry_run, preserve, unpack: of `copy_all`.
+        jobs, journal, key_filter, dry_run, preserve, unpack, scheduler: of `copy_all`.
 
     Raises:
         BadRequest: from `for_one` and `for_many`; never repeats a value that may be secret.
@@ -121,6 +122,7 @@ class CopyOptions:
     dry_run: bool = False
     preserve: bool = False
     unpack: str | None = None
+    scheduler: str | None = None
 
     @classmethod
     def for_one(
@@ -181,10 +183,13 @@ class CopyOptions:
             raise BadRequest(f"The number of jobs is 1 to {MOST_JOBS}")
         if unpack is not None and (unpack != "tar" or not source):
             raise BadRequest("Only a tar can be unpacked, named by its path or URL")
+        options = cls._shared(source, target, given)
+        check_engine(given, source, target)
         return replace(
-            cls._shared(source, target, given),
+            options,
             jobs=jobs,
-            journal=None if journal is None else os.fspath(journal),
+            journal=None if journal is None else checked_journal(os.fspath(journal)),
+            scheduler=given.get("scheduler"),
             key_filter=KeyFilter(given.get("include", ()), given.get("exclude", ())),
             dry_run=given.get("dry_run", False),
             preserve=given.get("preserve", False),

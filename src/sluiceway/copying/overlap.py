@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from sluiceway.copying.journal import COMPANIONS
+from sluiceway.copying.journals.sqlite import COMPANIONS
 from sluiceway.errors import BadRequest
 from sluiceway.stores.sqlite.place import SCHEME, SqlitePlace
 from sluiceway.wire.urls import is_place, is_url, redact_url
@@ -42,7 +42,7 @@ def refuse_overlap(src: str, dst: str) -> None:
 
 def journal_keys(folder: str, journal: str | None) -> frozenset[str]:
     """Blocking. The keys below a folder of a journal and its companions, if it lies there."""
-    if journal is None or not folder or not os.path.isdir(folder):
+    if journal is None or is_place(journal) or not folder or not os.path.isdir(folder):
         return frozenset()
     path, root = os.path.realpath(journal), os.path.realpath(folder)
     if os.path.commonpath([path, root]) != root:

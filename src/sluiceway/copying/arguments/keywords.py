@@ -55,6 +55,8 @@ class CopyAllKeywords(SharedKeywords, total=False):
     dry_run: bool
     preserve: bool
     unpack: str | None
+    engine: str
+    scheduler: str | None
 
 
 def check_names(function: str, options: Mapping[str, object], keywords: type) -> None:

@@ -1,9 +1,7 @@
-"""The journal of a copy: a SQLite database with one row for each finished object.
+"""A journal in a file: a SQLite database, whose tables `job` and `objects` other programs may read.
 
 A row is on the disk before the object counts as done (WAL, `synchronous=FULL`), so it survives
-kill -9; rows that arrive while a commit runs share the next one. One run at a time uses a journal,
-and only for the two sides it was begun with. Other programs may read its tables `job` and
-`objects`. SQL runs in threads, never on the event loop.
+kill -9. SQL runs in threads, never on the event loop.
 """
 
 from __future__ import annotations
@@ -14,19 +12,22 @@ import os
 import secrets
 import sqlite3
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 
-from sluiceway.copying.contract import CopyItem
-from sluiceway.copying.fingerprint_set import FingerprintSet, fingerprint
+from sluiceway.copying.fingerprint_set import fingerprint
+from sluiceway.copying.journals.journal import (
+    FinishedObject,
+    Journal,
+    not_alone,
+    of_other_sides,
+)
 from sluiceway.errors import BadRequest, NoSpace, SluiceError, StoreFailed
 from sluiceway.pipe.file_lock import HAS_LOCKS
-from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.worker_thread import in_thread
 
-__all__ = ["COMPANIONS", "Journal", "once_key"]
+__all__ = ["COMPANIONS", "SqliteJournal"]
 
 COMPANIONS = ("-wal", "-shm", "-journal")  # suffixes of the files SQLite keeps beside a database
 FORMAT = 3  # in `user_version`
@@ -50,28 +51,13 @@ _SCHEMA = (
 )
 _INSERT = "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?)"
 
-_Row = tuple[str, str, int, str | None, str, str]
 
-
-def once_key(run: str, item: CopyItem) -> str:
-    """The idempotency key of one version of an object in one job: the same after a restart."""
-    halves = (fingerprint(run, half, item.key, item.version) for half in ("a", "b"))
-    return b"".join(halves).hex()[:32]
-
-
-class Journal:
-    """Open and locked. Call `close` at the end."""
-
-    id: str  # random; the same for this job however often it is started
-    path: str
+class SqliteJournal(Journal):
+    """Open and locked. Call `close` or `aclose` at the end."""
 
     def __init__(self, path: str, source: str, destination: str) -> None:
         """Blocking. `source` and `destination` name the sides. Raises BadRequest, StoreFailed."""
-        self.path = path
-        self._done = FingerprintSet()
-        self._rows: list[_Row] = []
-        self._commits: asyncio.Task[None] | None = None
-        self._next_commit: asyncio.Future[None] | None = None
+        super().__init__(path)
         self._db: sqlite3.Connection | None = None
         with _mapped_errors(path):
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | NO_FOLLOW, 0o600)
@@ -85,31 +71,8 @@ class Journal:
             self.close()
             raise
 
-    def __len__(self) -> int:
-        """The number of objects that were done when the journal was opened."""
-        return len(self._done)
-
-    def has(self, item: CopyItem) -> bool:
-        """Whether an earlier run finished this version of the object."""
-        return len(self._done) > 0 and _mark(item.key, item.version, item.size) in self._done
-
-    async def done(self, item: CopyItem, receipt: Receipt) -> None:
-        """Returns when the row is on the disk. Raises NoSpace, StoreFailed."""
-        finished = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        key, version, location = map(_text, (item.key, item.version, receipt.location))
-        digest = " ".join(f"{name}:{digits}" for name, digits in receipt.digests) or None
-        self._rows.append((key, version, receipt.size, digest, location, finished))
-        if self._next_commit is None:
-            self._next_commit = asyncio.get_running_loop().create_future()
-        commit = self._next_commit
-        if self._commits is None:
-            self._commits = asyncio.create_task(self._commit_all())
-        await asyncio.shield(commit)
-
-    async def settle(self) -> None:
-        """Wait until every row is on the disk, those of cancelled callers too."""
-        while self._commits is not None:
-            await asyncio.wait([self._commits])
+    async def aclose(self) -> None:
+        await asyncio.to_thread(self.close)
 
     def close(self) -> None:
         """Blocking. Closes the database and gives up the lock; safe to call twice."""
@@ -120,32 +83,15 @@ class Journal:
             os.close(self._fd)
         self._db, self._fd = None, -1
 
-    async def _commit_all(self) -> None:
-        """One transaction for all rows that are here, again and again until there are none."""
-        try:
-            while self._rows:
-                rows, self._rows = self._rows, []
-                commit, self._next_commit = self._next_commit, None
-                try:
-                    await in_thread(partial(self._insert, rows))
-                except BaseException as error:
-                    if commit is not None and not commit.done():
-                        commit.set_exception(error)
-                        commit.exception()  # retrieved, also where every caller was cancelled
-                    if not isinstance(error, Exception):
-                        raise
-                else:
-                    if commit is not None and not commit.done():
-                        commit.set_result(None)
-        finally:
-            self._commits = None
+    async def _keep(self, rows: Sequence[FinishedObject]) -> None:
+        await in_thread(partial(self._insert, rows))
 
-    def _insert(self, rows: Sequence[_Row]) -> None:
+    def _insert(self, rows: Sequence[FinishedObject]) -> None:
         if self._db is None:
             raise StoreFailed(f"The journal {self.path} is closed")
         with _mapped_errors(self.path), self._db:
             self._db.execute("BEGIN")
-            self._db.executemany(_INSERT, rows)
+            self._db.executemany(_INSERT, [row.columns for row in rows])
 
     def _lock(self) -> None:
         """Beside SQLite's own locks, which let several programs write in turns."""
@@ -157,7 +103,7 @@ class Journal:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise _in_use(self.path) from None
+                raise not_alone(self.path) from None
             raise StoreFailed(
                 f"The journal {self.path} cannot be locked: {error.strerror or error}"
             ) from error
@@ -211,27 +157,10 @@ class Journal:
             job = (secrets.token_hex(16), sides)
             db.execute("INSERT INTO job VALUES (?, ?)", job)
         if job[1] != sides:
-            raise BadRequest(
-                f"The journal {self.path} is of another source or destination; "
-                "each pair needs its own"
-            )
+            raise of_other_sides(self.path)
         for key, version, size in db.execute("SELECT key, version, size FROM objects"):
-            self._done.add(_mark(key, version, size))
+            self._knows(key, version, size)
         return str(job[0])
-
-
-def _mark(key: str, version: str, size: int | None) -> bytes:
-    """Stands for an object in its version; where no version is known, in its size."""
-    return fingerprint(key, "v", version) if version else fingerprint(key, "s", str(size))
-
-
-def _text(text: str) -> str:
-    """As SQLite can hold it: a lone surrogate is written as an escape."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _in_use(path: str) -> BadRequest:
-    return BadRequest(f"Another copy uses the journal {path} at this moment; wait for it")
 
 
 def _sync_folder(folder: str) -> None:
@@ -262,7 +191,7 @@ def _mapped(path: str, error: OSError | sqlite3.Error) -> SluiceError:
             f"No space for the journal {path}; make room and run the same command again to resume"
         )
     if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY and not USES_FLOCK:
-        return _in_use(path)
+        return not_alone(path)
     if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return BadRequest(
             f"The journal {path} is damaged; name a new file: objects that are at the destination "
