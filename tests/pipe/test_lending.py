@@ -16,7 +16,7 @@ from sluiceway.errors import TooLarge
 from sluiceway.pipe import lending
 from sluiceway.pipe.digests import Digests
 from sluiceway.pipe.hashes import digest_of
-from sluiceway.pipe.lending import LentConnection, LentSocket, Update
+from sluiceway.pipe.lending import LentConnection, LentSocket, Update, unseen
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import Buffer
 from sluiceway.pipe.stages import CLIENT, QUEUE, Stages
@@ -41,6 +41,7 @@ class Sink:
     data: bytearray = field(default_factory=bytearray)
     kept: int = 0
     draws: int = 0
+    shown: list[bool] = field(default_factory=list)  # whether taps see what is drawn
 
     async def write(self, data: Buffer) -> None:
         self.data += data
@@ -50,6 +51,7 @@ class Sink:
 
     async def draw(self, lent: LentConnection, update: Update) -> bool:
         self.draws += 1
+        self.shown.append(update is not unseen)
 
         def work() -> None:
             while lent.going:
@@ -153,12 +155,16 @@ def test_a_trickle_holds_no_thread(pair: Pair) -> None:
     assert time.monotonic() - began < 50 * lending.BURST
 
 
-def test_the_pump_lends_and_goes_on_with_the_last_byte(pair: Pair) -> None:
+@pytest.mark.parametrize("algorithms", [("sha-256",), ()])
+def test_the_pump_lends_and_goes_on_with_the_last_byte(
+    pair: Pair, algorithms: tuple[str, ...]
+) -> None:
+    """The thread is told where no tap looks at the bytes."""
     data = pattern(3 << 20)
     thread = sending(pair[0], data)
 
     async def copy() -> tuple[Sink, SocketSource, dict[str, bytes]]:
-        sink, source, digests = Sink(), SocketSource(pair[1], len(data)), Digests()
+        sink, source, digests = Sink(), SocketSource(pair[1], len(data)), Digests(algorithms)
         assert await pump(source, sink, taps=[digests]) == len(data)
         return sink, source, await digests.finish()
 
@@ -166,7 +172,8 @@ def test_the_pump_lends_and_goes_on_with_the_last_byte(pair: Pair) -> None:
     thread.join()
     assert bytes(sink.data) == data
     assert sum(source.lent) > len(data) // 2
-    assert found["sha-256"] == digest_of("sha-256", data)
+    assert found == {name: digest_of(name, data) for name in algorithms}
+    assert set(sink.shown) == {bool(algorithms)}
 
 
 def test_no_byte_beyond_the_limit_is_drawn(pair: Pair) -> None:

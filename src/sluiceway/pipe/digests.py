@@ -57,11 +57,13 @@ class Digests:
         "_moved",
         "_queue",
         "_running",
+        "counts",
     )
 
     def __init__(self, algorithms: Iterable[str] = (SHA256,), budget: Budget | None = None) -> None:
         names = tuple(algorithms)
         self._hashes = tuple((name, new_hash(name)) for name in names)
+        self.counts: bool = bool(names)
         self._inline = min((ALGORITHMS[name].inline for name in names), default=0)
         self._budget = budget
         self._batch: list[Buffer] = []

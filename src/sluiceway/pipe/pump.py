@@ -14,7 +14,7 @@ from typing import Protocol
 from sluiceway.errors import BodyCut, TooLarge
 from sluiceway.pipe import lending
 from sluiceway.pipe.budget import Budget
-from sluiceway.pipe.digests import Tap, ThreadTap
+from sluiceway.pipe.digests import Digests, Tap, ThreadTap
 from sluiceway.pipe.lending import Borrower, Lender, LentConnection, unseen
 from sluiceway.pipe.source import Buffer, Source
 from sluiceway.pipe.stages import CLIENT, DESTINATION, QUEUE, Stages
@@ -226,6 +226,8 @@ class _Borrowing:
         length = source.length
         if not hasattr(source, "lend") or (length is not None and length <= lending.FAST_CHUNK):
             return None  # the checks below take a tenth of a small body's time
+        # Without algorithms it sees nothing: a relay need not have another thread beside its own.
+        taps = [tap for tap in taps if not isinstance(tap, Digests) or tap.counts]
         thread_taps = [tap for tap in taps if isinstance(tap, ThreadTap)]
         if (
             isinstance(source, Lender)
