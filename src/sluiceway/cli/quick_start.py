@@ -35,6 +35,7 @@ def quick_imports(*sides: str) -> Iterator[None]:
         if any(map(is_url, sides)):
             import_module("sluiceway.client.http.transport")
         yield
+        gc.freeze()  # nor is it garbage at the end, which took a tenth of a short command
     finally:
         if collects:
             gc.enable()

@@ -15,6 +15,7 @@ import click
 from sluiceway.cli.copy_options import network_options
 from sluiceway.cli.exits import SOME_FAILED, USAGE
 from sluiceway.cli.output import Printer
+from sluiceway.cli.quick_start import quick_imports
 from sluiceway.cli.signals import ended_by_signals
 from sluiceway.cli.suggestions import SuggestingCommand
 from sluiceway.cli.terminal_text import amount, printable
@@ -187,13 +188,14 @@ def _run(work: Work, url: str, options: dict[str, Any], printer: Printer) -> Non
     from sluiceway.cli.copy import name_and_value
     from sluiceway.errors import NotFound, SluiceError, SourceFailed
 
+    with quick_imports(url):
+        from sluiceway.copying.listing.sides import open_listed
+        from sluiceway.copying.options import CopyOptions
+
     headers = dict(name_and_value(text, ":", "-H") for text in options.pop("header"))
     stores = dict(name_and_value(text, "=", "--store-option") for text in options["store_option"])
 
     async def run() -> int:
-        from sluiceway.copying.listing.sides import open_listed
-        from sluiceway.copying.options import CopyOptions
-
         checked = CopyOptions.for_listing(
             url, **{**options, "store_option": stores}, headers=headers
         )

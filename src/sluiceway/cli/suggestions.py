@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
 import click
 
 __all__ = ["SuggestingCommand"]
@@ -18,6 +16,8 @@ class SuggestingCommand(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
+            from difflib import get_close_matches  # late: commands have no time for it
+
             names = [name for param in self.get_params(ctx) for name in param.opts]
             longer = [name for name in names if name.startswith(f"{error.option_name}-")]
             near = longer or get_close_matches(error.option_name, names, cutoff=LIKENESS)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from sluiceway.wire.forms.encoder import FormEncoder, new_boundary
 from sluiceway.wire.urls import below
 
 __all__ = ["DEFAULT_FIELD", "FORM_END", "FileRequest", "form_request", "is_form", "put_request"]
@@ -46,6 +45,9 @@ def form_request(
 
     `token` is 16 random bytes.
     """
+    # Late: a raw request needs nothing of forms.
+    from sluiceway.wire.forms.encoder import FormEncoder, new_boundary
+
     encoder = FormEncoder(new_boundary(token))
     head = b"".join(encoder.field(key, value) for key, value in form)
     head += encoder.begin_file(field or DEFAULT_FIELD, name, type)

@@ -52,8 +52,8 @@ MOST_JOBS = 256  # each has a connection on both sides, and pieces in memory
 MOST_PARALLEL = 16  # parts of one object under way; a bucket's are 16 MiB each in memory
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 token
-# Without control characters, so that one header cannot become two.
-_TEXT = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")
+# So that one header cannot become two. A range up to the last character takes 2 ms to compile.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # These follow from the body; given by hand they would contradict it.
 _OWN_HEADERS = frozenset(
     [
@@ -346,7 +346,7 @@ def _server(
 
 def _plain(value: str | None, what: str) -> str | None:
     """Refuses control characters without repeating the value, which may be a secret."""
-    if value is not None and not _TEXT.fullmatch(value):
+    if value is not None and _CONTROL.search(value):
         raise BadRequest(f"The {what} holds a control character, such as a line end")
     return value
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from sluiceway.client.http.digest_auth import DigestLogin
 from sluiceway.client.http.exchange import Deadlines
 from sluiceway.client.http.tls import Trust
 from sluiceway.errors import BadRequest
@@ -58,6 +57,7 @@ class Network:
         Raises BadRequest for certificates that cannot be used.
         """
         # Late: a copy between stores needs no HTTP library.
+        from sluiceway.client.http.digest_auth import DigestLogin
         from sluiceway.client.http.transport import Transport
 
         main = writes or reads

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from sluiceway.errors import BadRequest
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Store
-from sluiceway.stores.sqlite.place import SqlitePlace
 from sluiceway.wire.urls import is_place, join_url, redact_url
+
+if TYPE_CHECKING:
+    from sluiceway.stores.sqlite.place import SqlitePlace
 
 __all__ = ["FSSPEC", "Place", "open_place", "open_root", "place_identity", "split_place"]
 
@@ -87,7 +90,7 @@ def split_place(text: str) -> tuple[str, str]:
     segment of a path behind fsspec. Raises BadRequest for a database file that is none.
     """
     if _scheme(text) == "sqlite":
-        place = SqlitePlace.parse(text)
+        place = _sqlite_place(text)
         return place.key, place.root
     if _scheme(text).startswith(FSSPEC):
         address, mark, query = text.partition("?")
@@ -106,7 +109,13 @@ def place_identity(text: str) -> str:
 
     Raises BadRequest for a database file that is none.
     """
-    return SqlitePlace.parse(text).identity if _scheme(text) == "sqlite" else text
+    return _sqlite_place(text).identity if _scheme(text) == "sqlite" else text
+
+
+def _sqlite_place(text: str) -> SqlitePlace:
+    from sluiceway.stores.sqlite.place import SqlitePlace
+
+    return SqlitePlace.parse(text)
 
 
 def _scheme(text: str) -> str:

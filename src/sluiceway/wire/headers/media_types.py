@@ -28,7 +28,7 @@ MOST_TYPE = 255
 
 _ESSENCE = re.compile(rf"({TOKEN.pattern}/{TOKEN.pattern})[ \t]*(?:;|$)")
 _ESCAPED, _BACKSLASHED = re.compile(r'(["\\])'), r"\\\1"
-_QUOTED = r'"(?:[^"\\\x00-\x1f\x7f-\U0010ffff]|\\[\x20-\x7e])*"'
+_QUOTED = r'"(?:[ !#-\[\]-~]|\\[ -~])*"'
 # A type that may be kept as it is. No comma outside of quotes: browsers read another type behind
 # it.
 _WHOLE = re.compile(rf"[^;]+(?:;[ \t]*(?:{TOKEN.pattern}=(?:{TOKEN.pattern}|{_QUOTED})[ \t]*)?)*")
