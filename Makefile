@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --quiet --disable-pip-version-check
-# Most tests wait for clocks and sockets: four at a time keep two cores busy, and take a sixth less
-# time than three.
-JOBS   ?= 4
+# A test waits for clocks and sockets for more than half of its time: six at a time keep two cores
+# busy.
+JOBS   ?= 6
 SRC    := $(shell find src -type f -not -name '*.pyc')
 # Tests start hundreds of Python processes: compiled files are kept, outside of the tree.
 CACHED := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/$(VENV)/pycache

@@ -146,7 +146,7 @@ def noise(size: int, seed: int = 1) -> bytes:
     if 0 < size <= COMPUTED:
         return hashlib.shake_128(b"%d" % seed).digest(size)
     block = _block(seed)
-    return (block * (size // PERIOD + 1))[:size]
+    return block * (size // PERIOD) + block[: size % PERIOD]
 
 
 @cache

@@ -25,7 +25,7 @@ from sluiceway.pipe.budget import MEMORY_TIMEOUT
 
 MIB = 1 << 20
 DATA = noise(3_000_017)
-LARGE = noise(12 * MIB + 5, 2)
+LARGE = noise(20 * MIB + 5, 2)
 
 
 def sluiceway(
