@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from urllib.parse import quote
 
 import requests
@@ -35,13 +36,14 @@ Cell = Callable[[Client, "Place"], requests.Response]
 class Place:
     """A server with files and uploads of the boss, fresh ones for each cell."""
 
+    _numbers = count(1)  # of all tests: no two of them meet in one key of a server
+
     def __init__(self, url: str) -> None:
-        self.url, self.boss, self._count = url, Client(url, "boss"), 0
+        self.url, self.boss = url, Client(url, "boss")
 
     def fresh(self, folder: str = "") -> str:
         """The path of no file."""
-        self._count += 1
-        return f"/files/{folder}n{self._count}"
+        return f"/files/{folder}n{next(self._numbers)}"
 
     def file(self, folder: str = "") -> str:
         """The path of a file of the boss."""
