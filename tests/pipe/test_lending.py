@@ -126,6 +126,26 @@ def test_a_burst_takes_no_byte_beyond_what_was_lent(pair: Pair) -> None:
     assert pair[1].recv(100) == b"456789"
 
 
+def test_a_thread_that_lost_its_processor_brings_what_is_there(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its lending would end: the sender would seem to have paused."""
+    monkeypatch.setattr(lending, "LAST_START", 0.0)
+    pair[0].sendall(b"some")
+
+    async def draw() -> list[int]:
+        lent, got = LentSocket(pair[1].dup(), 8, lambda taken: None), bytearray(4)
+        async with lent.turn():
+            took = await lent.in_thread(
+                lambda: [lent.fill(got, 0, 4) for _ in iter(lambda: lent.going, False)]
+            )
+        assert not lent.ended
+        lent.hand_back()
+        return took
+
+    assert asyncio.run(draw()) == [4]
+
+
 def none_left(lent: LentSocket, taken: int) -> None:
     assert (lent.ended, lent.taken) == (True, taken)
 

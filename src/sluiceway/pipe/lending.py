@@ -157,6 +157,7 @@ class LentSocket:
         "_begun",
         "_brought",
         "_dry",
+        "_first",
         "_handed_back",
         "_left",
         "_over",
@@ -177,6 +178,7 @@ class LentSocket:
         self._sock, self._left, self._handed_back = sock, most, handed_back
         self._turns = _turns_of_loop()
         self._begun, self._before, self._over = 0.0, 0, False  # of the last burst
+        self._first = True  # no block of the burst has begun
         self._poll: Callable[[float], object] | None = None
         self._watch: Callable[[int], None] | None = None
         self._turn_wait = 0.0  # seconds before the last burst, because of destinations
@@ -204,7 +206,7 @@ class LentSocket:
             self._begun = time.monotonic()  # now: on a busy machine the thread starts late
             return work()
 
-        self.busy, self._over = True, False
+        self.busy, self._first, self._over = True, True, False
         self._before, self.destination_wait = self.taken, 0.0
         try:
             return await in_thread(burst, _threads)
@@ -265,6 +267,9 @@ class LentSocket:
     def going(self) -> bool:
         if self.ended or self._over:
             return False
+        if self._first:  # a thread that lost its processor meanwhile brings what is there
+            self._first = False
+            return True
         if self.crowded and self.taken - self._before >= SHARE:
             return False
         return time.monotonic() - self._begun < LAST_START
