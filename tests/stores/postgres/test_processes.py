@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 
+import psycopg
 import pytest
 
 from fix_postgres import Database
@@ -54,6 +55,18 @@ async def stores(place: str) -> AsyncIterator[list[PostgresStore]]:
 
 def rows_of_bytes(database: Database, table: str) -> int:
     return int(str(database.rows(f"SELECT count(*) FROM {table}_chunks")[0][0]))
+
+
+async def test_tables_that_are_there_are_made_again_beside_their_users(
+    stores: list[PostgresStore], database: Database, table: str
+) -> None:
+    """`sluiceway init` at each start: it neither waits for uploads and downloads nor meets them in
+    a deadlock."""
+    user = await psycopg.AsyncConnection.connect(database.url)
+    async with user, user.transaction():
+        for name in (table, f"{table}_chunks", f"{table}_drafts"):
+            await user.execute(f"LOCK TABLE {name} IN ROW EXCLUSIVE MODE")  # type: ignore[arg-type]
+        await asyncio.wait_for(stores[1].init(), 20)
 
 
 @pytest.mark.parametrize("act", ["delete", "replace"])

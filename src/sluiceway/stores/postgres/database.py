@@ -32,6 +32,8 @@ log: logging.Logger = logging.getLogger("sluiceway")
 LARGEST_ROW = 512 << 10  # bytes of one row of an object; larger rows gained nothing
 # A draft or reader not seen for so long is dead: a silent client is dropped after a minute.
 LEASE = "1 hour"
+# What is there already is looked at first: to alter it anyhow, or to name it again, would wait for
+# all that use the tables, let them wait, and could meet one of them in a deadlock.
 SCHEMA: tuple[LiteralString, ...] = (
     """CREATE TABLE IF NOT EXISTS {t} (
         key text COLLATE "C" PRIMARY KEY,
@@ -43,16 +45,33 @@ SCHEMA: tuple[LiteralString, ...] = (
         type text NOT NULL,
         sha256 text)""",
     # HTTP headers and the user's metadata as JSON, "" for none. Older tables get the column here.
-    "ALTER TABLE {t} ADD COLUMN IF NOT EXISTS more text NOT NULL DEFAULT ''",
+    """DO $$ BEGIN
+        IF NOT EXISTS (SELECT FROM pg_attribute
+                WHERE attrelid = '{t}'::regclass AND attname = 'more') THEN
+            ALTER TABLE {t} ADD COLUMN IF NOT EXISTS more text NOT NULL DEFAULT '';
+        END IF;
+    END $$""",
     """CREATE TABLE IF NOT EXISTS {t_chunks} (
         id uuid, start bigint, data bytea NOT NULL, PRIMARY KEY (id, start))""",
     # Not compressed: files rarely gain by it, and a part of a row can be read without the rest.
-    "ALTER TABLE {t_chunks} ALTER COLUMN data SET STORAGE EXTERNAL",
+    """DO $$ BEGIN
+        IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = '{t_chunks}'::regclass
+                AND attname = 'data' AND attstorage <> 'e') THEN
+            ALTER TABLE {t_chunks} ALTER COLUMN data SET STORAGE EXTERNAL;
+        END IF;
+    END $$""",
     """CREATE TABLE IF NOT EXISTS {t_drafts} (
         id uuid PRIMARY KEY, upload text NOT NULL, seen timestamptz NOT NULL DEFAULT now())""",
     # Of a draft that may outlive its process; NULL for others, which a sweep deletes.
-    "ALTER TABLE {t_drafts} ADD COLUMN IF NOT EXISTS epoch bigint",
-    "CREATE INDEX IF NOT EXISTS {t_lasting} ON {t_drafts} (upload) WHERE epoch IS NOT NULL",
+    """DO $$ BEGIN
+        IF NOT EXISTS (SELECT FROM pg_attribute
+                WHERE attrelid = '{t_drafts}'::regclass AND attname = 'epoch') THEN
+            ALTER TABLE {t_drafts} ADD COLUMN IF NOT EXISTS epoch bigint;
+        END IF;
+        IF to_regclass('{t_lasting}') IS NULL THEN
+            CREATE INDEX IF NOT EXISTS {t_lasting} ON {t_drafts} (upload) WHERE epoch IS NOT NULL;
+        END IF;
+    END $$""",
     # Unlogged: no download waits for the disk, and a crash of the server ends all readers anyway.
     """CREATE UNLOGGED TABLE IF NOT EXISTS {t_readers} (
         lease uuid PRIMARY KEY,
