@@ -6,7 +6,7 @@ ends with one of these:
     check_block("flask", rows)      in `make test`: the page names the same apps, in the same order,
                                     with the same outcome and the same way
     measure_block("flask", rows)    under torture, with memory and temporary bytes for 256 MiB: the
-                                    page's figures hold; INTEROP_WRITE=1 writes them instead
+                                    page's figures hold; INTEROP_WRITE=1 writes those that do not
 
 The page has the lines `<!-- interop:flask -->` and `<!-- /interop:flask -->`; all between them is
 the block, everything else is written by hand.
@@ -25,7 +25,9 @@ __all__ = ["MIB", "PAGE", "InteropRow", "check_block", "measure_block"]
 PAGE = Path(__file__).parents[1] / "docs" / "interop.md"
 MIB = 1 << 20
 HEAD = ["| app | outcome | the file is | memory | temporary files |", "|---|---|---|---|---|"]
-SLACK = 16  # MiB by which a figure may differ from the page's: allocators and Python versions
+# MiB by which a figure may differ from the page's: allocators and Python versions. On a busy
+# machine less is in memory at the same time, down to half of it.
+SLACK = 16
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,16 @@ def measure_block(framework: str, rows: Sequence[InteropRow]) -> None:
         _write(framework, rows)
     check_block(framework, rows)
     for row, written in zip(rows, _read(framework), strict=True):
-        for figure, known in ((row.memory, written.memory), (row.temporary, written.temporary)):
-            assert figure is not None, f"{row.app} was not measured"
-            assert known is not None
-            assert abs(figure - known) <= SLACK * MIB, f"{row}: the page says {written}"
+        assert None not in (row.memory, row.temporary), f"{row.app} was not measured"
+        assert _holds(row.memory, written.memory), f"{row}: the page says {written}"
+        assert _holds(row.temporary, written.temporary, 0), f"{row}: the page says {written}"
+
+
+def _holds(figure: int | None, known: int | None, less: float = 0.5) -> bool:
+    """`less` is the part of what the page says that may not have been needed this time."""
+    if figure is None or known is None:
+        return False
+    return min(known - SLACK * MIB, known * (1 - less)) <= figure <= known + SLACK * MIB
 
 
 def _advice(framework: str) -> str:
@@ -82,10 +90,15 @@ def _write(framework: str, rows: Sequence[InteropRow]) -> None:
     begin, end = _markers(framework)
     before, _, rest = PAGE.read_text("utf-8").partition(begin)
     _, _, after = rest.partition(end)
-    lines = [
-        f"| {row.app} | {row.outcome} | {row.way} | {_mib(row.memory)} | {_mib(row.temporary)} |"
-        for row in rows
-    ]
+    known = {row.app: row for row in _read(framework)}
+    lines = []
+    for row in rows:
+        old = known.get(row.app, row)
+        memory = old.memory if _holds(row.memory, old.memory) else row.memory
+        temporary = old.temporary if _holds(row.temporary, old.temporary, 0) else row.temporary
+        lines.append(
+            f"| {row.app} | {row.outcome} | {row.way} | {_mib(memory)} | {_mib(temporary)} |"
+        )
     PAGE.write_text(before + begin + "\n".join([*HEAD, *lines, ""]) + end + after, "utf-8")
 
 
