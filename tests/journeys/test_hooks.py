@@ -388,8 +388,8 @@ def test_the_metrics_count_what_hooks_decide(hooked: Hooked) -> None:
         now = counts()
         return {key: now[key] - before[key] for key in now if now[key] != before[key]}
 
-    outcomes = {"on-start": ("accepted", "refused", "failed")}
-    outcomes |= {"on-kept": ("accepted",), "on-finish": ("accepted",)}
+    outcomes = {"on-start": ["accepted", "refused", "failed"]}
+    outcomes |= {"on-kept": ["accepted"], "on-finish": ["accepted"]}
     expected = {
         f'sluiceway_hook_calls_total{{hook="{hook}",outcome="{outcome}"}}': 1
         for hook, each in outcomes.items()

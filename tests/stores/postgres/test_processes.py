@@ -65,7 +65,7 @@ async def test_tables_that_are_there_are_made_again_beside_their_users(
     user = await psycopg.AsyncConnection.connect(database.url)
     async with user, user.transaction():
         for name in (table, f"{table}_chunks", f"{table}_drafts"):
-            await user.execute(f"LOCK TABLE {name} IN ROW EXCLUSIVE MODE")  # type: ignore[arg-type]
+            await user.execute(f"LOCK TABLE {name} IN ROW EXCLUSIVE MODE")
         await asyncio.wait_for(stores[1].init(), 20)
 
 
