@@ -20,6 +20,7 @@ MakeFile = Callable[[str, int], Path]
 SIZES = {"form.bin": 700_000, "pieces.bin": 5_000_000}
 
 
+@pytest.mark.torture
 def test_a_backend_that_is_killed_and_comes_back(
     tmp_path: Path, context: BrowserContext, visit: OpenPage, make_file: MakeFile
 ) -> None:

@@ -10,8 +10,8 @@ from copy_peak import peak_of_copy
 from fix_server import RunningServer, Serve
 from fix_taking import TORTURE
 
-SMALL, LARGE = 10 << 20, (512 if TORTURE else 80) << 20  # bytes
-MOST_GROWTH = 8 << 10  # KiB between their peaks; reading a body whole would be 70 MiB
+SMALL, LARGE = 10 << 20, (512 if TORTURE else 48) << 20  # bytes
+MOST_GROWTH = 8 << 10  # KiB between their peaks; reading a body whole would be 38 MiB
 
 
 def sized(path: Path, size: int) -> Path:
@@ -24,7 +24,7 @@ def sized(path: Path, size: int) -> Path:
     "way", ["put", "form", "pipe", "pipe with size", "download", "server to server"]
 )
 def test_memory_does_not_grow_with_the_file(serve: Serve, tmp_path: Path, way: str) -> None:
-    """10 MiB and 80 MiB (512 in the long proofs), each way, as the kernel counted them."""
+    """10 MiB and 48 MiB (512 in the long proofs), each way, as the kernel counted them."""
     server = serve()
     peaks = [copied(server, tmp_path, way, size) for size in (SMALL, LARGE)]
 

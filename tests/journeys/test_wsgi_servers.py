@@ -30,6 +30,7 @@ QUIET = 0.3  # seconds in which a server that streams would relay bytes
 
 QUICK = ("raw", "chunked form")  # of BODIES; the long proofs send all
 MEASURED = ["gunicorn gthread", "waitress"]
+ALIKE = ["flask run", "gunicorn gevent"]  # stream as gunicorn's threads do
 STORES_FIRST = ["waitress"]
 HIDES_CHUNKS = ["uWSGI"]
 HIDES_CUTS = ["granian"]  # of chunked bodies
@@ -63,7 +64,12 @@ class Served:
         )
 
 
-@pytest.fixture(scope="module", params=SERVERS)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.torture) if name in ALIKE else name for name in SERVERS
+    ],
+)
 def served(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:

@@ -17,7 +17,7 @@ from rude_peer import Exchange, Peer
 from sluiceway.testing.memory_meter import MemoryMeter
 
 MIB = 1 << 20
-SMALL, LARGE = 8 * MIB, (256 if TORTURE else 128) * MIB
+SMALL, LARGE = 8 * MIB, (256 if TORTURE else 64) * MIB
 ALLOWED = 8 * MIB  # more peak for the large one: allocators and page tables vary
 BLOCK = noise(MIB)
 STALLED = 20  # uploads at once

@@ -106,7 +106,7 @@ async def test_a_process_that_let_go_leaves_no_number_out(s3: Objects, bucket: s
     await store.aclose()
 
 
-@pytest.mark.parametrize("kind", ["lost", "reset", LONG("stall")])
+@pytest.mark.parametrize("kind", ["lost", LONG("reset"), LONG("stall")])
 async def test_a_part_whose_answer_is_lost_is_found_or_sent_again(
     s3: Objects, bucket: str, proxy: S3Faults, kind: str
 ) -> None:
@@ -131,7 +131,7 @@ async def test_a_part_whose_answer_is_lost_is_found_or_sent_again(
     await store.aclose()
 
 
-@pytest.mark.parametrize("kind", ["lost", "reset", LONG("500"), LONG("error-in-200")])
+@pytest.mark.parametrize("kind", [LONG("lost"), "reset", LONG("500"), LONG("error-in-200")])
 async def test_a_publish_whose_answer_is_lost_is_looked_for(
     s3: Objects, bucket: str, proxy: S3Faults, kind: str
 ) -> None:
