@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Route, expect
@@ -25,6 +26,7 @@ from fix_server import Serve
 from losing_proxy import LosingProxy
 from sluiceway.server.access.link_keys import add_key, first_key
 from token_names import secret_of, token_file
+from webhook_receiver import WebhookReceiver
 
 pytestmark = [pytest.mark.chromium, pytest.mark.torture]
 
@@ -150,6 +152,30 @@ def test_a_join_whose_response_is_lost_is_not_made_twice(
     assert size == SIZE
     assert (server.root / key).read_bytes() == film.read_bytes()
     check_bar(page)
+
+
+def test_a_hook_that_refuses_is_shown_in_its_words(
+    serve: Serve, open_parts: OpenParts, tmp_path: Path
+) -> None:
+    """Before the first byte of a file in parts, and behind the last one of a small file."""
+
+    def decide(event: dict[str, Any]) -> tuple[int, object]:
+        small = event["data"]["size"] != SIZE
+        if event["type"].endswith("kept" if small else "started"):
+            return 200, {"refuse": {"detail": f"Not {event['data']['filename']}", "status": 415}}
+        return 204, None
+
+    small = tmp_path / "small.txt"
+    small.write_bytes(b"abc")
+    with WebhookReceiver(decide=decide) as receiver:
+        server = serve("--on-start", receiver.url, "--on-kept", receiver.url, env=receiver.env)
+        page = open_parts(server.url)
+        page.use(3)
+        for file in (film_of(tmp_path, SIZE), small):
+            page.choose(file)
+            row = page.page.locator(".row", has_text=file.name)
+            expect(row.locator(".advice")).to_have_text(f"Not {file.name}.")
+    assert server.stored() == {}
 
 
 def test_parts_wait_for_the_network(serve: Serve, open_parts: OpenParts, tmp_path: Path) -> None:

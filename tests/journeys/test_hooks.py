@@ -6,7 +6,9 @@ event with that of CloudEvents. Commands are in test_hook_commands.py.
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,11 +17,12 @@ from typing import Any
 import pytest
 import requests
 
+import sluiceway
 from fix_server import RunningServer, Serve, start_server
 from fix_spool import Backend
 from fix_taking import eventually
 from rude_peer import Peer
-from token_names import Client, token_file
+from token_names import Client, secret_of, token_file
 from tus_by_hand import OFFSET_STREAM, Tus, coded, creation
 from webhook_receiver import Delivery, WebhookReceiver, hang, of_type
 
@@ -158,6 +161,36 @@ def imported(hooked: Hooked) -> requests.Response:
         return ann(hooked)("POST", "/files", body, Content_Type="application/json")
 
 
+def parts_beside(hooked: Hooked) -> requests.Response:
+    """The last bytes come as a part beside the upload, as the page sends a large file."""
+    client = authorized(hooked)
+    fields = {"Upload_Complete": "?0", "Upload_Length": "3"}
+    whole = ann(hooked)("POST", "/files?name=wide.txt", b"", **fields).headers["Location"]
+    upload = whole.rpartition("/")[2]
+    part = client.post(creation(2) | {"Upload-Concat": "partial", "Upload-Part-Of": upload})
+    part_path = part.headers["Location"]
+    client.patch(f"{hooked.server.url}/{part_path.lstrip('/')}", 0, b"bc")
+    more = {"Content_Type": "application/partial-upload", "Upload_Offset": "0"}
+    path = whole.removeprefix(hooked.server.url)
+    ann(hooked)("PATCH", path, b"a", Upload_Complete="?0", **more)
+    more |= {"Upload_Offset": "1", "Upload_Parts": part_path.rpartition("/")[2]}
+    return ann(hooked)("PATCH", path, b"", Upload_Complete="?1", **more)
+
+
+def unpacked(hooked: Hooked) -> requests.Response:
+    """`sluiceway copy --unpack` of an archive with two files."""
+    with io.BytesIO() as archive:
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            for name in ("one.txt", "two.txt"):
+                member = tarfile.TarInfo(name)
+                member.size = 3
+                tar.addfile(member, io.BytesIO(b"abc"))
+        path = hooked.server.root.parent / "x.tar"
+        path.write_bytes(archive.getvalue())
+    sluiceway.copy_all(path, f"{hooked.files}/un/", unpack="tar", token=secret_of("ann"))
+    return ann(hooked)("GET", "/files/un/two.txt")
+
+
 WAYS: dict[Callable[[Hooked], requests.Response], int] = {
     raw_put: 1,
     raw_post: 1,
@@ -170,14 +203,18 @@ WAYS: dict[Callable[[Hooked], requests.Response], int] = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+# Their client says no response of the server itself
+MORE_WAYS = {**WAYS, parts_beside: 1, unpacked: 2}
+
+
+@pytest.mark.parametrize("way", MORE_WAYS, ids=lambda way: way.__name__)
 def test_each_file_is_asked_for_once_and_reported_once(
     hooked: Hooked, way: Callable[[Hooked], requests.Response]
 ) -> None:
     """One event of each kind for a file, in order: not for a piece, and not for a part."""
     response = way(hooked)
     assert response.ok, response.text
-    found, files = hooked.events(WAYS[way]), WAYS[way]
+    found, files = hooked.events(MORE_WAYS[way]), MORE_WAYS[way]
     assert sorted(one.kind for one in found) == sorted(ALL * files)
     for key in {one.data["key"] for one in of_type("kept", found)}:
         assert [one.kind for one in found if one.data["key"] == key][:2] == ["started", "kept"]

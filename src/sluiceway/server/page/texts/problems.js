@@ -36,6 +36,7 @@ const CODE_OF_STATUS = /** @type {Record<number, string>} */ ({
 const FINAL_CODES = new Set([
   "unauthorized", "forbidden", "not-found", "exists", "precondition-failed", "too-large",
   "bad-name", "bad-form", "unsupported", "unacceptable", "file-gone",
+  "upload-refused",
 ]);
 // Of the 4xx these may pass: a time out, a lock, too early, too many requests, cancelled.
 const PASSING = new Set([408, 423, 425, 429, 499]);
@@ -158,6 +159,10 @@ export function problemOfCode(texts, code, members, size) {
   }
   // A detail that repeats the title is dropped.
   if (problem.detail === problem.title || members.detail === members.title) problem.detail = "";
+  if (!known && problem.detail && !canRetry(problem)) {
+    // An app or a hook has said why, and to send it again would not help.
+    [problem.todo, problem.detail] = [problem.detail, ""];
+  }
   return problem;
 }
 
