@@ -207,3 +207,13 @@ def test_the_window_of_http2_is_in_the_first_settings() -> None:
     assert stream_window(frame(4, b"", flags=1)) is None  # that of our own settings
     assert all(stream_window(settings[:cut]) is None for cut in range(len(settings)))
     assert PREFACE.startswith(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+
+
+def test_odd_numbers_of_a_hostile_server_are_judged_as_well() -> None:
+    """A JSON integer may have hundreds of digits, and be no float."""
+    for odd in (10**400, -(10**400), float("inf"), float("nan"), True, None, "x", [10**400]):
+        slow = SlowBody(echo(body={"arrivals": [[odd], [odd]], "bytes": odd}), SIZE, 6.0, False)
+        greeting = echo(time=odd, host=odd, headers=[odd], app_server=odd)
+        evidence = replace(GOOD, greeting=greeting, slow=slow, paused=slow, expect=(0, greeting))
+        report = DoctorReport("u", (), judge(evidence), ())
+        assert json.dumps(report.to_json())

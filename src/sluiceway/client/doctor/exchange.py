@@ -16,6 +16,7 @@ from typing import Self
 import h11
 
 from sluiceway.client.doctor.target import Target
+from sluiceway.wire.numbers import clipped_uint
 
 __all__ = ["ProbeConnection", "ProbeResponse"]
 
@@ -54,7 +55,7 @@ class ProbeResponse:
     def content(self) -> Mapping[str, object]:
         """The body as a JSON object; empty if it is none."""
         try:
-            found = json.loads(self.body)
+            found = json.loads(self.body, parse_int=_clipped)
         except (ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
@@ -64,6 +65,11 @@ class ProbeResponse:
         """What the server's /doctor saw, if this is its response."""
         found = self.content
         return found if self.status == 200 and found.get("doctor") == 1 else None
+
+
+def _clipped(digits: str) -> int:
+    """A whole number of JSON: one of any length would be no number that can be compared."""
+    return (clipped_uint(digits.removeprefix("-")) or 0) * (-1 if digits[0] == "-" else 1)
 
 
 class ProbeConnection:
