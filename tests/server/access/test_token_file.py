@@ -18,7 +18,7 @@ from sluiceway.server.access.token_editing import add_token, listed_tokens, remo
 from sluiceway.server.access.token_file import read_tokens, watched_tokens
 from sluiceway.server.access.token_hashes import hash_password, hash_secret, parse_hash
 from sluiceway.server.settings.checked import Settings
-from sluiceway.server.settings.guarded import BadSetting
+from sluiceway.server.settings.guarded import BadSetting, is_single
 from sluiceway.uploads.access.grant import Right
 
 SECRET = "a-secret-of-some-length"
@@ -100,6 +100,15 @@ def test_a_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> No
         read_tokens(str(path))
     path.chmod(0o400)
     assert len(read_tokens(str(path))) == 2
+
+
+def test_a_pipe_is_refused_and_waits_for_nobody(tmp_path: Path) -> None:
+    """That of `--token-file <(gpg -d tokens.gpg)` can be read once only."""
+    path = tmp_path / "tokens"
+    os.mkfifo(path, 0o600)
+    for read in (read_tokens, is_single):
+        with pytest.raises(BadSetting, match="write it to a file"):
+            read(str(path))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file away")

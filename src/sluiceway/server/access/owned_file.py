@@ -15,7 +15,12 @@ from contextlib import suppress
 from typing import Generic, TypeVar
 
 from sluiceway.errors import SluiceError
-from sluiceway.server.settings.guarded import BadSetting, readable_by_others, writable_by_others
+from sluiceway.server.settings.guarded import (
+    BadSetting,
+    open_lasting,
+    readable_by_others,
+    writable_by_others,
+)
 
 __all__ = ["WatchedFile", "read_owned", "write_owned"]
 
@@ -30,7 +35,7 @@ log: logging.Logger = logging.getLogger("sluiceway")
 def read_owned(path: str) -> str:
     """The text of a file that no other user may read or change. Raises BadSetting."""
     try:
-        with open(path, "rb") as file:
+        with open_lasting(path) as file:
             status = os.fstat(file.fileno())
             if readable_by_others(status) or writable_by_others(status):
                 raise BadSetting(

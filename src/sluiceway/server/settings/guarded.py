@@ -11,6 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable
+from typing import BinaryIO
 
 from sluiceway.errors import BadRequest, SluiceError
 from sluiceway.wire.request_targets import Origin, parse_authority, parse_origin
@@ -22,6 +23,7 @@ __all__ = [
     "host_name",
     "is_loopback",
     "is_single",
+    "open_lasting",
     "origin",
     "read_secret",
     "read_token",
@@ -65,14 +67,30 @@ def is_single(path: str) -> bool:
     One with names has several words in each line, or tables. Raises BadSetting.
     """
     try:
-        with open(path, "rb") as file:
+        with open_lasting(path) as file:
             lines = file.read(LARGEST_TOKEN + 1).splitlines()
+    except BadSetting as error:
+        raise BadSetting(f"--token-file {path}: {error.detail}") from None
     except OSError as error:
         raise BadSetting(f"--token-file {path} cannot be read: {error.strerror}") from None
     lines = [line for line in lines if line.strip()]
     if len(lines) != 1:
         return not lines
     return len(lines[0].split()) < 2 and lines[0].strip()[:1] not in (b"#", b"[")
+
+
+def open_lasting(path: str) -> BinaryIO:
+    """A file that is read again when it changes.
+
+    Raises OSError, and BadSetting for a pipe, such as that of `<(…)`: it is empty the second time,
+    and to open it again would wait for ever.
+    """
+    waits_not = getattr(os, "O_NONBLOCK", 0)
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | waits_not))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise BadSetting("it is no file, and is read again when it changes; write it to a file")
+    return file
 
 
 def read_token(path: str) -> str:
