@@ -45,6 +45,12 @@ RESERVED_PART = 16  # and one draft gets at most this part of what the disk has 
 _libc = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
 _O_DIRECT = getattr(os, "O_DIRECT", 0)
 _fdatasync = getattr(os, "fdatasync", os.fsync)  # macOS has none
+_sync_file_range = getattr(_libc, "sync_file_range", None)  # Linux only
+if _sync_file_range is not None:
+    _sync_file_range.argtypes = [
+        ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint
+    ]  # fmt: skip
+_BEGIN_WRITING = 2  # SYNC_FILE_RANGE_WRITE: wait for nothing
 
 
 class Reserve:
@@ -297,6 +303,11 @@ class DraftFile:
             self._open_to_others()
         self._sealed = (status.st_dev, status.st_ino, status.st_size)
         return status, note
+
+    def begin_writing(self) -> None:
+        """Let the kernel begin to write what it holds of the file. It promises nothing."""
+        if _sync_file_range is not None:
+            _sync_file_range(self._fd, 0, 0, _BEGIN_WRITING)
 
     def fsync_and_close(self) -> None:
         """Make a sealed file durable. It can be opened again, as long as it has its name here."""
