@@ -14,14 +14,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from bench import small
 from bench.contenders import DOWNLOADS, OURS_FORM, OURS_NONE, OURS_SHA, Contender
 from bench.relay import RELAY_FORM, RELAY_NONE, RELAY_SHA, relay_rounds
-from bench.results import Result, Wanted, noted, values
+from bench.results import Result, Wanted, cost_versus, noted, values, versus
 from bench.rounds import Bench, Series
-from bench.table import RATE, Row, compare
+from bench.table import COUNT, COUNTED_COST, RATE, Row, compare
 from bench.throughput import transfer_rounds
 
-__all__ = ["earlier_rows", "make_earlier"]
+__all__ = ["earlier_rows", "earlier_small_rows", "make_earlier"]
 
 UPLOADS = (OURS_NONE, OURS_SHA, OURS_FORM)
 RELAYS = (RELAY_NONE, RELAY_SHA, RELAY_FORM)
@@ -46,6 +47,24 @@ def make_earlier(checkout: Path, place: Path, say: Callable[[str], None]) -> Pat
         cwd=checkout,
     )
     return environment / "bin" / "sluiceway"
+
+
+def earlier_small_rows(bench: Bench, wanted: Wanted, command: Path | None) -> Result:
+    """Small uploads: how many a second, and the processor time of one, against the earlier
+    version."""
+    if command is None:
+        return Result()
+    before = _earlier(OURS_NONE, command)
+    series = small.measure(bench, [OURS_NONE, before])
+    title = f"{small.SIZE >> 10} KiB uploads, {small.CONNECTIONS} connections, durable"
+    return Result(
+        [
+            versus(f"{title}; against the earlier version", series, OURS_NONE, (before,), None,
+            COUNT, COUNTED_COST),
+            cost_versus(title, series, OURS_NONE, before, None, COUNTED_COST),
+        ],
+        *noted(series),
+    )  # fmt: skip
 
 
 def earlier_rows(bench: Bench, wanted: Wanted, command: Path | None) -> Result:

@@ -10,7 +10,7 @@ from bench.crowd import crowd_rows
 from bench.database import database_rows
 from bench.digests import digest_rows
 from bench.django_forms import django_rows
-from bench.earlier import earlier_rows
+from bench.earlier import earlier_rows, earlier_small_rows
 from bench.live import live_rows
 from bench.objects import object_rows
 from bench.relay_pieces import pieces_rows
@@ -54,6 +54,7 @@ def groups_of(stall: float, earlier: Path | None = None) -> dict[str, Group]:
         "pieces": pieces_rows,
         "copies": copy_rows,
         "earlier": lambda bench, wanted: earlier_rows(bench, wanted, earlier),
+        "earlier-small": lambda bench, wanted: earlier_small_rows(bench, wanted, earlier),
     }
 
 

@@ -102,9 +102,14 @@ def cost_row(title: str, series: Sequence[Series], ours: Contender, goal: float)
 
 
 def cost_versus(
-    title: str, series: Sequence[Series], ours: Contender, peer: Contender, goal: float
+    title: str,
+    series: Sequence[Series],
+    ours: Contender,
+    peer: Contender,
+    goal: float | None,
+    unit: Unit = PER_GB,
 ) -> Row:
-    """The server's processor seconds a GB against one peer's, in pairs."""
+    """The server's processor seconds a GB, or an upload, against one peer's, in pairs."""
     both = [_found(series, ours), _found(series, peer)]
     mine, theirs = (costs_of(series, one) for one in (ours, peer))
     return compare(
@@ -112,7 +117,7 @@ def cost_versus(
         mine,
         {peer.label: theirs} if theirs else {},
         goal,
-        PER_GB,
+        unit,
         less=True,
         marked=_marked([one for one in both if one]),
     )

@@ -74,7 +74,11 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
     )
     add("--wait", type=float, help=f"seconds to wait until others are quiet (default {WAIT:g})")
     add("--stall", type=float, help=f"seconds that `stalled` lasts (default {STALL:g})")
-    add("--earlier", type=Path, help="a checkout of an earlier version, for the rows `earlier`")
+    add(
+        "--earlier",
+        type=Path,
+        help="a checkout of an earlier version, for the rows `earlier` and `earlier-small`",
+    )
     add("--peers", default="all", help="words of peers' names, e.g. nginx,aiohttp; all; or none")
     add("--write", type=Path, help="a page whose blocks for this processor are replaced")
     add("--out", type=Path, default=ROOT / "bench" / "out", help="for result.json and table.md")
