@@ -78,6 +78,8 @@ async def pump(
     stalled destination may leave hundreds. Raises BodyCut when the source ends before its known
     length, and whatever source and sink raise.
 
+    A source that has all its bytes `at_hand` gives them as one chunk.
+
     Where the source lends its connection and the sink draws from it, threads move the bytes between
     two chunks. `sender` is the stage of their waits for the source. With `on_kept` the sink is
     synchronised every second, and `on_kept` gets what it keeps, in bytes; also after `keep_after`
@@ -86,33 +88,50 @@ async def pump(
     stages = stages or Stages()
     length = source.length
     counted = _Counters(meter, counts_received, length, limit, sink.kept, on_kept, keep_after)
-    borrowing = _Borrowing.between(source, sink, taps, counted, stages, sender)
-    chunks = source.open()
-    try:
-        async for chunk in chunks:
-            size = len(chunk)
-            counted.receive(size)
-            held = size if budget is not None and budget.acquire(size) else 0
-            try:
-                for tap in taps:
-                    await tap.take(chunk)
-                stages.enter(DESTINATION)
-                await sink.write(chunk)
-            finally:
-                if budget is not None:
-                    budget.release(held)
-            await counted.forward(sink)
-            stages.enter(QUEUE)
-            del chunk  # before the source makes the next one
-            if borrowing is not None:
-                await borrowing.after_chunk(size)
-    finally:
-        await close_stream(chunks)
+    at_hand = getattr(source, "at_hand", None)
+    if at_hand is not None and (data := at_hand()) is not None:
+        if data:
+            await _pass_on(data, sink, taps, counted, stages, budget)
+    else:
+        borrowing = _Borrowing.between(source, sink, taps, counted, stages, sender)
+        chunks = source.open()
+        try:
+            async for chunk in chunks:
+                await _pass_on(chunk, sink, taps, counted, stages, budget)
+                size = len(chunk)
+                del chunk  # before the source makes the next one
+                if borrowing is not None:
+                    await borrowing.after_chunk(size)
+        finally:
+            await close_stream(chunks)
     if length is not None and counted.copied != length:
         raise BodyCut(
             f"{counted.copied} of {length} bytes arrived; nothing was stored. Send it again"
         )
     return counted.copied
+
+
+async def _pass_on(
+    chunk: Buffer,
+    sink: Sink,
+    taps: Sequence[Tap],
+    counted: _Counters,
+    stages: Stages,
+    budget: Budget | None,
+) -> None:
+    size = len(chunk)
+    counted.receive(size)
+    held = size if budget is not None and budget.acquire(size) else 0
+    try:
+        for tap in taps:
+            await tap.take(chunk)
+        stages.enter(DESTINATION)
+        await sink.write(chunk)
+    finally:
+        if budget is not None:
+            budget.release(held)
+    await counted.forward(sink)
+    stages.enter(QUEUE)
 
 
 class _Counters:

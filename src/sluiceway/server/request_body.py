@@ -152,11 +152,18 @@ class BodySource:
         if self._is_spent or start or stop is not None:
             raise SourceSpent("A request's body can be read once, from its beginning")
         self._is_spent, request = True, self._request
-        cycle = self._own_cycle()
-        if cycle is not None and cycle.has_whole_body:
-            return _chunks_at_hand(request)
         self._watch = _idle_watch(request)
         return _chunks(request, self._stages, self._watch)
+
+    def at_hand(self) -> bytes | None:
+        """All of a small body that came with its head: it needs no stream and no deadline. None
+        where there is more to come."""
+        cycle = None if self._is_spent else self._own_cycle()
+        if cycle is None or not cycle.has_whole_body:
+            return None
+        self._is_spent = True
+        body: bytes = cycle.take_body()
+        return body
 
     def lend(self) -> LentConnection | None:
         """Only where the server itself is asked for bytes: a middleware that wraps `receive` sees
@@ -215,16 +222,6 @@ async def _chunks(request: Request, stages: Stages, watch: _IdleWatch) -> AsyncI
             if not more:
                 return
             del body  # freed before the next read: 256 KiB for each running upload
-
-
-async def _chunks_at_hand(request: Request) -> AsyncIterator[bytes]:
-    """A small body that came with its head: nothing is waited for, so nothing needs a deadline."""
-    more = True
-    while more:
-        message = await request.receive()
-        more = message["more_body"]
-        if body := message["body"]:
-            yield body
 
 
 class _IdleWatch:

@@ -17,7 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer
-from sluiceway.server.http1.response_head import WHOLE
+from sluiceway.server.door.counted_send import CountedSend
 from sluiceway.server.http1.sendfile import ZEROCOPY, reader_deadline
 
 __all__ = ["StreamedResponse", "on_client_leaving", "raw_headers", "send_response", "start_message"]
@@ -90,13 +90,14 @@ class StreamedResponse(Response):
                 yield _body_message(chunk[at : at + self._split])
 
 
-async def send_response(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
+async def send_response(
+    response: Response, scope: Scope, receive: Receive, send: CountedSend
+) -> None:
     """Send any response. One that is whole goes out in one write where the server can."""
     if isinstance(response, StreamedResponse) or response.background is not None:
         await response(scope, receive, send)
-        return
-    await send({**start_message(response.status_code, response.raw_headers), WHOLE: True})
-    await send({"type": "http.response.body", "body": response.body})
+    else:
+        await send.whole(response.status_code, response.raw_headers, bytes(response.body))
 
 
 def start_message(status: int, headers: list[tuple[bytes, bytes]]) -> Message:

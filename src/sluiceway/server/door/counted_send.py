@@ -5,6 +5,9 @@ Knows ASGI messages; it must not know what they carry.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Any
+
 from starlette.types import Message, Scope, Send
 
 from sluiceway.server.door.urls import SAFE_HEADERS
@@ -13,6 +16,8 @@ from sluiceway.server.http1.sendfile import ZEROCOPY, reader_deadline
 from sluiceway.wire.request_trace import RequestTrace
 
 __all__ = ["MORE_HEADERS", "CountedSend"]
+
+Fields = Collection[tuple[bytes, bytes]]
 
 # In a request's scope: headers that its response gets, whichever it is
 MORE_HEADERS = "sluiceway.more_headers"
@@ -36,21 +41,34 @@ class CountedSend:
             (b"x-request-id", trace.request_id.encode()),
             (b"traceparent", trace.parent.encode()),
         )
-        # Our own protocol drops clients that take nothing.
-        self._has_deadline = PROTOCOL in scope
+        self._protocol: Any = scope.get(PROTOCOL)
+
+    async def whole(self, status: int, headers: Fields, body: bytes) -> None:
+        """A response whose body is there: our own protocol takes it at once, where nothing stands
+        between that wants to see messages."""
+        protocol = self._protocol
+        if protocol is None or self._send != protocol.cycle.send:
+            await self({"type": "http.response.start", "status": status, "headers": headers})
+            await self({"type": "http.response.body", "body": body})
+            return
+        self.status = status
+        self.sent += len(body)
+        await protocol.cycle.respond(status, self._completed(headers), body)
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            own = list(message.get("headers", ()))
-            names = {bytes(name).lower() for name, _ in own}
-            safe = (field for field in self._defaults if field[0] not in names)
-            said = self._scope.get(MORE_HEADERS, ())
-            message = {**message, "headers": [*own, *safe, *self._more, *said]}
+            message = {**message, "headers": self._completed(message.get("headers", ()))}
         else:  # `count`: bytes of a file that the server sends by itself
             self.sent += message.get("count") or len(message.get("body", b""))
-        if self._has_deadline or message["type"] == ZEROCOPY:
+        # Our own protocol drops clients that take nothing.
+        if self._protocol is not None or message["type"] == ZEROCOPY:
             await self._send(message)
         else:
             async with reader_deadline():
                 await self._send(message)
+
+    def _completed(self, own: Fields) -> list[tuple[bytes, bytes]]:
+        names = {name.lower() for name, _ in own}
+        safe = [field for field in self._defaults if field[0] not in names]
+        return [*own, *safe, *self._more, *self._scope.get(MORE_HEADERS, ())]

@@ -7,7 +7,7 @@ left is dropped without an error.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, cast
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from sluiceway.errors import SluiceError
 from sluiceway.server.http1.flow import FlowControl, SmallEvent
 from sluiceway.server.http1.peer_gone import PROTOCOL, WHY, reset
-from sluiceway.server.http1.response_head import WHOLE, ResponseHead, interim_head
+from sluiceway.server.http1.response_head import ResponseHead, interim_head
 from sluiceway.server.http1.sendfile import ZEROCOPY
 from sluiceway.server.http1.stopping import STOPPING
 
@@ -39,7 +39,6 @@ class SluiceCycle(RequestResponseCycle):
     body_delivered: bool  # the app has the last message of the body
     cut_delivered: bool  # the app knows that the body ended too early
     trailers: list[tuple[bytes, bytes]]  # behind the body, names in lower case
-    head: bytes  # of a whole response: it is written with its body
     # uvicorn's, which names no types
     response_started: bool
     keep_alive: bool
@@ -53,7 +52,7 @@ class SluiceCycle(RequestResponseCycle):
         self.message_event: Any = SmallEvent()
         self.queue, self.input_ended, self.why_ended = [], False, None
         self.body_delivered = self.cut_delivered = False
-        self.head, self.trailers = b"", []
+        self.trailers = []
         if (stopping := self.scope["state"].get(STOPPING)) is not None and stopping.begun:
             self.keep_alive = False
         if self.scope["http_version"] == "1.0":
@@ -144,6 +143,15 @@ class SluiceCycle(RequestResponseCycle):
         """Whether the app gets all of the body without waiting."""
         return not (self.more_body or self.waiting_for_100_continue or self.body_delivered)
 
+    def take_body(self) -> bytes:
+        """The whole body; `receive` gives none of it any more."""
+        body = self.queue[0] if len(self.queue) == 1 else b"".join(self.queue)
+        self.queue.clear()
+        self.body_delivered = True
+        self.ahead.discard(self)
+        self.flow.resume_reading()  # to hear of a hang-up
+        return body
+
     def _next_chunk(self) -> bytes:
         """A large chunk as it came; small ones joined, because each costs the app a round."""
         if len(self.queue) == 1 or len(self.queue[0]) >= LARGE_CHUNK:
@@ -168,34 +176,44 @@ class SluiceCycle(RequestResponseCycle):
             return
         if self.response_complete:
             raise SluiceError("A response goes on behind its end")
-        if message["type"] != self._next_message:
-            raise SluiceError(f"{message['type']} was sent instead of {self._next_message}")
+        expected = "http.response.body" if self.response_started else "http.response.start"
+        if message["type"] != expected:
+            raise SluiceError(f"{message['type']} was sent instead of {expected}")
         if self.response_started:
             self._write_body(message.get("body", b""), message.get("more_body", False))
         else:
-            self._begin_response(message)
+            head = self._begin_response(message["status"], message.get("headers", ()))
+            self.transport.write(head)
 
-    @property
-    def _next_message(self) -> str:
-        return "http.response.body" if self.response_started else "http.response.start"
+    async def respond(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes
+    ) -> None:
+        """Send a whole response, which nothing was sent of yet, in one write."""
+        if self.transport.is_closing():
+            self._leave()
+            return
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        if self.response_started:
+            raise SluiceError("A second response was sent behind the beginning of the first")
+        self._write_body(body, more=False, head=self._begin_response(status, headers))
 
-    def _begin_response(self, message: Any) -> None:
+    def _begin_response(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+        """The head of the response."""
         self.response_started, self.waiting_for_100_continue = True, False
-        headers = [*self.default_headers, *message.get("headers", ())]
+        headers = [*self.default_headers, *headers]
         if self.more_body:
             # Otherwise a client would send the rest of a terabyte to keep its connection.
             headers = [item for item in headers if item[0].lower() != b"connection"]
             self.keep_alive = False
-        head = ResponseHead(message["status"], headers, self.keep_alive, self.scope)
+        head = ResponseHead(status, headers, self.keep_alive, self.scope)
         self.keep_alive = head.keep_alive
         self.chunked_encoding, self.expected_content_length = head.chunked, head.length
-        if message.get(WHOLE):
-            self.head = head.written
-        else:
-            self.transport.write(head.written)
+        return head.written
 
-    def _write_body(self, body: bytes, more: bool) -> None:
-        head, self.head = self.head, b""
+    def _write_body(self, body: bytes, more: bool, head: bytes = b"") -> None:
         if self.scope["method"] == "HEAD":
             body, self.expected_content_length = b"", 0
         elif self.chunked_encoding:

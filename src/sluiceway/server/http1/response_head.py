@@ -14,11 +14,7 @@ from typing import Any
 from sluiceway.errors import SluiceError
 from sluiceway.wire.numbers import ascii_uint
 
-__all__ = ["WHOLE", "ResponseHead", "interim_head"]
-
-# In the message that begins a response: its body follows at once, so one write takes both. Other
-# servers ignore it.
-WHOLE = "sluiceway.whole"
+__all__ = ["ResponseHead", "interim_head"]
 
 _STATUS_LINES = {
     status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus
