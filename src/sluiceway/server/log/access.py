@@ -19,6 +19,7 @@ from starlette.types import Scope
 from sluiceway.pipe.stages import Stages, verdict
 from sluiceway.server.access.entering import unlinked
 from sluiceway.server.access.identity import owner_in
+from sluiceway.server.log.formats import log_event
 from sluiceway.uploads.log_event import LogEvent
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.session import UploadSession
@@ -96,7 +97,7 @@ def log_access(scope: Scope, status: int, sent: int, seconds: float, code: str) 
     `sent` are the bytes of its response, `code` that of its error, "" for none.
     """
     if log.isEnabledFor(logging.INFO):
-        log.info(_AccessLine(scope, status, sent, seconds, code, shown_path(scope)))
+        log_event(log, _AccessLine(scope, status, sent, seconds, code, shown_path(scope)))
 
 
 def shown_path(scope: Scope) -> str:

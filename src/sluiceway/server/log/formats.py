@@ -10,23 +10,35 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from sluiceway.uploads.log_event import LogEvent
 from sluiceway.wire.names import readable_line
 
-__all__ = ["FORMATS", "log_to_stderr"]
+__all__ = ["FORMATS", "log_event", "log_to_stderr"]
 
 
 class _LogHandler(logging.StreamHandler[TextIO]):
     """Writes each line once: standard error is flushed at the end of a line by itself."""
+
+    def __init__(self, stream: TextIO, line: Callable[[float, str, str, object], str]) -> None:
+        super().__init__(stream)
+        self.line = line
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self.stream.write(self.format(record) + self.terminator)
         except Exception:  # as logging does: a log that fails stops nothing
             self.handleError(record)
+
+    def write_event(self, name: str, event: LogEvent) -> None:
+        """As `emit` of an INFO record. To make the record, and to pass it from hand to hand, takes
+        as long as to write the line."""
+        try:
+            self.stream.write(self.line(time.time(), "INFO", name, event) + self.terminator)
+        except Exception:
+            self.handleError(logging.makeLogRecord({"name": name, "msg": event}))
 
 
 class _TextFormatter(logging.Formatter):
@@ -40,11 +52,15 @@ class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         if record.exc_info or record.exc_text or record.stack_info:
             return super().format(record)
-        if (second := math.floor(record.created)) != self._second:
+        return self.line(record.created, record.levelname, record.name, record.getMessage())
+
+    def line(self, created: float, level: str, name: str, message: object) -> str:
+        """The line without an exception."""
+        if (second := math.floor(created)) != self._second:
             self._second = second
-            self._time = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._second))
-        head = f"{self._time},{math.floor(record.msecs):03d} {record.levelname} {record.name}"
-        return readable_line(f"{head} {record.getMessage()}")
+            self._time = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+        thousandth = math.floor((created - second) * 1000)
+        return readable_line(f"{self._time},{thousandth:03d} {level} {name} {message}")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's own name
         return readable_line(super().formatMessage(record))
@@ -62,31 +78,51 @@ class _JsonFormatter(logging.Formatter):
     _second, _time = -1, ""
 
     def format(self, record: logging.LogRecord) -> str:
-        if (second := math.floor(record.created)) != self._second:
+        event = record.msg if isinstance(record.msg, LogEvent) else record.getMessage()
+        exception = self.formatException(record.exc_info) if record.exc_info else None
+        return self.line(record.created, record.levelname, record.name, event, exception)
+
+    def line(
+        self, created: float, level: str, name: str, event: object, exception: str | None = None
+    ) -> str:
+        if (second := math.floor(created)) != self._second:
             self._second = second
-            self._time = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(self._second))
+            self._time = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         written: dict[str, object] = {
-            "time": f"{self._time}.{math.floor(record.msecs):03d}Z",
-            "level": record.levelname,
-            "logger": record.name,
+            "time": f"{self._time}.{math.floor((created - second) * 1000):03d}Z",
+            "level": level,
+            "logger": name,
         }
-        event: object = record.msg
         if isinstance(event, LogEvent):
             written |= event.values()
         else:
-            written["message"] = record.getMessage()
-        if record.exc_info:
-            written["exception"] = self.formatException(record.exc_info)
+            written["message"] = event
+        if exception is not None:
+            written["exception"] = exception
         return _to_json(written)
 
 
-FORMATS: Mapping[str, type[logging.Formatter]] = {"text": _TextFormatter, "json": _JsonFormatter}
+FORMATS: Mapping[str, type[_TextFormatter | _JsonFormatter]] = {
+    "text": _TextFormatter,
+    "json": _JsonFormatter,
+}
+
+
+def log_event(log: logging.Logger, event: LogEvent) -> None:
+    """As `log.info(event)` of an enabled log, in half the time where this process has the log of
+    `log_to_stderr` and nothing else."""
+    handlers = logging.root.handlers
+    if len(handlers) == 1 and isinstance(handlers[0], _LogHandler) and not log.handlers:
+        handlers[0].write_event(log.name, event)
+    else:
+        log.info(event)
 
 
 def log_to_stderr(name: str) -> None:
     """Send the log of this process to standard error, in the format of this name."""
-    handler = _LogHandler(sys.stderr)
-    handler.setFormatter(FORMATS[name]())
+    formatter = FORMATS[name]()
+    handler = _LogHandler(sys.stderr, formatter.line)
+    handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
