@@ -41,9 +41,10 @@ class Stages:
     def enter(self, stage: str) -> str:
         """Count the time from now on for `stage`. Returns the stage before it."""
         before = self._now
-        if stage != before:
-            self._count()
-            self._now = stage
+        if stage != before:  # as `_count`, which takes twice as long for being called
+            now = time.perf_counter()
+            self._spent[before] = self._spent.get(before, 0.0) + now - self._since
+            self._now, self._since = stage, now
         return before
 
     @property
@@ -72,10 +73,8 @@ class Stages:
 
 def server_timing(spent: Mapping[str, float]) -> str:
     """Return a Server-Timing header: milliseconds by stage, the total last (W3C Server Timing)."""
-    return ", ".join(
-        f"{name};dur={1000 * seconds:.3f}"
-        for name, seconds in [*spent.items(), ("total", sum(spent.values()))]
-    )
+    times = [*spent.items(), ("total", sum(spent.values()))]
+    return ", ".join([f"{name};dur={1000 * seconds:.3f}" for name, seconds in times])
 
 
 def verdict(spent: Mapping[str, float], destination: str) -> str:

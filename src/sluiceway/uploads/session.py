@@ -69,13 +69,14 @@ class UploadSession:
         self, rules: UploadRules, record: ProgressRecord, at_end: Callable[[UploadSession], None]
     ) -> None:
         self.record = record
+        self.id: str = record.id
         self.stages: Stages = Stages()
         record.stages, record.owner_name = self.stages, rules.grant.owner
         self.task: asyncio.Task[object] | None = asyncio.current_task()
         # Whether the client has left; set by the code that speaks with the client.
         self.client_left: Callable[[], bool] = lambda: False
         self.app: AppAround | None = None  # what an app around the service decides
-        self._rules, self._at_end = rules, at_end
+        self._rules, self._quota, self._at_end = rules, rules.quota, at_end
         self._drafted: list[_DraftedFile] = []
         self._reserved: list[str] = []  # the names of what is reserved for its files
         self._filling: Draft | None = None
@@ -85,10 +86,6 @@ class UploadSession:
         self.replaced: set[str] = set()  # keys of replaced objects, where the store tells
         self.keys: list[str] = []  # of its files, in order, as soon as they are known
         self._taken = 0  # bytes of files so far: the limit is for the request, not for each file
-
-    @property
-    def id(self) -> str:
-        return self.record.id
 
     @property
     def tells_replaced(self) -> bool:
@@ -158,32 +155,36 @@ class UploadSession:
         key = request.key or await rules.free_key(request, [file.key for file in self._drafted])
         self.keys.append(key)
         self.record.key = key
-        await rules.ask_start(self.id, dataclasses.replace(request, key=key), size)
+        if (key, folders) != (request.key, request.folders):
+            request = dataclasses.replace(request, key=key, folders=folders)
+        await rules.ask_start(self.id, request, size)
         asked = (request.wanted, *rules.store.traits.counts)
-        digests = Digests(rules.digests.to_count(request.expected, asked), rules.budget)
+        names = rules.digests.to_count(request.expected, asked)
+        digests = Digests(names, rules.budget) if names else None
         before = self.stages.enter(DESTINATION)
         if self._drafted and isinstance(waiting := self._drafted[-1].draft, Pausable):
             await waiting.pause()
-        if (key, folders) != (request.key, request.folders):
-            request = dataclasses.replace(request, key=key, folders=folders)
         self._reserved.append(f"{self.id}.{len(self._drafted)}")
         announced = size if request.size_is_certain else None
-        await rules.quota.hold(self._reserved[-1], request, announced or 0)
+        await self._quota.hold(self._reserved[-1], request, announced or 0)
         draft = self._filling = await rules.store.draft(
             f"{self.id}.{len(self._drafted)}", size, request
         )
-        if isinstance(draft, DeliveredLater):
+        # Only another machine may take a file later; on others the check would cost as much as all
+        # the states of an upload.
+        if rules.store.traits.remote and isinstance(draft, DeliveredLater):
             draft.watch(self.record.set_waiting)
         self.stages.enter(QUEUE)
-        source = rules.quota.metered(self._reserved[-1], request, source, announced)
+        source = self._quota.metered(self._reserved[-1], request, source, announced)
         try:
             self._taken += await self._pump(source, draft, digests, counts_received)
-            found = await digests.finish()
+            found = {} if digests is None else await digests.finish()
         finally:
-            await digests.aclose()
+            if digests is not None:
+                await digests.aclose()
         check_digests(found, request.expected)
         if announced != draft.written:
-            await rules.quota.hold(self._reserved[-1], request, draft.written)
+            await self._quota.hold(self._reserved[-1], request, draft.written)
         metadata = request.metadata(digest_pairs(found))
         self._drafted.append(_DraftedFile(draft, key, metadata, request.replace, request))
         self._filling = None
@@ -203,7 +204,8 @@ class UploadSession:
         self.stages.enter(ANSWER)
         for file in self._drafted:
             await ask_app(self.app, self.id, file.key, file.metadata, file.draft)
-            await self._rules.ask_kept(self.id, new_id(), file.key, file.metadata, file.draft)
+            if self._rules.asker is not None:
+                await self._rules.ask_kept(self.id, new_id(), file.key, file.metadata, file.draft)
         entries: list[Entry] = []
         waiting: list[Entry] = []
         outbox = self._rules.outbox
@@ -243,9 +245,8 @@ class UploadSession:
         return entries
 
     async def _publish_file(self, number: int, file: _DraftedFile) -> Entry:
-        quota, reserved = self._rules.quota, self._reserved[number]
-        size = file.draft.written
-        async with quota.publishing(reserved, file.key, file.request, size) as change:
+        reserved, size = self._reserved[number], file.draft.written
+        async with self._quota.publishing(reserved, file.key, file.request, size) as change:
             entry = await file.draft.publish(file.key, file.metadata, file.replace)
             change.has(file.key, entry)
             return entry
@@ -262,7 +263,7 @@ class UploadSession:
         self._leaving = True
         try:
             await self._discard()
-            await self._rules.quota.release(self._reserved)
+            await self._quota.release(self._reserved)
         finally:
             stopped = isinstance(error, asyncio.CancelledError) and self._reason is not None
             outcome = self._reason if stopped else error
@@ -275,7 +276,7 @@ class UploadSession:
             raise self._reason from None
 
     async def _pump(
-        self, source: Source, draft: Draft, digests: Digests, counts_received: bool
+        self, source: Source, draft: Draft, digests: Digests | None, counts_received: bool
     ) -> int:
         max_size = self._rules.max_size
         limit = None if max_size is None else max_size - self._taken
@@ -283,7 +284,7 @@ class UploadSession:
             return await pump(
                 source,
                 draft,
-                taps=[digests],
+                taps=[] if digests is None else [digests],
                 meter=self.record,
                 limit=limit,
                 counts_received=counts_received,

@@ -28,9 +28,10 @@ class State(IntEnum):
 
     @property
     def word(self) -> str:
-        return self.name.lower()
+        return _WORDS[self]
 
 
+_WORDS: Final = {state: state.name.lower() for state in State}  # `name` calls three functions
 ENDED: Final = frozenset({State.COMPLETE, State.FAILED, State.CANCELLED})
 
 TRANSITIONS: Final[dict[tuple[State, str], State]] = {

@@ -247,8 +247,9 @@ class DiskDraft:
     async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
         async with self._lock:
             self._check()
-            await self._finish_blocks()
-            self._check()
+            if self._blocks is not None:
+                await self._blocks.finish()
+                self._check()
             each = Publication(self._file, self._write_rest, self.written, key, metadata, replace)
             await self._publisher.commit(each, alone=self.written > SMALL_FILE)
             if each.error is not None or each.entry is None:
@@ -380,9 +381,9 @@ class DiskDraft:
         self._pieces.take()
 
     def _check(self) -> None:
-        if self._has_ended:
+        if self._mode is _Mode.ENDED:
             raise StoreFailed("This draft has ended already")
-        if (failure := self.failure) is not None:
+        if (self._failed or self._blocks is not None) and (failure := self.failure) is not None:
             raise failure
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
