@@ -152,11 +152,11 @@ class Endpoints:
         """Each method and path, with the rights that it needs."""
         return self._routes.guarded()
 
-    async def respond(self, request: Request) -> Response:
+    def respond(self, request: Request) -> Awaitable[Response]:
         """Raises what the handler raises, NotFound and MethodNotAllowed."""
         if not is_ordinary(request):
             dialects.correct_path(request)
-        return await self._routes.respond(request)
+        return self._routes.respond(request)
 
     async def _service(self, request: Request) -> UploadService:
         """The destination of this request, as its sender may use it."""
@@ -185,8 +185,8 @@ class Endpoints:
         grant_of(request).require(Right.UPLOAD)  # a zip needs only that of the route
         return await self._until_it_ends(request, self._take_post)
 
-    async def _put(self, request: Request) -> Response:
-        return await self._until_it_ends(request, self._take_put)
+    def _put(self, request: Request) -> Awaitable[Response]:
+        return self._until_it_ends(request, self._take_put)
 
     async def _until_it_ends(
         self, request: Request, take: Callable[[Request, UploadService], Awaitable[Response]]

@@ -20,7 +20,7 @@ from sluiceway.errors import (
     Unsupported,
 )
 from sluiceway.server.door.counted_send import MORE_HEADERS
-from sluiceway.server.door.indexed_request import is_ordinary
+from sluiceway.server.door.indexed_request import is_bare, is_ordinary
 from sluiceway.server.http1.peer_gone import PROTOCOL
 from sluiceway.server.log.access import STAGES, UPLOAD
 from sluiceway.server.mounted.hooks import HOOKS
@@ -198,10 +198,13 @@ def _upload_request(
 ) -> UploadRequest:
     check_body(request, may_lack=not whole)
     expected: dict[str, bytes] = {}
+    values: dict[str, str] = {}
     wanted = ""
     if not is_ordinary(request):
         expected = expected_digests(request) if whole else file_digests(request)
         wanted = wanted_digest(request.headers)
+    if not is_bare(request):
+        values = query_values(request)
     content_type = request.headers.get("content-type", "")
     if len(content_type) > MOST_TYPE:
         raise BadRequest(f"Content-Type has more than {MOST_TYPE} characters; shorten it")
@@ -213,7 +216,7 @@ def _upload_request(
         expected=expected,
         wanted=wanted,
         method=request.method,
-        values=query_values(request),
+        values=values,
         replace=replace,
         folders=folders,
         keeps_both=keeps_both,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from starlette.requests import Request
 
 from sluiceway.errors import BadRequest, PreconditionFailed
+from sluiceway.server.door.indexed_request import is_bare
 from sluiceway.stores.browsing import ORDERS, View
 from sluiceway.stores.contract import Entry, Replace
 from sluiceway.uploads.lifetime.lifetimes import (
@@ -86,7 +87,7 @@ def content_digests(request: Request, read: str = "") -> dict[str, bytes]:
 
 def clean_file_name(request: Request) -> str | None:
     """The file's name from ?name=, else from Content-Disposition, made safe."""
-    name = file_name(request)
+    name = None if is_bare(request) else file_name(request)
     return clean_name(name) if name else None
 
 

@@ -6,6 +6,7 @@ Handlers build no headers and no JSON of their own for these.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from urllib.parse import quote
@@ -59,12 +60,14 @@ _JSON_HEADERS = raw_headers(
 LOOK_AGAIN = "5"  # seconds
 LAST_SECOND = 253402300800  # the year 10000: a time that another program wrote may lie behind it
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_PLAIN = re.compile(r"[A-Za-z0-9/._~-]+")  # these stay as they are
 _SAFE = "/!$&'()*+,;=:@-._~"  # RFC 3986 pchar and the slash between segments
 
 
 def object_url(request: Request, key: str) -> str:
     """The absolute path of an object, percent-encoded, below the path the app is mounted at."""
-    return f"{request.scope.get('root_path', '')}/files/{quote(key, safe=_SAFE)}"
+    quoted = key if _PLAIN.fullmatch(key) else quote(key, safe=_SAFE)
+    return f"{request.scope.get('root_path', '')}/files/{quoted}"
 
 
 def entry_json(request: Request, entry: Entry, *, readable: bool = True) -> dict[str, object]:
@@ -100,6 +103,8 @@ def entry_json(request: Request, entry: Entry, *, readable: bool = True) -> dict
 
 def _times_json(entry: Entry) -> dict[str, str]:
     """When the file is deleted, and until when it must stay, where that is so."""
+    if not entry.metadata.user:
+        return {}
     times = {"expires": entry.metadata.expires, "retained_until": entry.metadata.retained}
     return {
         name: datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
@@ -110,6 +115,8 @@ def _times_json(entry: Entry) -> dict[str, str]:
 
 def time_headers(entry: Entry) -> dict[str, str]:
     """The same as headers."""
+    if not entry.metadata.user:
+        return {}
     times = {"X-Expires": entry.metadata.expires, "X-Retained-Until": entry.metadata.retained}
     return {
         name: http_date(seconds)

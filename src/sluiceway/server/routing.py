@@ -35,11 +35,11 @@ class Guarded:
     handler: Handler
     rights: tuple[Right, ...]
 
-    async def respond(self, request: Request) -> Response:
+    def respond(self, request: Request) -> Awaitable[Response]:
         """Raises Forbidden, and what the handler raises."""
         if self.rights:
             grant_of(request).require(*self.rights)
-        return await self.handler(request)
+        return self.handler(request)
 
 
 def needs(handler: Handler, *rights: Right) -> Guarded:
@@ -90,7 +90,7 @@ class Routes:
             found |= {f"{method} {path}/{{{name}}}": one for method, one in by}
         return found
 
-    async def respond(self, request: Request) -> Response:
+    def respond(self, request: Request) -> Awaitable[Response]:
         """Raises NotFound, MethodNotAllowed, and what the handlers raise."""
         path = _path_below_mount(request.scope)
         route = self._exact.get(path)
@@ -103,7 +103,7 @@ class Routes:
             if not may_have_slash and (not rest or "/" in rest):
                 raise no_such_path(request.scope)
             request.scope["path_params"] = {**request.scope.get("path_params", {}), name: rest}
-        return await route.respond(request)
+        return route.respond(request)
 
 
 def _path_below_mount(scope: Scope) -> str:

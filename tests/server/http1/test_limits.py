@@ -83,7 +83,7 @@ class Connection:
         self.actions.append(action := self.limits.input_ended(reader=reader))
         return action
 
-    def _run(self, steps: Iterator[bytes | Action]) -> None:
+    def _run(self, steps: Iterator[memoryview | Action]) -> None:
         for step in steps:
             if isinstance(step, Action):
                 self.actions.append(step)

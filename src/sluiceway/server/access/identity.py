@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from starlette.requests import Request
 from starlette.types import Scope
 
@@ -16,7 +14,8 @@ GRANT = "sluiceway.grant"  # in a request's scope
 
 def grant_of(request: Request) -> Grant:
     """What the sender of this request may do. A request that passed no door is nobody's."""
-    return cast("Grant", request.scope[GRANT])
+    grant: Grant = request.scope[GRANT]
+    return grant
 
 
 def owner_in(scope: Scope) -> str:

@@ -11,10 +11,10 @@ from functools import lru_cache
 from typing import TypeVar, overload
 
 from starlette.datastructures import Headers, QueryParams
-from starlette.requests import Request
-from starlette.types import Scope
+from starlette.requests import Request, empty_receive
+from starlette.types import Receive, Scope
 
-__all__ = ["IndexedRequest", "is_ordinary"]
+__all__ = ["IndexedRequest", "is_bare", "is_ordinary"]
 
 # The fields of an ordinary head. None of them is a condition, a digest, an expectation, an encoding
 # of the body, a piece of a file, a name, another protocol, or what only browsers' pages send. One
@@ -85,25 +85,28 @@ class _Query(QueryParams):
 
 
 _NO_QUERY = _Query()
+_NO_HEADERS = Headers()
 
 
 def is_ordinary(request: Request) -> bool:
     """Whether each field of the head is an ordinary one, and was sent once."""
-    headers = request.headers
-    return isinstance(headers, _IndexedHeaders) and headers.ordinary
+    return getattr(request.headers, "ordinary", False)
+
+
+def is_bare(request: Request) -> bool:
+    """Whether the head is ordinary, and there is no query."""
+    return not request.scope.get("query_string") and is_ordinary(request)
 
 
 class IndexedRequest(Request):
     """A request with such headers and such a query."""
 
-    _found_headers: _IndexedHeaders | None = None
     _found_query: _Query | None = None
+    headers: Headers = _NO_HEADERS  # each request has its own; a property would be called
 
-    @property
-    def headers(self) -> Headers:
-        if self._found_headers is None:
-            self._found_headers = _IndexedHeaders(self.scope)
-        return self._found_headers
+    def __init__(self, scope: Scope, receive: Receive = empty_receive) -> None:
+        super().__init__(scope, receive)
+        self.headers = _IndexedHeaders(scope)
 
     @property
     def query_params(self) -> QueryParams:

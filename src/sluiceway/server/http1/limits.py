@@ -195,18 +195,18 @@ class ConnectionLimits:
 
     # What comes from the client
 
-    def received(self, data: bytes) -> Iterator[bytes | Action]:
+    def received(self, data: bytes) -> Iterator[memoryview | Action]:
         """Pieces for the parser, none beyond the end of a head or body, and actions, in turn.
 
         Each has to be dealt with before the next is asked for: the state may change meanwhile.
         """
-        at = 0
+        at, view = 0, memoryview(data)
         while at < len(data) and self.state in _READING:
             if self.state is IDLE:
-                yield self.happens(HEAD_BEGAN)
+                self.happens(HEAD_BEGAN)
             stop = self._end.within(data, at)
             state, body = self.state, self.body_bytes
-            yield data if stop - at == len(data) else data[at:stop]
+            yield view[at:stop]
             if self._costs_too_much(stop - at, self.body_bytes - body, state):
                 yield self.refuse(too_large())
             at = stop
@@ -221,7 +221,7 @@ class ConnectionLimits:
         if self._dropped > DRAIN_BYTES:
             yield Action.PAUSE  # a timer closes; who reads before that sees the answer
 
-    def held_requests(self) -> Iterator[bytes | Action]:
+    def held_requests(self) -> Iterator[memoryview | Action]:
         """As `received`, of what is held, up to the end of the next request."""
         data = bytes(self.held)
         self.held.clear()

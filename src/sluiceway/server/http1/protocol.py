@@ -162,14 +162,14 @@ class SluiceProtocol(HttpToolsProtocol):
             return
         self._limits.check_head(self.parser.get_http_version(), self.headers)
         if self.scheme == "http" and hasattr(os, "sendfile"):  # not below TLS
-            cast("dict[str, Any]", self.scope)["extensions"] = EXTENSIONS
+            self.scope["extensions"] = EXTENSIONS  # type: ignore[typeddict-item]
         super().on_headers_complete()
         upgrade = self.parser.should_upgrade() and bool(framing_fields(self.headers))
         self._perform(self._limits.head_ended(upgrade=upgrade))
 
     def on_body(self, body: bytes) -> None:
         self._limits.body_bytes += len(body)
-        cycle = cast("SluiceCycle", self.cycle)
+        cycle: Any = self.cycle
         cycle.queue.append(body)
         cycle.message_event.set()
 
@@ -267,19 +267,19 @@ class SluiceProtocol(HttpToolsProtocol):
         or event stream has to end."""
         return cycle.scope["method"] in ("GET", "HEAD") or READER in cycle.scope
 
-    def _run(self, steps: Iterator[bytes | Action]) -> None:
+    def _run(self, steps: Iterator[memoryview | Action]) -> None:
         for step in steps:
-            if isinstance(step, bytes):
-                self._parse(step)
-            else:
+            if isinstance(step, Action):
                 self._perform(step)
+            else:
+                self._parse(step)
         state = self._limits.state
         if state is HEAD:  # most heads come whole, and need no timer
             self._time_head()
         elif state is BODY and cast("SluiceCycle", self.cycle).has_enough:
             self.flow.pause_reading()  # until the app has taken it
 
-    def _parse(self, data: bytes) -> None:
+    def _parse(self, data: memoryview) -> None:
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -344,7 +344,7 @@ class SluiceProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._run(self._limits.held_requests())
         self.flow.full = self._limits.full
-        cycle = cast("SluiceCycle", self.cycle)
+        cycle: Any = self.cycle
         if cycle.response_complete or not cycle.queue:  # else once the app has taken that
             self.flow.resume_reading()
         if self._limits.input_is_over and not self._limits.held:
