@@ -90,10 +90,6 @@ class Publisher:
     def publish(self, group: Sequence[Publication]) -> None:
         """Publish all of them. Raises nothing: each has its own outcome."""
         _each(group, self._seal)
-        if len(group) > 1:
-            # All at once: the commit of the journal that the first fsync waits for has the others'
-            # bytes, too.
-            _each(group, lambda each: each.file.begin_writing())
         self._synchronise(group)
         waiting = [each for each in reversed(group) if each.error is None]
         while waiting:
@@ -117,8 +113,13 @@ class Publisher:
         if self._shortest_fsync > SLOW_FSYNC and len(group) > 1:
             for _ in self._threads.map(lambda each: _each([each], self._fsync), group):
                 pass
-        else:
-            _each(group, self._fsync)
+            return
+        if len(group) > 1:
+            # All at once: the commit of the journal that the first fsync waits for has the others'
+            # bytes, too.
+            _each(group, lambda each: each.file.begin_writing())
+        _each(group[:1], self._fsync)
+        _each(group[1:], lambda each: each.file.fsync_and_close())  # its time says nothing
 
     def _fsync(self, each: Publication) -> None:
         began = time.monotonic()
