@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -78,6 +79,26 @@ def test_a_successor_that_is_never_ready_is_left(
     assert left.wait(10)
     for sock in (*slow.sockets, *dead.sockets, *ready.sockets):
         sock.close()
+
+
+def test_a_server_without_free_descriptors_hears_of_a_successor_later(
+    listening: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    offer = HandoverOffer([listening], None, lambda: None)
+    offer.start()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
+        os.close(free := os.dup(0))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+        try:
+            peer.connect(handover._name(offer.address))
+            eventually(lambda: "cannot be heard now" in caplog.text, "it is said")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        peer.settimeout(20)
+        assert b"protocol" in peer.recv(1000)
+        peer.send(handover.READY)
+        assert peer.recv(1000) == handover.LEAVING
 
 
 def _has_data(takeover: Takeover) -> bool:

@@ -15,6 +15,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -31,6 +32,7 @@ PROTOCOL = 1  # of the messages below; raise it when a server of the one cannot 
 MOST_MESSAGE = 64 << 10  # bytes
 MOST_DESCRIPTORS = 128
 ANSWER_TIMEOUT = 10.0  # seconds until the running server has shown its sockets
+RETRY_AFTER = 1.0  # seconds from a moment without a free descriptor to the next look
 START_TIMEOUT = 120.0  # seconds that a successor may take until it is ready
 READY, LEAVING, LATE = b"ready", b"leaving", b"late"
 
@@ -69,7 +71,12 @@ class HandoverOffer:
     def _run(self, waiting: socket.socket) -> None:
         with waiting:
             while True:
-                peer, _ = waiting.accept()
+                try:
+                    peer, _ = waiting.accept()
+                except OSError as error:  # no descriptor is free, say
+                    log.warning("a successor cannot be heard now: %s", error.strerror)
+                    time.sleep(RETRY_AFTER)
+                    continue
                 with peer, suppress(OSError):
                     if _user_of(peer) != os.geteuid():
                         log.warning("a process of another user asked for this port; refused")
