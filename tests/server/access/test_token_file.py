@@ -144,6 +144,19 @@ def test_a_password_is_hashed_with_a_cost() -> None:
     assert not hashed.fits(b"correct house")
 
 
+@pytest.mark.parametrize("name", ["", "ev il", "#eve", "[eve]", f"eve {HASH} admin #", "e\nf"])
+def test_a_name_that_says_more_than_a_name_is_refused(tmp_path: Path, name: str) -> None:
+    """A script may give the name of a user who chose it."""
+    path = tmp_path / "tokens"
+    with pytest.raises(BadSetting, match="a name has 1 to"):
+        add_token(str(path), name, hash_secret("c"), "upload", {})
+    assert not path.exists()
+    for limits in ({"prefix": "a/ max-size=1"}, {"prefix": "a/ #"}, {"prefix": "a/\nb c admin"}):
+        with pytest.raises(BadSetting):
+            add_token(str(path), "eve", hash_secret("c"), "upload", limits)
+        assert not path.exists()
+
+
 @pytest.mark.parametrize("text", ["", LINES, TOML], ids=["new", "lines", "toml"])
 def test_an_edit_leaves_the_rest_as_it_was(tmp_path: Path, text: str) -> None:
     path = tmp_path / "tokens"

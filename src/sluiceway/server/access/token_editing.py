@@ -10,8 +10,8 @@ import os
 import re
 from collections.abc import Mapping
 
-from sluiceway.errors import NotFound
-from sluiceway.server.access.named_tokens import NamedToken, is_toml, parse_tokens
+from sluiceway.errors import BadRequest, NotFound
+from sluiceway.server.access.named_tokens import NamedToken, check_name, is_toml, parse_tokens
 from sluiceway.server.access.owned_file import read_owned, write_owned
 from sluiceway.server.settings.guarded import BadSetting, is_single
 
@@ -30,6 +30,10 @@ def add_token(path: str, name: str, hashed: str, rights: str, limits: Mapping[st
 
     Raises BadSetting, also for a name that is there already; then nothing changes.
     """
+    try:
+        check_name(name)  # before it stands in a line: it may be what a stranger calls himself
+    except BadRequest as error:
+        raise BadSetting(error.detail) from None
     text = _text(path) if os.path.exists(path) else ""
     if any(token.name == name for token in parse_tokens(text)):
         raise BadSetting(f"{path} has the name {name!r} already; remove it first")
@@ -40,6 +44,8 @@ def add_token(path: str, name: str, hashed: str, rights: str, limits: Mapping[st
         lines = [f"[{json.dumps(name)}]", *(f"{key} = {json.dumps(facts[key])}" for key in facts)]
         text += "\n" + "\n".join(lines) + "\n"
     else:
+        if spaced := [key for key, value in limits.items() if value.split() != [value]]:
+            raise BadSetting(f"{spaced[0]} has a space; only a file of tables (TOML) can have that")
         words = [name, hashed, rights, *(f"{key}={value}" for key, value in limits.items())]
         text += "  ".join(words) + "\n"
     parse_tokens(text)
