@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
+from rude_peer import Exchange, Peer
 from sluiceway.client.doctor.cut_probe import CutUpload
 from sluiceway.client.doctor.diagnosis import DoctorReport
 from sluiceway.client.doctor.evidence import Evidence
-from sluiceway.client.doctor.exchange import ProbeResponse
+from sluiceway.client.doctor.exchange import MOST_INTERIM, ProbeResponse
 from sluiceway.client.doctor.hops import Hop, author_of, front_of
-from sluiceway.client.doctor.probes import LARGE, SlowBody
+from sluiceway.client.doctor.probes import LARGE, SlowBody, ask
 from sluiceway.client.doctor.remedies import FAULTS, diagnose
+from sluiceway.client.doctor.target import parse_target
 from sluiceway.client.doctor.tls_probe import PREFACE, TlsFacts, stream_window
 from sluiceway.client.doctor.verdicts import judge
 
@@ -207,6 +210,18 @@ def test_the_window_of_http2_is_in_the_first_settings() -> None:
     assert stream_window(frame(4, b"", flags=1)) is None  # that of our own settings
     assert all(stream_window(settings[:cut]) is None for cut in range(len(settings)))
     assert PREFACE.startswith(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+
+
+def test_interim_responses_without_end_are_the_end() -> None:
+    def flood(exchange: Exchange) -> None:
+        with suppress(OSError):  # the doctor hangs up
+            for _ in range(1000):
+                exchange.send(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100)
+
+    with Peer(flood) as peer:
+        response = ask(parse_target(peer.url))
+    assert (response.status, response.failure) == (0, "hung up")
+    assert len(response.interim) == MOST_INTERIM
 
 
 def test_odd_numbers_of_a_hostile_server_are_judged_as_well() -> None:

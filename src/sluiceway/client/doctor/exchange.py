@@ -18,11 +18,12 @@ import h11
 from sluiceway.client.doctor.target import Target
 from sluiceway.wire.numbers import clipped_uint
 
-__all__ = ["ProbeConnection", "ProbeResponse"]
+__all__ = ["MOST_INTERIM", "ProbeConnection", "ProbeResponse"]
 
 READ_SIZE = 16 << 10
 MOST_BODY = 64 << 10  # bytes of a response that are kept; more is not read
 MOST_TIMES = 200
+MOST_INTERIM = 200  # interim responses of one request
 LEAST_WAIT = 0.001  # seconds; of TLS only a read shows whether there is anything for us
 MOST_RAW = 4 << 10  # bytes of a response to raw bytes
 
@@ -181,6 +182,7 @@ class ProbeConnection:
     def _take(self, event: object) -> None:
         if isinstance(event, h11.InformationalResponse):
             self._interim.append(event.status_code)
+            self._is_over = len(self._interim) >= MOST_INTERIM  # no honest server sends so many
         elif isinstance(event, h11.Response):
             self._head = event
         elif not isinstance(event, h11.Data):
