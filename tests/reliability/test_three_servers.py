@@ -1,7 +1,7 @@
 """Three servers behind nginx, without sticky sessions, killed at random: no upload notices.
 
-No byte is lost that was acknowledged, no file is stored twice, none gets stuck. The ledger is in
-PostgreSQL; the files are there, or in a bucket.
+No byte is lost that was acknowledged, no file is stored twice, none gets stuck, and the quota of
+each name is right to the byte. The ledger is in PostgreSQL; the files are there, or in a bucket.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ from fix_taking import TORTURE, eventually, need, noise
 from pace import Pace
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.postgres.store import PostgresStore
-from tus_by_hand import Tus
+from token_names import secret_of, token_file
+from tus_by_hand import Tus, creation
 
 T = TypeVar("T")
 
@@ -44,6 +45,9 @@ UPLOADS = 200 if TORTURE else 10
 AT_ONCE = 8 if TORTURE else 4
 KILLS = 60 if TORTURE else 2
 LARGEST = (12 << 20) if TORTURE else (600 << 10)  # bytes
+OWNERS = ("ann", "bob", "cleo")
+# Of each, for a third of the uploads, and those whose creation a kill hid from their client.
+QUOTA = (UPLOADS // len(OWNERS) + 4) * LARGEST
 LONGEST_WAIT = 5.0  # seconds of a quiet machine, from one answer that helps to the next
 STUCK = 120.0  # seconds by any clock: then the test ends
 
@@ -78,6 +82,7 @@ class Servers:
     to: str
     options: list[str]
     env: dict[str, str]
+    open_uploads: Callable[[], list[str]]  # their ids in the ledger
     ports: list[int] = field(default_factory=list)
     running: list[RunningServer] = field(default_factory=list)
 
@@ -105,7 +110,9 @@ def free_port() -> int:
 @pytest.fixture(
     params=["postgresql", pytest.param("s3", marks=pytest.mark.torture)],
 )
-def servers(request: pytest.FixtureRequest, database: Database, serve: Serve) -> Iterator[Servers]:
+def servers(
+    request: pytest.FixtureRequest, database: Database, serve: Serve, tmp_path: Path
+) -> Iterator[Servers]:
     """Three."""
     table, ledger = database.fresh(), database.fresh()
     to, options, env = f"{database.url}&table={table}", list[str](), dict[str, str]()
@@ -114,15 +121,23 @@ def servers(request: pytest.FixtureRequest, database: Database, serve: Serve) ->
         to, options, env = s3.url(s3.fresh()), [], dict(s3.env)
     else:
         asyncio.run(_init(to))
-    options += ["--ledger", f"{database.url}&table={ledger}"]
-    three = Servers(serve, to, options, env)
+    rights = dict.fromkeys(OWNERS, f"upload,read,list quota={QUOTA}") | {"boss": "admin"}
+    tokens = token_file(tmp_path / "tokens", rights)
+    options += ["--ledger", f"{database.url}&table={ledger}", "--token-file", str(tokens)]
+    options += ["--quota", str(2 * len(OWNERS) * QUOTA)]
+
+    def open_uploads() -> list[str]:
+        rows = database.rows(f"SELECT id FROM {ledger} WHERE state = 'open'")
+        return [str(upload) for (upload,) in rows]
+
+    three = Servers(serve, to, options, env, open_uploads)
     three.start(3)
     yield three
     for server in three.running:
         server.stop()
     database.drop(table)
-    suffixes = ("", "_parts", "_events", "_processes")
-    database.rows(f"DROP TABLE IF EXISTS {', '.join(ledger + suffix for suffix in suffixes)}")
+    tables = database.rows(f"SELECT tablename FROM pg_tables WHERE tablename ~ '^{ledger}(_|$)'")
+    database.rows(f"DROP TABLE {', '.join(str(table) for (table,) in tables)}")
 
 
 async def _init(url: str) -> None:
@@ -159,6 +174,7 @@ class Upload:
 
     url: str
     name: str
+    owner: str
     data: bytes
     chance: random.Random
     pace: Pace
@@ -169,11 +185,11 @@ class Upload:
     retries: int = 0
 
     def run(self) -> None:
-        client = Tus(self.url)
+        client = client_of(self.url, self.owner)
         self._steps = list[str]()
         self.progress = time.monotonic()
         upload = self._until(lambda: self._create(client))
-        self.watcher = UploadWatcher(urljoin(self.url, upload))
+        self.watcher = UploadWatcher(urljoin(self.url, upload), self.owner)
         acknowledged, offset = 0, 0
         while offset < len(self.data):
             size = self.chance.randint(1, len(self.data) // 3)
@@ -236,8 +252,8 @@ class UploadWatcher:
     """Reads the events of one upload as a page does: a stream that ends before the upload is opened
     again, at whichever server nginx chooses."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, owner: str) -> None:
+        self._url, self._owner = url, owner
         self.streams, self.steps = 0, 0
         self.last: dict[str, object] = {}
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -255,7 +271,7 @@ class UploadWatcher:
             time.sleep(0.05)
 
     def _read(self) -> None:
-        headers = {"Accept": "text/event-stream"}
+        headers = {"Accept": "text/event-stream", **bearer(self._owner)}
         with requests.get(self._url, headers=headers, stream=True, timeout=20) as response:
             decoder = EventStreamDecoder()
             for data in response.iter_content(None):
@@ -274,7 +290,7 @@ def pace() -> Iterator[Pace]:
 def test_uploads_through_three_servers_survive_their_kills(
     servers: Servers, front: str, pace: Pace
 ) -> None:
-    """Each file is there once, with all its bytes, and none had to wait long.
+    """Each file is there once, with all its bytes, none had to wait long, and each quota is right.
 
     Each stream of events comes to the end of its upload.
     """
@@ -286,10 +302,12 @@ def test_uploads_through_three_servers_survive_their_kills(
     for number in range(UPLOADS):
         size = chance.randint(LARGEST // 10, LARGEST)
         child = random.Random(chance.random())
-        uploads.append(Upload(front, f"file-{number}", data[-size:], child, pace))
+        owner = OWNERS[number % len(OWNERS)]
+        uploads.append(Upload(front, f"file-{number}", owner, data[-size:], child, pace))
     began = time.monotonic()
     kills = upload_while_servers_die(uploads, servers, chance)
     check_stored(front, uploads)
+    check_quotas(front, uploads, servers)
     ended = time.monotonic()
     for upload in uploads:
         last = upload.watcher.end()
@@ -332,13 +350,44 @@ def upload_while_servers_die(uploads: list[Upload], servers: Servers, chance: ra
 def check_stored(front: str, uploads: list[Upload]) -> None:
     expected = {upload.name: hashlib.sha256(upload.data).digest() for upload in uploads}
     found: dict[str, bytes] = {}
+    boss = client_of(front, "boss").session
     after: str | None = ""
     while after is not None:
-        listed = requests.get(f"{front}/files", params={"after": after}, timeout=60).json()
+        listed = boss.get(f"{front}/files", params={"after": after}, timeout=60).json()
         for item in listed["files"]:
             name = item["key"].rpartition("/")[2]
             assert name not in found, f"{name} is stored twice"
-            content = requests.get(f"{front}/files/{item['key']}", timeout=60).content
+            content = boss.get(f"{front}/files/{item['key']}", timeout=60).content
             found[name] = hashlib.sha256(content).digest()
         after = listed.get("next")
     assert found == expected
+
+
+def check_quotas(front: str, uploads: list[Upload], servers: Servers) -> None:
+    """Each name used the bytes of its files, has the rest of its quota, and not a byte more."""
+    boss = client_of(front, "boss")
+    for hidden in servers.open_uploads():
+        assert boss.send("DELETE", f"/uploads/{hidden}").status_code == 204
+    for owner in OWNERS:
+        client = client_of(front, owner)
+        rest = QUOTA - sum(len(upload.data) for upload in uploads if upload.owner == owner)
+        assert left(client, rest + 1) == rest, owner
+        client.create(rest)
+        assert left(client, 1) == 0, owner
+
+
+def left(client: Tus, size: int) -> int:
+    """What is left where so much is too much."""
+    response = client.post(creation(size))
+    assert (response.status_code, response.json().get("code")) == (413, "over-quota"), response.text
+    return int(response.json()["left"])
+
+
+def client_of(url: str, owner: str) -> Tus:
+    client = Tus(url)
+    client.session.headers.update(bearer(owner))
+    return client
+
+
+def bearer(owner: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {secret_of(owner)}"}

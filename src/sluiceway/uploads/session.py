@@ -249,7 +249,8 @@ class UploadSession:
         async with self._quota.publishing(reserved, file.key, file.request, size) as change:
             entry = await file.draft.publish(file.key, file.metadata, file.replace)
             change.has(file.key, entry)
-            return entry
+        self._reserved[number] = ""  # it became the file
+        return entry
 
     async def __aenter__(self) -> Self:
         return self
@@ -263,7 +264,7 @@ class UploadSession:
         self._leaving = True
         try:
             await self._discard()
-            await self._quota.release(self._reserved)
+            await self._quota.release(filter(None, self._reserved))
         finally:
             stopped = isinstance(error, asyncio.CancelledError) and self._reason is not None
             outcome = self._reason if stopped else error

@@ -52,14 +52,17 @@ class PostgresPool:
             **{f"t{suffix}": sql.Identifier(self.table + suffix) for suffix in ("", *suffixes)},
             "columns": sql.SQL(", ").join(map(sql.Identifier, columns)),
         }
+        self._queries: dict[str, bytes] = {}
         self._pool: AsyncConnectionPool[Any] | None = None
         self._waiting: set[asyncio.Timeout] = set()  # those who wait for a connection
         self._is_away = False  # the database, since the pool gave up
         self._reconnecting: asyncio.Task[None] | None = None
 
-    def query(self, text: LiteralString) -> sql.Composed:
+    def query(self, text: LiteralString) -> bytes:
         """A statement: {t}, {t_SUFFIX} … stand for the tables, {columns} for those of the first."""
-        return sql.SQL(text).format(**self._names)
+        if (known := self._queries.get(text)) is None:
+            known = self._queries[text] = sql.SQL(text).format(**self._names).as_bytes()
+        return known
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
@@ -103,6 +106,19 @@ class PostgresPool:
         async with self.connection() as connection:
             result = await connection.execute(self.query(text), values, binary=binary)
             return await result.fetchall() if result.description else []
+
+    async def together(self, text: LiteralString, **values: object) -> list[Any]:
+        """Run statements in one transaction and one round trip. Returns the rows of the last one.
+
+        Each sees what was committed before it began, as in a transaction of single statements.
+        """
+        async with self.connection() as connection:
+            # By the simple protocol, the only one that takes several: with literals in the text.
+            cursor = psycopg.AsyncClientCursor(connection)
+            await cursor.execute(self.query(text), values)
+            while cursor.nextset():
+                pass
+            return await cursor.fetchall() if cursor.description else []
 
     @asynccontextmanager
     async def _within_deadline(self) -> AsyncIterator[None]:

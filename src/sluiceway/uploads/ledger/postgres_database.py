@@ -48,6 +48,15 @@ class LedgerDatabase:
         async with self.within_deadline():
             return await self.pool.rows(text.replace("{living}", LIVING), *values)
 
+    async def together(self, text: LiteralString, **values: object) -> list[Any]:
+        """Run statements in one transaction and one round trip. Returns the rows of the last one.
+
+        Raises as `rows`.
+        """
+        await self.prepare()
+        async with self.within_deadline():
+            return await self.pool.together(text.replace("{living}", LIVING), **values)
+
     def query(self, text: LiteralString) -> Any:
         """A statement for `transaction`, as that of a pool; {living} stands for the processes that
         live."""

@@ -26,6 +26,10 @@ log: logging.Logger = logging.getLogger("sluiceway")
 
 HELD = "account of quotas"  # keeps the lease of this process
 ONE_AFTER_ANOTHER: LiteralString = "SELECT pg_advisory_xact_lock(%s)"
+# Sent with the statement that they are for: a lock that is held while an answer travels holds up
+# all other servers.
+NOT_FOR_THE_DISK: LiteralString = "SET LOCAL synchronous_commit = off; "
+IN_TURN: LiteralString = NOT_FOR_THE_DISK + "SELECT pg_advisory_xact_lock(%(lock)s); "
 
 HOLD: LiteralString = """WITH
     own AS (SELECT * FROM {t_reserved} WHERE place = %(place)s AND id = %(id)s),
@@ -82,7 +86,8 @@ UNCERTAIN: LiteralString = """SELECT EXISTS (SELECT 1 FROM {t_processes} p WHERE
         UNION SELECT holder FROM {t_changes} WHERE place = %s)
     AND CASE WHEN p.lock IS NULL OR p.seen < now() - interval '4 seconds' THEN false
         ELSE pg_try_advisory_xact_lock(p.lock) END)"""
-CLAIM_KEY: LiteralString = """INSERT INTO {t_changes} (place, key, holder) VALUES (%s, %s, %s)
+CLAIM_KEY: LiteralString = """INSERT INTO {t_changes} (place, key, holder)
+    VALUES (%(place)s, %(key)s, %(me)s)
     ON CONFLICT (place, key) DO UPDATE SET holder = EXCLUDED.holder
     WHERE {t_changes}.holder NOT IN {living} RETURNING name, bytes"""
 ABANDONED_KEYS: LiteralString = """SELECT key FROM {t_changes}
@@ -191,8 +196,6 @@ class PostgresAccount:
         credit = 0 if replaced is None else replaced.bytes
         credit_name = credit if replaced and replaced.name == wanted.name else 0
         values = {
-            "place": self._place,
-            "me": self._me,
             "id": id,
             "name": _bytes(wanted.name),
             "bytes": wanted.bytes,
@@ -203,11 +206,8 @@ class PostgresAccount:
             "need": max(0, wanted.bytes - credit),
             "need_name": max(0, wanted.bytes - credit_name),
         }
-        async with self._database.transaction() as connection:
-            await connection.execute("SET LOCAL synchronous_commit = off")
-            await connection.execute(ONE_AFTER_ANOTHER, (self._lock,))
-            found = await connection.execute(self._database.query(HOLD), values)
-            is_counted, total_fits, name_fits, total, of_name = await found.fetchone()
+        rows = await self._named(IN_TURN + HOLD, **values)
+        ((is_counted, total_fits, name_fits, total, of_name),) = rows
         if not is_counted:
             raise NotCounted
         if not total_fits:
@@ -216,13 +216,9 @@ class PostgresAccount:
             raise QuotaRefusal((limits.of_name or 0) - of_name + credit_name, is_total=False)
 
     async def hold_part(self, id: str, wanted: Amount, whole: str) -> bool:
-        named = {"place": self._place, "me": self._me, "id": id, "whole": whole}
-        amount = {"name": _bytes(wanted.name), "bytes": wanted.bytes}
-        async with self._database.transaction() as connection:
-            await connection.execute("SET LOCAL synchronous_commit = off")
-            await connection.execute(ONE_AFTER_ANOTHER, (self._lock,))
-            found = await connection.execute(self._database.query(HOLD_PART), named | amount)
-            return await found.fetchone() is not None
+        name, size = _bytes(wanted.name), wanted.bytes
+        found = await self._named(IN_TURN + HOLD_PART, id=id, whole=whole, name=name, bytes=size)
+        return bool(found)
 
     async def keep(self, id: str) -> None:
         await self._rows(
@@ -246,7 +242,8 @@ class PostgresAccount:
 
     async def claim(self, key: str) -> Amount | bool:
         await self._be_seen()
-        rows = await self._rows(CLAIM_KEY, self._place, _bytes(key), self._me)
+        # On the disk with the next commit that waits for it, which is that of `begin`.
+        rows = await self._named(NOT_FOR_THE_DISK + CLAIM_KEY, key=_bytes(key))
         if not rows:
             return False
         ((name, size),) = rows
@@ -308,12 +305,9 @@ class PostgresAccount:
         await rows("INSERT INTO {t_members} VALUES (%s, %s)", self._place, self._me)
 
     async def _named(self, text: LiteralString, **values: object) -> list[Any]:
-        """As `rows`, with names in the statement."""
-        async with self._database.transaction() as connection:
-            found = await connection.execute(
-                self._database.query(text), {"place": self._place, "me": self._me, **values}
-            )
-            return await found.fetchall() if found.description else []
+        """As `rows`, of one statement or several, with names in them."""
+        own = {"place": self._place, "me": self._me, "lock": self._lock}
+        return await self._database.together(text, **own, **values)
 
 
 def _bytes(text: str) -> bytes:
