@@ -59,19 +59,26 @@ class Line:
 
 
 def run(
-    port: int, method: str, path: str, body: bytes, connections: int, seconds: float
+    port: int,
+    method: str,
+    path: str,
+    body: bytes,
+    connections: int,
+    seconds: float,
+    token: str = "",
 ) -> dict[str, float]:
     """Returns the answered uploads, the seconds in all, and the median and p99 of the latencies."""
     selector = selectors.DefaultSelector()
     lines = [Line(port) for _ in range(connections)]
     waits: list[float] = []
     number = 0
+    more = f"Authorization: Bearer {token}\r\n" if token else ""
 
     def begin(line: Line) -> None:
         nonlocal number
         head = (
             f"{method} {path.format(name=f'small-{number}')} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-            f"Content-Type: application/octet-stream\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"{more}Content-Type: application/octet-stream\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         number += 1
         line.begin(head.encode() + body)
@@ -122,6 +129,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--body", type=Path, required=True)
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--token", default="", help="sent as a bearer token")
     asked = parser.parse_args(arguments)
     report = run(
         asked.port,
@@ -130,6 +138,7 @@ def main(arguments: list[str] | None = None) -> int:
         asked.body.read_bytes(),
         asked.connections,
         asked.seconds,
+        asked.token,
     )
     print(json.dumps(report))
     return 0

@@ -175,6 +175,7 @@ def start(
         "peers": str(PEERS), "sink": str(sink), "user": "user root;" if os.geteuid() == 0 else "",
     }  # fmt: skip
     for name, text in contender.files.items():
+        (place / name).touch(0o600)  # a file of tokens is refused if others can read it
         (place / name).write_text(text.format(**words))
     command = [word.format(**words) for word in contender.command]
     env = {

@@ -13,6 +13,7 @@ from bench.django_forms import django_rows
 from bench.earlier import earlier_rows, earlier_small_rows
 from bench.live import live_rows
 from bench.objects import object_rows
+from bench.operated import operated_rows
 from bench.relay_pieces import pieces_rows
 from bench.relay_rows import relay_groups
 from bench.restore import restore_rows
@@ -53,6 +54,7 @@ def groups_of(stall: float, earlier: Path | None = None) -> dict[str, Group]:
         "resumable": resumable_rows,
         "pieces": pieces_rows,
         "copies": copy_rows,
+        "operate": operated_rows,
         "earlier": lambda bench, wanted: earlier_rows(bench, wanted, earlier),
         "earlier-small": lambda bench, wanted: earlier_small_rows(bench, wanted, earlier),
     }

@@ -32,6 +32,7 @@ PEERS = (
     "pyuwsgi",
     "awscrt",
     "blake3",
+    "prometheus-client",
     "boto3",
     "obstore",
     "swift",
