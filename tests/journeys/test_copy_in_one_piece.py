@@ -121,17 +121,13 @@ def test_a_server_without_an_offer_gets_one_piece(folder: Path) -> None:
         assert said(copied(iter([DATA]), url, size=len(DATA)), "read only once")
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "fsspec"])
 def test_a_place_that_keeps_nothing_begins_anew_in_words(
-    folder: Path, tmp_path: Path, state: Path, kind: str
+    folder: Path, tmp_path: Path, state: Path
 ) -> None:
     """Once something stopped, and never again after an end. Without bookmarks nothing is said."""
     file = folder / "a.bin"
     (tmp_path / "place").mkdir()
-    place = {
-        "sqlite": f"sqlite:///{tmp_path}/files.db/a.bin",
-        "fsspec": f"fsspec+file://{tmp_path}/place/a.bin",
-    }[kind]
+    place = f"fsspec+file://{tmp_path}/place/a.bin"
 
     def stop(now: sluiceway.Progress) -> None:
         if now.done:

@@ -11,10 +11,12 @@ import os
 import random
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -177,6 +179,19 @@ def test_a_killed_copy_to_a_database_goes_on_at_what_was_committed(
     assert sluiceway.copy(place, back).sha256 == SHA
     assert back.read_bytes() == DATA
     assert bookmarks(state) == []
+
+
+def test_a_copy_to_a_sqlite_file_goes_on_at_what_was_committed(
+    file: Path, tmp_path: Path, state: Path
+) -> None:
+    place = f"sqlite:///{tmp_path}/files.db/big.bin"
+    broken_off(file, place)
+    before = kept(state)
+    receipt, notes = again(file, place)
+    assert goes_on_at(notes) == before >= MIB
+    assert (receipt.sha256, bookmarks(state)) == (SHA, [])
+    with closing(sqlite3.connect(tmp_path / "files.db")) as db:
+        assert db.execute("SELECT count(*) FROM files_drafts").fetchall() == [(0,)]
 
 
 def test_a_killed_copy_into_a_folder_goes_on_at_its_part(

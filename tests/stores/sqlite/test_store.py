@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from killed_writer import writer
+from killed_writer import keeper, writer
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Store
 from sluiceway.stores.sqlite.store import SqliteStore
@@ -21,7 +21,6 @@ LEFTOVERS = """SELECT DISTINCT id FROM files_chunks WHERE id NOT IN (SELECT id F
 class TestSqliteStore(StoreSuite):
     """A file of the test's own."""
 
-    resumes = False
     large = 64 << 20
     path: Path
     budget: Budget
@@ -48,6 +47,9 @@ class TestSqliteStore(StoreSuite):
 
     def command(self, tmp_path: Path) -> list[str]:
         return writer("sqlite", f"sqlite:///{self.path}")
+
+    def keeper(self, tmp_path: Path, upload: str) -> list[str]:
+        return keeper("sqlite", f"sqlite:///{self.path}", upload)
 
     async def sweep(self, store: Store) -> None:
         self.rows("UPDATE files_drafts SET seen = seen - 7200")

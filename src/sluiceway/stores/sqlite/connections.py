@@ -50,7 +50,8 @@ SCHEMA = (
     """CREATE TABLE IF NOT EXISTS "{t}_chunks" (
         id TEXT NOT NULL, start INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (id, start))""",
     """CREATE TABLE IF NOT EXISTS "{t}_drafts" (
-        id TEXT NOT NULL PRIMARY KEY, upload TEXT NOT NULL, seen REAL NOT NULL)""",
+        id TEXT NOT NULL PRIMARY KEY, upload TEXT NOT NULL, seen REAL NOT NULL,
+        epoch INTEGER)""",  # of its holder, where it may outlive its process
     """CREATE TABLE IF NOT EXISTS "{t}_readers" (
         lease TEXT NOT NULL PRIMARY KEY, id TEXT NOT NULL, seen REAL NOT NULL)""",
 )

@@ -16,7 +16,7 @@ from sluiceway.stores.rows.draft import RENEW_EVERY, RowsDraft
 from sluiceway.stores.rows.object_rows import row_from_entry
 from sluiceway.stores.sqlite.database import LARGEST_ROW, SqliteDatabase
 
-__all__ = ["SqliteDraft"]
+__all__ = ["END", "SqliteDraft"]
 
 ROWS_IN_FLIGHT = 2  # one is written while the next one waits for the same transaction
 
@@ -34,6 +34,8 @@ PUT = """INSERT OR REPLACE INTO {t} ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 
 
 class SqliteDraft(RowsDraft):
     """Some rows wait for the writer while the next one gathers."""
+
+    always_signs: bool = False  # whether each row shows that the draft is still this one's
 
     def __init__(self, database: SqliteDatabase, upload: str) -> None:
         super().__init__(database.budget, database.drafts, LARGEST_ROW, ROWS_IN_FLIGHT)
@@ -53,9 +55,9 @@ class SqliteDraft(RowsDraft):
         await self._flush_all()
 
         def work(db: sqlite3.Connection) -> None:
-            query = self._database.query
-            db.execute(query(DELETE_ROWS_FROM), (self._id, offset))
-            db.execute(query(CUT_ROW), (offset, self._id, self._id, offset))
+            if self.always_signs:
+                self._sign_of_life(db)
+            self._cut(db, offset)
 
         await self._database.writer.write(work)
         self._sent = offset
@@ -79,8 +81,8 @@ class SqliteDraft(RowsDraft):
                 raise Exists(f"There is already an object {key!r}; it was not touched")
             if last:
                 self._database.file.check_room(len(last), db)
-            if registered and db.execute(query(END), (self._id,)).rowcount != 1:
-                raise StoreFailed("The upload rested for so long that a sweep removed its bytes")
+            if registered:
+                self._end_row(db)
             self._insert(db, at, last)
             db.execute(query(PUT), values)
             return None if old is None else str(old[0])
@@ -98,7 +100,7 @@ class SqliteDraft(RowsDraft):
 
     async def _send_row(self, at: int, data: memoryview) -> None:
         now = time.monotonic()
-        is_due = self._seen is None or now - self._seen > RENEW_EVERY
+        is_due = self.always_signs or self._seen is None or now - self._seen > RENEW_EVERY
 
         def work(db: sqlite3.Connection) -> None:
             self._database.file.check_room(len(data), db)
@@ -125,6 +127,17 @@ class SqliteDraft(RowsDraft):
             if self._seen is not None:
                 raise StoreFailed("The upload rested for so long that a sweep removed its bytes")
             db.execute(query(BEGIN), (self._id, self._upload, now))
+
+    def _end_row(self, db: sqlite3.Connection) -> None:
+        """In the writer's thread: it is no draft any more."""
+        if db.execute(self._database.query(END), (self._id,)).rowcount != 1:
+            raise StoreFailed("The upload rested for so long that a sweep removed its bytes")
+
+    def _cut(self, db: sqlite3.Connection, offset: int) -> None:
+        """In the writer's thread: forget the bytes from there on."""
+        query = self._database.query
+        db.execute(query(DELETE_ROWS_FROM), (self._id, offset))
+        db.execute(query(CUT_ROW), (offset, self._id, self._id, offset))
 
     def _insert(self, db: sqlite3.Connection, at: int, data: memoryview) -> None:
         """In the writer's thread."""

@@ -11,6 +11,7 @@ import logging
 import sqlite3
 import time
 import uuid
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace as replaced
 from typing import Any
@@ -30,9 +31,11 @@ from sluiceway.stores.contract import (
 from sluiceway.stores.rows.chunk_reader import ChunkReader
 from sluiceway.stores.rows.object_rows import end_of_prefix, entry_from_row
 from sluiceway.stores.sqlite.database import END_LEASE, LARGEST_ROW, LEASE, SqliteDatabase
-from sluiceway.stores.sqlite.draft import SqliteDraft
+from sluiceway.stores.sqlite.draft import END, SqliteDraft
 from sluiceway.stores.sqlite.errors import MissingTable, ReadOnlyFile, map_error
+from sluiceway.stores.sqlite.lasting_draft import LastingSqliteDraft, forget_drafts
 from sluiceway.stores.sqlite.place import SqlitePlace
+from sluiceway.stores.unpublished import COPY_DRAFT, COPY_KEPT, ResumableDraft, SavedDraft
 
 __all__ = ["SqliteStore"]
 
@@ -46,6 +49,13 @@ LIST = """SELECT {columns} FROM {t} WHERE key > ? AND key >= ? AND (? IS NULL OR
     ORDER BY key LIMIT ?"""
 DELETE = "DELETE FROM {t} WHERE key = ?"
 RENAME = "UPDATE {t} SET key = ?, filename = ? WHERE key = ?"
+FIND_ID = "SELECT {columns} FROM {t} WHERE id = ?"
+HAS_DRAFT = "SELECT 1 FROM {t_drafts} WHERE upload = ? AND epoch IS NOT NULL"
+LASTING = """SELECT DISTINCT upload FROM {t_drafts} WHERE epoch IS NOT NULL AND upload > ?
+    AND upload NOT GLOB ? AND seen < ? ORDER BY upload LIMIT ?"""
+# What a ledger may know is its own to end; drafts of copies are in none.
+DEAD = """SELECT id FROM {t_drafts} WHERE (epoch IS NULL AND seen < ?)
+    OR (epoch IS NOT NULL AND upload GLOB ? AND seen < ?)"""
 BEGIN_LEASE = "INSERT INTO {t_readers} (lease, id, seen) VALUES (?, ?, ?)"
 # Jumps from id to id in the index, so that it does not read a table of terabytes.
 ORPHANS = """
@@ -78,7 +88,7 @@ class SqliteStore:
             durable=True,
             atomic_publish=True,
             create_only=True,
-            resumable=False,
+            resumable=True,
             readable_drafts=True,
             renames=True,
         )
@@ -115,6 +125,46 @@ class SqliteStore:
         draft = SqliteDraft(self.database, upload)
         self._sweep.start_if_due()
         return draft
+
+    async def begin(
+        self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
+    ) -> ResumableDraft:
+        if size:
+            await asyncio.to_thread(self._check_room, size)
+        draft = LastingSqliteDraft(self.database, upload)
+        await draft.begin()
+        self._sweep.start_if_due()
+        return draft
+
+    async def resume(
+        self,
+        upload: str,
+        saved: SavedDraft,
+        offset: int,
+        size: int | None,
+        upload_request: UploadRequest = UploadRequest(),
+        epoch: int = 0,
+    ) -> ResumableDraft:
+        draft = LastingSqliteDraft(self.database, upload, saved.state, epoch)
+        await draft.resume(offset)
+        return draft
+
+    async def find_published(self, upload: str, saved: SavedDraft, key: str) -> Entry | None:
+        rows = await self._rows(FIND_ID, saved.state) if saved.state else []
+        return entry_from_row(rows[0]) if rows else None
+
+    def draft_name(self, upload: str) -> str:
+        return upload
+
+    async def has_draft(self, upload: str) -> bool:
+        return bool(await self._rows(HAS_DRAFT, upload))
+
+    async def draft_names(self, after: str, most: int, older: float) -> list[str]:
+        rows = await self._rows(LASTING, after, f"{COPY_DRAFT}*", time.time() - older, most)
+        return [str(upload) for (upload,) in rows]
+
+    async def remove_draft(self, name: str) -> None:
+        await forget_drafts(self.database, name)
 
     async def stat(self, key: str) -> Entry:
         return (await self._find(key))[1]
@@ -156,15 +206,8 @@ class SqliteStore:
         return ChunkReader(self.database, chunks, entry, lease, LARGEST_ROW)
 
     async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
-        end, query = end_of_prefix(prefix), self.database.query(LIST)
-
-        def work(db: sqlite3.Connection) -> list[Any]:
-            return db.execute(query, (after, prefix, end, end, limit + 1)).fetchall()
-
-        try:
-            rows = await self.database.readers.read(work)
-        except MissingTable:
-            rows = []
+        end = end_of_prefix(prefix)
+        rows = await self._rows(LIST, after, prefix, end, end, limit + 1)
         entries = [entry_from_row(row) for row in rows[:limit]]
         more = len(rows) > limit
         return Page(entries, entries[-1].key if more else None, complete=not more)
@@ -212,9 +255,9 @@ class SqliteStore:
 
         def expire(db: sqlite3.Connection) -> tuple[set[str], set[str]]:
             old = now - (LEASE if older is None else older)
-            drafts = db.execute(query("SELECT id FROM {t_drafts} WHERE seen < ?"), (old,))
-            dead = {str(row[0]) for row in drafts}
-            db.execute(query("DELETE FROM {t_drafts} WHERE seen < ?"), (old,))
+            values = (old, f"{COPY_DRAFT}*", now - COPY_KEPT)
+            dead = {str(row[0]) for row in db.execute(query(DEAD), values)}
+            db.executemany(query(END), [(chunks,) for chunks in dead])
             db.execute(query("DELETE FROM {t_readers} WHERE seen < ?"), (now - LEASE,))
             return dead, {str(row[0]) for row in db.execute(query(ORPHANS))}
 
@@ -230,23 +273,23 @@ class SqliteStore:
     async def aclose(self) -> None:
         await self._sweep.aclose()
         for draft in list(self.database.drafts):
-            await draft.discard()
+            await (draft.suspend() if isinstance(draft, LastingSqliteDraft) else draft.discard())
         await self.database.aclose()
 
     async def _find(self, key: str) -> tuple[str, Entry]:
         """The id of the object's bytes, and the object. Raises NotFound."""
-        query = self.database.query(SELECT)
-
-        def work(db: sqlite3.Connection) -> Any:
-            return db.execute(query, (key,)).fetchone()
-
-        try:
-            row = await self.database.readers.read(work)
-        except MissingTable:
-            row = None
-        if row is None:
+        rows = await self._rows(SELECT, key)
+        if not rows:
             raise NotFound(f"There is no object {key!r}")
-        return str(row[1]), entry_from_row(row)
+        return str(rows[0][1]), entry_from_row(rows[0])
+
+    async def _rows(self, text: str, *values: object) -> Sequence[Any]:
+        """What a statement finds; nothing where no table is yet."""
+        query = self.database.query(text)
+        try:
+            return await self.database.readers.read(lambda db: db.execute(query, values).fetchall())
+        except MissingTable:
+            return []
 
     def _try_writing(self, timeout: float | None = None) -> None:
         """Blocking. Takes the lock for a moment, by a connection of its own."""
