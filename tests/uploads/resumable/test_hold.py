@@ -247,6 +247,38 @@ async def test_an_offset_that_cannot_be_written_down_is_not_spoken(
     assert await read(process.store, "book") == pattern(2 * MIB)
 
 
+async def test_an_object_of_others_is_not_taken_for_ones_own(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process dies before it published, and another upload has the name: the bytes are there."""
+    process, publish = start(), DiskDraft.publish
+
+    async def die(*_: Any) -> Entry:
+        raise asyncio.CancelledError
+
+    for offset in (0, 10):
+        request = dataclasses.replace(REQUEST, replace=Replace(allowed=True))
+        upload = (await process.uploads.create("tus", request, length=1000)).id
+        if offset:
+            await append(process, upload, pattern(offset))
+        monkeypatch.setattr(DiskDraft, "publish", die)
+        # Not let go of, as by a process that is killed.
+        record = await process.uploads.ledger.claim(upload)
+        assert record is not None
+        held = process.uploads._held(record)
+        await held.append(BytesSource(pattern(1000 - offset, offset)))
+        with pytest.raises(asyncio.CancelledError):
+            await held.finish(respond)
+        monkeypatch.setattr(DiskDraft, "publish", publish)
+        await store_bytes(process.store, "book", b"of others", replace=Replace(allowed=True))
+        await process.uploads.ledger.release(upload, record.epoch)
+        async with process.uploads.hold(upload) as again:
+            assert again.record.state is LedgerState.OPEN
+            assert again.record.offset >= offset
+            await again.cancel("cancelled")
+        assert await read(process.store, "book") == b"of others"
+
+
 async def test_publishing_keeps_the_last_bytes_or_leaving_does(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,9 +51,12 @@ class HeldRecord:
 
     def is_soon_whole(self, offset: int) -> bool:
         """Whether the bytes up to `offset` are the last ones, and few: to publish them keeps them,
-        with half the waits for the disk. A kill between the two has them sent again."""
+        with half the waits for the disk. A kill between the two has them sent again.
+
+        Not without a byte before: that the draft is gone would not show that it was published.
+        """
         is_last = offset == self.record.length and not self.record.is_part
-        return is_last and offset - self._written <= FEW
+        return is_last and self._written > 0 and offset - self._written <= FEW
 
     def note_arrived(self, offset: int) -> None:
         """All bytes have arrived, and the step that follows keeps them: until then the row does not
