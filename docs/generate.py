@@ -153,18 +153,18 @@ with `--no-resume`, forms with fields, and sources without a length or that can 
 `copy` says that once, with the reason, of the first object that is large enough (with `-r` at a
 terminal). Objects below 2 MiB (uploads) and 4 MiB (downloads) are one piece without a word.
 
-**Buckets, databases and folders, too.** To `s3://` and `postgresql://` an object of 8 MiB or more
-is a draft that a bookmark names. S3 keeps whole parts: each kill costs the parts that were in
-flight, up to four (or N) of 5 to 16 MiB, which can be much of an object of few parts. PostgreSQL is
-asked to commit 64 times an object, or every second, and a kill costs what came since; an error or
-`^C` costs nothing of what arrived. What several kills together send twice to a database was not
-counted. A folder keeps a hidden part file beside the target (`.sluiceway-….part`), from 2 MiB on,
-whatever the source is: another server, a bucket, a database, a folder with `-r`. Its bytes count up
-to the last one while the machine runs, and after a power cut up to the last sync. In all cases the
-source must be the same: a file's device, inode, size and time, or the ETag of an object. A draft
-that its destination has lost begins anew, in words. What has no version or cannot be read from its
-middle (pipes, commands, zips, tars, a server without ranges) begins anew too, without a word. So do
-`gs://`, `az://`, `sqlite://` and fsspec, which keep nothing of an upload that stops; `copy` says so
+**Buckets, databases and folders, too.** In `s3://`, `postgresql://` and `sqlite://` an object of 8
+MiB or more is a draft that a bookmark names. S3 keeps whole parts: each kill costs the parts that
+were in flight, up to four (or N) of 5 to 16 MiB, which can be much of an object of few parts. A
+database is asked to commit 64 times an object, or every second, and a kill costs what came since;
+an error or `^C` costs nothing of what arrived. What several kills together send twice to a database
+was not counted. A folder keeps a hidden part file beside the target (`.sluiceway-….part`), from 2
+MiB on, whatever the source is: another server, a bucket, a database, a folder with `-r`. Its bytes
+count up to the last one while the machine runs, and after a power cut up to the last sync. In all
+cases the source must be the same: a file's device, inode, size and time, or the ETag of an object.
+A draft that its destination has lost begins anew, in words. What has no version or cannot be read
+from its middle (pipes, commands, zips, tars, a server without ranges) begins anew too, without a
+word. So do `gs://`, `az://` and fsspec, which keep nothing of an upload that stops; `copy` says so
 when the same command runs again (a bookmark remembers that an object of 8 MiB or more was on its
 way).
 
