@@ -279,49 +279,35 @@ async def test_an_object_of_others_is_not_taken_for_ones_own(
         assert await read(process.store, "book") == b"of others"
 
 
-async def test_publishing_keeps_the_last_bytes_or_leaving_does(
+async def test_a_request_that_only_looks_waits_for_no_disk(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Few bytes that end an upload wait for the disk once, and no row counts them before. A
-    request that only looks at it waits for no disk at all."""
+    """Nor does one that reads the upload as a part of another one. Nobody holds it afterwards."""
     process = start()
     upload = (await process.uploads.create("tus", REQUEST, length=1000)).id
-    publish, sync, save = DiskDraft.publish, DiskDraft.sync, SqliteLedger.save
-    rows, waits = list[UploadRecord](), list[str]()
-
-    async def full(*_: Any) -> Entry:
-        rows.append(await process.uploads.find(upload))
-        raise NoSpace("The disk is full")
+    whole = (await process.uploads.create("tus", REQUEST)).id
+    assert await append(process, upload, pattern(1000)) == 1000
+    sync, save, waits = DiskDraft.sync, SqliteLedger.save, list[str]()
 
     async def synced(draft: DiskDraft) -> int:
         waits.append("sync")
         return await sync(draft)
 
     async def saved(ledger: SqliteLedger, record: UploadRecord, *more: Any) -> None:
-        waits.append(record.state)
+        waits.append(record.id)
         await save(ledger, record, *more)
 
-    async def send_last() -> None:
+    async with process.uploads.hold(whole) as joined:
+        monkeypatch.setattr(DiskDraft, "sync", synced)
+        monkeypatch.setattr(SqliteLedger, "save", saved)
         async with process.uploads.hold(upload) as held:
-            assert await held.append(BytesSource(pattern(990, 10))) == 1000
-            await held.finish(respond)
-
-    assert await append(process, upload, pattern(10)) == 10
-    monkeypatch.setattr(DiskDraft, "sync", synced)
-    monkeypatch.setattr(SqliteLedger, "save", saved)
-    monkeypatch.setattr(DiskDraft, "publish", full)
-    with pytest.raises(NoSpace):
-        await send_last()
-    assert [(row.state, row.offset) for row in rows] == [(LedgerState.FINISHING, 10)]
-    assert (await process.uploads.find(upload)).offset == 1000
-    waits.clear()
-    async with process.uploads.hold(upload) as held:
-        assert held.is_whole
-    assert (waits, (await process.uploads.find(upload)).holder) == ([], "")
-    monkeypatch.setattr(DiskDraft, "publish", publish)
+            assert held.is_whole
+            await joined.append_upload(held, 0, 1000)
+        assert (waits, (await process.uploads.find(upload)).holder) == ([], "")
+        await joined.keep()
+    assert waits == ["sync", whole]
     async with process.uploads.hold(upload) as held:
         await held.finish(respond)
-    assert waits == [LedgerState.FINISHING, LedgerState.DONE]
     assert await read(process.store, "book") == pattern(1000)
 
 

@@ -152,10 +152,7 @@ class HeldUpload:
             if expected or isinstance(error, BadDigest):
                 await finish_then_cancel(self._forget(start))
             raise
-        if self._store.traits.keeps != "whole" and self._row.is_soon_whole(draft.written):
-            self._row.note_arrived(draft.written)
-        else:
-            await self.keep(is_last=True)
+        await self.keep(is_last=True)
         return self.record.offset
 
     async def append_upload(self, part: HeldUpload, start: int, count: int) -> None:
@@ -378,8 +375,6 @@ class HeldUpload:
     def _is_kept(self, draft: ResumableDraft) -> bool:
         """Whether nothing came since the offset was kept: a part that is only read waits for no
         disk."""
-        if self._row.is_unkept:
-            return False
         return self.is_unwritten or draft.written == draft.kept == self.record.offset
 
     def _show_kept(self) -> None:

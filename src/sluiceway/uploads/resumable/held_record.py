@@ -17,8 +17,6 @@ from sluiceway.uploads.quota.uploading import UploadQuota
 
 __all__ = ["HeldRecord"]
 
-FEW = 1 << 20  # bytes
-
 
 class HeldRecord:
     """The record of an upload that this process holds."""
@@ -28,8 +26,6 @@ class HeldRecord:
     ) -> None:
         self.record: UploadRecord = record
         self.is_unwritten: bool = False  # the offset is kept, and the ledger does not have it yet
-        self.is_unkept: bool = False  # nor is it kept
-        self._written = record.offset  # as the row says
         self._ledger, self._quota, self._expiry = ledger, quota, expiry
 
     async def save(
@@ -40,36 +36,18 @@ class HeldRecord:
         **changes: object,
     ) -> None:
         """Write the changed record down. Raises Superseded when another request has the upload."""
-        if self.is_unkept:
-            changes = {"offset": self._written} | changes
         changed = changed_record(self.record, event, self._expiry, changes)
         await self._ledger.save(changed, parts, events)
-        self.record, self._written = changed, changed.offset
+        self.record = changed
         self.is_unwritten = False
         if event and changed.state in (LedgerState.DONE, LedgerState.GONE):
             await self._quota.release([changed.id])
-
-    def is_soon_whole(self, offset: int) -> bool:
-        """Whether the bytes up to `offset` are the last ones, and few: to publish them keeps them,
-        with half the waits for the disk. A kill between the two has them sent again.
-
-        Not without a byte before: that the draft is gone would not show that it was published.
-        """
-        is_last = offset == self.record.length and not self.record.is_part
-        return is_last and self._written > 0 and offset - self._written <= FEW
-
-    def note_arrived(self, offset: int) -> None:
-        """All bytes have arrived, and the step that follows keeps them: until then the row does not
-        say so."""
-        self.record = changed_record(self.record, "", self._expiry, {"offset": offset})
-        self.is_unwritten = self.is_unkept = True
 
     async def keep_at(self, draft: ResumableDraft, offset: int, is_last: bool) -> bool:
         """The draft keeps its bytes up to `offset`. Returns whether the row says so.
 
         `is_last`: the step that follows writes it down.
         """
-        self.is_unkept = False
         saved, moved = draft.save(), offset != self.record.offset
         if saved.parts or saved.state != self.record.draft or not is_last:
             if moved or self.is_unwritten or saved.parts or saved.state != self.record.draft:
