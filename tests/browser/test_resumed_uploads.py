@@ -23,6 +23,7 @@ from browser.other_app import other_app
 from browser.uploads_page import Complaints, UploadsPage
 from cutting_proxy import CuttingProxy
 from fix_server import RunningServer, start_server
+from fix_taking import eventually
 
 pytestmark = pytest.mark.chromium
 
@@ -341,7 +342,7 @@ def test_the_element_goes_on_on_a_page_of_another_site(
     with other_app() as app:
         server = start_server(tmp_path / "root", "--allow-origin", app.url)
         try:
-            with CuttingProxy(server.port, cut=5_000_000, rate=3e6) as proxy:
+            with CuttingProxy(server.port, cut=5_000_000, rate=1e6) as proxy:
                 app.page = (
                     '<!doctype html><html lang="en"><title>Shelf</title><body>'
                     '<script type="module" src="/page/sluice.js"></script>'
@@ -355,8 +356,9 @@ def test_the_element_goes_on_on_a_page_of_another_site(
                 page.get_by_role("button", name="Pause").click()
                 status = page.locator("sluice-drop .status")
                 expect(status).to_have_text(re.compile(r"paused at \d+ %"))
+                paused = int(bar.get_attribute("aria-valuenow") or 0)
                 page.get_by_role("button", name="Go on").click()
-                page.wait_for_timeout(3000)
+                eventually(lambda: int(bar.get_attribute("aria-valuenow") or 0) > paused + 5)
                 page.get_by_role("button", name="Pause").click()
                 page.reload()
                 hint = page.locator("sluice-drop .hint")
