@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -229,3 +229,32 @@ async def test_a_cancelled_writer_stays_cancelled() -> None:
         with pytest.raises(asyncio.CancelledError):
             await filling
         ended.set()
+
+
+async def test_a_response_before_the_end_was_said_costs_no_connection() -> None:
+    """All bytes were written, and the peer is quicker than the sender that has yet to say so."""
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        with suppress(asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                await reader.readexactly(len(PIECE))
+                writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 4\r\n\r\nkept")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", limit=1 << 20) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/in"
+        async with Transport() as transport:
+            for _ in range(3):
+                request = StreamingRequest(transport, "PUT", url, {}, len(PIECE), repeatable=True)
+                await request.open()
+                await request.write(PIECE)
+                async with asyncio.timeout(30):
+                    while request.response is None:
+                        await asyncio.sleep(0)
+                response = await request.finish()
+                await request.abort()
+                assert response.body == b"kept"
+    assert connections == 1

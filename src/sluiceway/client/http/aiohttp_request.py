@@ -70,6 +70,9 @@ class PushedBody(aiohttp.Payload):
         await self._read_what_came()
         self.handed += len(data)
         await self.ready.result().write(data)
+        if self.handed == self.length and not self.end.done():
+            # Now: a response that came before the sender says so would cost the connection.
+            self.end.set_result(None)
 
     def plain_socket(self) -> socket.socket | None:
         """A descriptor of the connection's socket, for a thread; None where it cannot send.
