@@ -26,7 +26,18 @@ from bench.stored import new_place
 from bench.table import RATE, Unit
 from bench.usage import Others
 
-__all__ = ["copy_rows"]
+__all__ = [
+    "FILES",
+    "MANY_ROUNDS",
+    "OURS",
+    "QUICK_FILES",
+    "CommandRun",
+    "copy_rows",
+    "count_files",
+    "make_files",
+    "our_server",
+    "run_once",
+]
 
 FILES, QUICK_FILES = 10_000, 100
 MANY_ROUNDS = 3  # rclone takes minutes for ten thousand files by WebDAV
@@ -51,7 +62,7 @@ RCLONE_FOLDERS = _contender("rclone copy", "no fsync; compares digests by readin
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class CommandRun:
     """One contender's command, made for a fresh target; `arrived` says how much is there."""
 
     who: Contender
@@ -66,10 +77,10 @@ def copy_rows(bench: Bench, wanted: Wanted) -> Result:
     files = QUICK_FILES if bench.quick else FILES
     try:
         with ExitStack() as stack:
-            server = stack.enter_context(_ours(bench, place / "ours"))
+            server = stack.enter_context(our_server(bench, place / "ours"))
             large = bench.source(bench.size)
             _large_rows(bench, wanted, result, server, large)
-            many = _make_files(place / "many", files)
+            many = make_files(place / "many", files)
             _many_rows(bench, wanted, result, server, many, files, stack)
     except (Failed, OSError, ValueError, subprocess.SubprocessError) as error:
         result.failed.append(f"copies: {error}")
@@ -90,13 +101,13 @@ def _large_rows(bench: Bench, wanted: Wanted, result: Result, server: Server, la
         return size if filecmp.cmp(large, to, shallow=False) else 0
 
     up = {
-        OURS.name: _Run(
+        OURS.name: CommandRun(
             OURS,
             lambda to: [sluiceway, "copy", "-q", str(large), f"{url}/{to.name}"],
             server,
             stored,
         ),
-        CURL.name: _Run(
+        CURL.name: CommandRun(
             CURL,
             lambda to: ["curl", "-sSf", "-o", "/dev/null", "-T", str(large), f"{url}/{to.name}"],
             server,
@@ -106,10 +117,10 @@ def _large_rows(bench: Bench, wanted: Wanted, result: Result, server: Server, la
     _rows(bench, wanted, result, "copy of one file to a server", up, size, RATE)
     subprocess.run(up[CURL.name].command(Path("source")), check=True, timeout=LIMIT)
     down = {
-        OURS.name: _Run(
+        OURS.name: CommandRun(
             OURS, lambda to: [sluiceway, "copy", "-q", f"{url}/source", str(to)], server, fetched
         ),
-        CURL.name: _Run(
+        CURL.name: CommandRun(
             CURL, lambda to: ["curl", "-sSf", "-o", str(to), f"{url}/source"], server, fetched
         ),
     }
@@ -130,26 +141,28 @@ def _many_rows(
     names = [str(path.relative_to(many)) for path in sorted(many.rglob("*")) if path.is_file()]
     root = server.tmp.parent / "root"
     up = {
-        OURS.name: _Run(
+        OURS.name: CommandRun(
             OURS,
             lambda to: [*ours, str(many), f"{url}/{to.name}/"],
             server,
-            lambda to: _count(root / to.name),
+            lambda to: count_files(root / to.name),
         ),
-        CURL_PARALLEL.name: _Run(
+        CURL_PARALLEL.name: CommandRun(
             CURL_PARALLEL,
             lambda to: _curl(to, [(f"{many}/{name}", f"{url}/{to.name}/{name}") for name in names]),
             server,
-            lambda to: _count(root / to.name),
+            lambda to: count_files(root / to.name),
         ),
     }
     down = {
-        OURS.name: _Run(OURS, lambda to: [*ours, f"{url}/kept/", str(to)], server, _count),
-        CURL_PARALLEL.name: _Run(
+        OURS.name: CommandRun(
+            OURS, lambda to: [*ours, f"{url}/kept/", str(to)], server, count_files
+        ),
+        CURL_PARALLEL.name: CommandRun(
             CURL_PARALLEL,
             lambda to: _curl(to, [(f"{url}/kept/{name}", f"{to}/{name}") for name in names]),
             server,
-            _count,
+            count_files,
         ),
     }
     rclone = bench.binaries / "rclone"
@@ -158,18 +171,18 @@ def _many_rows(
         http = stack.enter_context(_rclone(rclone, "http", many.parent / "http", many))
         dav_root = dav.tmp.parent / "root"
         copying = [str(rclone), "copy", "--config", ""]
-        up[RCLONE.name] = _Run(RCLONE,
+        up[RCLONE.name] = CommandRun(RCLONE,
             lambda to: [
                 *copying, str(many), f":webdav,url='http://127.0.0.1:{dav.port}':{to.name}"
             ],
             dav,
-            lambda to: _count(dav_root / to.name),
+            lambda to: count_files(dav_root / to.name),
         )  # fmt: skip
-        down[RCLONE.name] = _Run(
+        down[RCLONE.name] = CommandRun(
             RCLONE,
             lambda to: [*copying, f":http,url='http://127.0.0.1:{http.port}':", str(to)],
             http,
-            _count,
+            count_files,
         )
     else:
         bench.say("  rclone is not installed: not measured")
@@ -181,9 +194,11 @@ def _many_rows(
     _rows(bench, wanted, result, f"{title} from a server", down, files, PER_SECOND)
     if rclone.exists():
         between = {
-            OURS.name: _Run(OURS, lambda to: [*ours, str(many), str(to)], server, _count),
-            RCLONE_FOLDERS.name: _Run(
-                RCLONE_FOLDERS, lambda to: [*copying, str(many), str(to)], server, _count
+            OURS.name: CommandRun(
+                OURS, lambda to: [*ours, str(many), str(to)], server, count_files
+            ),
+            RCLONE_FOLDERS.name: CommandRun(
+                RCLONE_FOLDERS, lambda to: [*copying, str(many), str(to)], server, count_files
             ),
         }
         _rows(bench, wanted, result, f"{title} between folders", between, files, PER_SECOND)
@@ -194,7 +209,7 @@ def _rows(
     wanted: Wanted,
     result: Result,
     title: str,
-    runs: dict[str, _Run],
+    runs: dict[str, CommandRun],
     amount: int,
     unit: Unit,
 ) -> None:
@@ -204,7 +219,7 @@ def _rows(
     series = paired_rounds(
         bench,
         [OURS, *asked],
-        lambda contender: _once(bench, runs[contender.name], amount),
+        lambda contender: run_once(bench, runs[contender.name], amount),
         most=lambda _: bench.rounds if cost is None else MANY_ROUNDS,
         text=lambda sent: _text(sent, unit, cost),
     )
@@ -221,7 +236,7 @@ def _rows(
     result.failed += failed
 
 
-def _once(bench: Bench, run: _Run, amount: int) -> Sent:
+def run_once(bench: Bench, run: CommandRun, amount: int) -> Sent:
     to = new_place(bench.work) / f"to-{time.monotonic_ns()}"
     command = run.command(to)
     bench.settle()
@@ -271,7 +286,7 @@ def _curl(to: Path, pairs: list[tuple[str, str]]) -> list[str]:
     ]  # fmt: skip
 
 
-def _make_files(folder: Path, files: int) -> Path:
+def make_files(folder: Path, files: int) -> Path:
     """500 to 8,000 bytes each, a hundred folders."""
     chance = random.Random(1)
     for number in range(files):
@@ -281,12 +296,12 @@ def _make_files(folder: Path, files: int) -> Path:
     return folder
 
 
-def _count(folder: Path) -> int:
+def count_files(folder: Path) -> int:
     return sum(path.is_file() for path in folder.rglob("*"))
 
 
 @contextmanager
-def _ours(bench: Bench, place: Path) -> Iterator[Server]:
+def our_server(bench: Bench, place: Path) -> Iterator[Server]:
     root, port = place / "root", free_port()
     root.mkdir(parents=True)
     words = ["serve", "--to", str(root), "--digest", "none", "--port", str(port)]

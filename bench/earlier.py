@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bench import small
 from bench.contenders import DOWNLOADS, OURS_FORM, OURS_NONE, OURS_SHA, Contender
+from bench.copies_earlier import copies_against_earlier
 from bench.relay import RELAY_FORM, RELAY_NONE, RELAY_SHA, relay_rounds
 from bench.results import Result, Wanted, cost_versus, noted, values, versus
 from bench.rounds import Bench, Series
@@ -68,7 +69,7 @@ def earlier_small_rows(bench: Bench, wanted: Wanted, command: Path | None) -> Re
 
 
 def earlier_rows(bench: Bench, wanted: Wanted, command: Path | None) -> Result:
-    """One row for each way of a large file, with the ratio of this version to the earlier one."""
+    """This version against the earlier one: each way of a large file, and the command `copy`."""
     if command is None:
         return Result()
     result = Result()
@@ -79,6 +80,10 @@ def earlier_rows(bench: Bench, wanted: Wanted, command: Path | None) -> Result:
     _add(
         result, relays, relay_rounds(bench, [(one, bench.size) for pair in relays for one in pair])
     )
+    copies = copies_against_earlier(bench, command)
+    result.rows += copies.rows
+    result.data |= copies.data
+    result.failed += copies.failed
     return result
 
 

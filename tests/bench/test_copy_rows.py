@@ -15,6 +15,7 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # bench/ stands beside src/, it is not installed
 
 from bench.copies import copy_rows  # noqa: E402
+from bench.copies_earlier import copies_against_earlier  # noqa: E402
 from bench.rounds import Bench  # noqa: E402
 
 
@@ -32,3 +33,16 @@ def test_copies_are_paired_with_curl(tmp_path: Path) -> None:
     # Copies between folders are measured against rclone alone.
     assert len(result.data) == (5 if (bench.binaries / "rclone").exists() else 4)
     assert all(row.goal == ">= 1x" and "sender" in row.cost for row in result.rows)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(300)
+def test_copies_are_paired_with_an_earlier_version(tmp_path: Path) -> None:
+    """Here with the same one: each way has the processor time of both commands."""
+    said: list[str] = []
+    bench = Bench(tmp_path, Path(sys.executable).parent, 1 << 20, 1, said.append, quick=True)
+    result = copies_against_earlier(bench, bench.binaries / "sluiceway")
+
+    assert result.failed == [], said
+    assert len(result.rows) == 4
+    assert all(row.value is not None for row in result.rows)
