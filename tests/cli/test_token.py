@@ -48,9 +48,15 @@ def test_a_token_is_added_listed_and_removed(tmp_path: Path) -> None:
     wrong = token("add", "bob", "--rights", "uplod", *file)
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert "no right 'uplod'" in wrong.stderr
+    several = ("--upload-only", "--admin"), ("--read-only", "--rights", "upload")
+    for words in several:
+        wrong = token("add", "bob", *words, *file)
+        assert (wrong.returncode, wrong.stdout) == (2, "")
+        assert "give one of --upload-only" in wrong.stderr
+    assert token("add", "bob", *file).returncode == 0
     assert token("remove", "alice", *file).returncode == 0
     assert token("remove", "alice", *file).returncode == 1
-    assert token("list", *file).stdout == ""
+    assert token("list", *file).stdout.split() == ["bob", "list,read,upload"]
 
 
 def test_a_running_server_follows_the_file(serve: Serve, tmp_path: Path) -> None:

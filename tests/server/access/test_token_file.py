@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from starlette.requests import Request
 
 from sluiceway.errors import NotFound, Unauthorized, Unavailable
 from sluiceway.server.access.door import MOST_WAITING, Door
+from sluiceway.server.access.link_keys import add_key, read_link_keys
 from sluiceway.server.access.named_tokens import parse_tokens
 from sluiceway.server.access.token_editing import add_token, listed_tokens, remove_token
 from sluiceway.server.access.token_file import read_tokens, watched_tokens
@@ -169,11 +171,52 @@ def test_an_edit_leaves_the_rest_as_it_was(tmp_path: Path, text: str) -> None:
     assert listed_tokens(str(path))[-1].grant.prefix == "carol/"
     with pytest.raises(BadSetting, match="already"):
         add_token(str(path), "carol.x", hash_secret("d"), "read", {})
+    if not text:
+        with pytest.raises(BadSetting, match="last name"):  # a server would go on with it
+            remove_token(str(path), "carol.x")
+        add_token(str(path), "dave", hash_secret("d"), "read", {})
+        text = path.read_text().splitlines()[1]
     remove_token(str(path), "carol.x")
     assert path.read_text().strip() == text.strip()
     with pytest.raises(NotFound):
         remove_token(str(path), "carol.x")
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_of_edits_at_once_none_is_lost(tmp_path: Path) -> None:
+    """Names and keys alike, also where there is no file yet."""
+    tokens, keys = str(tmp_path / "tokens"), str(tmp_path / "keys")
+
+    def add(number: int) -> str:
+        add_token(tokens, f"n{number}", hash_secret(str(number)), "upload", {})
+        return add_key(keys)
+
+    with ThreadPoolExecutor(8) as pool:
+        made = [*pool.map(add, range(8))]
+    assert {token.name for token in listed_tokens(tokens)} == {f"n{each}" for each in range(8)}
+    assert sorted(key.name for key in read_link_keys(keys).keys) == sorted(made)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("rights", "limits", "words"),
+    [
+        ("foo", {}, "--rights: there is no right 'foo'"),
+        ("upload", {"prefix": "acme"}, "--prefix is a folder and ends in /: bob/"),
+        ("upload", {"quota": "-5"}, "--quota must be a number of bytes"),
+        ("upload", {"expires": "soon"}, "--expires is a date or a time"),
+        ("upload", {"expires": "2020-01-31"}, "--expires 2020-01-31 is over already"),
+    ],
+)
+def test_what_was_typed_is_named_as_it_was_typed(
+    tmp_path: Path, rights: str, limits: dict[str, str], words: str
+) -> None:
+    """The user wrote options, and no line of a file."""
+    path = tmp_path / "tokens"
+    with pytest.raises(BadSetting) as refused:
+        add_token(str(path), "bob", HASH, rights, limits)
+    assert refused.value.detail.startswith(words)
+    assert not path.exists()
 
 
 def test_a_bad_new_file_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -187,6 +230,13 @@ def test_a_bad_new_file_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptur
     assert not file.changed()
     assert [token.name for token in file.value] == ["alice", "bob"]
     assert "the tokens stay as they were" in caplog.text
+    for nobody in ("", "# all gone\n", "\n# so\n  # too\n"):  # as a full disk leaves it
+        path.write_text(nobody)
+        with pytest.raises(BadSetting, match="no name"):
+            read_tokens(str(path))
+        file.look_again()
+        assert not file.changed()
+        assert "the tokens stay as they were: --token-file" in caplog.text.splitlines()[-1]
     path.unlink()
     file.look_again()
     assert not file.changed()

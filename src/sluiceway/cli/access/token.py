@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 
@@ -19,7 +20,7 @@ from sluiceway.errors import SluiceError
 
 __all__ = ["said_errors", "token"]
 
-UPLOAD_ONLY, READ_ONLY = "upload-only", "read-only"
+WORDS = ("upload-only", "read-only", "admin")
 USUAL = "upload,read,list"
 SHORTEST_PASSWORD = 12  # characters
 
@@ -41,18 +42,16 @@ def token() -> None:
 @token.command("add", cls=SuggestingCommand)
 @click.argument("name")
 @_file
-@click.option("--upload-only", "word", flag_value=UPLOAD_ONLY, help="A drop box: it may upload.")
-@click.option("--read-only", "word", flag_value=READ_ONLY, help="It may read and list files.")
-@click.option("--admin", "word", flag_value="admin", help="It may do everything.")
-@click.option(
-    "--rights", "word", help=f"Some of upload,read,list,delete,admin. Without it: {USUAL}."
-)
+@click.option("--upload-only", is_flag=True, help="A drop box: it may upload.")
+@click.option("--read-only", is_flag=True, help="It may read and list files.")
+@click.option("--admin", is_flag=True, help="It may do everything.")
+@click.option("--rights", help=f"Some of upload,read,list,delete,admin. Without it: {USUAL}.")
 @click.option("--prefix", help="Its folder, such as acme/: it knows nothing outside.")
 @click.option("--max-size", help="Its largest upload, such as 10GiB.")
 @click.option("--quota", help="All its files and uploads together, such as 50GiB.")
 @click.option("--expires", help="Date or time from which on it opens nothing: 2027-01-31.")
 @click.option("--password", is_flag=True, help="Ask for a password, and make no secret.")
-def _add(name: str, path: str, word: str | None, password: bool, **limits: str | None) -> None:
+def _add(name: str, path: str, password: bool, **options: Any) -> None:
     """Add a name and print its secret.
 
     \b
@@ -61,11 +60,13 @@ def _add(name: str, path: str, word: str | None, password: bool, **limits: str |
     from sluiceway.server.access.token_editing import add_token
     from sluiceway.server.access.token_hashes import hash_password, hash_secret, new_secret
 
-    given = {key.replace("_", "-"): value for key, value in limits.items() if value is not None}
+    flags = [options.pop(word.replace("-", "_")) for word in WORDS]
+    rights = _rights(options.pop("rights"), *flags)
+    given = {key.replace("_", "-"): value for key, value in options.items() if value is not None}
     with said_errors():
         secret = _asked() if password else new_secret()
         hashed = hash_password(secret) if password else hash_secret(secret)
-        add_token(path, name, hashed, word or USUAL, given)
+        add_token(path, name, hashed, rights, given)
     if not password:
         click.echo(secret)
         click.echo(f"The secret of {name}; it is shown only now", err=True)
@@ -109,6 +110,13 @@ def _remove(name: str, path: str) -> None:
 
     with said_errors():
         remove_token(path, name)
+
+
+def _rights(rights: str | None, *flags: bool) -> str:
+    given = [word for word, is_given in zip(WORDS, flags, strict=True) if is_given]
+    if len(given) + (rights is not None) > 1:
+        raise click.UsageError("give one of --upload-only, --read-only, --admin and --rights")
+    return rights if rights is not None else (given or [USUAL])[0]
 
 
 def _asked() -> str:

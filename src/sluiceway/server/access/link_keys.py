@@ -13,7 +13,7 @@ import os
 from dataclasses import dataclass
 
 from sluiceway.errors import BadRequest
-from sluiceway.server.access.owned_file import WatchedFile, read_owned, write_owned
+from sluiceway.server.access.owned_file import WatchedFile, edited_alone, read_owned, write_owned
 from sluiceway.server.settings.guarded import BadSetting
 from sluiceway.uploads.access.links import LinkKey, SignedLink, new_link_key
 
@@ -62,10 +62,11 @@ def add_key(path: str) -> str:
     Returns its name. Raises BadSetting, OSError.
     """
     made = new_link_key()
-    text = read_owned(path) if os.path.exists(path) else ""
-    if text:
-        _parsed(text)
-    write_owned(path, f"{made}\n{text}")
+    with edited_alone(path):
+        text = read_owned(path) if os.path.exists(path) else ""
+        if text:
+            _parsed(text)
+        write_owned(path, f"{made}\n{text}")
     return LinkKey.parse(made).name
 
 
@@ -88,11 +89,12 @@ def revoke_link(path: str, id: str) -> None:
     """From now on the link of this id opens nothing. Raises BadRequest, BadSetting, OSError."""
     if not id.isascii() or not id.isalnum() or len(id) > 64:
         raise BadRequest("the id of a link has letters and digits")
-    _parsed(read_owned(path))
-    # Added in one step: of two that come at once, none is lost.
-    with open(path, "ab", buffering=0) as file:
-        file.write(f"\n{REVOKED} {id}\n".encode())
-        os.fsync(file.fileno())
+    with edited_alone(path):  # else a new key could replace the file before the line is in it
+        _parsed(read_owned(path))
+        # Added in one step: its folder may be one in which this server makes no files.
+        with open(path, "ab", buffering=0) as file:
+            file.write(f"\n{REVOKED} {id}\n".encode())
+            os.fsync(file.fileno())
 
 
 def _parsed(text: str) -> LinkKeys:

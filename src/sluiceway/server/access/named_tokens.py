@@ -21,7 +21,15 @@ from sluiceway.uploads.access.grant import Grant, Right
 from sluiceway.wire.names import stays_inside
 from sluiceway.wire.sizes import parse_size
 
-__all__ = ["NamedToken", "check_name", "is_toml", "parse_rights", "parse_tokens", "token_limits"]
+__all__ = [
+    "LIMITS",
+    "NamedToken",
+    "check_name",
+    "is_toml",
+    "parse_rights",
+    "parse_tokens",
+    "token_limits",
+]
 
 MOST_TOKENS = 10_000
 LONGEST_NAME = 64

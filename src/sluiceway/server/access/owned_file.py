@@ -10,11 +10,12 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
 
 from sluiceway.errors import SluiceError
+from sluiceway.pipe.file_lock import HAS_LOCKS, try_lock_file
 from sluiceway.server.settings.guarded import (
     BadSetting,
     open_lasting,
@@ -22,10 +23,11 @@ from sluiceway.server.settings.guarded import (
     writable_by_others,
 )
 
-__all__ = ["WatchedFile", "read_owned", "write_owned"]
+__all__ = ["WatchedFile", "edited_alone", "read_owned", "write_owned"]
 
 LARGEST_FILE = 4 << 20  # bytes; 10,000 tokens of long lines need less
 LOOK_EVERY = 1.0  # seconds between two looks whether the file is another one
+EDIT_WAIT, EDIT_PAUSE = 30.0, 0.02  # seconds for the edits of others, and between two tries
 
 T = TypeVar("T")
 
@@ -70,6 +72,36 @@ def write_owned(path: str, text: str) -> None:
         with suppress(FileNotFoundError):
             os.unlink(draft)
         raise
+
+
+@contextmanager
+def edited_alone(path: str) -> Iterator[None]:
+    """Read, change and write the file in this block: of edits at once, none is lost.
+
+    The lock is that of its folder: the file may not be there yet, and is another one afterwards.
+    Raises BadSetting where others go on and on. Blocking.
+    """
+    folder = _opened_folder(path) if HAS_LOCKS else None
+    if folder is None:
+        yield
+        return
+    try:
+        last = time.monotonic() + EDIT_WAIT
+        while not try_lock_file(folder):
+            if time.monotonic() >= last:
+                raise BadSetting(f"another program holds the folder of {path}; try again")
+            time.sleep(EDIT_PAUSE)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _opened_folder(path: str) -> int | None:
+    """None for a folder that this user cannot list; then nobody adds files there either."""
+    try:
+        return os.open(os.path.dirname(path) or ".", os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except PermissionError:
+        return None
 
 
 class WatchedFile(Generic[T]):

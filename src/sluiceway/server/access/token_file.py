@@ -10,9 +10,14 @@ __all__ = ["read_tokens", "watched_tokens"]
 
 
 def read_tokens(path: str) -> list[NamedToken]:
-    """The tokens of a file that only its owner may read. Raises BadSetting."""
+    """The tokens of a file that only its owner may read. Raises BadSetting.
+
+    One without names is a mistake, such as a disk that was full: it would lock everybody out.
+    """
     try:
-        return parse_tokens(read_owned(path))
+        if not (tokens := parse_tokens(read_owned(path))):
+            raise BadSetting("it has no name; add one with: sluiceway token add NAME")
+        return tokens
     except BadSetting as error:
         raise BadSetting(f"--token-file {path}: {error.detail}") from None
 
