@@ -117,6 +117,59 @@ def test_each_upload_has_one_line(running: RunningServer) -> None:
     )
 
 
+def test_each_refusal_has_its_code_in_the_log_and_the_counts(running: RunningServer) -> None:
+    """In each dialect, and below a link: the code of the body, once."""
+    boss = Client(running.url, "boss")
+    piece = {**TUS, "Content_Type": OFFSET_STREAM, "Upload_Offset": "0"}
+    part = {"Content_Type": "application/partial-upload", "Upload_Offset": "0"}
+
+    def begun(client: Client, length: str, **fields: str) -> str:
+        made = client("POST", "/files", **fields, Upload_Length=length)
+        return "/uploads/" + made.headers["Location"].rsplit("/", 1)[1]
+
+    def counts() -> dict[str, float]:
+        lines = boss("GET", "/metrics").text.splitlines()
+        pairs = [line.rsplit(" ", 1) for line in lines if line.startswith("sluiceway_refusals_")]
+        return {name.split('"')[1]: float(count) for name, count in pairs if '"' in name}
+
+    before, tus = counts(), begun(boss, "10", **TUS)
+    held = begun(boss, "10", Upload_Complete="?0")
+    wrong, gone = {"Upload_Offset": "9"}, "/uploads/none-of-that-id-0123456789"
+    sha1 = "sha1 " + "A" * 27 + "="
+    refused = [
+        ("offset-mismatch", boss("PATCH", tus, b"1", **piece | wrong)),
+        ("too-large", boss("PATCH", tus, b"1" * 11, **piece)),
+        ("digest-mismatch", boss("PATCH", tus, b"1", **piece, Upload_Checksum=sha1)),
+        ("not-found", boss("PATCH", gone, b"1", **piece)),
+        ("not-found", boss("HEAD", gone, **TUS)),
+        ("not-found", boss("DELETE", gone, **TUS)),
+        ("offset-mismatch", boss("PATCH", held, b"1", **part | wrong, Upload_Complete="?0")),
+        ("not-found", boss("HEAD", gone)),
+        ("offset-mismatch", boss("PUT", "/files/p.bin", b"1", Content_Range="bytes 5-5/9")),
+    ]
+    link = boss("POST", "/links", json.dumps({"prefix": "once/", "count": 1})).json()["path"]
+    holder = Client(running.url + link.rstrip("/"), "")
+    uploads = [begun(holder, "1", **TUS), begun(holder, "1", **TUS)]
+    late = begun(holder, "1", Upload_Complete="?0")
+    assert holder("PATCH", uploads[0], b"1", **piece).status_code == 204
+    refused += [
+        ("forbidden", holder("PATCH", uploads[1], b"1", **piece)),
+        ("forbidden", holder("HEAD", uploads[1], **TUS)),
+        ("forbidden", holder("PATCH", late, b"1", **part, Upload_Complete="?1")),
+        ("forbidden", holder("HEAD", late)),
+    ]
+    for code, answer in refused:
+        said = answer.json()["code"] if answer.content else code
+        assert (said, answer.status_code >= 400) == (code, True), (answer.request.url, said)
+    ids = {answer.headers["X-Request-ID"]: code for code, answer in refused}
+    eventually(lambda: all(each in running.log() for each in ids), "the log has each request")
+    lines = [line for line in json_lines(running) if line.get("request_id") in ids]
+    assert {line["request_id"]: line["code"] for line in lines} == ids
+    after = counts()
+    moved = {code: after[code] - before.get(code, 0) for code in ids.values()}
+    assert moved == Counter(ids.values())
+
+
 def test_the_id_of_an_upload_that_runs_is_not_in_the_log(running: RunningServer) -> None:
     """It is enough to cancel the upload."""
     boss = Client(running.url, "boss")

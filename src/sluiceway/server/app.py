@@ -42,7 +42,7 @@ from sluiceway.server.mounted.uploads import (
     PublishedHook,
     StartHook,
 )
-from sluiceway.server.operator_log import log_error
+from sluiceway.server.operator_log import CODE, log_error
 from sluiceway.server.request_body import MIN_RATE
 from sluiceway.server.responses import problem_response
 from sluiceway.server.resumable.late_responses import respond_later
@@ -266,7 +266,7 @@ class Sluiceway:
         request = IndexedRequest(scope, receive)
         if self._hooks is not None:
             scope[HOOKS] = RequestHooks(self._hooks, request)
-        headers, code = request.headers, ""
+        headers = request.headers
         random = getrandbits(192)  # fast; the ids are no secret and prove nothing
         trace = read_trace(random, *map(headers.get, TRACE_FIELDS))
         if self._spans is not None:
@@ -277,7 +277,7 @@ class Sluiceway:
             response = await self._check(request) or await self._endpoints.respond(request)
             await send_response(response, scope, receive, counted)
         except SluiceError as error:
-            code = error.code
+            scope[CODE] = error.code
             if self._hooks is not None and not counted.status:
                 scope[HOOKS].check_ours(error)
             if not counted.status:
@@ -288,11 +288,11 @@ class Sluiceway:
             # The server stops and has waited long enough. Raised further, it would become a
             # traceback and a bare 500.
             if not counted.status:
-                code = Unavailable.code
+                scope[CODE] = Unavailable.code
                 stopping = Unavailable("The server is stopping; nothing was stored. Send it again")
                 await send_response(problem_response(stopping), scope, receive, counted)
         except Exception:
-            code = SluiceError.code
+            scope[CODE] = SluiceError.code
             if counted.status:
                 raise  # the response has begun: only a broken connection can tell its reader
             log.exception("unexpected error")
@@ -301,6 +301,7 @@ class Sluiceway:
         finally:
             if PLACE in scope:
                 await self._places.release(scope[PLACE][0])
+            code = scope.get(CODE, "")
             self._count(scope, code)
             seconds = time.monotonic() - began
             log_access(scope, counted.status, counted.sent, seconds, code)

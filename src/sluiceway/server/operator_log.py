@@ -1,4 +1,4 @@
-"""What the operator reads in the log: errors that were answered, and names that listings omit.
+"""What the operator learns: errors that were answered, and names that listings omit.
 
 Clients get only the part of an error that is meant for them. Errors of clients are in the access
 log alone, unless their response left something out. An omitted name is logged once, so a page that
@@ -10,14 +10,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
+from starlette.types import Scope
+
 from sluiceway.errors import SluiceError
 from sluiceway.stores.contract import FOLDER_MARKER, Omitted
 from sluiceway.wire.names import readable_name
 
-__all__ = ["Omissions", "log_error", "loses_data"]
+__all__ = ["CODE", "Omissions", "answered_with", "log_error", "loses_data"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
+# In a request's scope: the code of the error that it was answered with, for access log and metrics
+CODE = "sluiceway.code"
 MOST_NAMED = 20  # names in one line of the log
 # names; when there are more, all are forgotten, and logged again when they are met again
 MOST_REMEMBERED = 10_000
@@ -47,6 +51,13 @@ class Omissions:
 def loses_data(one: Omitted) -> bool:
     """Whether leaving it out loses bytes. The objects by which consoles show folders hold none."""
     return one.code != FOLDER_MARKER
+
+
+def answered_with(scope: Scope, error: SluiceError) -> None:
+    """Note the error that a request is answered with. Each response to an error passes here once,
+    or through the app, which does the same."""
+    scope[CODE] = error.code
+    log_error(error, scope["method"])
 
 
 def log_error(error: SluiceError, method: str | None) -> None:

@@ -20,7 +20,7 @@ from sluiceway.errors import (
 )
 from sluiceway.server.intake import PutTarget, check_length, named_request
 from sluiceway.server.mounted.held_uploads import decided, held_upload
-from sluiceway.server.operator_log import log_error
+from sluiceway.server.operator_log import answered_with
 from sluiceway.server.request_body import check_body, content_length
 from sluiceway.server.request_headers import content_digests, joined_headers
 from sluiceway.server.responses import problem_response
@@ -89,7 +89,7 @@ class _PiecePut:
                     return await self._find(upload)
             return await self._find(upload)
         except OffsetMismatch as error:
-            log_error(error, self._request.method)
+            answered_with(self._request.scope, error)
             response = problem_response(error)
             for name, value in kept_range(_number(error)).items():
                 response.headers[name] = value

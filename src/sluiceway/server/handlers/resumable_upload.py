@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from sluiceway.errors import BadRequest, CompletedUpload, Unsupported
 from sluiceway.server.mounted.held_uploads import held_upload
+from sluiceway.server.operator_log import CODE
 from sluiceway.server.request_body import check_body, content_length
 from sluiceway.server.request_headers import content_digests, joined_headers
 from sluiceway.server.resumable.content import final_response, finish, settle_length, take
@@ -89,6 +90,7 @@ class ResumableHandler:
         check_active(version, record)
         fields = fields_of(version, self.uploads, record) | {"Cache-Control": "no-store"}
         if record.code and record.response is not None:
+            self.request.scope[CODE] = record.code
             return replayed(record.response, fields)  # refused for good: nothing is stored
         return Response(status_code=204, headers=fields)
 

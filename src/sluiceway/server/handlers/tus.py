@@ -283,6 +283,8 @@ class TusHandler:
                 await join_parts(self.uploads, held, record.details["parts"].split())
             if held.is_whole:
                 response = await held.finish(lambda outcome: final_response(request, outcome))
+                if held.error is not None:
+                    log_error(held.error, request.method)  # clients get FinallyRefused
                 check_taken(held.record)
         if response is None and held.record.state is LedgerState.DONE:
             # The process that published it ended before it could write its response down.

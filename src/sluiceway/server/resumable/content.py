@@ -14,6 +14,7 @@ from starlette.responses import Response
 from sluiceway.errors import InconsistentLength, SluiceError, TooLarge
 from sluiceway.pipe.stages import Stages
 from sluiceway.server.log.access import STAGES
+from sluiceway.server.operator_log import CODE, answered_with
 from sluiceway.server.request_body import BodySource, content_length
 from sluiceway.server.responses import problem_response, receipt
 from sluiceway.server.resumable.interim import Interim
@@ -123,7 +124,10 @@ async def finish(
         )
 
     async with nullcontext() if interim is None else interim.waiting(held.record.offset):
-        return await held.finish(respond)
+        response = await held.finish(respond)
+    if held.error is not None:  # of another kind, it would have been raised
+        answered_with(request.scope, held.error)
+    return response
 
 
 async def final_response(request: Request, store: Store, record: UploadRecord) -> FinalResponse:
@@ -132,6 +136,7 @@ async def final_response(request: Request, store: Store, record: UploadRecord) -
     Where the process that published died before it could write it down, it is made anew. Raises
     NotFound where the file has gone since.
     """
+    request.scope[CODE] = record.code  # of a refusal
     if record.response is not None:
         return record.response
     entry = await store.stat(record.key)

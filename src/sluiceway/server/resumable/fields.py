@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from sluiceway.errors import Gone, NotFound, OffsetMismatch, SluiceError, TooLarge
 from sluiceway.server.mounted.hooks import HOOKS, HookFailed
-from sluiceway.server.operator_log import log_error
+from sluiceway.server.operator_log import answered_with
 from sluiceway.server.request_headers import joined_headers
 from sluiceway.server.responses import problem_response
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
@@ -129,7 +129,7 @@ async def answered(
             hooks.note(error)
         if isinstance(error, HookFailed):
             raise  # the app's framework may have an answer
-        log_error(error, request.method)
+        answered_with(request.scope, error)
         response = problem_response(error)
         version = version_or_final(request)
         offset = error.members.get("expected-offset")

@@ -23,7 +23,7 @@ from sluiceway.errors import (
     Unavailable,
 )
 from sluiceway.server.mounted.hooks import HOOKS, HookFailed
-from sluiceway.server.operator_log import log_error
+from sluiceway.server.operator_log import CODE, answered_with
 from sluiceway.server.responses import object_url, problem_response, time_headers
 from sluiceway.server.resumable.content import as_final
 from sluiceway.stores.contract import Entry
@@ -65,11 +65,14 @@ class FinallyRefused(Forbidden, code="forbidden", title="The file was refused"):
 
     def __init__(self, record: UploadRecord) -> None:
         super().__init__("The file was refused; nothing was stored", refused=record.code)
-        self.response: FinalResponse | None = record.response
+        found = record.response
+        if found is not None and (found.status in SENT_AGAIN or found.status >= 500):
+            found = None
+        self.response: FinalResponse | None = found  # to repeat
+        self.answered_code: str = self.code if found is None else record.code
 
     def as_response(self) -> Response:
-        found = self.response
-        if found is None or found.status in SENT_AGAIN or found.status >= 500:
+        if (found := self.response) is None:
             return problem_response(self)
         return Response(found.body, found.status, dict(found.headers))
 
@@ -89,9 +92,10 @@ async def answered(request: Request, step: Callable[[Request], Awaitable[Respons
             hooks.note(error)
         if isinstance(caught, HookFailed):
             raise  # the app's framework may have an answer
-        log_error(error, request.method)
+        answered_with(request.scope, error)
         if isinstance(error, FinallyRefused):
             response = error.as_response()
+            request.scope[CODE] = error.answered_code
         else:
             response = problem_response(error)
         response.headers["Tus-Resumable"] = VERSION
