@@ -72,6 +72,8 @@ def test_members_cannot_replace_the_standard_ones() -> None:
     assert values["code"] == "too-large"
     assert values["type"] == "about:blank"
     assert "instance" not in values
+    made = problem(TooLarge(), "/l//eyJpIjoiMSJ9.c2ln/files")
+    assert made["instance"] == "/l//.../files"
     assert PROBLEM_TYPE == "application/problem+json"
 
 

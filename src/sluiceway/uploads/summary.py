@@ -12,6 +12,7 @@ from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.resting import ended_state
 from sluiceway.uploads.session import UploadSession
 from sluiceway.wire.names import readable_name
+from sluiceway.wire.urls import hide_links
 
 __all__ = ["UploadSummary", "ended_event", "summary_of"]
 
@@ -44,7 +45,7 @@ def summary_of(upload: UploadSession | HeldUpload) -> UploadSummary:
         record = upload.record
         return UploadSummary(
             upload.id,
-            tuple(upload.keys),
+            tuple(map(hide_links, upload.keys)),
             record.taken,
             record.kept,
             record.state.word,
@@ -52,7 +53,7 @@ def summary_of(upload: UploadSession | HeldUpload) -> UploadSummary:
             not upload.is_handed_over,
         )
     held = upload.record
-    key = held.key or held.request.key
+    key = hide_links(held.key or held.request.key or "")
     # To the log, a part is bytes and no upload.
     has_ended, code = (False, "") if held.is_part else (upload.has_ended, held.code)
     state = ended_state(code).word if has_ended else "receiving"

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from sluiceway.errors import MethodNotAllowed, RangeUnsatisfiable, SluiceError, Unauthorized
 from sluiceway.wire.headers.ranges import unsatisfied_range
+from sluiceway.wire.urls import hide_links
 
 __all__ = ["PROBLEM_TYPE", "ProblemResponse", "problem", "write_problem"]
 
@@ -85,5 +86,5 @@ def problem(error: SluiceError, instance: str | None = None) -> dict[str, object
         "code": error.code,
     }
     if instance is not None:
-        values["instance"] = instance
+        values["instance"] = hide_links(instance)  # people send problems on
     return {**error.members, **values}

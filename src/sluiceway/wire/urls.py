@@ -15,6 +15,7 @@ from sluiceway.errors import BadRequest
 __all__ = [
     "Address",
     "below",
+    "hide_links",
     "is_place",
     "is_url",
     "join_url",
@@ -33,6 +34,9 @@ QUERY_SAFE = PATH_SAFE + "?"
 _HOST = re.compile(
     r"[^\x00-\x20\x7f\"<>\\^`{|}%/?#@]+"
 )  # WHATWG's forbidden characters; the [ ] of an address are taken off before
+# Signed links are base64 of JSON that begins with {"i":" (`uploads/access/links.py`).
+_LINK_BEGINS = "eyJpIjoi"
+_LINK = re.compile(_LINK_BEGINS + r"[^/\\\s\"'?#&,;]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,3 +179,9 @@ def redact_url(url: str) -> str:
         return f"{url.partition('://')[0]}://…"
     netloc = parts.netloc.rpartition("@")[2]
     return join_url(SplitResult(parts.scheme, netloc, parts.path, "", ""))
+
+
+def hide_links(text: str) -> str:
+    """A text for the log without signed links, wherever they stand: `/l//LINK` is a slip, and the
+    link is valid all the same. Also what is left of one that was cut."""
+    return _LINK.sub("...", text) if _LINK_BEGINS in text else text

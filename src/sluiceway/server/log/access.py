@@ -26,6 +26,7 @@ from sluiceway.uploads.session import UploadSession
 from sluiceway.uploads.summary import UploadSummary, summary_of
 from sluiceway.wire.numbers import clipped_uint
 from sluiceway.wire.request_trace import current_trace
+from sluiceway.wire.urls import hide_links
 
 __all__ = ["STAGES", "UPLOAD", "log_access", "shown_path"]
 
@@ -107,7 +108,7 @@ def shown_path(scope: Scope) -> str:
     # The id of an upload is left out: it is enough to cancel the upload.
     if path.removeprefix(mounted).startswith("/uploads/"):
         path = f"{mounted if path.startswith(mounted) else ''}/uploads/..."
-    return _escaped(path)
+    return _escaped(hide_links(path))
 
 
 def _upload_text(upload: UploadSummary, code: str) -> str:

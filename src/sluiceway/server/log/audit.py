@@ -13,6 +13,7 @@ from sluiceway.server.access.identity import owner_in
 from sluiceway.uploads.log_event import LogEvent
 from sluiceway.wire.names import readable_name
 from sluiceway.wire.request_trace import current_trace
+from sluiceway.wire.urls import hide_links
 
 __all__ = ["audit", "audit_change", "quoted"]
 
@@ -35,7 +36,8 @@ def audit(request: Request, action: str, text: str, **values: str) -> None:
 
 def audit_change(action: str, text: str, **values: str) -> None:
     """Log what this server found changed, without a request that did it: "reload-tokens"."""
-    log.info(LogEvent(text, {"event": "audit", "action": action, **values}))
+    shown = {name: hide_links(value) for name, value in values.items()}
+    log.info(LogEvent(hide_links(text), {"event": "audit", "action": action, **shown}))
 
 
 def quoted(name: str) -> str:

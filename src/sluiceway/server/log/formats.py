@@ -1,6 +1,6 @@
 """How the log of the server is written: lines of text, or a JSON object for each line.
 
-Both escape what clients and backends sent. Knows no event by name.
+Both escape what clients and backends sent, and hide links. Knows no event by name.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 from sluiceway.uploads.log_event import LogEvent
 from sluiceway.wire.names import readable_line
+from sluiceway.wire.urls import hide_links
 
 __all__ = ["FORMATS", "log_event", "log_to_stderr"]
 
@@ -60,13 +61,14 @@ class _TextFormatter(logging.Formatter):
             self._second = second
             self._time = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
         thousandth = math.floor((created - second) * 1000)
-        return readable_line(f"{self._time},{thousandth:03d} {level} {name} {message}")
+        text = f"{self._time},{thousandth:03d} {level} {name} {message}"
+        return readable_line(hide_links(text))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's own name
-        return readable_line(super().formatMessage(record))
+        return readable_line(hide_links(super().formatMessage(record)))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802  # logging's own name
-        return "\n".join(map(readable_line, super().formatException(ei).split("\n")))
+        return "\n".join(map(readable_line, hide_links(super().formatException(ei)).split("\n")))
 
 
 _to_json = json.JSONEncoder(separators=(",", ":"), default=str).encode  # ASCII: no byte escapes
@@ -99,7 +101,7 @@ class _JsonFormatter(logging.Formatter):
             written["message"] = event
         if exception is not None:
             written["exception"] = exception
-        return _to_json(written)
+        return hide_links(_to_json(written))
 
 
 FORMATS: Mapping[str, type[_TextFormatter | _JsonFormatter]] = {
