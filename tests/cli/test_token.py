@@ -140,4 +140,6 @@ def test_a_token_expires_while_the_server_runs(serve: Serve, tmp_path: Path) -> 
     path = token_file(tmp_path / "tokens", names)
     server = serve("--token-file", str(path))
     assert status(server.url, "", "secret-of-soon-0123456789") == 200
-    assert status(server.url, "", "secret-of-past-0123456789") == 401
+    past = {"Authorization": "Bearer secret-of-past-0123456789"}
+    over = requests.get(f"{server.url}/files", headers=past, timeout=60)
+    assert (over.status_code, "has ended on 2020-01-01" in over.text) == (401, True)

@@ -196,8 +196,13 @@ def test_a_link_to_one_file_stores_and_reads_that(running: RunningServer, made: 
 
 def test_size_type_and_count_are_signed(made: Made) -> None:
     link = made(prefix="in/", max_size=3, types=["image/*"], count=2)
-    image = {"Content_Type": "image/png"}
-    assert link("POST", "/files", b"1234", **image).status_code == 413
+    image, image_type = {"Content_Type": "image/png"}, {"Content-Type": "image/png"}
+    larger = link("POST", "/files", b"1234", **image)
+    assert (larger.status_code, "this link takes at most 3" in larger.text) == (413, True)
+    chunked = requests.post(f"{link.url}/files", iter([b"12", b"34"]), headers=image_type)
+    assert (chunked.status_code, "this link takes at most 3" in chunked.text) == (413, True)
+    unnamed = link("POST", "/files", b"123")
+    assert (unnamed.status_code, "-H 'Content-Type: image/jpeg'" in unnamed.text) == (415, True)
     refused = link("POST", "/files", b"123", Content_Type="text/html")
     assert (refused.status_code, "image/*" in refused.json()["detail"]) == (415, True)
     assert link("POST", "/files", b"", Upload_Length="4", **TUS).status_code == 413
@@ -255,6 +260,10 @@ def test_keys_rotate(serve: Serve, tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     server = serve("--link-key-file", str(path))
     old = link("make", server.url, "--prefix", "a/", "--count", "9", "--field", "order=1")
+    for wrong in ("--expires=-5", "--expires=nan", "--method=GET --count=3"):
+        with pytest.raises(subprocess.CalledProcessError) as refused:
+            link("make", server.url, "--prefix", "a/", *wrong.split())
+        assert refused.value.returncode == 2
     link("new-key")
     new = link("make", server.url, "--prefix", "a/")
     assert len(read_link_keys(str(path)).keys) == 2

@@ -16,7 +16,6 @@ from sluiceway.errors import (
     NotFound,
     PreconditionFailed,
     SluiceError,
-    TooLarge,
     Unsupported,
 )
 from sluiceway.server.door.counted_send import MORE_HEADERS
@@ -243,11 +242,7 @@ def _refuse_form_without_files(request: Request) -> None:
 
 def check_length(request: Request, upload_service: UploadService) -> None:
     """Raises TooLarge for a body whose length says that it is."""
-    length, limit = content_length(request), upload_service.max_size
-    if limit is not None and length is not None and length > limit:
-        raise TooLarge(
-            f"The body has {length} bytes; this server takes at most {limit}", limit=limit
-        )
+    upload_service.rules.check_size(content_length(request), "body")
 
 
 def _is_worth_a_look(request: Request) -> bool:

@@ -115,13 +115,20 @@ class UploadRules:
         if self.asker is not None:
             await self.asker.kept(upload, seed, key, metadata, draft, self.grant)
 
-    def check_size(self, length: int | None) -> None:
+    def check_size(self, length: int | None, what: str = "upload") -> None:
         """Raises TooLarge for an upload of this length."""
         if self.max_size is not None and length is not None and length > self.max_size:
-            raise TooLarge(
-                f"The upload has {length} bytes; this server takes at most {self.max_size}",
-                limit=self.max_size,
-            )
+            raise self.too_large(f"The {what} has {length} bytes")
+
+    def too_large(self, text: str) -> TooLarge:
+        """The error that says whose limit is passed, and what it is."""
+        taker = self.grant.taker(self.max_size)
+        return TooLarge(f"{text}; {taker} takes at most {self.max_size}", limit=self.max_size)
+
+    def in_full(self, error: TooLarge, limit: int | None, text: str) -> TooLarge:
+        """The pump's error, which knows what was left for its bytes: with the whole limit."""
+        is_rest = self.max_size is not None and error.members.get("limit") == limit
+        return self.too_large(text) if is_rest else error
 
     async def check_fits(self, length: int | None, kept: int = 0) -> None:
         """As `check_size`, and raises NoSpace where the store has no room for it, of which it has

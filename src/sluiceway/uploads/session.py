@@ -293,14 +293,10 @@ class UploadSession:
                 budget=self._rules.budget,
             )
         except TooLarge as error:
-            # The pump knows what was left for this file; the sender needs the whole limit.
-            if self._taken and max_size is not None and error.members.get("limit") == limit:
-                raise TooLarge(
-                    f"The files of this form have more than {max_size} bytes together;"
-                    " the server takes at most that",
-                    limit=max_size,
-                ) from None
-            raise
+            text = f"More than {max_size} bytes arrived"
+            if self._taken:
+                text = f"The files of this form have more than {max_size} bytes together"
+            raise self._rules.in_full(error, limit, text) from None
 
     async def _hand_over(self, number: int) -> list[Entry]:
         """The files from this one on wait in the spool, and the client learns that.

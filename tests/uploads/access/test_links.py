@@ -118,6 +118,8 @@ def test_parts_encodings_and_keys_cannot_be_exchanged() -> None:
         {"key": "a", "methods": ("DELETE",)},
         {"key": "a", "methods": ()},
         {"key": "a", "count": 0},
+        {"key": "a", "methods": ("GET",), "count": 3},
+        {"key": "a", "methods": ("GET",), "quota": 0},
         {"key": "a", "types": ("image",)},
         {"key": "a", "types": ("*/*",)},
         {"key": "a", "owner": "a\nb"},
@@ -129,7 +131,13 @@ def test_parts_encodings_and_keys_cannot_be_exchanged() -> None:
 )
 def test_what_cannot_be_meant_is_not_signed(limits: dict[str, object]) -> None:
     with pytest.raises(BadRequest):
-        LinkLimits(**limits)  # type: ignore[arg-type]
+        SignedLink.make(LinkLimits(**limits), KEY)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("server", ["files.example", "ftp://files.example", "https://", "/x", ""])
+def test_a_link_has_the_address_of_a_server(server: str) -> None:
+    with pytest.raises(BadRequest, match="address of a server"):
+        sluiceway.link(server, KEY.text, key="a")
 
 
 @pytest.mark.parametrize("secret", ["", "lk_", "lk_short", "A" * 43, f"lk_{'!' * 43}"])

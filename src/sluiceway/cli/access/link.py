@@ -8,8 +8,11 @@ import click
 
 from sluiceway.cli.access.token import said_errors
 from sluiceway.cli.suggestions import SuggestingCommand
+from sluiceway.errors import BadRequest
 
 __all__ = ["link"]
+
+MOST_SECONDS = 1e10  # as for POST /links
 
 _file = click.option(
     "--link-key-file",
@@ -55,23 +58,22 @@ def _make(server: str, path: str, **options: Any) -> None:
     """
     from sluiceway.cli.copy import name_and_value
     from sluiceway.server.access.link_keys import first_key
+    from sluiceway.server.settings.guarded import BadSetting
     from sluiceway.uploads.access.links import link as make
 
+    expires = options.pop("expires")
+    if not 0 <= expires < MOST_SECONDS:
+        raise click.UsageError(f"--expires is seconds from now, 0 for never, not {expires:g}")
+    method = options.pop("methods") or "POST"
+    fields = dict(name_and_value(text, "=", "--field") for text in options.pop("fields"))
     with said_errors():
-        url = make(
-            server,
-            first_key(path),
-            key=options["key"],
-            prefix=options["prefix"],
-            method=options["methods"] or "POST",
-            max_size=options["max_size"],
-            types=options["types"],
-            count=options["count"],
-            expires=options["expires"] or None,
-            owner=options["owner"],
-            quota=options["quota"],
-            fields=dict(name_and_value(text, "=", "--field") for text in options["fields"]),
-        )
+        key_text = first_key(path)
+        try:
+            url = make(
+                server, key_text, method=method, expires=expires or None, fields=fields, **options
+            )
+        except BadRequest as error:
+            raise BadSetting(error.detail) from None
         click.echo(url)
 
 

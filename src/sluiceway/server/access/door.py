@@ -15,6 +15,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -99,7 +100,10 @@ class Door:
             if known is not None:
                 return known
         grant = await self._grant_of(name, secret)
-        if grant is None or (grant.expires is not None and time.time() >= grant.expires):
+        if grant is not None and grant.expires is not None and time.time() >= grant.expires:
+            end = datetime.fromtimestamp(grant.expires, UTC).strftime("%Y-%m-%d at %H:%M UTC")
+            raise Unauthorized(f"This token has ended on {end}; ask for a new one")
+        if grant is None:
             raise Unauthorized(
                 "This server needs a token: send 'Authorization: Bearer TOKEN', or use the token "
                 "as the password (curl -u :TOKEN)"

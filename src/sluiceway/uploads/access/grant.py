@@ -13,7 +13,7 @@ from enum import StrEnum
 from sluiceway.errors import Forbidden, NotFound, Unsupported
 from sluiceway.stores.contract import Entry
 from sluiceway.stores.values import OWNER, Pairs
-from sluiceway.wire.headers.media_types import essence
+from sluiceway.wire.headers.media_types import OCTET_STREAM, essence
 
 __all__ = ["FULL", "Grant", "Right", "narrowed", "owned", "owner_mark"]
 
@@ -155,9 +155,20 @@ class Grant:
             if kind == allowed or (allowed.endswith("/*") and kind.startswith(allowed[:-1])):
                 return
         if self.types:
+            unnamed = (
+                f"; if it is one of them, say which, with curl: -H 'Content-Type: "
+                f"{_example(self.types[0])}'"
+            )
             raise Unsupported(
                 f"Files of the type {kind} are not taken here, but {', '.join(self.types)}"
+                + unnamed * (kind == OCTET_STREAM)
             )
+
+    def taker(self, limit: int | None) -> str:
+        """Whose limit this is of the bytes of an upload, in words."""
+        if limit is None or limit != self.max_size:
+            return "this server"
+        return "this link" if self.link else "your token"
 
     def check_remote(self) -> None:
         """Raises Forbidden: a link never makes this server ask another one."""
@@ -194,8 +205,14 @@ def owner_mark(owner: str) -> int:
     return int.from_bytes(found) or 1
 
 
+def _example(pattern: str) -> str:
+    """A media type of this kind, for a command that a person types."""
+    return next((kind for kind in _USUAL if kind.startswith(pattern.removesuffix("*"))), pattern)
+
+
 FULL = Grant()  # no name, and everything is allowed
 
+_USUAL = ("image/jpeg", "video/mp4", "audio/mpeg", "text/plain", "application/pdf")
 _ACTS = {
     Right.UPLOAD: "upload",
     Right.READ: "read files",

@@ -39,6 +39,7 @@ KEY_PREFIX, KEY_BYTES = "lk_", 32
 
 _PURPOSE = b"sluiceway-link-1\0"  # a key that signs other things, too, makes no links by accident
 _SIGNED = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]{43})")
+_SERVER = re.compile(r"https?://[^/?#\s]+[^?#\s]*", re.IGNORECASE)
 _TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/(?:\*|[a-z0-9!#$&^_.+-]+)")
 
 
@@ -143,6 +144,18 @@ class LinkLimits:
                     f"owner, and printable values; {MOST_FIELDS} bytes together"
                 )
 
+    def check_methods(self) -> None:
+        """Raises BadRequest for limits of uploads on a link that brings none."""
+        if Right.UPLOAD in self.grant("").rights:
+            return
+        for name in ("count", "quota", "max_size", "types"):
+            if getattr(self, name) not in (None, ()):
+                raise BadRequest(
+                    f"{name} is for uploads, and a link with GET alone brings none; for a few "
+                    "downloads of a file, store it with X-Max-Downloads, or serve with "
+                    "--max-downloads"
+                )
+
     def grant(self, id: str) -> Grant:
         """What a holder of the link with this id may do."""
         rights: frozenset[Right] = frozenset().union(*(METHODS[each] for each in self.methods))
@@ -177,7 +190,11 @@ class SignedLink:
 
     @classmethod
     def make(cls, limits: LinkLimits, key: LinkKey) -> tuple[SignedLink, str]:
-        """A fresh link and its text. Raises BadRequest for one that would be too long."""
+        """A fresh link and its text.
+
+        Raises BadRequest for one that would be too long, and for limits that would limit nothing.
+        """
+        limits.check_methods()
         made = cls(new_id()[:16], key.name, limits)
         values = {"i": made.id, "k": key.name, "m": list(limits.methods), **_written(limits)}
         text = json.dumps(values, separators=(",", ":"), ensure_ascii=False)
@@ -293,5 +310,7 @@ def link(
         tuple(sorted((fields or {}).items())),
         None if quota is None else parse_size(str(quota), "quota"),
     )
+    if not _SERVER.fullmatch(server):
+        raise BadRequest(f"the address of a server is https://HOST or http://HOST, not {server!r}")
     _, text = SignedLink.make(limits, LinkKey.parse(secret))
     return f"{server.rstrip('/')}/{FOLDER}/{text}/"

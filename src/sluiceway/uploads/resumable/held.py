@@ -151,6 +151,9 @@ class HeldUpload:
             # BadDigest: behind the bytes stood a digest that nobody had announced, or checked.
             if expected or isinstance(error, BadDigest):
                 await finish_then_cancel(self._forget(start))
+            if most is not None and known is None and isinstance(error, TooLarge):
+                text = f"More than {most} bytes arrived"
+                raise self._rules.in_full(error, most - start, text) from None
             raise
         await self.keep(is_last=True)
         return self.record.offset
