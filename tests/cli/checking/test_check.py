@@ -79,13 +79,22 @@ def test_each_fault_is_named_with_what_to_do(tmp_path: Path) -> None:
     assert "hush" not in str(found)
 
 
-def test_all_settings_that_cannot_be_used_are_named_at_once() -> None:
-    """Where a start names the first one. An empty variable is one of them."""
-    options = ("--port", "99999", "--max-size", "3X", "--host", "0.0.0.0")
-    done = run(*options, env={"SLUICEWAY_DIGEST": ""})
+def test_all_settings_that_cannot_be_used_are_named_at_once(tmp_path: Path) -> None:
+    """Where a start names the first one. An empty variable is one of them, and what needs none of
+    them is looked at all the same."""
+    (tmp_path / "cert").write_text("no certificate")
+    keys = ("--link-key-file", str(tmp_path / "none"), "--tls-cert", str(tmp_path / "cert"))
+    options = ("--port", "99999", "--max-size", "3X", "--host", "0.0.0.0", "--memory-budget", "1X")
+    done = run(*options, "--log-format", "xml", *keys, env={"SLUICEWAY_DIGEST": ""})
     assert done.returncode == 1
-    for name in ("--port", "--max-size", "--host", "SLUICEWAY_DIGEST"):
-        assert f"settings: {name}" in done.stdout
+    for name in ("port", "log-format", "max-size", "host", "memory-budget"):
+        assert done.stdout.count(f"settings: --{name} ") == 1, name
+    assert "settings: SLUICEWAY_DIGEST" in done.stdout
+    assert "FAILED   link keys: " in done.stdout
+    assert "FAILED   certificate: " in done.stdout
+    done = run("--log-format", "xml", "--port", "0", "--token", "a-long-enough-secret")
+    for name in ("tokens", "port"):
+        assert f"ok       {name}: " in done.stdout, done.stdout
 
 
 def test_a_running_server_is_checked_without_harm(serve: Serve, tmp_path: Path) -> None:

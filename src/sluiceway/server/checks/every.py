@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from sluiceway.pipe.budget import Budget
@@ -20,6 +20,14 @@ from sluiceway.server.settings.checked import Settings
 
 __all__ = ["check_everything"]
 
+# Checks that need these settings and no others
+_APART: tuple[tuple[Callable[[Settings], Iterable[Finding]], tuple[str, ...]], ...] = (
+    (check_tokens, ("token", "token_file")),
+    (check_link_keys, ("link_key_file",)),
+    (check_tls, ("tls_cert", "tls_key", "ca_file", "client_cert")),
+    (lambda settings: [check_port(settings)], ("host", "port")),
+)
+
 
 async def check_everything(given: Mapping[str, Any]) -> AsyncIterator[Finding]:
     """Look at everything that `sluiceway serve` needs with these settings, and store nothing.
@@ -28,8 +36,8 @@ async def check_everything(given: Mapping[str, Any]) -> AsyncIterator[Finding]:
         given: Settings by their names; the others have their defaults.
 
     Returns:
-        A finding for each thing, the good ones included. Settings that cannot be used are all
-        named, and end it: the other checks need them.
+        A finding for each thing, the good ones included. Where settings cannot be used, all of them
+        are named, and only what needs none of them is looked at.
 
     Example:
         [one async for one in check_everything({"to": ("/srv/files",)}) if one.level == "failed"]
@@ -37,6 +45,8 @@ async def check_everything(given: Mapping[str, Any]) -> AsyncIterator[Finding]:
     if faults := Settings.faults(given):
         for error in faults:
             yield from_error("settings", error, "correct the setting")
+        for one in _apart(given):
+            yield one
         return
     settings = Settings(**given)
     yield passed("settings", "all can be used")
@@ -61,4 +71,14 @@ async def check_everything(given: Mapping[str, Any]) -> AsyncIterator[Finding]:
     for one in check_clock(skews):
         yield one
     yield check_port(settings)
+    yield check_descriptors()
+
+
+def _apart(given: Mapping[str, Any]) -> Iterator[Finding]:
+    """What can be said although other settings are wrong."""
+    for check, names in _APART:
+        own: dict[str, Any] = {"to": ("memory:",), "no_auth": True}
+        own |= {name: given[name] for name in names if name in given}
+        if not Settings.faults(own):
+            yield from check(Settings(**own))
     yield check_descriptors()

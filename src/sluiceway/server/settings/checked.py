@@ -6,8 +6,9 @@ Each error names the option and says what to do. Nothing is opened or started he
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, Self
 
 from sluiceway.client.http.address_guard import AddressGuard, Network, parse_network
@@ -51,6 +52,7 @@ MOST_PARTS = 100_000  # their heads may take 51 MB together; more files belong i
 UNLIMITED = "unlimited"  # --quota: quotas are counted for names and links alone
 WORKERS_LIMIT = 64
 SIGNED_URL_SECONDS = 7 * 24 * 3600  # S3 accepts no signed URL that is valid for longer
+_OPTION = re.compile(r"--([a-z][a-z0-9-]*)")
 SECONDS_LIMIT = 1e9  # excludes "inf" and "nan", which Python reads as numbers
 
 
@@ -78,11 +80,32 @@ class Settings(SettingList):
         for item in fields(cls):
             object.__setattr__(settings, item.name, given.get(item.name, item.default))
         for step in settings._steps():
-            try:
-                step()
-            except BadSetting as error:
-                found.append(error)
-        return found
+            found += settings._all_of(step)
+        return list({error.detail: error for error in found}.values())
+
+    def _all_of(self, step: Callable[[], object]) -> list[BadSetting]:
+        """What one step finds: it stops at the first, which has its default while it goes on."""
+        usual = {item.name: item.default for item in fields(self) if item.default is not MISSING}
+        given: dict[str, object] = {}
+        found: list[BadSetting] = []
+        try:
+            while True:
+                try:
+                    step()
+                    return found
+                except BadSetting as error:
+                    options = _OPTION.findall(error.detail)
+                    names = [option.replace("-", "_") for option in options]
+                    if given.keys() & set(names):  # it may be wrong by that default alone
+                        return found
+                    found.append(error)
+                    if not names or names[0] not in usual:
+                        return found
+                    given[names[0]] = getattr(self, names[0])
+                    object.__setattr__(self, names[0], usual[names[0]])
+        finally:
+            for name, value in given.items():
+                object.__setattr__(self, name, value)
 
     def _steps(self) -> tuple[Callable[[], object], ...]:
         """The checks, in order. Each of them may raise BadSetting."""
