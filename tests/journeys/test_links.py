@@ -199,16 +199,23 @@ def test_size_type_and_count_are_signed(made: Made) -> None:
     image, image_type = {"Content_Type": "image/png"}, {"Content-Type": "image/png"}
     larger = link("POST", "/files", b"1234", **image)
     assert (larger.status_code, "this link takes at most 3" in larger.text) == (413, True)
-    chunked = requests.post(f"{link.url}/files", iter([b"12", b"34"]), headers=image_type)
+    chunked = requests.post(
+        f"{link.url}/files", iter([b"12", b"34"]), headers=image_type, timeout=60
+    )
     assert (chunked.status_code, "this link takes at most 3" in chunked.text) == (413, True)
     unnamed = link("POST", "/files", b"123")
     assert (unnamed.status_code, "-H 'Content-Type: image/jpeg'" in unnamed.text) == (415, True)
     refused = link("POST", "/files", b"123", Content_Type="text/html")
     assert (refused.status_code, "image/*" in refused.json()["detail"]) == (415, True)
     assert link("POST", "/files", b"", Upload_Length="4", **TUS).status_code == 413
+    kind = "filetype aW1hZ2UvcG5n"
+    begun = link("POST", "/files", b"", Upload_Defer_Length="1", Upload_Metadata=kind, **TUS)
+    upload = requests.compat.urljoin(f"{link.url}/files", begun.headers["Location"])
+    piece = {"Upload-Offset": "0", "Content-Type": OFFSET, "Tus-Resumable": "1.0.0"}
+    longer = requests.patch(upload, b"1234", headers=piece, timeout=60)
+    assert (longer.status_code, "this link takes at most 3" in longer.text) == (413, True)
     for status in (201, 201, 403):
         assert link("POST", "/files", b"123", **image).status_code == status
-    kind = "filetype aW1hZ2UvcG5n"
     tus = link("POST", "/files", b"", Upload_Length="3", Upload_Metadata=kind, **TUS)
     assert tus.status_code == 403
 

@@ -13,6 +13,8 @@ import pytest
 from starlette.requests import Request
 
 from sluiceway.errors import NotFound, Unauthorized, Unavailable
+from sluiceway.pipe.file_lock import HAS_LOCKS, lock_file
+from sluiceway.server.access import owned_file
 from sluiceway.server.access.door import MOST_WAITING, Door
 from sluiceway.server.access.link_keys import add_key, read_link_keys
 from sluiceway.server.access.named_tokens import parse_tokens
@@ -183,6 +185,7 @@ def test_an_edit_leaves_the_rest_as_it_was(tmp_path: Path, text: str) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.skipif(not HAS_LOCKS, reason="without locks the last one counts")
 def test_of_edits_at_once_none_is_lost(tmp_path: Path) -> None:
     """Names and keys alike, also where there is no file yet."""
     tokens, keys = str(tmp_path / "tokens"), str(tmp_path / "keys")
@@ -196,6 +199,19 @@ def test_of_edits_at_once_none_is_lost(tmp_path: Path) -> None:
     assert {token.name for token in listed_tokens(tokens)} == {f"n{each}" for each in range(8)}
     assert sorted(key.name for key in read_link_keys(keys).keys) == sorted(made)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.skipif(not HAS_LOCKS, reason="there are no locks to wait for")
+def test_an_edit_waits_for_another_program_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owned_file, "EDIT_WAIT", 0.0)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    lock_file(folder)
+    with pytest.raises(Unavailable, match="holds the folder"):
+        add_key(str(tmp_path / "keys"))
+    os.close(folder)
+    add_key(str(tmp_path / "keys"))
 
 
 @pytest.mark.parametrize(

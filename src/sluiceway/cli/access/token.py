@@ -105,7 +105,7 @@ def _list(path: str, as_json: bool) -> None:
 @click.argument("name")
 @_file
 def _remove(name: str, path: str) -> None:
-    """Remove a name: from now on its secret opens nothing; its files stay."""
+    """Remove a name, but not the last: from now on its secret opens nothing; its files stay."""
     from sluiceway.server.access.token_editing import remove_token
 
     with said_errors():

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
 
-from sluiceway.errors import SluiceError
+from sluiceway.errors import SluiceError, Unavailable
 from sluiceway.pipe.file_lock import HAS_LOCKS, try_lock_file
 from sluiceway.server.settings.guarded import (
     BadSetting,
@@ -79,7 +79,7 @@ def edited_alone(path: str) -> Iterator[None]:
     """Read, change and write the file in this block: of edits at once, none is lost.
 
     The lock is that of its folder: the file may not be there yet, and is another one afterwards.
-    Raises BadSetting where others go on and on. Blocking.
+    Raises Unavailable where another program holds it too long. Blocking.
     """
     folder = _opened_folder(path) if HAS_LOCKS else None
     if folder is None:
@@ -89,7 +89,7 @@ def edited_alone(path: str) -> Iterator[None]:
         last = time.monotonic() + EDIT_WAIT
         while not try_lock_file(folder):
             if time.monotonic() >= last:
-                raise BadSetting(f"another program holds the folder of {path}; try again")
+                raise Unavailable(f"Another program holds the folder of {path}; try again")
             time.sleep(EDIT_PAUSE)
         yield
     finally:
