@@ -17,10 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from fix_deploy import DEPLOY, TOKEN, end, free_port
+from fix_deploy import DEPLOY, TOKEN, end
 from fix_nginx import listens
 from fix_server import start_server
 from fix_taking import eventually
+from free_ports import free_port
 
 __all__ = ["CHAINS", "ORIGIN", "Chain", "chain"]
 

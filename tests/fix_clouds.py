@@ -11,7 +11,6 @@ import hashlib
 import hmac
 import itertools
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,8 @@ from email.utils import formatdate
 
 import pytest
 import requests
+
+from free_ports import free_port
 
 __all__ = ["Cloud", "azure"]
 
@@ -49,7 +50,7 @@ def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     program = shutil.which("azurite-blob")
     if program is None:
         pytest.skip("azurite-blob is not installed (npm install azurite)")
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}/{ACCOUNT}"
     folder = tmp_path_factory.mktemp("azure")
     command = [
@@ -105,8 +106,3 @@ class _running:  # noqa: N801  # used as a verb
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
         self._process.wait(10)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        return int(held.getsockname()[1])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sysconfig
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ import requests
 from fix_gateway import takes
 from fix_server import RunningServer, start_server
 from fix_taking import eventually
+from free_ports import free_port
 from raw_http import form_begun, form_body
 from raw_http import form_head as bare_form_head
 from raw_http import head as bare_head
@@ -114,12 +114,6 @@ class Deployed:
         begun = form_begun(("title", None, b"T"), ("file", "a.bin", b""))
         end = form_body(("title", None, b"T"), ("file", "a.bin", b"")).removeprefix(begun)
         return form_head(len(begun) + size + len(end), target=f"{self.prefix}/files") + begun, end
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 @contextmanager

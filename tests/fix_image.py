@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,7 +29,7 @@ if str(ROOT) not in sys.path:
 
 from bench.image import BASE, Built, Images, missing_for_images  # noqa: E402
 
-__all__ = ["BASE", "ROOT", "Container", "Image", "Images", "free_port", "images", "stop"]
+__all__ = ["BASE", "ROOT", "Container", "Image", "Images", "images", "stop"]
 
 START = 60.0  # seconds until a server answers
 # The first process of the namespace becomes the container's: signals reach it as its PID 1. Only
@@ -44,12 +43,6 @@ mount -o remount,bind,ro "$ROOT"
 cd /
 exec chroot --userspec="$OWNER" "$ROOT" /usr/bin/env -i -C "$WORKDIR" "$@"
 """
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 @dataclass

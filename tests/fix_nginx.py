@@ -18,6 +18,7 @@ import pytest
 
 from fix_server import RunningServer
 from fix_taking import eventually
+from free_ports import free_port
 from rude_peer import Peer
 
 __all__ = ["listens", "proxied"]
@@ -58,9 +59,7 @@ def proxied(tmp_path: Path) -> Iterator[Proxied]:
         user = (
             "user root; " if os.geteuid() == 0 else ""
         )  # otherwise its workers could not write below our folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = int(free.getsockname()[1])
+        port = free_port()
         config = folder / "nginx.conf"
         text = CONFIG.format(
             user=user,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,6 +19,7 @@ import pytest
 
 from fix_postgres import Database
 from fix_taking import need
+from free_ports import free_port
 
 __all__ = ["bouncer"]
 
@@ -52,9 +52,7 @@ def bouncer(database: Database) -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
     try:
         folder.chmod(0o755)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            listen = free.getsockname()[1]
+        listen = free_port()
         config = folder / "pgbouncer.ini"
         config.write_text(CONFIG.format(host=host, port=port, listen=listen))
         # It refuses to run as root, and must see the socket.

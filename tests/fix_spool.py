@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 from fix_gateway import Program, snapshot
 from fix_server import RunningServer, start_server
 from fix_taking import eventually
+from free_ports import free_port
 from lent_ways import RANDOM, lent_env
 
 __all__ = [
@@ -28,7 +28,6 @@ __all__ = [
     "Taken",
     "backend",
     "files_of",
-    "free_port",
     "one_backend",
     "spooling",
     "start_spooling",
@@ -42,12 +41,6 @@ class Taken:
     line: str
     headers: dict[str, str]
     body: bytes
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class Backend:

@@ -12,6 +12,8 @@ import sysconfig
 import time
 from pathlib import Path
 
+from free_ports import free_port
+
 __all__ = ["Tutorial"]
 
 PAGE = Path(__file__).parents[2] / "docs" / "tutorial.md"
@@ -27,7 +29,7 @@ class Tutorial:
     def __init__(self, folder: Path, api: int | None = None) -> None:
         """`api` is the port of another API than the page's."""
         self.folder = folder
-        self.api, self.app = api or _free_port(), _free_port()
+        self.api, self.app = api or free_port(), free_port()
         self.printed: list[str] = []
         self._servers: list[subprocess.Popen[bytes]] = []
         text = PAGE.read_text("utf-8").replace(":9000", f":{self.api}")
@@ -100,9 +102,3 @@ class Tutorial:
 def _env() -> dict[str, str]:
     commands = sysconfig.get_path("scripts"), str(Path(sys.executable).parent)
     return {**os.environ, "PATH": os.pathsep.join([*commands, os.environ["PATH"]])}
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ import sluiceway
 from fix_nginx import listens
 from fix_taking import eventually, noise
 from fix_tls import Certificates
+from free_ports import free_port
 from rude_peer import Exchange, Peer
 from sluiceway.errors import BadRequest, SluiceError, Unauthorized
 
@@ -134,9 +134,7 @@ def test_a_server_that_asks_for_digests_gets_them(
 def nginx_dav(folder: Path) -> Iterator[tuple[str, Path]]:
     root = folder / "root"
     root.mkdir(parents=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     user = "user root; " if os.geteuid() == 0 else ""
     config = folder / "nginx.conf"
     config.write_text(

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from deployed_chains import CHAINS, ORIGIN, chain
-from fix_deploy import TOKEN, free_port
+from fix_deploy import TOKEN
 from fix_server import RunningServer, start_server
 from fix_tls import Certificates
+from free_ports import free_port
 from rude_peer import Exchange, Peer
 from sluiceway.client.doctor.diagnosis import DoctorReport, Severity
 from sluiceway.client.doctor.examine import examine

@@ -18,8 +18,9 @@ import pytest
 import requests
 
 from fix_gateway import fresh, says, takes
-from fix_spool import Backend, Spooling, StartSpooling, files_of, free_port, start_spooling
+from fix_spool import Backend, Spooling, StartSpooling, files_of, start_spooling
 from fix_taking import eventually, noise
+from free_ports import free_port
 from lent_ways import RANDOM, lent_bytes, lent_env
 from raw_http import Wire, head
 from resumable_requests import complete, interim_of, named

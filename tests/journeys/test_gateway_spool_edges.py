@@ -14,8 +14,9 @@ import requests
 
 from fix_gateway import takes
 from fix_server import start_server
-from fix_spool import Backend, StartSpooling, files_of, free_port
+from fix_spool import Backend, StartSpooling, files_of
 from fix_taking import SMALL_DISK, eventually, noise
+from free_ports import free_port
 from rude_peer import Exchange, Peer
 from tus_by_hand import Tus, creation
 

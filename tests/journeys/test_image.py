@@ -19,8 +19,9 @@ import pytest
 import requests
 import yaml
 
-from fix_image import BASE, ROOT, Image, Images, free_port, images, stop
+from fix_image import BASE, ROOT, Image, Images, images, stop
 from fix_taking import noise
+from free_ports import free_port
 from sluiceway.server.settings.listed import setting_help
 
 __all__ = ["images"]

@@ -19,6 +19,7 @@ from fix_replaced import Notes, Replace, activated, can_replace
 from fix_server import RunningServer, Serve
 from fix_taking import eventually, need
 from fork_server import PlainPopen
+from free_ports import free_port
 from raw_http import Wire, chunk, form_begun, form_body, form_head, head
 from tus_by_hand import Tus
 
@@ -179,7 +180,7 @@ def test_a_server_behind_a_socket_of_its_supervisor_restarts_without_a_gap(
 def test_workers_serve_the_sockets_that_systemd_opens(tmp_path: Path) -> None:
     """By systemd's own program, which starts a server at the first connection."""
     need("systemd-socket-activate")
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "sluiceway", "serve", "--to", str(tmp_path / "root")]
     process = PlainPopen(
         ["systemd-socket-activate", "-l", f"127.0.0.1:{port}", *command, "--workers", "2"],
@@ -190,11 +191,6 @@ def test_workers_serve_the_sockets_that_systemd_opens(tmp_path: Path) -> None:
     finally:
         process.terminate()
         assert process.wait(30) == 0
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 def _put(port: int) -> bool:
@@ -208,7 +204,7 @@ def _put(port: int) -> bool:
 @pytest.mark.torture
 def test_a_server_starts_its_own_successor(tmp_path: Path, notes: Notes) -> None:
     """SIGUSR2: the supervisor hears of the new main process, and the old one ends."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "sluiceway", "serve", "--to", str(tmp_path / "root")]
     first = PlainPopen(
         [*command, "--port", str(port)],

@@ -26,8 +26,8 @@ import pytest
 import requests
 
 from fix_server import Serve
-from fix_spool import free_port
 from fix_taking import eventually
+from free_ports import free_port
 from tus_by_hand import Tus
 
 # In base64, so that no scanner takes this file for a virus

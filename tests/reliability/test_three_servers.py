@@ -12,7 +12,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -33,6 +32,7 @@ from fix_postgres import Database
 from fix_s3 import Objects
 from fix_server import RunningServer, Serve
 from fix_taking import TORTURE, eventually, need, noise
+from free_ports import free_port
 from pace import Pace
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.postgres.store import PostgresStore
@@ -99,12 +99,6 @@ class Servers:
     def _start(self, number: int) -> RunningServer:
         port = str(self.ports[number])
         return self.serve("--port", port, *self.options, to=self.to, env=self.env)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @pytest.fixture(
