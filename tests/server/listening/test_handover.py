@@ -84,13 +84,14 @@ def test_a_successor_that_is_never_ready_is_left(
 def test_a_server_without_free_descriptors_hears_of_a_successor_later(
     listening: socket.socket, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A waiting `accept` holds its descriptor already, so none is left when it begins."""
     offer = HandoverOffer([listening], None, lambda: None)
-    offer.start()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
-        os.close(free := os.dup(0))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+        os.close(last := os.dup(0))  # for the offer's own socket
+        resource.setrlimit(resource.RLIMIT_NOFILE, (last + 1, hard))
         try:
+            offer.start()
             peer.connect(handover._name(offer.address))
             eventually(lambda: "cannot be heard now" in caplog.text, "it is said")
         finally:

@@ -128,7 +128,7 @@ class PostgresJournal(Journal):
             async with _within_deadline():
                 taken = await self._pool.rows(_TAKE, self._run, sides, LEASE)
                 if taken:
-                    self.id = str(taken[0][0])
+                    self.id: str = str(taken[0][0])
                     return
                 ((others, seen),) = await self._pool.rows("SELECT sides, seen FROM {t}")
             if others != sides:

@@ -66,7 +66,7 @@ class SqliteJournal(Journal):
             with _mapped_errors(path):
                 self._check_file()
                 self._db = self._connect()
-                self.id = self._load(self._db, fingerprint(source, destination).hex())
+                self.id: str = self._load(self._db, fingerprint(source, destination).hex())
         except BaseException:
             self.close()
             raise
