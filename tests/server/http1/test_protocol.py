@@ -181,10 +181,10 @@ def test_a_stalled_piece_is_kept(hasty: Hasty) -> None:
     stream, partial = f"Content-Type: {OFFSET_STREAM}", "Content-Type: application/partial-upload"
     length, offset = "Content-Length: 100", "Upload-Offset: 0"
     with tus.session, Wire(server.port) as one, Wire(server.port) as two:
-        one.send(head("PATCH", urlsplit(url).path, "Tus-Resumable: 1.0.0", offset, stream, length))
-        two.send(head("PATCH", other, "Upload-Complete: ?1", offset, partial, length))
+        path = urlsplit(url).path
+        one.send(head("PATCH", path, "Tus-Resumable: 1.0.0", offset, stream, length) + b"some")
+        two.send(head("PATCH", other, "Upload-Complete: ?1", offset, partial, length) + b"some")
         for wire, status in ((one, 423), (two, 408)):
-            wire.send(b"some")
             response = wire.answer()
             assert (response.status, response.code) == (status, "too-slow"), response.body
             assert wire.closed()
