@@ -77,6 +77,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hooked]:
         folder / "root",
         *("--token-file", str(token_file(folder / "tokens", names))),
         *("--fetch-from", "127.0.0.1", "--fetch-internal", "127.0.0.1"),
+        *("--expire", "1d", "--max-downloads", "9"),
     )
     yield found
     found.stop()
@@ -219,7 +220,7 @@ def test_each_file_is_asked_for_once_and_reported_once(
     for key in {one.data["key"] for one in of_type("kept", found)}:
         assert [one.kind for one in found if one.data["key"] == key][:2] == ["started", "kept"]
     for one in found:
-        assert one.data["owner"] == "ann"
+        assert (one.data["owner"], one.data["metadata"]) == ("ann", {})
         assert one.data["request_id"]
         assert one.event["traceparent"].startswith("00-")
         assert one.data["size"] in (3, None) or way is form

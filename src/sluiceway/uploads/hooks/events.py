@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sluiceway.stores.contract import Metadata, UploadRequest
+from sluiceway.stores.values import DOWNLOADS, EXPIRES, OWNER, RETAINED
 from sluiceway.uploads.access.grant import Grant
 from sluiceway.uploads.hooks.contract import HookCall, HookWhen
 from sluiceway.wire.events.cloud_events import cloud_event
@@ -23,6 +24,10 @@ EVENT_TYPES: Mapping[HookWhen, str] = {
     HookWhen.KEPT: "sluiceway.upload.kept",
     HookWhen.FINISH: "sluiceway.upload.finished",
 }
+
+# What this server writes beside a file by itself: `data.owner` has the first, the others are not
+# for people.
+OURS = {OWNER, EXPIRES, RETAINED, DOWNLOADS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class EventWriter:
             Metadata(request.filename, request.type, request.digests, user=request.user),
             size,
             {"field": request.field, "method": request.method, **_by(grant)},
-            grant.owner,
+            request.owner or grant.owner,
         )
 
     def kept(
@@ -78,7 +83,7 @@ class EventWriter:
             "digests": dict(metadata.digests),
             "filename": metadata.filename,
             "type": metadata.type,
-            "metadata": dict(metadata.user),
+            "metadata": {name: text for name, text in metadata.user if name not in OURS},
             "owner": owner,
             "request_id": trace.request_id,
             **facts,
