@@ -233,10 +233,12 @@ def test_no_secret_is_in_any_line(running: RunningServer) -> None:
 
 
 def test_a_trace_is_taken_and_answered(running: RunningServer) -> None:
-    """Also with an error; what is no trace or no id is replaced."""
+    """Also with an error; what is no trace or no id is replaced. Who is no address is the peer."""
     boss, parent = Client(running.url, "boss"), f"00-{TRACE}-00f067aa0ba902b7-01"
     for path in ("/healthz", "/files/no-such-file"):
-        answer = boss("GET", path, traceparent=parent, X_Request_ID='a b"c')
+        sent_for = "9.9.9.9,junk" if path == "/healthz" else "unknown"
+        fields = {"X_Request_ID": 'a b"c', "X_Forwarded_For": sent_for}
+        answer = boss("GET", path, traceparent=parent, **fields)
         assert answer.headers["traceparent"].startswith(f"00-{TRACE}-")
         assert answer.headers["X-Request-ID"] == TRACE
     eventually(
@@ -246,6 +248,8 @@ def test_a_trace_is_taken_and_answered(running: RunningServer) -> None:
         ),
         "both are in the log",
     )
+    found = [line for line in json_lines(running) if line.get("trace_id") == TRACE]
+    assert [line["client"] for line in found] == ["127.0.0.1", "127.0.0.1"]
 
 
 def test_the_audit_log_has_who_changed_what(running: RunningServer) -> None:

@@ -19,6 +19,7 @@ from starlette.types import Scope
 from sluiceway.pipe.stages import Stages, verdict
 from sluiceway.server.access.entering import unlinked
 from sluiceway.server.access.identity import owner_in
+from sluiceway.server.http1.peer_gone import PROTOCOL
 from sluiceway.server.log.formats import log_event
 from sluiceway.uploads.log_event import LogEvent
 from sluiceway.uploads.resumable.held import HeldUpload
@@ -28,7 +29,7 @@ from sluiceway.wire.numbers import clipped_uint
 from sluiceway.wire.request_trace import current_trace
 from sluiceway.wire.urls import hide_links
 
-__all__ = ["STAGES", "UPLOAD", "log_access", "shown_path"]
+__all__ = ["STAGES", "UPLOAD", "client_of", "log_access", "shown_path"]
 
 # Loads the codec now: a process without free descriptors cannot load it, and needs its log most.
 codecs.lookup("unicode_escape")
@@ -56,7 +57,7 @@ class _AccessLine(LogEvent):
 
     def __str__(self) -> str:
         scope, path = self._scope, self._path.replace('"', '\\"')
-        request = f'{_client(scope)} "{_escaped(scope["method"])} {path}"'
+        request = f'{client_of(scope)} "{_escaped(scope["method"])} {path}"'
         line = f"{request} {self._status} {self._sent} {self._seconds:.3f}s"
         if STAGES in scope:
             spent, destination = _spent(scope)
@@ -71,7 +72,7 @@ class _AccessLine(LogEvent):
         scope, upload, trace = self._scope, self._upload, current_trace.get()
         values: dict[str, object] = {
             "event": "upload" if upload is not None and upload.has_ended else "request",
-            "client": _client(scope),
+            "client": client_of(scope),
             "method": _escaped(scope["method"]),
             "path": self._path,
             "status": self._status,
@@ -150,8 +151,12 @@ def _escaped(text: str) -> str:
     return text[:MOST_LOGGED].encode("unicode_escape").decode()
 
 
-def _client(scope: Scope) -> str:
-    return _client_address((scope.get("client") or ("",))[0][:MOST_LOGGED])
+def client_of(scope: Scope) -> str:
+    """The client's address: that of the connection, if X-Forwarded-For names none; else "-"."""
+    found = _client_address((scope.get("client") or ("",))[0][:MOST_LOGGED])
+    if found == "-" and (peer := getattr(scope.get(PROTOCOL), "client", None)) is not None:
+        return _client_address(str(peer[0])[:MOST_LOGGED])
+    return found
 
 
 @lru_cache(256)

@@ -18,7 +18,7 @@ from starlette.types import Scope
 
 from sluiceway.server.access.entering import unlinked
 from sluiceway.server.access.identity import owner_in
-from sluiceway.server.log.access import STAGES, UPLOAD, shown_path
+from sluiceway.server.log.access import STAGES, UPLOAD, client_of, shown_path
 from sluiceway.uploads.summary import summary_of
 from sluiceway.wire.request_trace import RequestTrace, current_trace, id_number
 
@@ -126,7 +126,7 @@ def _request_values(scope: Scope, status: int, code: str, path: str) -> dict[str
     if status:
         values["http.response.status_code"] = status
     if scope.get("client"):
-        values["client.address"] = scope["client"][0]
+        values["client.address"] = client_of(scope)
     if owner := owner_in(scope):
         values["enduser.id"] = owner
     if code:
