@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterator
 
 import pytest
+import requests
 
-from fix_server import RunningServer, start_server
+from fix_server import RunningServer, Serve, start_server
 from raw_http import Wire, head
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
@@ -139,3 +140,11 @@ def test_with_a_proxy_the_server_may_listen_to_other_machines() -> None:
         trusted_proxies=("10.0.0.0/8", "fd00::1"),
     )
     assert settings.has_tokens
+
+
+def test_without_tokens_no_text_asks_for_one(serve: Serve) -> None:
+    server = serve("--trust-user-header", HEADER, "--trusted-proxies", f"{PROXY}/32")
+    assert not any("TOKEN" in line for line in server.lines)
+    refused = requests.get(f"{server.url}/files", timeout=30)
+    assert (refused.status_code, "proxy" in refused.json()["detail"]) == (401, True)
+    assert "TOKEN" not in refused.text

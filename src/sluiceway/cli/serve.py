@@ -193,7 +193,8 @@ def refuse_uploaded_settings(config: Path | None, settings: Settings) -> None:
 def _greet(settings: Settings, address: str, config: Path | None, made_token: bool) -> None:
     for every, local in ALL_ADDRESSES.items():  # no browser opens them on all systems
         address = address.replace(every, local)
-    auth = " -u :TOKEN" if settings.has_tokens else ""
+    takes_tokens = settings.token or settings.token_file or settings.jwt_keys
+    auth = " -u :TOKEN" if takes_tokens else ""
     from sluiceway.server.destinations import display_name
 
     does = "stores into" if not any("://" in place for place in settings.to) else "sends on to"
@@ -201,8 +202,11 @@ def _greet(settings: Settings, address: str, config: Path | None, made_token: bo
     if made_token:
         click.echo(f"  token  {settings.token}  (for this run; --token-file keeps one)")
     click.echo(f"  page   {address}")
-    click.echo(f"  curl   curl{auth} -T big.iso {address}files/big.iso")
-    click.echo(f"  python sluiceway.copy('big.iso', '{address}files/big.iso')")
+    if settings.has_tokens and not takes_tokens:
+        click.echo(f"  users  named by {settings.trust_user_header}: come through that proxy")
+    else:
+        click.echo(f"  curl   curl{auth} -T big.iso {address}files/big.iso")
+        click.echo(f"  python sluiceway.copy('big.iso', '{address}files/big.iso')")
     if config is not None:
         click.echo(f"  settings from {config}")
     if not settings.has_tokens and not settings.no_auth:

@@ -58,6 +58,7 @@ class Door:
         self._users = TrustedUsers(settings)
         self._web_tokens = _web_tokens(settings)
         self._takes_any = not settings.has_tokens
+        self._needs_proxy = not (settings.token or settings.token_file or settings.jwt_keys)
         self._key = secrets.token_bytes(32)
         self._nobody = Scrypt(COST, secrets.token_bytes(SALT_BYTES), bytes(HASH_BYTES))
         self._trying, self._waiting = asyncio.Lock(), 0
@@ -104,6 +105,11 @@ class Door:
             end = datetime.fromtimestamp(grant.expires, UTC).strftime("%Y-%m-%d at %H:%M UTC")
             raise Unauthorized(f"This token has ended on {end}; ask for a new one")
         if grant is None:
+            if self._needs_proxy:
+                raise Unauthorized(
+                    "This server learns from the proxy in front of it who you are, and takes no "
+                    "tokens: use the address of that proxy, and sign in there"
+                )
             raise Unauthorized(
                 "This server needs a token: send 'Authorization: Bearer TOKEN', or use the token "
                 "as the password (curl -u :TOKEN)"
