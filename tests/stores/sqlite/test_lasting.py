@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -37,3 +39,20 @@ async def test_a_late_write_of_an_earlier_holder_changes_nothing(tmp_path: Path)
     assert not await stores[0].has_draft("u")
     for store in stores:
         await store.aclose()
+
+
+async def test_a_file_of_an_earlier_version_gets_what_it_lacks(tmp_path: Path) -> None:
+    """Its first use adds the column of drafts that last; uploads and sweeps work."""
+    store = SqliteStore(f"sqlite:///{tmp_path}/x.db?table=kept", Budget(16 << 20))
+    await store.init()
+    await store.aclose()
+    with closing(sqlite3.connect(tmp_path / "x.db")) as db:
+        db.execute("ALTER TABLE kept_drafts DROP COLUMN epoch")
+    await store.check()
+    assert await store.draft_names("", 10, -1) == []
+    draft = await store.begin("u", None)
+    await draft.write(pattern(1000))
+    await draft.publish("k", Metadata("k"))
+    assert await store.sweep(0) == 0
+    assert await read(store, "k") == pattern(1000)
+    await store.aclose()

@@ -55,18 +55,26 @@ SCHEMA = (
     """CREATE TABLE IF NOT EXISTS "{t}_readers" (
         lease TEXT NOT NULL PRIMARY KEY, id TEXT NOT NULL, seen REAL NOT NULL)""",
 )
+ADDED = (("drafts", "epoch", "INTEGER"),)  # columns that tables of earlier versions lack
 
 
 class SqliteFile:
-    """A file with the given tables, each with columns it must have. `schema` makes them."""
+    """A file with the given tables, each with columns it must have. `schema` makes them.
+
+    `added` are columns that a writer adds where they are missing: table, name, type.
+    """
 
     path: str
 
     def __init__(
-        self, path: str, schema: Sequence[str], columns: Mapping[str, Collection[str]]
+        self,
+        path: str,
+        schema: Sequence[str],
+        columns: Mapping[str, Collection[str]],
+        added: Sequence[tuple[str, str, str]] = (),
     ) -> None:
         self.path = path
-        self._schema, self._columns = schema, columns
+        self._schema, self._columns, self._added = schema, columns, added
 
     def number(self) -> tuple[int, int] | None:
         """Which file stands at the path; None for none. One that was replaced is another file."""
@@ -99,6 +107,11 @@ class SqliteFile:
                     db.execute(text)
                 db.execute("COMMIT")
             self._check_columns(db)
+            if self._missing_columns(db):
+                db.execute("BEGIN IMMEDIATE")
+                for text in self._missing_columns(db):
+                    db.execute(text)
+                db.execute("COMMIT")
         except BaseException:
             db.close()
             raise
@@ -160,11 +173,18 @@ class SqliteFile:
         found = db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         return {name for (name,) in found}.issuperset(self._columns)
 
+    def _missing_columns(self, db: sqlite3.Connection) -> list[str]:
+        """The statements that add what an earlier version did not make."""
+        return [
+            f'ALTER TABLE "{table}" ADD COLUMN {name} {kind}'
+            for table, name, kind in self._added
+            if name not in _columns_of(db, table)
+        ]
+
     def _check_columns(self, db: sqlite3.Connection) -> None:
         """An app may have a table of this name itself. Raises StoreFailed."""
         for table, columns in self._columns.items():
-            there = {row[1] for row in db.execute(f'PRAGMA table_info("{table}")')}
-            if not there.issuperset(columns):
+            if not _columns_of(db, table).issuperset(columns):
                 raise StoreFailed(
                     f"The table {table!r} in {self.path} is another program's; "
                     "choose a name with ?table="
@@ -177,7 +197,8 @@ class ObjectsFile(SqliteFile):
     def __init__(self, path: str, table: str) -> None:
         self.table: str = table
         columns = {table: COLUMNS, **{f"{table}_{name}": () for name in OTHERS}}
-        super().__init__(path, [text.format(t=table) for text in SCHEMA], columns)
+        added = [(f"{table}_{other}", name, kind) for other, name, kind in ADDED]
+        super().__init__(path, [text.format(t=table) for text in SCHEMA], columns, added)
 
     def check_room(self, size: int, db: sqlite3.Connection) -> None:
         """Whether `size` bytes fit on the disk, or where deleted objects were. Raises NoSpace."""
@@ -190,6 +211,10 @@ class ObjectsFile(SqliteFile):
         )
         if size > pages * page:
             raise NoSpace("The database's disk has no room for this file")
+
+
+def _columns_of(db: sqlite3.Connection, table: str) -> set[str]:
+    return {str(row[1]) for row in db.execute(f'PRAGMA table_info("{table}")')}
 
 
 def _may_write(path: str) -> bool:
