@@ -41,6 +41,7 @@ class MemoryStore:
         renames=True,
         readable_drafts=True,
         tells_replaced=True,
+        compares_owner=True,
     )
 
     def __init__(self) -> None:
@@ -126,7 +127,8 @@ class MemoryStore:
         there = self.objects.get(key)
         if replace.etag is not None and (there is None or there[0].etag != replace.etag):
             raise PreconditionFailed(f"{key!r} is not the version you named; read it again")
-        if there is not None and not replace.allowed:
+        is_others = there is not None and replace.owner not in (None, there[0].metadata.owner)
+        if is_others or (there is not None and not replace.allowed):
             raise Exists(f"There is already an object {key!r}; it was not touched")
 
 

@@ -90,6 +90,8 @@ class Traits:
             (`unpublished.TellsReplaced`), so that it need not be looked up before.
         key_first: A large object goes to its key without a copy only if its draft was begun with
             that key. The store is `KeyFirst` (`unpublished`).
+        compares_owner: Its drafts obey `Replace.owner`: whose object is there is found out in the
+            step that replaces it, so that it need not be looked up before.
 
     Example:
         Traits("memory", durable=False, atomic_publish=True, create_only=True, resumable=True)
@@ -112,6 +114,7 @@ class Traits:
     readable_drafts: bool = False
     tells_replaced: bool = False
     key_first: bool = False
+    compares_owner: bool = False
     counts: tuple[str, ...] = ()
 
     def caveats(self) -> tuple[str, ...]:
@@ -173,17 +176,21 @@ class Metadata:
     @property
     def expires(self) -> int | None:
         """Seconds since the epoch at which the object is deleted; None: it lasts."""
-        return clipped_uint(dict(self.user).get(EXPIRES, ""))
+        found = dict(self.user).get(EXPIRES)
+        return None if found is None else clipped_uint(found)
 
     @property
     def retained(self) -> int | None:
         """Seconds since the epoch until which the object must stay; None: no longer than wanted."""
-        return clipped_uint(dict(self.user).get(RETAINED, ""))
+        found = dict(self.user).get(RETAINED)
+        return None if found is None else clipped_uint(found)
 
     @property
     def downloads(self) -> tuple[int, str] | None:
         """How many downloads there may be, and the name of their count; None: any number."""
-        most, _, count = dict(self.user).get(DOWNLOADS, "").partition(".")
+        if (found := dict(self.user).get(DOWNLOADS)) is None:
+            return None
+        most, _, count = found.partition(".")
         number = clipped_uint(most)
         return None if number is None or not count else (number, count)
 
@@ -313,10 +320,13 @@ class Replace:
     Args:
         allowed: False: the key must be free.
         etag: The object must be there and carry this tag; None: any object, or none.
+        owner: An object that is there must have this owner, else publish raises Exists; None: any.
+            Only stores with the trait `compares_owner` look at it.
     """
 
     allowed: bool = False
     etag: str | None = None
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

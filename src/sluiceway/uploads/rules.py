@@ -32,6 +32,8 @@ __all__ = ["HandOver", "UploadRules", "check_digests"]
 
 # Draft, key, metadata and terms of each file -> what its client learns of it
 HandOver = Callable[[str, list[tuple[Draft, str, Metadata, Replace]]], Awaitable[list[Entry]]]
+# Bytes of a body that is taken before it is known whether its key may be replaced
+SMALL = 64 << 10
 MOST_NUMBERED = 1000  # names that are tried for a file that must not replace another one
 
 
@@ -74,9 +76,10 @@ class UploadRules:
         """The store, whose deletions are accounted for."""
         return granted_store(self.store, FULL, UploadQuota(self.quotas, FULL))
 
-    async def admit(self, request: UploadRequest) -> UploadRequest:
+    async def admit(self, request: UploadRequest, size: int | None = None) -> UploadRequest:
         """What is taken of this, with its owner's name and the times of its file.
 
+        `size` is known of a body that comes at once and is published at its end.
         Raises Forbidden, Exists, Retained, Unsupported, BadRequest.
         """
         if self.lifetimes is not None:
@@ -87,7 +90,9 @@ class UploadRules:
                 )
         elif request.values:
             check_none_asked(request)
-        return await admitted(self.grant, self.store, request, self.link_uses)
+        # Quotas count what a file replaces before its bytes come.
+        is_small = size is not None and size <= SMALL and self.quotas is None
+        return await admitted(self.grant, self.store, request, self.link_uses, is_small=is_small)
 
     def _keyed(self, request: UploadRequest) -> UploadRequest:
         """With the key of a file that may be there, and may have to stay, where it is known."""

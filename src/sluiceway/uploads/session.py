@@ -150,7 +150,7 @@ class UploadSession:
             request = await self.app.start(self.id, request, size)
             if request.key:
                 check_key(request.key, rules.store.traits.max_key_bytes)
-        request = await rules.admit(request)
+        request = await rules.admit(request, size)
         folders = "" if rules.flatten else request.folders
         key = request.key or await rules.free_key(request, [file.key for file in self._drafted])
         self.keys.append(key)

@@ -16,7 +16,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar, cast
 
-from sluiceway.errors import NotFound, PreconditionFailed, SluiceError
+from sluiceway.errors import Exists, NotFound, PreconditionFailed, SluiceError
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.file_lock import HAS_LOCKS, lock_file
 from sluiceway.pipe.worker_thread import in_thread, open_in_thread
@@ -69,6 +69,7 @@ class DiskStore:
         renames=True,
         readable_drafts=True,
         tells_replaced=True,
+        compares_owner=True,
     )
 
     def __init__(self, root: str, budget: Budget) -> None:
@@ -233,15 +234,19 @@ class DiskStore:
             finally:
                 os.close(lock)  # this releases the lock
 
-    def _check(self, key: str, replace: Replace) -> None:
-        if replace.etag is None:
-            return
+    def _check(self, key: str, replace: Replace) -> bool:
+        """Whether the object may be replaced. False: there is none, and its owner counts."""
+        if replace.etag is None and replace.owner is None:
+            return True
         try:
-            etag = self._stat(key).etag
+            there = self._stat(key)
         except NotFound:
-            etag = None
-        if etag != replace.etag:
+            there = None
+        if replace.etag is not None and (there is None or there.etag != replace.etag):
             raise PreconditionFailed(f"{key!r} is not the version you named; read it again")
+        if there is not None and replace.owner not in (None, there.metadata.owner):
+            raise Exists(f"There is already a file {key!r}; it was not touched")
+        return there is not None
 
     def _stat(self, key: str) -> Entry:
         fd, entry = self._open(key)

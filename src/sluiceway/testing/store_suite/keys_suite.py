@@ -12,7 +12,15 @@ from urllib.parse import unquote
 
 import pytest
 
-from sluiceway.errors import BadForm, BadName, Exists, NotFound, PreconditionFailed, Refused
+from sluiceway.errors import (
+    BadForm,
+    BadName,
+    Exists,
+    NotFound,
+    PreconditionFailed,
+    Refused,
+    SluiceError,
+)
 from sluiceway.stores.contract import (
     Entry,
     Metadata,
@@ -21,6 +29,7 @@ from sluiceway.stores.contract import (
     UploadRequest,
 )
 from sluiceway.stores.unpublished import TellsReplaced
+from sluiceway.stores.values import OWNER
 from sluiceway.testing.store_suite.hooks import (
     LONG,
     Hooks,
@@ -151,6 +160,30 @@ class KeysSuite(Hooks):
         replaced = [cast(TellsReplaced, draft).replaced for draft in drafts]
         assert sorted(replaced[:8]) == [False] + 7 * [True]
         assert replaced[8]
+
+    async def test_an_owner_replaces_no_file_of_another(self, store: Store, there: Store) -> None:
+        """Two publish one free key at once and two replace it: its first owner keeps it."""
+        if not store.traits.compares_owner:
+            pytest.skip(f"{store.traits.name} does not promise it")
+        named = {one: Metadata("m", user=((OWNER, one),)) for one in ("ann", "bob")}
+
+        async def send(owner: str, data: bytes) -> Entry | SluiceError:
+            try:
+                replace = Replace(allowed=True, owner=owner)
+                return await store_bytes(store, "whose", data, named[owner], replace)
+            except SluiceError as error:
+                return error
+
+        outcomes = await asyncio.gather(*(send(one, one.encode()) for one in ("ann", "bob")))
+        first = (await there.stat("whose")).metadata.owner
+        assert {type(outcome) for outcome in outcomes} == {Entry, Exists}
+        assert await read(there, "whose") == first.encode()
+
+        for owner in ("ann", "bob"):
+            assert isinstance(await send(owner, b"again"), Entry) is (owner == first)
+        assert await read(there, "whose") == b"again"
+        await there.delete("whose")
+        assert isinstance(await send("bob", b"free"), Entry)
 
     async def test_of_many_that_replace_one_key_one_stands_whole(
         self, store: Store, there: Store

@@ -80,7 +80,7 @@ class Publisher:
         tree: Tree,
         threads: Executor,
         exclusive: Callable[[], AbstractContextManager[None]],
-        check: Callable[[str, Replace], None],
+        check: Callable[[str, Replace], bool],
     ) -> None:
         self._tree, self._threads = tree, threads
         self._exclusive, self._check = exclusive, check
@@ -156,10 +156,14 @@ class Publisher:
         if replace.etag is None and self._take_free(folder, each.file, last, replace):
             return
         with self._exclusive():
-            self._check(each.key, replace)
-            _refuse_other_kinds(folder, last, each.key)
-            os.rename(each.file.name, last, src_dir_fd=each.file.folder, dst_dir_fd=folder)
-        each.replaced = True
+            each.replaced = self._check(each.key, replace)
+            if each.replaced:
+                _refuse_other_kinds(folder, last, each.key)
+                os.rename(each.file.name, last, src_dir_fd=each.file.folder, dst_dir_fd=folder)
+        # The object whose owner was to be compared is gone, or was none. What another client may
+        # create there now takes no lock, and was not compared: it is not replaced.
+        if not each.replaced:
+            self._take_free(folder, each.file, last, Replace())
 
     def _take_free(self, folder: int, file: DraftFile, last: str, replace: Replace) -> bool:
         """Take the name in one step and without the lock, if it is free.
