@@ -48,6 +48,7 @@ REASONS = {
     "server.access.named_tokens:LONGEST_NAME": "of a setting",
     "server.access.token_hashes:MOST_COST": "of a setting",
     "server.access.door:MOST_REMEMBERED": "a password that is forgotten is checked again",
+    "uploads.service:MOST_VIEWS": "what is dropped is made again",
     "server.page.branding:LARGEST_LOGO": "of a setting",
     "server.page.branding:LARGEST_STYLE": "of a setting",
     "server.page.branding:LONGEST_TITLE": "of a setting",

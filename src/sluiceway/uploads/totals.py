@@ -136,9 +136,9 @@ class Totals(ctypes.Structure):
 
     def count_stages(self, spent: Mapping[str, float]) -> None:
         """Add the seconds by stage that one request spent on an upload."""
-        whole = 0.0
+        whole, stages = 0.0, self.stages  # each look at a field makes a new object
         for stage, seconds in spent.items():
-            self.stages[_STAGE_AT.get(stage, _QUEUE_AT)] += seconds
+            stages[_STAGE_AT.get(stage, _QUEUE_AT)] += seconds
             whole += seconds
         self.durations[bisect_left(BUCKETS, whole)] += 1
         self.seconds += whole

@@ -13,7 +13,6 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Door"]
 
 OPEN_PATHS = {"/healthz", "/readyz"}  # probes carry no secret, and the answers hold none
-# Passwords that were found right are remembered, by a hash: a browser sends its own each time.
+# What was found right is remembered, by a hash: a client sends the same each time.
 MOST_REMEMBERED = 1000
 MOST_WAITING = 32  # requests whose password waits to be tried; each try takes a tenth of a second
 
@@ -62,10 +61,12 @@ class Door:
         self._key = secrets.token_bytes(32)
         self._nobody = Scrypt(COST, secrets.token_bytes(SALT_BYTES), bytes(HASH_BYTES))
         self._trying, self._waiting = asyncio.Lock(), 0
+        self._known: dict[bytes, Grant] = {}  # by marks of whole fields that were found right
         self._index()
 
     def reload(self) -> None:
         """Read the files again at the next request."""
+        self._known = {}
         for file in (self._file, self._links):
             if file is not None:
                 file.look_again()
@@ -95,12 +96,23 @@ class Door:
             return FULL
         if (user := self._users.grant(request, _peer(request))) is not None:
             return user
-        name, secret = _credentials(request)
-        if self._web_tokens is not None:
-            known = await self._web_tokens.grant(request.headers, name, secret)
-            if known is not None:
-                return known
-        grant = await self._grant_of(name, secret)
+        if self._file is not None and self._file.changed():
+            self._log_changes(self._by_name, self._file.value)
+            self._index()
+        header, known = request.headers.get("authorization", ""), self._known
+        mark = self._mark(header.encode("latin-1", "replace"))
+        if (grant := known.get(mark)) is None:
+            name, secret = _credentials(header)
+            if self._web_tokens is not None:
+                user = await self._web_tokens.grant(request.headers, name, secret)
+                if user is not None:
+                    return user
+            grant = await self._grant_of(name, secret)
+            if grant is not None:
+                # Where the tokens have changed meanwhile, `known` is no longer asked.
+                known[mark] = grant
+                if len(known) > MOST_REMEMBERED:
+                    del known[next(iter(known))]
         if grant is not None and grant.expires is not None and time.time() >= grant.expires:
             end = datetime.fromtimestamp(grant.expires, UTC).strftime("%Y-%m-%d at %H:%M UTC")
             raise Unauthorized(f"This token has ended on {end}; ask for a new one")
@@ -117,9 +129,6 @@ class Door:
         return grant
 
     async def _grant_of(self, name: str, secret: bytes) -> Grant | None:
-        if self._file is not None and self._file.changed():
-            self._log_changes(self._by_name, self._file.value)
-            self._index()
         is_named = name in self._by_name
         if self._token and not is_named and hmac.compare_digest(secret, self._token):
             return FULL
@@ -135,15 +144,8 @@ class Door:
         token = self._by_name.get(name)
         is_one = token is not None and isinstance(token.secret, Scrypt)
         tried = token.secret if token is not None and is_one else self._nobody
-        mark = self._mark(b"\0".join([name.encode(), str(tried).encode(), password]))
-        if mark in self._remembered:
-            self._remembered.move_to_end(mark)
-            return None if token is None else token.grant
         if not (isinstance(tried, Scrypt) and await self._fits(tried, password)) or token is None:
             return None
-        self._remembered[mark] = None
-        if len(self._remembered) > MOST_REMEMBERED:
-            self._remembered.popitem(last=False)
         return token.grant
 
     async def _fits(self, tried: Scrypt, password: bytes) -> bool:
@@ -178,7 +180,7 @@ class Door:
         self._by_mark = {
             self._mark(token.secret): token for token in tokens if isinstance(token.secret, bytes)
         }
-        self._remembered: OrderedDict[bytes, None] = OrderedDict()
+        self._known = {}
 
     def _mark(self, secret: bytes) -> bytes:
         """How a secret is found: no client can choose what is compared."""
@@ -211,9 +213,9 @@ def _web_tokens(settings: Settings) -> WebTokens | None:
     return WebTokens(settings)
 
 
-def _credentials(request: Request) -> tuple[str, bytes]:
+def _credentials(header: str) -> tuple[str, bytes]:
     """Name and secret of Authorization; the name is empty for a bearer token."""
-    scheme, _, rest = request.headers.get("authorization", "").partition(" ")
+    scheme, _, rest = header.partition(" ")
     credentials = rest.strip().encode("latin-1", "replace")
     if scheme.lower() == "basic":
         return _basic(credentials)
