@@ -41,6 +41,9 @@ def place(database: Database, table: str) -> str:
     url = f"{database.url}&table={table}"
     done = sluiceway("init", url)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(
+        "\nsluiceway serve --to PLACE\n"
+    )  # an address alone lacks the table
     assert sluiceway("init", url).returncode == 0  # it may be repeated
     return url
 

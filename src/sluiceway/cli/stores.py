@@ -48,7 +48,9 @@ def init(place: str, store_option: tuple[str, ...]) -> None:
     A SQLite file needs no init: the first use makes its tables.
     """
     _at(place, store_option, lambda store: store.init())
-    click.echo(f"{redact_url(place)} is ready: sluiceway serve --to {redact_url(place)} ...")
+    # The address alone would lack the user and the table, and the whole one may hold a password.
+    click.echo(f"{redact_url(place)} is ready. Start a server with the same PLACE:")
+    click.echo("sluiceway serve --to PLACE")
 
 
 @click.command(cls=SuggestingCommand)
