@@ -85,8 +85,13 @@ def test_requests_reads_the_early_507(cramped: RunningServer) -> None:
 
 
 def test_a_full_server_is_not_ready_and_still_works(cramped: RunningServer) -> None:
-    """Downloads work, small uploads are 507; with free room it is ready again."""
+    """Downloads work, small uploads are 507; with free room it is ready again. An upload of which
+    nothing came can be ended where no room for it would be."""
     small = requests.put(f"{cramped.url}/files/small", data=b"small", timeout=10)
+    tus = {"Tus-Resumable": "1.0.0"}
+    length = {"Upload-Length": str(6 * MIB)}
+    begun = requests.post(f"{cramped.url}/files", headers={**tus, **length}, timeout=10)
+    upload = f"{cramped.url}/{begun.headers['Location'].lstrip('/')}"
     (cramped.root / "filler").write_bytes(b"")
     with (cramped.root / "filler").open("wb", buffering=0) as filler:
         try:
@@ -104,6 +109,13 @@ def test_a_full_server_is_not_ready_and_still_works(cramped: RunningServer) -> N
     assert requests.get(f"{cramped.url}/files/small", timeout=10).content == b"small"
     refused = requests.put(f"{cramped.url}/files/more", data=noise(10_000), timeout=10)
     assert (refused.status_code, refused.json()["code"]) == (507, "no-space")
+    kept = requests.delete(upload, headers=tus, timeout=10)
+    assert kept.status_code == 507, kept.text
+    assert "nothing was changed" in kept.json()["detail"]
+    os.truncate(cramped.root / "filler", (cramped.root / "filler").stat().st_size - 2 * MIB)
+    assert requests.head(upload, headers=tus, timeout=10).headers["Upload-Offset"] == "0"
+    assert requests.delete(upload, headers=tus, timeout=10).status_code == 204
+    assert requests.head(upload, headers=tus, timeout=10).status_code == 410
     assert requests.delete(f"{cramped.url}/files/filler", timeout=10).status_code == 204
     eventually(
         lambda: requests.get(f"{cramped.url}/readyz", timeout=10).status_code == 200,

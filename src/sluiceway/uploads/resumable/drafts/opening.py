@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 
 from sluiceway.errors import Gone, NotFound, PeerFailed, SluiceError, Unavailable
 from sluiceway.stores.contract import CompositeStore, Store
@@ -41,8 +41,11 @@ async def open_draft(
 
 
 def may_have_draft(record: UploadRecord, store: ResumableStore) -> bool:
-    """False where nothing was begun: another server need not begin an upload to forget it."""
-    return bool(record.draft or record.offset) or not isinstance(store, HoldsDrafts)
+    """False where nothing was begun: another server need not begin an upload to forget it, and no
+    disk needs room for one. `discard` removes what a kill left there by its name."""
+    if record.draft or record.offset:
+        return True
+    return not all(isinstance(each, HoldsDrafts | ListsDrafts) for each in _stores_of(store))
 
 
 async def discard(
@@ -72,5 +75,8 @@ async def discard(
 
 def listing_stores(store: Store) -> list[ListsDrafts]:
     """The stores whose drafts have names; an upload to several of them has a draft in each."""
-    stores = store.required_stores if isinstance(store, CompositeStore) else [store]
-    return [each for each in stores if isinstance(each, ListsDrafts)]
+    return [each for each in _stores_of(store) if isinstance(each, ListsDrafts)]
+
+
+def _stores_of(store: Store) -> Sequence[Store]:
+    return store.required_stores if isinstance(store, CompositeStore) else [store]
