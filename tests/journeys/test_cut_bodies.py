@@ -90,6 +90,8 @@ def test_a_client_that_stops_and_listens_gets_a_400(taker: RunningServer, cut: s
             "body-cut",
             "close",
         )
+        says_other_ways = "a PUT to /files/NAME" in response.json()["detail"]
+        assert says_other_ways == (b"multipart" in CUTS[cut])
         assert nothing_stays(taker)
         assert wire.closed()
 

@@ -16,7 +16,8 @@ import requests
 from fix_server import RunningServer, Serve
 from fix_taking import eventually
 from journeys.test_operation import PIECE
-from raw_http import Wire, head
+from raw_http import Wire, head, talk
+from resumable_requests import append_fields, ask, create
 
 
 def test_a_running_upload_finishes_after_sigterm(serve: Serve) -> None:
@@ -56,6 +57,33 @@ def test_uploads_beyond_the_shutdown_timeout_are_discarded(serve: Serve) -> None
     assert server.stored() == {}
     assert server.drafts() == []
     assert "Traceback" not in server.log()
+
+
+def test_what_a_stop_cuts_is_kept(serve: Serve, tmp_path: Path) -> None:
+    """Each client learns how much, in a PUT and in a PATCH; the server that comes next has it."""
+    root = tmp_path / "kept"
+    server = serve("--shutdown-timeout", "1", root=root)
+    url = create(server, 8).headers["location"]
+    fields = [*append_fields(8, 0, True), "Content-Length: 100000000"]
+    name = "a-put-that-is-stopped-0123456789"
+    target = f"/files/late?upload={name}"
+    with Wire(server.port) as put, Wire(server.port) as patch:
+        put.send(head("PUT", target, "Content-Length: 100000000") + bytes(2 * PIECE))
+        patch.send(head("PATCH", url, *fields) + bytes(PIECE))
+        eventually(lambda: _received(server, f"/uploads/{name}") == 2 * PIECE, "the PUT")
+        eventually(lambda: _received(server, url) == PIECE, "the PATCH")
+        assert server.stop() == 0
+        answers = [put.answer(), patch.answer()]
+
+    assert [answer.status for answer in answers] == [503, 503]
+    told = [int(answer.json()["detail"].split("; ")[1].split()[0]) for answer in answers]
+    again = serve(root=root)
+    question = ["Content-Length: 0", "Content-Range: bytes */*"]
+    offsets = [
+        int(answer.headers["upload-offset"])
+        for answer in (talk(again.port, head("PUT", "/files/late", *question)), ask(again, 8, url))
+    ]
+    assert told == offsets == [2 * PIECE, PIECE]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -223,6 +251,11 @@ def _is_worker(process: psutil.Process) -> bool:
 
 def _serves(process: psutil.Process, port: int) -> bool:
     return any(conn.raddr and conn.raddr[1] == port for conn in process.net_connections("tcp"))
+
+
+def _received(server: RunningServer, path: str) -> int:
+    found: int = requests.get(f"{server.url}{path}", timeout=10).json().get("received", 0)
+    return found
 
 
 def _state(server: RunningServer, upload: str) -> str:

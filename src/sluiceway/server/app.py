@@ -45,6 +45,7 @@ from sluiceway.server.mounted.uploads import (
 from sluiceway.server.operator_log import CODE, log_error
 from sluiceway.server.request_body import MIN_RATE
 from sluiceway.server.responses import problem_response
+from sluiceway.server.resumable.kept import with_kept
 from sluiceway.server.resumable.late_responses import respond_later
 from sluiceway.server.settings.arguments import Places, SettingArguments, as_places
 from sluiceway.server.settings.checked import Settings
@@ -63,6 +64,7 @@ from sluiceway.uploads.hooks.events import EventWriter
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.service import SEND_AT_END, UploadService
+from sluiceway.uploads.session import STOPPED
 from sluiceway.wire.request_trace import current_trace, read_trace
 
 __all__ = ["Sluiceway"]
@@ -276,7 +278,8 @@ class Sluiceway:
         try:
             response = await self._check(request) or await self._endpoints.respond(request)
             await send_response(response, scope, receive, counted)
-        except SluiceError as error:
+        except SluiceError as raised:
+            error = with_kept(scope, raised)
             scope[CODE] = error.code
             if self._hooks is not None and not counted.status:
                 scope[HOOKS].check_ours(error)
@@ -289,7 +292,7 @@ class Sluiceway:
             # traceback and a bare 500.
             if not counted.status:
                 scope[CODE] = Unavailable.code
-                stopping = Unavailable("The server is stopping; nothing was stored. Send it again")
+                stopping = with_kept(scope, Unavailable(STOPPED))
                 await send_response(problem_response(stopping), scope, receive, counted)
         except Exception:
             scope[CODE] = SluiceError.code

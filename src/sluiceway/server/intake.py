@@ -35,6 +35,7 @@ from sluiceway.server.request_headers import (
     relayed_replace,
     replace_for,
 )
+from sluiceway.server.resumable.kept import note_kept
 from sluiceway.server.streaming import on_client_leaving, raw_headers
 from sluiceway.stores.contract import Entry, Replace, UploadRequest
 from sluiceway.uploads.keys import checked_id
@@ -116,6 +117,7 @@ async def keep_cut(
         log_error(error, request.method)  # the client learns that its body was cut
         return
     if offset:
+        note_kept(request.scope, offset)
         fields = {"upload-offset": str(offset), "upload-complete": "?0"}
         request.scope.setdefault(MORE_HEADERS, raw_headers(fields))
 

@@ -38,7 +38,7 @@ from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.quota.quotas import Quotas
 from sluiceway.uploads.resumable.service import ResumableUploads
 from sluiceway.uploads.rules import UploadRules
-from sluiceway.uploads.session import UploadSession
+from sluiceway.uploads.session import STOPPED, UploadSession
 from sluiceway.uploads.spooled.deliverer import RespondLater, SpoolDeliverer
 from sluiceway.uploads.spooled.hand_over import hand_over
 from sluiceway.uploads.states import State
@@ -235,7 +235,7 @@ class UploadService:
         current = asyncio.current_task()
         live = [session for session in self._live.values() if session.task is not current]
         for session in live:
-            session.stop(Unavailable("The server is stopping; nothing was stored. Send it again"))
+            session.stop(Unavailable(STOPPED))
         tasks = [session.task for session in live if session.task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=STOP_TIMEOUT)

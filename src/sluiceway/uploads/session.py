@@ -45,7 +45,9 @@ from sluiceway.uploads.rules import UploadRules, check_digests
 from sluiceway.uploads.states import ENDED, State, after
 from sluiceway.wire.names import check_key
 
-__all__ = ["UploadSession"]
+__all__ = ["STOPPED", "UploadSession"]
+
+STOPPED: str = "The server is stopping; nothing was stored. Send it again"
 
 
 @dataclass(slots=True)
@@ -120,6 +122,11 @@ class UploadSession:
         """The draft of a file that did not arrive whole: it is the caller's to end then."""
         draft, self._filling = self._filling, None
         return draft
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it is the server that ends, where this task was cancelled."""
+        return self._reason is None or self._reason.detail == STOPPED
 
     def count_kept(self) -> None:
         """Count what another machine has acknowledged: at most all bytes but one.

@@ -222,10 +222,13 @@ def test_a_cut_put_goes_on(server: RunningServer, fields: list[str]) -> None:
 def test_a_cut_answer_says_where_to_go_on(server: RunningServer) -> None:
     answer = cut(server, "told", noise(300_000), 200_000)
     assert (answer.code, answer.headers["upload-offset"]) == ("body-cut", "200000")
+    assert "; 200000 bytes of the upload are kept." in answer.json()["detail"]
 
 
 def test_little_that_was_cut_is_not_kept(server: RunningServer) -> None:
-    assert "upload-offset" not in cut(server, "little", noise(1000), 900).headers
+    answer = cut(server, "little", noise(1000), 900)
+    assert "upload-offset" not in answer.headers
+    assert "; nothing was stored." in answer.json()["detail"]
     assert kept(server, "little") == 0
 
 

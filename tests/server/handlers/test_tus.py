@@ -198,6 +198,7 @@ def test_what_arrived_before_a_cut_is_kept(
         eventually(lambda: tus.progress(upload)["received"] == 50_000, "the bytes to arrive")
         if how == "end":
             wire.half_close()
+            assert "; 50000 bytes of the upload are kept." in wire.answer().json()["detail"]
         elif how == "reset":
             wire.reset()
         assert tus.offset(upload) == 50_000

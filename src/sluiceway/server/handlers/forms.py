@@ -35,6 +35,7 @@ from sluiceway.server.request_headers import (
     query_values,
 )
 from sluiceway.server.responses import upload_response
+from sluiceway.server.resumable.kept import FORM
 from sluiceway.stores.contract import Replace, UploadRequest
 from sluiceway.uploads.rules import check_digests
 from sluiceway.uploads.service import UploadService
@@ -117,6 +118,7 @@ class _FormUpload:
         check_body(request)
         check_whole(request, form=True)
         self._request, self._upload_service, self._target = request, upload_service, target
+        request.scope[FORM] = upload_service.resumable is not None
         length, as_it_is = content_length(request), changed(limits, coded=False)
         self._walk = FormWalk(
             request.headers["content-type"], as_it_is, length, budget=upload_service.budget

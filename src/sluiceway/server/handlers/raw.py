@@ -6,10 +6,13 @@ asked for (RFC 9110 10.1.1).
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from sluiceway.errors import BodyCut, StoreFailed, TooSlow, Unavailable
+from sluiceway.pipe.cancellation import finish_then_cancel
 from sluiceway.server.intake import (
     PutTarget,
     begin_upload,
@@ -40,6 +43,11 @@ async def put_object(request: Request, upload_service: UploadService, key: str) 
             await session.take(BodySource(request, session.stages), upload_request)
         except (BodyCut, TooSlow):
             await keep_cut(request, upload_service, session, upload_request)
+            raise
+        except asyncio.CancelledError:
+            if session.is_stopped:  # a client of the server that comes next goes on
+                kept = keep_cut(request, upload_service, session, upload_request)
+                await finish_then_cancel(kept)
             raise
         entries = await target.publish(request, upload_service, session)
     return upload_response(

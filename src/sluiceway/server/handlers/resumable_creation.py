@@ -25,6 +25,7 @@ from sluiceway.server.resumable.fields import (
     upload_url,
 )
 from sluiceway.server.resumable.interim import Interim
+from sluiceway.server.resumable.kept import note_kept
 from sluiceway.server.streaming import raw_headers
 from sluiceway.stores.contract import UploadRequest
 from sluiceway.uploads.keys import checked_id
@@ -99,6 +100,8 @@ class Creation:
         )
         url = upload_url(request, record.id)
         self._interim.created(url, limits_of(uploads, record).write(self.version))
+        if not self.may_announce:
+            note_kept(request.scope, 0)  # a client that gets an error does not learn its URL
         async with held_upload(request, uploads, record.id) as held:
             await settle_length(held, request, self._announcement, self.complete)
             await take(request, held, store, self._interim, expected)

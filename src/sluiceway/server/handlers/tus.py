@@ -7,7 +7,6 @@ names the version, errors included.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -34,6 +33,7 @@ from sluiceway.server.operator_log import log_error
 from sluiceway.server.request_body import BodySource, content_length
 from sluiceway.server.request_headers import content_digests, joined_headers, query_values
 from sluiceway.server.resumable.fields import upload_url
+from sluiceway.server.resumable.kept import note_kept
 from sluiceway.server.resumable.tus_responses import (
     DIALECT,
     ChecksumMismatch,
@@ -180,9 +180,10 @@ class TusHandler:
                 request, self.uploads, DIALECT, wanted, length, details, upload=upload, part=is_part
             )
         found = {"Location": _place(request, record.id)}
+        note_kept(request.scope, 0)  # a client that gets an error does not learn its URL
         has_bytes = essence(headers.get("content-type", "")) == OFFSET_STREAM
         if has_bytes or length == 0 or "parts" in details:
-            async with self._held(request, record.id) as held:
+            async with held_upload(request, self.uploads, record.id) as held:
                 try:
                     if has_bytes and "parts" not in details:
                         await _take(request, held)
@@ -249,7 +250,7 @@ class TusHandler:
         if essence(headers.get("content-type", "")) != OFFSET_STREAM:
             raise Unsupported(f"A PATCH of tus needs Content-Type: {OFFSET_STREAM}")
         offset = parse_offset(headers)
-        async with self._held(request, _id(request)) as held:
+        async with held_upload(request, self.uploads, _id(request)) as held:
             check_taken(held.record)
             if "parts" in held.record.details:
                 raise Forbidden("A final upload takes no bytes but those of its parts")
@@ -268,9 +269,6 @@ class TusHandler:
             check_taken(held.record)
             await held.cancel("cancelled")
             return tus_response(204, {})
-
-    def _held(self, request: Request, upload: str) -> AbstractAsyncContextManager[HeldUpload]:
-        return held_upload(request, self.uploads, upload)
 
     async def _finished(self, request: Request, held: HeldUpload) -> dict[str, str]:
         """Publish a whole upload, where it is one. Returns the headers that say so.

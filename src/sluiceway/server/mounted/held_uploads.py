@@ -15,9 +15,11 @@ from starlette.requests import Request
 from sluiceway.server.http1.peer_gone import input_is_over
 from sluiceway.server.log.access import UPLOAD
 from sluiceway.server.mounted.hooks import HOOKS, RequestHooks
+from sluiceway.server.resumable.kept import note_kept
 from sluiceway.stores.contract import UploadRequest
 from sluiceway.uploads.keys import new_id
 from sluiceway.uploads.ledger.record import UploadRecord
+from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.service import ResumableUploads
 
@@ -105,10 +107,15 @@ async def held_upload(
     else:
         ends = partial(input_is_over, request.scope)
         taken = uploads.hold(upload, hooks, brief, ends, is_logged=True)
-    async with taken as held:
-        request.scope[UPLOAD] = held
-        try:
-            yield held
-        finally:
-            if hooks is not None and held.has_ended and not held.record.is_part:
-                await hooks.end_held(held)
+    found: HeldUpload | None = None
+    try:
+        async with taken as held:
+            found = request.scope[UPLOAD] = held
+            try:
+                yield held
+            finally:
+                if hooks is not None and held.has_ended and not held.record.is_part:
+                    await hooks.end_held(held)
+    finally:  # left: the last offset is written down
+        if found is not None and found.record.state is LedgerState.OPEN:
+            note_kept(request.scope, found.record.offset)

@@ -17,6 +17,7 @@ from sluiceway.server.mounted.hooks import HOOKS, HookFailed
 from sluiceway.server.operator_log import answered_with
 from sluiceway.server.request_headers import joined_headers
 from sluiceway.server.responses import problem_response
+from sluiceway.server.resumable.kept import with_kept
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.service import ResumableUploads
@@ -124,10 +125,11 @@ async def answered(
     upload's protocol, so that its client may go on."""
     try:
         return await step()
-    except SluiceError as error:
+    except SluiceError as raised:
+        error = with_kept(request.scope, raised)
         if (hooks := request.scope.get(HOOKS)) is not None:
             hooks.note(error)
-        if isinstance(error, HookFailed):
+        if isinstance(raised, HookFailed):
             raise  # the app's framework may have an answer
         answered_with(request.scope, error)
         response = problem_response(error)

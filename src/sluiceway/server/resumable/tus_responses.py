@@ -26,9 +26,11 @@ from sluiceway.server.mounted.hooks import HOOKS, HookFailed
 from sluiceway.server.operator_log import CODE, answered_with
 from sluiceway.server.responses import object_url, problem_response, time_headers
 from sluiceway.server.resumable.content import as_final
+from sluiceway.server.resumable.kept import with_kept
 from sluiceway.stores.contract import Entry
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
+from sluiceway.uploads.session import STOPPED
 from sluiceway.wire.headers.http_dates import http_date
 from sluiceway.wire.tus import VERSION, UnsupportedVersion
 
@@ -48,7 +50,6 @@ __all__ = [
 
 DIALECT = "tus"
 SENT_AGAIN = (409, 423)  # statuses after which clients send the same again
-STOPPING = "The server is stopping; what arrived of the upload is kept. Go on from there"
 
 
 class ChecksumMismatch(
@@ -87,7 +88,8 @@ async def answered(request: Request, step: Callable[[Request], Awaitable[Respons
         return await step(request)
     except (SluiceError, asyncio.CancelledError) as caught:
         # Cancelled: the server stops and has waited long enough.
-        error = caught if isinstance(caught, SluiceError) else Unavailable(STOPPING)
+        error = caught if isinstance(caught, SluiceError) else Unavailable(STOPPED)
+        error = with_kept(request.scope, error)
         if (hooks := request.scope.get(HOOKS)) is not None:
             hooks.note(error)
         if isinstance(caught, HookFailed):
