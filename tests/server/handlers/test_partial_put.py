@@ -225,6 +225,14 @@ def test_a_cut_answer_says_where_to_go_on(server: RunningServer) -> None:
     assert "; 200000 bytes of the upload are kept." in answer.json()["detail"]
 
 
+def test_a_question_at_once_waits_for_what_a_cut_put_sent(server: RunningServer) -> None:
+    """The server has not read all of it when the question comes."""
+    with Wire(server.port) as wire:
+        wire.send(head("PUT", "/files/at-once", "Content-Length: 3000000"))
+        wire.send(noise(2_000_000))
+    assert kept(server, "at-once") == 2_000_000
+
+
 def test_little_that_was_cut_is_not_kept(server: RunningServer) -> None:
     answer = cut(server, "little", noise(1000), 900)
     assert "upload-offset" not in answer.headers

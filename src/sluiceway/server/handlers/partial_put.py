@@ -96,6 +96,7 @@ class _PiecePut:
             return response
 
     async def _find(self, upload: str) -> Response:
+        await self._uploads.plain_puts.settle(upload)
         if await self._uploads.look_up(upload) is None:
             return self._nothing_kept()
         asks = self._piece.start is None

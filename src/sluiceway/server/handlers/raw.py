@@ -7,12 +7,15 @@ asked for (RFC 9110 10.1.1).
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from sluiceway.errors import BodyCut, StoreFailed, TooSlow, Unavailable
 from sluiceway.pipe.cancellation import finish_then_cancel
+from sluiceway.server.http1.peer_gone import input_is_over
 from sluiceway.server.intake import (
     PutTarget,
     begin_upload,
@@ -25,8 +28,9 @@ from sluiceway.server.intake import (
 from sluiceway.server.operator_log import log_error
 from sluiceway.server.request_body import BodySource, check_whole, content_length
 from sluiceway.server.responses import upload_response
-from sluiceway.uploads.resumable.by_key import LEAST_ADOPTED, forget_earlier
+from sluiceway.uploads.resumable.by_key import LEAST_ADOPTED, forget_earlier, upload_of
 from sluiceway.uploads.service import UploadService
+from sluiceway.wire.names import check_key
 
 __all__ = ["post_raw", "put_object"]
 
@@ -34,6 +38,11 @@ __all__ = ["post_raw", "put_object"]
 async def put_object(request: Request, upload_service: UploadService, key: str) -> Response:
     """PUT /files/{key} with the file's bytes as its body."""
     check_whole(request)
+    with _known_by_key(request, upload_service, key):
+        return await _put(request, upload_service, key)
+
+
+async def _put(request: Request, upload_service: UploadService, key: str) -> Response:
     target = await PutTarget.of(request, upload_service, key)
     upload_request = named_request(request, target)
     check_length(request, upload_service)
@@ -55,13 +64,32 @@ async def put_object(request: Request, upload_service: UploadService, key: str) 
     )
 
 
+def _known_by_key(
+    request: Request, upload_service: UploadService, key: str
+) -> AbstractContextManager[None]:
+    """From its first moment on: its client may be gone, and ask already how much was kept."""
+    uploads = upload_service.resumable
+    if uploads is None or not _may_be_kept(request):
+        return nullcontext()
+    upload = upload_of(
+        check_key(key, upload_service.store.traits.max_key_bytes), uploads.grant.owner
+    )
+    return uploads.plain_puts.running(upload, partial(input_is_over, request.scope))
+
+
+def _may_be_kept(request: Request) -> bool:
+    """Whether it is worth that, if it is cut."""
+    size = content_length(request)
+    return size is None or size > LEAST_ADOPTED
+
+
 async def _forget_earlier(request: Request, upload_service: UploadService, key: str) -> None:
     """What an earlier PUT left must not be mixed into what this one leaves, if it is cut, too.
 
     Small ones are seldom cut, and need no ledger; see `keep_cut` and `is_outdated`.
     """
-    uploads, size = upload_service.resumable, content_length(request)
-    if uploads is not None and (size is None or size > LEAST_ADOPTED):
+    uploads = upload_service.resumable
+    if uploads is not None and _may_be_kept(request):
         try:
             await forget_earlier(uploads, key)
         except (StoreFailed, Unavailable) as error:

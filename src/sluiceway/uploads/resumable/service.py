@@ -29,6 +29,7 @@ from sluiceway.uploads.resumable.claiming import claim
 from sluiceway.uploads.resumable.drafts.prefix_digests import PrefixDigests
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.holding import Holding
+from sluiceway.uploads.resumable.plain_puts import PlainPuts
 from sluiceway.uploads.resumable.records import UploadRecords
 from sluiceway.uploads.resumable.resting import is_elsewhere, is_lost
 from sluiceway.uploads.resumable.sweeps import Sweeps
@@ -62,6 +63,7 @@ class ResumableUploads(UploadRecords):
         self._holdings: dict[str, Holding] = {}
         self._releasing: dict[str, asyncio.Task[None]] = {}
         self._digests: OrderedDict[str, PrefixDigests] = OrderedDict()
+        self.plain_puts: PlainPuts = PlainPuts(TAKE_OVER)
         totals = progress_table.totals
         self.sweeps: Sweeps = Sweeps(ledger, rules.store, expiry, self.hold_free, totals)
         ledger.on_asked(self._interrupt)
