@@ -266,10 +266,13 @@ def test_a_cancelled_upload_is_not_delivered(hasty: Spooling, backend: Backend) 
     gateway = hasty
     response = requests.post(f"{gateway.url}/files", data=DATA, timeout=SECONDS)
     upload = response.headers["Location"]
+    assert gateway.state(response.headers["Upload-Id"])["kept_by"] == "spool"
     assert requests.delete(f"{gateway.url}{upload}", timeout=SECONDS).status_code == 204
     backend.start()
     assert gateway.is_empty()
-    assert gateway.state(response.headers["Upload-Id"])["state"] == "cancelled"
+    found = gateway.state(response.headers["Upload-Id"])
+    assert found["state"] == "cancelled"
+    assert (found["kept"], found["kept_by"]) == (len(DATA) - 1, "spool")
     assert backend.taken() == []
 
 

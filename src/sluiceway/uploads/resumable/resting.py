@@ -58,9 +58,17 @@ def _kept_by_kernel(record: UploadRecord, store: Store) -> bool:
     return store.traits.keeps == "whole" and not elsewhere
 
 
+def _kept_by(record: UploadRecord, store: Store) -> str:
+    """Who has the bytes of an upload that is not delivered."""
+    if isinstance(store, DeliversLater):
+        return "spool"
+    return "kernel" if _kept_by_kernel(record, store) else "destination"
+
+
 def resting_snapshot(record: UploadRecord, store: Store) -> dict[str, object]:
     """Counters and state, as JSON values. An upload at rest waits for its client."""
     ended = record.state in (LedgerState.DONE, LedgerState.GONE)
+    is_delivered = record.state is LedgerState.DONE and not record.code
     whole = record.offset == record.length and not ended
     waits = whole and isinstance(store, DeliversLater)
     return {
@@ -68,8 +76,8 @@ def resting_snapshot(record: UploadRecord, store: Store) -> dict[str, object]:
         "state": ended_state(record.code).word if ended else "waiting",
         "received": record.offset,
         "forwarded": record.offset,
-        "kept": shown_kept(record, store) if waits else record.offset,
-        "kept_by": "kernel" if not ended and _kept_by_kernel(record, store) else "destination",
+        "kept": record.offset if is_delivered else shown_kept(record, store),
+        "kept_by": "destination" if is_delivered else _kept_by(record, store),
         "length": record.length,
         "code": record.code or None,
         **(FOR_BACKEND if waits else {}),

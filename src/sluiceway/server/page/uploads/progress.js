@@ -7,7 +7,7 @@
  * @property {number} received bytes of the body that reached the server
  * @property {number} forwarded bytes handed to the destination
  * @property {number} kept bytes the destination has acknowledged
- * @property {"kernel" | "destination"} [kept_by] who acknowledged them: kernel is the
+ * @property {"kernel" | "spool" | "destination"} [kept_by] who acknowledged them: kernel is the
  *   destination's network alone
  * @property {"backend"} [waiting_for] the destination does not answer now
  * @property {number | null} length
