@@ -95,6 +95,28 @@ def test_a_kill_between_publish_and_count(
 
 
 @pytest.mark.parametrize("kind", ["folder", pytest.param("database", marks=pytest.mark.torture)])
+def test_a_resumed_upload_that_was_published_by_a_killed_server_is_counted(
+    serve: Serve, tmp_path: Path, request: pytest.FixtureRequest, kind: str
+) -> None:
+    """Before its reservation is given back, so that no byte more than the quota finds room."""
+    (tmp_path / "sitecustomize.py").write_text(DIES)
+    root, given = tmp_path / "root", (*options(kind, request), "--key-template", "{filename}")
+    env = {"PYTHONPATH": str(tmp_path), "FLAGS": str(tmp_path)}
+    dying, living = serve(*given, root=root, env=env), serve(*given, root=root)
+    assert left(living) == QUOTA  # it counts with the other one, and not anew
+    tus = Tus(dying.url)
+    upload = tus.create(60_000, filename="a")
+    (tmp_path / "a").touch()
+    with suppress(requests.ConnectionError):
+        tus.patch(upload, 0, bytes(60_000))
+    assert dying.process.wait(30) == -9
+    found = upload.replace(dying.url, living.url)
+    eventually(lambda: Tus(living.url).head(found).headers["Upload-Offset"] == "60000", "it ends")
+    assert put(living, "b", QUOTA - 60_000 + 1).status_code == 507
+    assert put(living, "b", QUOTA - 60_000).status_code == 201
+
+
+@pytest.mark.parametrize("kind", ["folder", pytest.param("database", marks=pytest.mark.torture)])
 def test_what_expires_gives_its_bytes_back(
     serve: Serve, request: pytest.FixtureRequest, kind: str
 ) -> None:

@@ -219,6 +219,10 @@ class Quotas:
     async def _settle(self, account: Account) -> bool:
         """Before a refusal: give back what nobody needs any more. Whether anything changed."""
         changed = False
+        for key in await account.abandoned():  # first: its file may still be a reservation
+            changed = True
+            async with self.changing([key]):
+                pass
         for upload in await account.unsure():
             record = None if self._ledger is None else await self._ledger.find(upload)
             if record is not None and record.state in OPEN:
@@ -226,10 +230,6 @@ class Quotas:
             else:
                 await account.release([upload])
                 changed = True
-        for key in await account.abandoned():
-            changed = True
-            async with self.changing([key]):
-                pass
         return changed
 
     async def _claim(self, account: Account, key: str, taken: list[str]) -> None:
