@@ -17,12 +17,14 @@ from starlette.responses import Response
 from sluiceway.errors import Refused, SluiceError
 from sluiceway.pipe.hashes import named_digests
 from sluiceway.pipe.stages import Stages, server_timing, verdict
+from sluiceway.server.door.indexed_request import is_ordinary
 from sluiceway.server.streaming import raw_headers
 from sluiceway.stores.contract import DestinationResult, Entry, Traits
 from sluiceway.uploads.progress_record import FOR_BACKEND
 from sluiceway.uploads.service import UploadService
 from sluiceway.uploads.session import UploadSession
 from sluiceway.wire.headers.http_dates import http_date
+from sluiceway.wire.headers.object_digests import digest_headers, wanted_digest
 from sluiceway.wire.problems import write_problem
 
 __all__ = [
@@ -204,6 +206,8 @@ def receipt(
         headers |= {"Location": status_url(request, waiting[0]), "Retry-After": LOOK_AGAIN}
     if len(entries) == 1:
         headers |= time_headers(entries[0])
+        if not is_ordinary(request) and wanted_digest(request.headers):
+            headers |= digest_headers(entries[0].metadata.digests)
     if len(entries) == 1 and traits.readable:
         headers["Location"] = str(files[0]["url"])
         headers["ETag"] = f'"{entries[0].etag}"'

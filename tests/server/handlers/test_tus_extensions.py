@@ -88,7 +88,10 @@ def test_a_length_above_the_limit_is_refused(tus: Tus) -> None:
     assert tus.post(creation(LIMIT)).status_code == 201
     upload = tus.create(None)
     assert tus.patch(upload, 0, b"x" * 10, Upload_Length=str(LIMIT + 1)).status_code == 413
-    assert tus.patch(upload, 0, iter([b"x" * LIMIT, b"y"])).status_code == 413
+    assert tus.patch(upload, 0, iter([b"x" * (LIMIT - 10)])).status_code == 204
+    for more in (b"y" * 11, iter([b"y" * 11])):
+        late = tus.patch(upload, LIMIT - 10, more)
+        assert (late.status_code, str(LIMIT) in late.text) == (413, True), late.text
 
 
 def test_an_upload_too_large_for_the_disk_is_refused_before_it_is_made(serve: Serve) -> None:

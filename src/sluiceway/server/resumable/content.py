@@ -111,17 +111,13 @@ async def finish(
     def respond(outcome: Entry | SluiceError) -> FinalResponse:
         if isinstance(outcome, SluiceError):
             return as_final(problem_response(outcome), {})
-        return as_final(
-            receipt(
-                request,
-                store.traits,
-                held.record.id,
-                held.stages,
-                [outcome],
-                replaced=held.replaced,
-            ),
-            digest_headers(outcome.metadata.digests) if held.record.request.wanted else {},
+        response = receipt(
+            request, store.traits, held.record.id, held.stages, [outcome], replaced=held.replaced
         )
+        if held.record.request.wanted and outcome.reply is None:  # the creation asked, or this one
+            for name, value in digest_headers(outcome.metadata.digests).items():
+                response.headers[name] = value
+        return as_final(response, {})
 
     async with nullcontext() if interim is None else interim.waiting(held.record.offset):
         response = await held.finish(respond)
