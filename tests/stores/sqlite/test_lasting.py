@@ -41,6 +41,29 @@ async def test_a_late_write_of_an_earlier_holder_changes_nothing(tmp_path: Path)
         await store.aclose()
 
 
+async def test_a_draft_of_one_request_may_last(tmp_path: Path) -> None:
+    """What a cut request brought goes on in another process; a sweep leaves it alone."""
+    stores = [SqliteStore(f"sqlite:///{tmp_path}/x.db", Budget(16 << 20)) for _ in range(2)]
+    size = 700_001
+    for upload in ("u", "v"):
+        cut = await stores[0].draft(upload, None)
+        await cut.write(pattern(size))
+        kept = await stores[0].adopt(cut, "put")  # the newer one replaces the older
+        assert await kept.sync() == size
+        await kept.suspend()
+    await cut.discard()
+    assert await stores[0].sweep(0) == 0
+    assert await stores[1].draft_names("", 10, -1) == ["put"]
+    late = await stores[1].resume("put", kept.save(), size, None, epoch=3)
+    await late.write(pattern(1000, size))
+    await late.publish("k", Metadata("k"))
+    assert await read(stores[1], "k") == pattern(size) + pattern(1000, size)
+    for store in stores:
+        await store.aclose()
+    with closing(sqlite3.connect(tmp_path / "x.db")) as db:
+        assert db.execute("SELECT count(DISTINCT id) FROM files_chunks").fetchone() == (1,)
+
+
 async def test_a_file_of_an_earlier_version_gets_what_it_lacks(tmp_path: Path) -> None:
     """Its first use adds the column of drafts that last; uploads and sweeps work."""
     store = SqliteStore(f"sqlite:///{tmp_path}/x.db?table=kept", Budget(16 << 20))

@@ -22,6 +22,7 @@ ROWS_IN_FLIGHT = 2  # one is written while the next one waits for the same trans
 
 BEGIN = "INSERT INTO {t_drafts} (id, upload, seen) VALUES (?, ?, ?)"
 RENEW = "UPDATE {t_drafts} SET seen = ? WHERE id = ?"
+LAST = "UPDATE {t_drafts} SET upload = ?, epoch = 0 WHERE id = ?"
 END = "DELETE FROM {t_drafts} WHERE id = ?"
 INSERT_ROW = "INSERT INTO {t_chunks} (id, start, data) VALUES (?, ?, ?)"
 DELETE_ROWS_FROM = "DELETE FROM {t_chunks} WHERE id = ? AND start >= ?"
@@ -97,6 +98,18 @@ class SqliteDraft(RowsDraft):
         if old is not None:
             await self._database.free_chunks(old)
         return entry
+
+    async def hand_over(self, upload: str) -> str:
+        """End it here. Its rows become a draft of `upload` that lasts; returns their id."""
+        await self._flush_all()
+
+        def work(db: sqlite3.Connection) -> None:
+            self._sign_of_life(db)
+            db.execute(self._database.query(LAST), (upload, self._id))
+
+        await self._database.writer.write(work)
+        await self._stop()
+        return self._id
 
     async def _send_row(self, at: int, data: memoryview) -> None:
         now = time.monotonic()

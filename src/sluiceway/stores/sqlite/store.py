@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace as replaced
-from typing import Any
+from typing import Any, cast
 
 from sluiceway.errors import Exists, NoSpace, NotFound, PreconditionFailed, StoreFailed
 from sluiceway.pipe.budget import Budget
@@ -148,6 +148,13 @@ class SqliteStore:
         draft = LastingSqliteDraft(self.database, upload, saved.state, epoch)
         await draft.resume(offset)
         return draft
+
+    async def adopt(self, draft: Draft, upload: str) -> ResumableDraft:
+        ours = cast("SqliteDraft", draft)
+        await forget_drafts(self.database, upload)
+        lasting = LastingSqliteDraft(self.database, upload, await ours.hand_over(upload))
+        await lasting.resume(ours.written)
+        return lasting
 
     async def find_published(self, upload: str, saved: SavedDraft, key: str) -> Entry | None:
         rows = await self._rows(FIND_ID, saved.state) if saved.state else []
