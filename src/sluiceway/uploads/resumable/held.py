@@ -284,7 +284,7 @@ class HeldUpload:
     async def _find_published(self) -> Entry | None:
         saved = await self._row.saved_draft()
         found = await self._store.find_published(self.record.id, saved, self.record.key)
-        if found is not None:  # a killed process may not have counted it, and its room is given back
+        if found is not None:  # a killed process may not have counted it; its room is given back
             async with self._rules.quota.changing(self.record.key):
                 pass
         return found
