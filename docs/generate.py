@@ -18,9 +18,13 @@ import sluiceway.errors
 from sluiceway.cli.copy import copy as command
 from sluiceway.copying.api import copy
 from sluiceway.errors import SluiceError
+from sluiceway.server.mounted.hooks import HookFailed
 from sluiceway.server.settings.listed import setting_help
+from sluiceway.wire.tus import UnsupportedVersion
 
 HERE = Path(__file__).parent
+# Errors with a code of their own that are of one protocol or one room alone
+ELSEWHERE = (UnsupportedVersion, HookFailed)
 
 
 def settings_page() -> str:
@@ -70,13 +74,15 @@ def errors_page() -> str:
         "",
         "Every error is `application/problem+json` (RFC 9457): `type`, `title`, `status`, `detail`",
         "(one sentence that says what to do) and `code`. Codes are stable: compare them, not the",
-        "texts. The Python classes are in `sluiceway.errors`.",
+        "texts. The Python classes are in `sluiceway.errors`, those with dots in `sluiceway`.",
         "",
         "| code | status | title | who must act | retry may help | class |",
         "|---|---|---|---|---|---|",
     ]
-    for name in sluiceway.errors.__all__:
-        kind = getattr(sluiceway.errors, name)
+    kinds = {name: getattr(sluiceway.errors, name) for name in sluiceway.errors.__all__}
+    for kind in ELSEWHERE:
+        kinds[f"{kind.__module__.removeprefix('sluiceway.')}.{kind.__name__}"] = kind
+    for name, kind in kinds.items():
         if isinstance(kind, type) and issubclass(kind, SluiceError) and kind is not SluiceError:
             again = "yes" if kind.retryable else "no"
             own = kind in (sluiceway.errors.Refused, sluiceway.errors.UploadRefused)

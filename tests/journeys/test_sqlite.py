@@ -55,6 +55,7 @@ def drafts(file: Path) -> list[str]:
 
 def test_files_are_stored_read_listed_and_deleted(server: RunningServer) -> None:
     """Raw and form, whole and in ranges, with conditions."""
+    assert "Sluiceway stores into sqlite:" in server.log()
     url = f"{server.url}/files/a/ä b.bin"
     assert requests.put(url, data=DATA, timeout=30).status_code == 201
     got = requests.get(url, timeout=30)

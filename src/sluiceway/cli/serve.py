@@ -195,9 +195,9 @@ def _greet(settings: Settings, address: str, config: Path | None, made_token: bo
         address = address.replace(every, local)
     takes_tokens = settings.token or settings.token_file or settings.jwt_keys
     auth = " -u :TOKEN" if takes_tokens else ""
-    from sluiceway.server.destinations import display_name
+    from sluiceway.server.destinations import display_name, sends_on
 
-    does = "stores into" if not any("://" in place for place in settings.to) else "sends on to"
+    does = "sends on to" if sends_on(settings) else "stores into"
     click.echo(f"Sluiceway {does} {display_name(settings)}")
     if made_token:
         click.echo(f"  token  {settings.token}  (for this run; --token-file keeps one)")

@@ -31,7 +31,13 @@ if TYPE_CHECKING:
     from sluiceway.stores.relay.backend import Backend
     from sluiceway.stores.relay.store import RelayStore
 
-__all__ = ["destination_folders", "destination_identity", "display_name", "open_destination"]
+__all__ = [
+    "destination_folders",
+    "destination_identity",
+    "display_name",
+    "open_destination",
+    "sends_on",
+]
 
 _KIND = re.compile(r"(required|best-effort):(.+)")
 _SCHEME_ALONE = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
@@ -120,6 +126,12 @@ def display_name(settings: Settings) -> str:
         f"{'' if required else 'best-effort '}{redact_url(place)}"
         for required, place in map(_split_kind, settings.to)
     )
+
+
+def sends_on(settings: Settings) -> bool:
+    """Whether another HTTP server gets the files."""
+    places = [place.lower() for _, place in map(_split_kind, settings.to)]
+    return any(place.startswith(("http://", "https://")) for place in places)
 
 
 def destination_folders(settings: Settings) -> list[Path]:

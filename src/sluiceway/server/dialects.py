@@ -148,7 +148,7 @@ async def cancel(request: Request, upload_service: UploadService) -> Response:
         return await cancel_upload(upload_service, upload)
     if record.dialect == DIALECT:
         return await ResumableHandler(request, upload_service, uploads).cancel()
-    async with held_upload(request, uploads, upload, brief=True) as held:
+    async with held_upload(request, uploads, upload, cancels=True) as held:
         if held.record.state in (LedgerState.DONE, LedgerState.GONE):
             raise NotFound(NOTHING_TO_CANCEL)
         await held.cancel("cancelled")

@@ -321,10 +321,15 @@ def test_every_process_of_a_server_knows_every_upload(serve: Serve) -> None:
             assert watcher.progress(upload)["state"] == "complete"
 
 
-def test_an_upload_can_be_cancelled_by_any_client(tus: Tus) -> None:
+def test_an_upload_can_be_cancelled_by_any_client(tus: Tus, taker: RunningServer) -> None:
     """DELETE without Tus-Resumable, as for any upload; what has ended has nothing to cancel."""
     upload = tus.create(5)
-    assert requests.delete(upload, timeout=10).status_code == 204
+    with Wire(taker.port) as wire:
+        wire.send(patch_head(upload, "Content-Length: 5") + b"x")
+        eventually(lambda: tus.progress(upload)["received"] == 1, "the byte to arrive")
+        assert requests.delete(upload, timeout=10).status_code == 204
+        answer = wire.answer()
+        assert answer.json()["detail"] == "Another request has cancelled this upload"
     assert tus.head(upload).status_code == 410
     assert tus.progress(upload)["state"] == "cancelled"
     assert requests.delete(upload, timeout=10).status_code == 404

@@ -156,7 +156,7 @@ class ResumableHandler:
     async def _cancel(self) -> Response:
         version = self._bodiless_version()
         record = await self._find(version)
-        async with held_upload(self.request, self.uploads, record.id, brief=True) as held:
+        async with held_upload(self.request, self.uploads, record.id, cancels=True) as held:
             check_active(version, held.record)
             await held.cancel("cancelled")
         return Response(status_code=204)

@@ -265,7 +265,7 @@ class TusHandler:
 
     async def _terminate(self, request: Request) -> Response:
         check_version(joined_headers(request))
-        async with held_upload(request, self.uploads, _id(request), brief=True) as held:
+        async with held_upload(request, self.uploads, _id(request), cancels=True) as held:
             check_taken(held.record)
             await held.cancel("cancelled")
             return tus_response(204, {})

@@ -96,6 +96,7 @@ async def held_upload(
     *,
     looks: bool = False,
     brief: bool = False,
+    cancels: bool = False,
 ) -> AsyncIterator[HeldUpload]:
     """As `ResumableUploads.hold`, or `look`; the app hears what is kept, and how the upload ended.
 
@@ -106,7 +107,7 @@ async def held_upload(
         taken = uploads.look(upload, hooks, is_logged=True)
     else:
         ends = partial(input_is_over, request.scope)
-        taken = uploads.hold(upload, hooks, brief, ends, is_logged=True)
+        taken = uploads.hold(upload, hooks, brief, ends, cancels=cancels, is_logged=True)
     found: HeldUpload | None = None
     try:
         async with taken as held:

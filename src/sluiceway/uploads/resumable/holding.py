@@ -22,22 +22,30 @@ class Holding:
     """A request that holds an upload, or is about to."""
 
     def __init__(
-        self, brief: bool = False, ends_by_itself: Callable[[], bool] = lambda: False
+        self,
+        brief: bool = False,
+        ends_by_itself: Callable[[], bool] = lambda: False,
+        cancels: bool = False,
     ) -> None:
-        self._brief, self._ends_by_itself = brief, ends_by_itself
+        self._brief, self._ends_by_itself = brief or cancels, ends_by_itself
+        self.cancels: bool = cancels
         self._timer: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[object] | None = asyncio.current_task()
         self.released: asyncio.Event = asyncio.Event()
         self.held: HeldUpload | None = None
         self.superseded: bool = False
+        self.is_cancelled: bool = False  # by the newer request
         self.leaving = False
 
-    def interrupt(self) -> None:
-        """End the request. What it took is kept before `released`.
+    def interrupt(self, by: Holding | None = None) -> None:
+        """End the request, for a newer one where `by` says which. What it took is kept before
+        `released`.
 
         One whose client has left first reads what that sent: a client that asks at once where it
         goes on would send all of it again, and again.
         """
+        if by is not None and by.cancels:
+            self.is_cancelled = True
         if self._timer is None and self._ends_by_itself():
             self._timer = asyncio.get_running_loop().call_later(LAST_BYTES, self._cancel)
         elif self._timer is None:

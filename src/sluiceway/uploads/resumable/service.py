@@ -44,6 +44,7 @@ log: logging.Logger = logging.getLogger("sluiceway")
 # unless its destination hangs.
 TAKE_OVER = 5.0
 READ_TOGETHER = 1000  # ids of uploads of dead processes
+CANCELLED = "Another request has cancelled this upload"
 MOST_DIGESTS = 10_000  # uploads whose running hashes are remembered; a few hundred bytes each
 
 
@@ -115,20 +116,21 @@ class ResumableUploads(UploadRecords):
         brief: bool = False,
         ends_by_itself: Callable[[], bool] = lambda: False,
         *,
+        cancels: bool = False,
         is_logged: bool = False,
     ) -> AsyncIterator[HeldUpload]:
         """Take an upload up. A request that still runs for it is interrupted first.
 
-        `app` decides before it is published, and before it is done. A
-        `brief` request, which only looks or only ends the upload, is not interrupted itself; one
-        that `ends_by_itself`, as its client is gone, has a moment to do so. `is_logged`: by others.
+        `app` decides before it is published, and before it is done. A `brief` request, which only
+        looks, and one that `cancels` the upload are not interrupted themselves; one that
+        `ends_by_itself`, as its client is gone, has a moment to do so. `is_logged`: by others.
 
         Raises NotFound, Locked when the other request does not let go, and, inside the block,
         Superseded when a newer request takes the upload up.
         """
         if self.grant is not FULL:
             await self.find(upload)  # before the request of another name is interrupted
-        holding = await self._wait_for(upload, Holding(brief, ends_by_itself))
+        holding = await self._wait_for(upload, Holding(brief, ends_by_itself, cancels))
         try:
             held = holding.held = self._held(await claim(self.ledger, upload, TAKE_OVER))
             held.app, unkept = app, None
@@ -145,7 +147,7 @@ class ResumableUploads(UploadRecords):
                 raise
             if holding.task is not None:
                 holding.task.uncancel()
-            raise Superseded from None
+            raise Superseded(CANCELLED if holding.is_cancelled else "") from None
         finally:
             del self._holdings[upload]
             holding.release()
@@ -229,7 +231,7 @@ class ResumableUploads(UploadRecords):
         try:
             async with asyncio.timeout(TAKE_OVER):
                 while (before := self._holdings.get(upload)) is not None:
-                    before.interrupt()
+                    before.interrupt(holding)
                     await before.released.wait()
         except TimeoutError:
             raise Locked("Another request still holds this upload; try again") from None
