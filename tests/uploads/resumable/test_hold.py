@@ -10,12 +10,13 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from held_process import MIB, REQUEST, Process, Start, append, hang, respond, start_process
 from sluiceway.errors import (
     BodyCut,
     DigestMismatch,
@@ -23,97 +24,34 @@ from sluiceway.errors import (
     NoSpace,
     NotFound,
     OffsetMismatch,
-    SluiceError,
     Superseded,
     TooLarge,
 )
-from sluiceway.pipe.budget import Budget
-from sluiceway.pipe.hashes import DEFAULT_CHOICE
 from sluiceway.pipe.source import BytesSource, PassingSource
 from sluiceway.stores.contract import Entry, Metadata, Replace, UploadRequest
 from sluiceway.stores.disk.drafts.draft import DiskDraft
-from sluiceway.stores.disk.store import DiskStore
 from sluiceway.testing.store_suite import pattern, read, store_bytes
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.ledger.expiry import Expiry
-from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
+from sluiceway.uploads.ledger.record import UploadRecord
 from sluiceway.uploads.ledger.sqlite import SqliteLedger
 from sluiceway.uploads.ledger.states import LedgerState
-from sluiceway.uploads.outbox.outbox import Outbox
-from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.resumable.resting import resting_snapshot
-from sluiceway.uploads.resumable.service import ResumableUploads
-from sluiceway.uploads.rules import UploadRules
 from sluiceway.uploads.states import State
-
-REQUEST = UploadRequest(key="book", filename="book", wanted="sha-256")
-MIB = 1 << 20
-
-
-@dataclasses.dataclass
-class Process:
-    """A process of a server, as far as uploads are concerned."""
-
-    uploads: ResumableUploads
-    store: DiskStore
-    table: ProgressTable
-    closed: bool = False
-
-    async def aclose(self) -> None:
-        await self.uploads.aclose()
-        await self.uploads.ledger.aclose()
-        await self.store.aclose()
-
-
-Start = Callable[..., Process]
 
 
 @pytest.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
     started: list[Process] = []
 
-    def build(
-        max_size: int | None = None,
-        expiry: Expiry = Expiry(),
-        template: KeyTemplate = KeyTemplate(),
-    ) -> Process:
-        budget = Budget(16 << 20)
-        store = DiskStore(str(tmp_path / "root"), budget)
-        ledger, table = SqliteLedger(str(tmp_path / "ledger")), ProgressTable()
-        outbox = Outbox(ledger.events, store)
-        rules = UploadRules(store, budget, template, DEFAULT_CHOICE, max_size, False, outbox)
-        uploads = ResumableUploads(ledger, rules, budget, table, expiry)
-        started.append(Process(uploads, store, table))
+    def build(**settings: Any) -> Process:
+        started.append(start_process(tmp_path, **settings))
         return started[-1]
 
     yield build
     for process in started:
         if not process.closed:
             await process.aclose()
-
-
-def respond(outcome: Entry | SluiceError) -> FinalResponse:
-    if isinstance(outcome, SluiceError):
-        return FinalResponse(outcome.status, (), outcome.code)
-    return FinalResponse(201, (), str(outcome.metadata.sha256))
-
-
-async def append(process: Process, upload: str, data: bytes, **expected: bytes) -> int:
-    async with process.uploads.hold(upload) as held:
-        return await held.append(BytesSource(data), expected)
-
-
-async def endless(sent: list[int]) -> AsyncIterator[bytes]:
-    """A sender that never ends, and counts what was taken of it."""
-    while True:
-        yield pattern(100_000, sent[0] % (4 * MIB))
-        sent[0] += 100_000
-        await asyncio.sleep(0.01)
-
-
-async def hang(process: Process, upload: str, sent: list[int]) -> None:
-    async with process.uploads.hold(upload) as held:
-        await held.append(PassingSource(endless(sent), None))
 
 
 async def test_an_upload_comes_in_pieces_and_is_published(start: Start) -> None:
