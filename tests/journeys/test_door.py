@@ -225,7 +225,7 @@ def test_an_uploaded_file_is_never_run(plain: RunningServer, field: str) -> None
 
 
 def test_a_forged_client_does_not_forge_the_log(plain: RunningServer) -> None:
-    """Behind a proxy on this machine only addresses are logged, and "-" for any other text.
+    """Behind a proxy on this machine only addresses are logged, and the proxy for any other text.
 
     The log stays one line a request.
     """
@@ -249,7 +249,7 @@ def test_a_forged_client_does_not_forge_the_log(plain: RunningServer) -> None:
     eventually(lambda: len(lines()) >= len(forged), "the log has the requests")
 
     clients = [line.split(" sluiceway.access ")[1].split(" ")[0] for line in lines()]
-    assert clients == ["-", "-", "-", "-", "192.0.2.7", "192.0.2.8", "2001:db8::1", "2001:db8::2"]
+    assert clients == ["127.0.0.1"] * 4 + ["192.0.2.7", "192.0.2.8", "2001:db8::1", "2001:db8::2"]
     assert all(line.rstrip("\n").isprintable() and "forged" not in line for line in lines())
 
 

@@ -48,11 +48,12 @@ class ResumingSuite(Hooks):
     async def test_a_draft_is_taken_up_at_its_offset_by_another_process(
         self, resumable: ResumableStore, tmp_path: Path, offset: int
     ) -> None:
-        """What was written behind the offset, and not kept, is not in the object."""
+        """What was written behind the offset, and not saved, is not in the object."""
         upload, total = fresh(), offset + REST
         draft = await resumable.begin(upload, total, _request("again"))
         saved = await _keep(draft, pattern(offset))
         await draft.write(bytes(BEHIND))
+        await draft.sync()  # a process that ended writes no more, in no thread either
         later = cast(ResumableStore, await self.make_later(resumable, tmp_path))
         again = await later.resume(upload, saved, offset, total, _request("again"), 1)
         assert (again.written, again.kept) == (offset, offset)
