@@ -25,6 +25,7 @@ __all__ = [
     "JoinableDraft",
     "KeyFirst",
     "KnowsDigests",
+    "LeasesDrafts",
     "ListsDrafts",
     "ParallelParts",
     "ReadableDraft",
@@ -276,6 +277,18 @@ class ListsDrafts(Protocol):
 
     async def remove_draft(self, name: str) -> None:
         """Remove one that no ledger knows, or knows as ended. Does nothing where it is gone."""
+        ...
+
+
+@runtime_checkable
+class LeasesDrafts(Protocol):
+    """A ResumableStore whose sweep asks no ledger: what it keeps of a draft says how long it stays.
+
+    Before anybody says so, drafts live as those of copies: for COPY_KEPT.
+    """
+
+    def lease_drafts(self, seconds: float | None) -> None:
+        """How long drafts live after their last byte, from now on; None: for ever."""
         ...
 
 

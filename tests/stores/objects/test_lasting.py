@@ -210,20 +210,6 @@ async def test_uploads_are_joined_inside_of_the_bucket(
     await store.aclose()
 
 
-async def test_a_sweep_leaves_what_a_ledger_may_know(s3: Objects, bucket: str) -> None:
-    """Of any age up to a month; other multipart uploads are aborted as before."""
-    store = store_at(s3, bucket)
-    draft = await store.begin("one", None, REQUEST)
-    saved = await keep(draft, DATA)
-    await draft.suspend()
-    s3.client.create_multipart_upload(Bucket=bucket, Key="other")
-    assert await store.sweep(0) == 1
-    assert s3.unfinished(bucket) == ["tape"]
-    again = await store.resume("one", saved, len(DATA), None, REQUEST, 1)
-    await again.discard()
-    await store.aclose()
-
-
 async def test_an_upload_begun_again_leaves_nothing_of_the_first_time(
     s3: Objects, bucket: str
 ) -> None:

@@ -35,6 +35,7 @@ from sluiceway.stores.objects.metadata import (
     note_key,
     parse_note,
 )
+from sluiceway.stores.unpublished import COPY_KEPT
 from sluiceway.wire.names import readable_name, stays_inside
 
 __all__ = [
@@ -102,6 +103,7 @@ class Bucket(ABC):
         self.compare_and_swap: bool = compare_and_swap
         self.drafts: dict[str, Draft] = {}  # under way in this process, by id
         self.parts_in_flight: int = PARTS_IN_FLIGHT  # of one upload
+        self.draft_life: float | None = COPY_KEPT  # see `LeasesDrafts`
         self.locks: KeyLocks = KeyLocks()  # for clouds that do not compare and write in one step
         self._cleaning: set[asyncio.Task[None]] = set()
 

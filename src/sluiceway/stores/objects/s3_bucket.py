@@ -43,7 +43,7 @@ from sluiceway.stores.objects.full_checksum import (
     combined,
     decoded,
 )
-from sluiceway.stores.objects.lasting.state import lasting_folder, marker_key
+from sluiceway.stores.objects.lasting.over import DraftsBeside
 from sluiceway.stores.objects.metadata import Described
 from sluiceway.stores.objects.s3_calls import CONTENT, ConditionUnknown, S3Calls
 from sluiceway.stores.objects.s3_values import (
@@ -265,15 +265,16 @@ class S3Bucket(Bucket):
 
     async def abort_unfinished(self, older: float) -> int:
         """As in `Bucket`: such uploads cost money and are in no listing. One request a thousand."""
-        since = time.time() - older + ROUNDING
-        old = [
-            (key, upload)
-            async for key, upload in self._unfinished(since)
-            if not await self._is_lasting(key, upload)
-        ]
+        now, count = time.time(), 0
+        old = [found async for found in self._unfinished(now - older + ROUNDING)]
+        beside = DraftsBeside(self, now)
         for key, upload in old:
-            await self.abort(key, upload)
-        return len(old)
+            lives, left = await beside.find(key, upload)
+            if not lives:
+                await self.abort(key, upload)
+                await self.delete_all(left)
+                count += 1
+        return count
 
     def close(self) -> None:
         self._calls.close()
@@ -322,14 +323,6 @@ class S3Bucket(Bucket):
             if not page.get("IsTruncated"):
                 return
             after = page["NextPartNumberMarker"]
-
-    async def _is_lasting(self, key: str, upload: str) -> bool:
-        """Whether a multipart upload may be gone on with, whatever its age: it has a marker."""
-        end = marker_key(key, "", upload).rpartition(".")[2]
-        async for page in self.pages(lasting_folder(key), "", 1000):
-            if any(own.endswith(f".{end}") for own, _ in page):
-                return True
-        return False
 
     async def _last_part(self, key: str, upload: str) -> float:
         """When the last part arrived; 0 for none."""

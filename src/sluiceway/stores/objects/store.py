@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sluiceway.errors import NotFound, PreconditionFailed, Unavailable, Unsupported
@@ -28,7 +28,8 @@ from sluiceway.stores.contract import (
 )
 from sluiceway.stores.objects.bucket import ROUNDING, UnlistableKey
 from sluiceway.stores.objects.config import AnyBucket, open_bucket
-from sluiceway.stores.objects.metadata import OWN_FOLDER, is_lasting, is_own
+from sluiceway.stores.objects.lasting.over import OverDrafts
+from sluiceway.stores.objects.metadata import LASTING, OWN_FOLDER, is_lasting, is_own
 from sluiceway.stores.objects.part_sizes import SMALLEST_PART, default_part_size, part_size
 from sluiceway.stores.objects.reader import BucketReader
 from sluiceway.stores.unpublished import ResumableDraft, SavedDraft
@@ -41,8 +42,6 @@ __all__ = ["ObjectStore"]
 log: logging.Logger = logging.getLogger("sluiceway")
 
 LEASE = 24 * 3600.0  # seconds without a new part after which an upload counts as left behind
-# Seconds after which even one that outlives its process counts as left behind: no ledger knows it.
-LASTING_LEASE = 30 * 24 * 3600.0
 LONGEST_LINK = 7 * 24 * 3600.0  # seconds a signed URL may be valid, S3's own limit
 PROBE = ".sluiceway/probe"  # a key that never exists
 PAGE = 1000  # objects that a cloud lists at once
@@ -72,8 +71,7 @@ class ObjectStore:
             key_first=self.bucket.kind == "s3",
             counts=(CRC64NVME,) if self.bucket.kind == "s3" else (),
         )
-        # In the background no listing is made, which could be long.
-        self._sweep = BackgroundSweep(lambda: self.bucket.abort_unfinished(LEASE))
+        self._sweep = BackgroundSweep(self._sweep_quickly)
 
     async def draft(
         self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
@@ -98,6 +96,9 @@ class ObjectStore:
         draft = LastingParts(self._s3, upload, size, upload_request)
         self._sweep.start_if_due()
         return draft
+
+    def lease_drafts(self, seconds: float | None) -> None:
+        self.bucket.draft_life = seconds
 
     async def resume(
         self,
@@ -212,9 +213,10 @@ class ObjectStore:
         """Abort multipart uploads without a new part for `older` seconds; None: for a day.
 
         Deletes drafts and notes that belong to no object as well. Uploads that outlive their
-        process are left alone for a month at least. Safe beside uploads. Returns the number of
-        leftovers removed. On Google and Azure unfinished parts are the cloud's own to
-        clear (a lifecycle rule; Azure does it after a week).
+        process are left alone for as long as their server said (`lease_drafts`), and a day more.
+        Safe beside uploads of any server. Returns the number of leftovers removed. On Google and
+        Azure unfinished parts are the cloud's own to clear (a lifecycle rule; Azure does it after a
+        week).
         """
         age = LEASE if older is None else older
         count = await self.bucket.abort_unfinished(age)
@@ -226,19 +228,32 @@ class ObjectStore:
             await self._sweep_own(OWN_FOLDER, since)
             raise
 
+    async def _sweep_quickly(self) -> None:
+        """In the background not all keys are listed, which could take long: a draft without a part
+        whose object would be in a folder is left to `sweep`."""
+        await self.bucket.abort_unfinished(LEASE)
+        if self.traits.resumable:
+            await self._sweep_own(LASTING, time.time() - LEASE)
+
     async def _sweep_own(self, prefix: str, since: float) -> int:
         live, count = set(self.bucket.drafts), 0
-        long_since = min(since, time.time() - LASTING_LEASE)
+        lasting = OverDrafts(since, time.time(), live)
         async for page in self.bucket.pages(prefix, "", PAGE):
             for key, found in page:
                 if isinstance(found, Omitted) or not is_own(key):
                     continue
-                young = found.modified > (long_since if is_lasting(key) else since)
-                young = young or key.rpartition("/")[2] in live
+                if is_lasting(key):
+                    count += await self._delete(lasting.next(found))
+                    continue
+                young = found.modified > since or key.rpartition("/")[2] in live
                 if not young and not await self.bucket.is_needed(key):
-                    await self.bucket.delete(key)
-                    count += 1
-        return count
+                    count += await self._delete([key])
+        return count + await self._delete(lasting.end())
+
+    async def _delete(self, keys: Sequence[str]) -> int:
+        for key in keys:
+            await self.bucket.delete(key)
+        return len(keys)
 
     async def aclose(self) -> None:
         await self._sweep.aclose()

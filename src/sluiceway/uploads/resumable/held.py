@@ -293,10 +293,11 @@ class HeldUpload:
     def _store(self) -> ResumableStore:
         return cast(ResumableStore, self._rules.store)  # its trait says so
 
-    async def _open(self) -> ResumableDraft:
+    async def _open(self, counts: bool = True) -> ResumableDraft:
         if self._draft is None:
+            algorithms = self.digests.algorithms if counts else frozenset[str]()
             self._draft = draft = await open_draft(
-                self._store, self._ledger, self.record, self.digests.algorithms
+                self._store, self._ledger, self.record, algorithms
             )
             if is_first_known(draft, self.record.offset, self.record.draft):
                 await self._keep_at(draft.kept)
@@ -307,7 +308,8 @@ class HeldUpload:
 
     async def _discard_draft(self) -> None:
         is_there = self._draft is not None or may_have_draft(self.record, self._store)
-        await discard(self._open() if is_there else None, self.record, self._store)
+        opening = self._open(counts=False) if is_there else None
+        await discard(opening, self.record, self._store)
         self._draft = None
 
     async def _publish(self, draft: ResumableDraft, digests: tuple[tuple[str, str], ...]) -> Entry:

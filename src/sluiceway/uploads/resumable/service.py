@@ -26,6 +26,7 @@ from sluiceway.uploads.ledger.record import UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.resumable.claiming import claim
+from sluiceway.uploads.resumable.drafts.opening import lease_drafts
 from sluiceway.uploads.resumable.drafts.prefix_digests import PrefixDigests
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.holding import Holding
@@ -67,6 +68,7 @@ class ResumableUploads(UploadRecords):
         self.plain_puts: PlainPuts = PlainPuts(TAKE_OVER)
         totals = progress_table.totals
         self.sweeps: Sweeps = Sweeps(ledger, rules.store, expiry, self.hold_free, totals)
+        lease_drafts(rules.store, expiry.after)
         ledger.on_asked(self._interrupt)
 
     def granted(self, rules: UploadRules) -> Self:

@@ -22,12 +22,16 @@ from sluiceway.stores.contract import Draft, Entry, Metadata, Replace, UploadReq
 from sluiceway.stores.objects.bucket import READ_BLOCK, REPLACE_ANY
 from sluiceway.stores.objects.full_checksum import SentPart, combined_crc
 from sluiceway.stores.objects.lasting.joining import Run, next_edge, run_from
+from sluiceway.stores.objects.lasting.leftovers import remove_leftovers
 from sluiceway.stores.objects.lasting.state import (
+    MARGIN,
     LastingState,
     Piece,
     draft_id,
+    format_life,
+    format_marker,
     format_part,
-    is_marker,
+    is_marker_of,
     lasting_prefix,
     marker_key,
     parse_parts,
@@ -48,7 +52,7 @@ log: logging.Logger = logging.getLogger("sluiceway")
 # Numbers that are left out behind the last one known of a process that died: more than it can have
 # sent since it wrote down what it kept.
 SKIPPED = 64
-TOUCH_AFTER = 24 * 3600.0  # seconds; see LASTING_LEASE of `store`
+TOUCH_AFTER = MARGIN / 4  # seconds after which what stands beside the parts is written again
 
 
 class LastingParts(PartsDraft):
@@ -63,9 +67,11 @@ class LastingParts(PartsDraft):
         state: LastingState = LastingState(),
     ) -> None:
         super().__init__(bucket, size, upload_request, draft_id(upload))
-        self._key = state.key or upload_request.key or staged_key(self._id)
+        self._life = format_life(bucket.draft_life)
+        self._key = state.key or upload_request.key or staged_key(self._id, self._life)
+        self._was_saved = bool(state.key)
         prefix = lasting_prefix(self._key, self._id)
-        self._tail = Tail(bucket, prefix, self._id, state.pieces)
+        self._tail = Tail(bucket, prefix, self._id, self._life, state.pieces)
         # Number of parts, and pieces: of the last `save`, and of the last that was written down.
         self._offered: tuple[int, tuple[Piece, ...]] = (0, ())
         self._in_ledger: tuple[int, tuple[Piece, ...]] = (0, ())
@@ -108,6 +114,8 @@ class LastingParts(PartsDraft):
         while self._in_flight:
             await self._wait_for_part()
         self._check()
+        if time.time() - self._touched > TOUCH_AFTER:
+            await self._touch()
         if self._filled and self.kept < self._written:
             start = self._written - self._filled
             self._tail.drop_before(start)
@@ -162,7 +170,7 @@ class LastingParts(PartsDraft):
     async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
         begun, upload = self._key, self._upload or ""
         entry = await super().publish(key, metadata, replace)
-        work = _remove_leftovers(self._bucket, begun, self._id, upload)
+        work = remove_leftovers(self._bucket, begun, self._id, upload)
         try:
             await shield_until_done(work)
         except SluiceError as error:  # it is published all the same
@@ -256,14 +264,15 @@ class LastingParts(PartsDraft):
             await self._mark(self._upload)
         if self._filled:
             start = self._written - self._filled
+            self._tail.drop_before(start)
             await finish_then_cancel(self._tail.add(self._body, start, self._filled, whole=True))
         self._touched = time.time()
 
     async def _mark(self, upload: str) -> None:
         """The marker keeps sweeps away, and names the multipart upload to whoever cleans up."""
-        marker = marker_key(self._key, self._id, upload)
-        described = Metadata(filename="")
-        await self._bucket.put(marker, upload.encode(), described, self._id, REPLACE_ANY)
+        marker = marker_key(self._key, self._id, self._life, upload)
+        body, described = format_marker(self._key, upload), Metadata(filename="")
+        await self._bucket.put(marker, body, described, self._id, REPLACE_ANY)
 
     async def _find_numbers(self, state: LastingState, parts: list[SentPart]) -> None:
         """Which numbers may have been used, and whether S3 still has the upload."""
@@ -284,10 +293,10 @@ class LastingParts(PartsDraft):
 
     async def _is_staged(self) -> bool:
         """Whether the parts are an object that is to be read before it is published."""
-        marker = marker_key(self._key, self._id, self._upload or "")
-        return await self._bucket.etag(marker) is not None and await self._bucket.is_draft(
-            self._key, self._id
-        )
+        prefix, upload = lasting_prefix(self._key, self._id), self._upload or ""
+        keys = [own async for page in self._bucket.pages(prefix, "", 1000) for own, _ in page]
+        is_marked = any(is_marker_of(own, upload) for own in keys)
+        return is_marked and await self._bucket.is_draft(self._key, self._id)
 
     async def _load(self, offset: int) -> None:
         """Read the tail into the part that gathers."""
@@ -345,7 +354,7 @@ class LastingParts(PartsDraft):
 
     async def _clear(self) -> None:
         await super()._clear()
-        await _remove_leftovers(self._bucket, self._key, self._id)
+        await remove_leftovers(self._bucket, self._key, self._id, is_known=self._was_saved)
 
 
 async def find_published(
@@ -359,31 +368,8 @@ async def find_published(
         return None
     if found != draft:
         return None
-    await _remove_leftovers(bucket, state.key or key, draft, state.upload)
+    await remove_leftovers(bucket, state.key or key, draft, state.upload)
     return entry
-
-
-async def _remove_leftovers(bucket: S3Bucket, key: str, draft: str, ended: str = "") -> None:
-    """Delete all that belongs to a draft, also what processes left that died.
-
-    `ended` is the multipart upload that has ended.
-    """
-    prefix = lasting_prefix(key, draft)
-    found = [own async for page in bucket.pages(prefix, "", 1000) for own, _ in page if own]
-    done = marker_key(key, draft, ended)
-    for marker in found:
-        if marker != done and is_marker(marker):
-            with suppress(NotFound):
-                await bucket.abort(key, await _upload_of(bucket, marker))
-    await bucket.delete_all(found)
-
-
-async def _upload_of(bucket: S3Bucket, marker: str) -> str:
-    response = await bucket.get(marker)
-    try:
-        return (await bucket.run(b"".join, response.blocks)).decode()
-    finally:
-        response.close()
 
 
 def _md5(body: bytearray) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,19 +17,32 @@ from dataclasses import dataclass
 from sluiceway.errors import StoreFailed
 from sluiceway.stores.objects.full_checksum import SentPart
 from sluiceway.stores.objects.metadata import LASTING, is_lasting
+from sluiceway.stores.unpublished import COPY_KEPT
+from sluiceway.wire.numbers import clipped_uint
 
 __all__ = [
     "LastingState",
     "Piece",
     "draft_id",
+    "format_life",
+    "format_marker",
     "format_part",
     "is_marker",
+    "is_marker_of",
+    "is_over",
     "lasting_folder",
     "lasting_prefix",
     "marker_key",
+    "parse_marker",
     "parse_parts",
     "staged_key",
 ]
+
+# Seconds that what stands beside the parts stays for longer than its upload lives. It is written
+# again while the upload moves, but not with every byte; a request may hold the upload at its end;
+# and the server's clock is not ours.
+MARGIN = 24 * 3600.0
+FOR_EVER = "ever"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,19 +135,55 @@ def lasting_folder(key: str) -> str:
     return folder + slash + ("" if is_lasting(key) else LASTING)
 
 
-def staged_key(draft: str) -> str:
+def staged_key(draft: str, life: str = FOR_EVER) -> str:
     """Where the parts go of an upload whose object must not be seen yet when it is made."""
-    return f"{LASTING}{draft}.staged"
+    return f"{LASTING}{draft}.{life}.staged"
 
 
-def marker_key(key: str, draft: str, upload: str) -> str:
+def marker_key(key: str, draft: str, life: str, upload: str) -> str:
     """The key of the object that says whose a multipart upload is."""
-    return lasting_prefix(key, draft) + hashlib.sha256(upload.encode()).hexdigest()[:32]
+    return f"{lasting_prefix(key, draft)}{life}.{_marker_end(upload)}"
+
+
+def format_marker(key: str, upload: str) -> bytes:
+    """What a marker says: whoever cleans up may know neither."""
+    return json.dumps([key, upload]).encode()
+
+
+def parse_marker(data: bytes) -> tuple[str, str]:
+    try:
+        key, upload = json.loads(data)
+    except (ValueError, TypeError):
+        raise _unreadable() from None
+    return str(key), str(upload)
 
 
 def is_marker(key: str) -> bool:
     """Of the keys with a draft's prefix."""
     return re.fullmatch("[0-9a-f]{32}", key.rpartition(".")[2]) is not None
+
+
+def is_marker_of(key: str, upload: str) -> bool:
+    """Of the keys of all drafts: whether it is a marker of this multipart upload."""
+    return key.endswith(f".{_marker_end(upload)}")
+
+
+def format_life(seconds: float | None) -> str:
+    """As a part of a key: a listing then tells what is over, and asks no ledger. None: for ever."""
+    return FOR_EVER if seconds is None else str(math.ceil(seconds))
+
+
+def is_over(key: str, modified: float, now: float) -> bool:
+    """Of the keys of all drafts: whether no upload can need what was written then any more."""
+    life = key.rpartition("/")[2].partition(".")[2].partition(".")[0]
+    if life == FOR_EVER:
+        return False
+    seconds = clipped_uint(life)
+    return modified + (COPY_KEPT if seconds is None else seconds) + MARGIN <= now
+
+
+def _marker_end(upload: str) -> str:
+    return hashlib.sha256(upload.encode()).hexdigest()[:32]
 
 
 def _unreadable() -> StoreFailed:

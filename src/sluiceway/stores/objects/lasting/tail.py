@@ -22,11 +22,16 @@ _DESCRIBED = Metadata(filename="")
 
 
 class Tail:
-    """`pieces` are those that exist, without a gap; their keys begin with `prefix`."""
+    """`pieces` are those that exist, without a gap; their keys begin with `prefix`.
 
-    def __init__(self, bucket: Bucket, prefix: str, draft: str, pieces: Sequence[Piece]) -> None:
+    `life`: how long new ones stay, as `format_life` writes it.
+    """
+
+    def __init__(
+        self, bucket: Bucket, prefix: str, draft: str, life: str, pieces: Sequence[Piece]
+    ) -> None:
         self._bucket, self._prefix, self._draft = bucket, prefix, draft
-        self._names = (f"{uuid.uuid4().hex[:12]}-{number}" for number in itertools.count())
+        self._names = (f"{life}.{uuid.uuid4().hex[:12]}-{number}" for number in itertools.count())
         self.pieces: list[Piece] = list(pieces)
         self.written: set[str] = {piece.name for piece in pieces}  # objects that are still there
 

@@ -13,6 +13,7 @@ from sluiceway.errors import Gone, NotFound, PeerFailed, SluiceError, Unavailabl
 from sluiceway.stores.contract import CompositeStore, Store
 from sluiceway.stores.unpublished import (
     HoldsDrafts,
+    LeasesDrafts,
     ListsDrafts,
     ResumableDraft,
     ResumableStore,
@@ -21,7 +22,7 @@ from sluiceway.stores.unpublished import (
 from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.ledger.record import UploadRecord
 
-__all__ = ["discard", "listing_stores", "may_have_draft", "open_draft"]
+__all__ = ["discard", "lease_drafts", "listing_stores", "may_have_draft", "open_draft"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
@@ -71,6 +72,13 @@ async def discard(
             await each.remove_draft(each.draft_name(record.id))
         except SluiceError as error:
             log.warning("Bytes of upload %s stay until a sweep: %s", record.id, error.for_log)
+
+
+def lease_drafts(store: Store, seconds: float | None) -> None:
+    """Tell the stores whose sweep asks no ledger how long an upload lives here."""
+    for each in _stores_of(store):
+        if isinstance(each, LeasesDrafts):
+            each.lease_drafts(seconds)
 
 
 def listing_stores(store: Store) -> list[ListsDrafts]:
