@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sluiceway.pipe.budget import BLOCK
 from sluiceway.pipe.lending import LentSocket
 from sluiceway.wire.forms.lent_file import LentFile
+from sluiceway.wire.forms.search import find
 
 DELIMITER = b"\r\n--boundary"
 # Bytes of which almost every piece may begin the delimiter.
@@ -89,3 +90,12 @@ def test_no_byte_beyond_a_limit_reaches_the_sink(file: bytes, limit: int, sizes:
     got, back, _ = drawn(file + DELIMITER, sizes, limit)
     assert len(got) <= limit
     assert (file + DELIMITER).startswith(got + back)
+
+
+@given(LIKE_IT, st.integers(0, 40), st.integers(0, 300), st.booleans())
+def test_the_c_library_finds_what_python_finds(
+    data: bytes, start: int, end: int, is_block: bool
+) -> None:
+    buffer = mmap.mmap(-1, 512) if is_block else bytearray(512)
+    buffer[40 : 40 + len(data[:400])] = data[:400]
+    assert find(buffer, DELIMITER, start, end) == buffer.find(DELIMITER, start, end)
