@@ -20,6 +20,7 @@ from sluiceway.errors import (
     PeerFailed,
     Refused,
     SluiceError,
+    Superseded,
     TooLarge,
 )
 from sluiceway.pipe.cancellation import cancel_task, shield_until_done
@@ -124,9 +125,11 @@ class UploadSession:
         return draft
 
     @property
-    def is_stopped(self) -> bool:
-        """Whether it is the server that ends, where this task was cancelled."""
-        return self._reason is None or self._reason.detail == STOPPED
+    def leaves_rest(self) -> bool:
+        """Whether a client may go on with what was cut here, where this task was cancelled: the
+        server ends, or a newer request asks."""
+        reason = self._reason
+        return reason is None or reason.detail == STOPPED or isinstance(reason, Superseded)
 
     def count_kept(self) -> None:
         """Count what another machine has acknowledged: at most all bytes but one.

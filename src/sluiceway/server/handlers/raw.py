@@ -29,6 +29,7 @@ from sluiceway.server.operator_log import log_error
 from sluiceway.server.request_body import BodySource, check_whole, content_length
 from sluiceway.server.responses import upload_response
 from sluiceway.uploads.resumable.by_key import LEAST_ADOPTED, forget_earlier, upload_of
+from sluiceway.uploads.resumable.plain_puts import PlainPut
 from sluiceway.uploads.service import UploadService
 from sluiceway.wire.names import check_key
 
@@ -38,23 +39,27 @@ __all__ = ["post_raw", "put_object"]
 async def put_object(request: Request, upload_service: UploadService, key: str) -> Response:
     """PUT /files/{key} with the file's bytes as its body."""
     check_whole(request)
-    with _known_by_key(request, upload_service, key):
-        return await _put(request, upload_service, key)
+    with _known_by_key(request, upload_service, key) as put:
+        return await _put(request, upload_service, key, put)
 
 
-async def _put(request: Request, upload_service: UploadService, key: str) -> Response:
+async def _put(
+    request: Request, upload_service: UploadService, key: str, put: PlainPut | None
+) -> Response:
     target = await PutTarget.of(request, upload_service, key)
     upload_request = named_request(request, target)
     check_length(request, upload_service)
     await _forget_earlier(request, upload_service, target.key)
     async with begin_upload(request, upload_service) as session:
+        if put is not None:
+            put.session = session
         try:
             await session.take(BodySource(request, session.stages), upload_request)
         except (BodyCut, TooSlow):
             await keep_cut(request, upload_service, session, upload_request)
             raise
         except asyncio.CancelledError:
-            if session.is_stopped:  # a client of the server that comes next goes on
+            if session.leaves_rest:  # also a client of the server that comes next
                 kept = keep_cut(request, upload_service, session, upload_request)
                 await finish_then_cancel(kept)
             raise
@@ -66,7 +71,7 @@ async def _put(request: Request, upload_service: UploadService, key: str) -> Res
 
 def _known_by_key(
     request: Request, upload_service: UploadService, key: str
-) -> AbstractContextManager[None]:
+) -> AbstractContextManager[PlainPut | None]:
     """From its first moment on: its client may be gone, and ask already how much was kept."""
     uploads = upload_service.resumable
     if uploads is None or not _may_be_kept(request):

@@ -17,6 +17,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TypeVar
 
 from sluiceway.errors import Exists, SluiceError, StoreFailed, Superseded
 from sluiceway.pipe.cancellation import end_task, finish_or_undo, finish_then_cancel
@@ -33,6 +34,8 @@ from sluiceway.uploads.ledger.states import LedgerState
 __all__ = ["SqliteLedger"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
+
+T = TypeVar("T")
 
 LOOK_EVERY = 0.02  # seconds between looks whether another process asks for an upload
 
@@ -105,12 +108,7 @@ class SqliteLedger:
             raise Exists(f"The upload id {record.id!r} is taken; choose a fresh one")
 
     async def find(self, upload: str) -> UploadRecord | None:
-        if self._file.number() is None:
-            return None
-        try:
-            return await self._readers.read(partial(_find, upload))
-        except MissingTable:  # the file has just been made, and nothing is in it yet
-            return None
+        return await self._read(partial(_find, upload), None)
 
     async def claim(self, upload: str) -> UploadRecord | None:
         def work(db: sqlite3.Connection) -> UploadRecord | None:
@@ -207,7 +205,7 @@ class SqliteLedger:
             rows = db.execute(f"{_SELECT} WHERE expires <= ? ORDER BY expires LIMIT ?", (now, most))
             return [from_row(row) for row in rows]
 
-        return [] if self._file.number() is None else await self._readers.read(work)
+        return await self._read(work, [])
 
     async def remove(self, upload: str) -> None:
         def work(db: sqlite3.Connection) -> None:
@@ -223,7 +221,7 @@ class SqliteLedger:
             )
             return [upload for (upload,) in rows]
 
-        return [] if self._file.number() is None else await self._readers.read(work)
+        return await self._read(work, [])
 
     async def begin_sweep(self, every: float) -> bool:
         def work(db: sqlite3.Connection) -> bool:
@@ -245,7 +243,7 @@ class SqliteLedger:
             )
             return [upload for (upload,) in rows]
 
-        return [] if self._file.number() is None else await self._readers.read(work)
+        return await self._read(work, [])
 
     async def aclose(self) -> None:
         if self._looking is not None:
@@ -258,6 +256,14 @@ class SqliteLedger:
             self._name.close()
             os.close(self._processes)
             self._processes = -1
+
+    async def _read(self, work: Callable[[sqlite3.Connection], T], nothing: T) -> T:
+        if self._file.number() is None:
+            return nothing
+        try:
+            return await self._readers.read(work)
+        except MissingTable:  # the file has just been made, and nothing is in it yet
+            return nothing
 
     async def _write(self, text: str, *values: object) -> None:
         """One statement, which need not survive a power cut."""

@@ -12,10 +12,10 @@ from sluiceway.errors import Locked, NotFound
 from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.ledger.record import UploadRecord
 
-__all__ = ["claim"]
+__all__ = ["claim", "has_let_go"]
 
 ASK_AGAIN = 0.02  # seconds between looks whether another process has let go
-LOOKS = 10  # of these, before the upload is claimed, and asked for, again
+CLAIM_AGAIN = 0.2  # seconds until the upload is claimed, and asked for, again
 
 
 async def claim(ledger: Ledger, upload: str, within: float) -> UploadRecord:
@@ -30,14 +30,16 @@ async def claim(ledger: Ledger, upload: str, within: float) -> UploadRecord:
         if time.monotonic() > until:
             raise Locked("Another request still holds this upload; try again")
         await ledger.ask(record)
-        await _wait_for_holder(ledger, record)
+        await has_let_go(ledger, record, CLAIM_AGAIN)
 
 
-async def _wait_for_holder(ledger: Ledger, record: UploadRecord) -> None:
-    """Until it has let go, or for a while: it may have died. To read hinders nobody, where each
-    claim would wait for the holder's own writes."""
-    for _ in range(LOOKS):
+async def has_let_go(ledger: Ledger, record: UploadRecord, within: float) -> bool:
+    """Wait until the holder has let go, for so many seconds at most: it may have died. To read
+    hinders nobody, where each claim would wait for the holder's own writes."""
+    until = time.monotonic() + within
+    while time.monotonic() < until:
         await asyncio.sleep(ASK_AGAIN)
         found = await ledger.find(record.id)
         if found is None or (found.holder, found.epoch) != (record.holder, record.epoch):
-            return
+            return True
+    return False

@@ -1,63 +1,211 @@
 """PUTs of whole files that are being received, by the id of the upload they would become if cut.
 
-They are written down nowhere. A client whose PUT was cut may ask where it goes on before the server
-has read what it sent. Knows the requests of its own process only.
+A client whose PUT was cut may ask where it goes on before the server has read what it sent, or has
+noticed that the connection is dead. One that runs for a while is announced in the ledger, so that
+the question may come to any process. Knows no HTTP.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import logging
+import time
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import Context
+from typing import Any
 
-from sluiceway.errors import Locked
+from sluiceway.errors import Locked, SluiceError, Superseded
+from sluiceway.pipe.cancellation import end_task
+from sluiceway.pipe.stages import CLIENT
+from sluiceway.stores.contract import UploadRequest
+from sluiceway.uploads.ledger.contract import Ledger
+from sluiceway.uploads.ledger.record import UploadRecord
+from sluiceway.uploads.ledger.states import LedgerState
+from sluiceway.uploads.resumable.claiming import has_let_go
+from sluiceway.uploads.session import UploadSession
 
-__all__ = ["PlainPuts"]
+__all__ = ["RUNNING", "PlainPut", "PlainPuts"]
 
-# Seconds in which a cut shows. A PUT that runs for longer, and whose client is there, is another
+log: logging.Logger = logging.getLogger("sluiceway")
+
+# Seconds in which a cut shows. A PUT that moves for longer, and whose client is there, is another
 # client's: it goes on, and so does the question.
 MOMENT = 2.0
+# Seconds after which a PUT is written down that still runs: what a shorter one brought is soon sent
+# again, and an upload of one request needs no ledger.
+ANNOUNCE_AFTER = 1.0
+ANNOUNCED_FOR = 24 * 3600.0  # seconds; a killed process takes none of it back
+MOST_ELSEWHERE = 100  # PUTs of one key in other processes that a question waits for
+RUNNING = "running"  # the dialect of what is written down of them, and its code
 
 
-class _PlainPut:
+class PlainPut:
+    """One of them. Its handler says which session it has."""
+
     def __init__(self, has_left: Callable[[], bool]) -> None:
-        self.has_left = has_left
+        self.session: UploadSession | None = None
         self.ended = asyncio.Event()
+        self.is_asked = False  # by another process
+        self._has_left = has_left
+
+    async def settle(self, patience: float, *, keeps: bool) -> None:
+        """Wait until what it brought is kept, if it was cut. `keeps`: whether that can be.
+
+        One that is silent, and waits for its client, is interrupted: that may be the client which
+        asks. Raises Locked where it takes too long.
+        """
+        before = self._received
+        if await self._ends_within(MOMENT):
+            return
+        is_silent = before is not None and before == self._received
+        if not self._has_left():
+            if not (is_silent and keeps and self._waits_for_client):
+                return
+            if self.session is not None:
+                self.session.stop(Superseded(""))
+        if not await self._ends_within(patience):
+            raise Locked("The PUT that was cut is still being kept; try again")
+
+    @property
+    def _received(self) -> int | None:
+        return None if self.session is None else self.session.record.received
+
+    @property
+    def _waits_for_client(self) -> bool:
+        """And nobody but the client decides about it: an app is not asked for a cut one again."""
+        session = self.session
+        return session is not None and session.app is None and session.stages.now == CLIENT
+
+    async def _ends_within(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.ended.wait()
+        return self.ended.is_set()
 
 
 class PlainPuts:
-    """Those under way in this process."""
+    """Those under way in this process, and those that others announce."""
 
-    def __init__(self, patience: float) -> None:
-        """`patience`: seconds to wait for one whose client has left."""
-        self._patience = patience
-        self._running: dict[str, list[_PlainPut]] = {}
+    def __init__(self, ledger: Ledger, patience: float, *, keeps: bool) -> None:
+        """`patience`: seconds to wait for one whose client has left. `keeps`: whether the store
+        keeps what a cut one brought."""
+        self._ledger, self._patience, self._keeps = ledger, patience, keeps
+        self._running: dict[str, list[PlainPut]] = {}
+        self._announced: dict[str, PlainPut] = {}  # by their ids in the ledger
+        self._count = 0
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @contextmanager
-    def running(self, upload: str, has_left: Callable[[], bool]) -> Iterator[None]:
+    def running(self, upload: str, has_left: Callable[[], bool]) -> Iterator[PlainPut]:
         """Until the end of the block, in which what was cut is kept. `has_left`: its client."""
-        put = _PlainPut(has_left)
+        put, timer = PlainPut(has_left), None
         self._running.setdefault(upload, []).append(put)
+        if self._keeps:
+            loop = asyncio.get_running_loop()
+            timer = loop.call_later(ANNOUNCE_AFTER, self._start_announcing, upload, put)
         try:
-            yield
+            yield put
         finally:
+            if timer is not None:
+                timer.cancel()
             self._running[upload].remove(put)
             if not self._running[upload]:
                 del self._running[upload]
             put.ended.set()
 
     async def settle(self, upload: str) -> None:
-        """Wait until what a cut PUT brought is kept. Raises Locked where that takes too long."""
-        puts = list(self._running.get(upload, ()))
-        await _wait(puts, MOMENT)
-        left = [put for put in puts if not put.ended.is_set() and put.has_left()]
-        await _wait(left, self._patience)
-        if any(not put.ended.is_set() for put in left):
-            raise Locked("The PUT that was cut is still being kept; try again")
+        """Wait until what a cut PUT brought is kept, in whichever process. Raises Locked where that
+        takes too long; StoreFailed, Unavailable."""
+        puts = self._running.get(upload, ())
+        here = [put.settle(self._patience, keeps=self._keeps) for put in puts]
+        elsewhere = await self._announced_elsewhere(upload)
+        there = [self._settle_elsewhere(record) for record in elsewhere]
+        outcomes = await asyncio.gather(*here, *there, return_exceptions=True)
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
 
+    def interrupt(self, upload: str, epoch: int) -> bool:
+        """Another process asks. Whether this is the id of a PUT that was announced."""
+        put = self._announced.get(upload)
+        if put is not None and not put.is_asked:
+            put.is_asked = True
+            self._start(self._answer(upload, epoch, put))
+        return put is not None
 
-async def _wait(puts: list[_PlainPut], seconds: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            for put in puts:
+    async def aclose(self) -> None:
+        """Announce nothing any more: the PUTs have ended, or their time for that has."""
+        for task in list(self._tasks):
+            await end_task(task)
+
+    # Announced here
+
+    def _start_announcing(self, upload: str, put: PlainPut) -> None:
+        self._count += 1
+        name = f"{upload}.{self._ledger.process}.{self._count}"
+        self._start(self._announce(name, put))
+
+    async def _announce(self, name: str, put: PlainPut) -> None:
+        """A row that nobody goes on with: GONE, so that a sweep may forget it."""
+        now = time.time()
+        row = UploadRecord(
+            name,
+            RUNNING,
+            UploadRequest(),
+            now,
+            state=LedgerState.GONE,
+            expires=now + ANNOUNCED_FOR,
+            code=RUNNING,
+        )
+        self._announced[name] = put
+        try:
+            await self._ledger.create(row)
+            try:
+                await self._ledger.claim(name)
                 await put.ended.wait()
+            finally:
+                await self._ledger.remove(name)
+        except SluiceError as error:  # an upload of one request does not need the ledger
+            log.debug("A PUT is not known to other processes: %s", error.for_log)
+        finally:
+            del self._announced[name]
+
+    async def _answer(self, name: str, epoch: int, put: PlainPut) -> None:
+        """One that goes on is announced anew: whoever asked sees that in its epoch."""
+        try:
+            await put.settle(self._patience, keeps=True)
+        except Locked:
+            return  # the question ends alike
+        finally:
+            put.is_asked = False
+        if not put.ended.is_set():
+            with suppress(SluiceError):
+                await self._ledger.release(name, epoch)
+                await self._ledger.claim(name)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # Announced elsewhere
+
+    async def _announced_elsewhere(self, upload: str) -> list[UploadRecord]:
+        if not self._keeps:
+            return []
+        ids = await self._ledger.ids(f"{upload}.", MOST_ELSEWHERE)
+        names = [name for name in ids if name.startswith(f"{upload}.")]
+        records = [await self._ledger.find(name) for name in names if name not in self._announced]
+        return [record for record in records if record is not None and record.dialect == RUNNING]
+
+    async def _settle_elsewhere(self, record: UploadRecord) -> None:
+        claimed = await self._ledger.claim(record.id)
+        if claimed is None:
+            return
+        if claimed.holder == self._ledger.process:  # its process is dead
+            await self._ledger.remove(record.id)
+            return
+        await self._ledger.ask(claimed)
+        if not await has_let_go(self._ledger, claimed, MOMENT + self._patience):
+            raise Locked("The PUT that was cut is still being kept; try again")

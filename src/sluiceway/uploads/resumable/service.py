@@ -18,6 +18,7 @@ from typing import Self
 from sluiceway.errors import Gone, Locked, SluiceError, Superseded
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.cancellation import finish_then_cancel
+from sluiceway.stores.unpublished import AdoptingStore
 from sluiceway.uploads.access.grant import FULL
 from sluiceway.uploads.hooks.around import AppAround
 from sluiceway.uploads.ledger.contract import Ledger
@@ -65,7 +66,8 @@ class ResumableUploads(UploadRecords):
         self._holdings: dict[str, Holding] = {}
         self._releasing: dict[str, asyncio.Task[None]] = {}
         self._digests: OrderedDict[str, PrefixDigests] = OrderedDict()
-        self.plain_puts: PlainPuts = PlainPuts(TAKE_OVER)
+        keeps_cut = isinstance(rules.store, AdoptingStore)
+        self.plain_puts: PlainPuts = PlainPuts(ledger, TAKE_OVER, keeps=keeps_cut)
         totals = progress_table.totals
         self.sweeps: Sweeps = Sweeps(ledger, rules.store, expiry, self.hold_free, totals)
         lease_drafts(rules.store, expiry.after)
@@ -209,11 +211,14 @@ class ResumableUploads(UploadRecords):
             await holding.released.wait()
         if self._releasing:
             await asyncio.wait(self._releasing.values())
+        await self.plain_puts.aclose()
         for digests in self._digests.values():
             await digests.aclose()
 
     def _interrupt(self, upload: str, epoch: int) -> None:
         """Another process asks for an upload. What is held since is not what it asked for."""
+        if self.plain_puts.interrupt(upload, epoch):
+            return
         if (holding := self._holdings.get(upload)) is not None:
             if holding.held is not None and holding.held.record.epoch == epoch:
                 holding.interrupt()
