@@ -63,6 +63,7 @@ torture: $(VENV)/.test ## the long proofs: many kills, cuts and random cases, la
 		tests/journeys/test_image.py tests/journeys/test_zip.py tests/journeys/test_copy_lent.py \
 		tests/journeys/test_lent_traps.py tests/journeys/test_lent_relays.py \
 		tests/journeys/test_gateway_spool.py tests/journeys/test_gateway_spool_edges.py \
+		tests/journeys/test_gateway_spool_shared.py \
 		tests/journeys/test_quota.py \
 		tests/journeys/test_quota_endings.py tests/journeys/test_shared_quota.py \
 		tests/journeys/test_rights_elsewhere.py \

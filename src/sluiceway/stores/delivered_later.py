@@ -42,6 +42,10 @@ class DeliversLater(Protocol):
         """The folder of the spool."""
         ...
 
+    def identity(self) -> str:
+        """A text of this folder alone, for all processes that see it. Blocking. Raises OSError."""
+        ...
+
     async def expect(self, upload: str, name: str) -> None:
         """Write down that this upload waits for its destination. It is due at once.
 

@@ -32,11 +32,10 @@ def check_spool(settings: SettingList) -> None:
     if not settings.relay_spool or "://" in settings.relay_spool:
         raise BadSetting("--relay-spool takes a folder of this machine")
     if len(settings.to) != 1 or not is_url(settings.to[0]):
-        raise BadSetting("--relay-spool needs one --to, the http(s):// URL of another server")
-    if settings.ledger is not None:
         raise BadSetting(
-            "--relay-spool and --ledger are both given: servers share the database, but not the "
-            "folder. Leave --ledger out; the folder has a ledger of its own"
+            "--relay-spool needs one --to, the http(s):// URL of another server: a file that waits "
+            "for one of several would be stored in the others before. Start a server with a spool "
+            "for each of them"
         )
     if 0 < settings.expire_after < settings.relay_spool_for:
         raise BadSetting(

@@ -55,6 +55,8 @@ def open_ledger(settings: Settings, store: Store, place: str = "") -> Ledger | N
     `place` tells destinations apart that an app chooses by request. Raises BadSetting, OSError.
     """
     if settings.ledger is not None:
+        if isinstance(store, DeliversLater):  # of a folder of another server no upload is known
+            place = f"{place} spool {store.identity()}"
         return _in_database(settings.ledger, place)
     if not store.traits.resumable and settings.on_finish is None:
         return None

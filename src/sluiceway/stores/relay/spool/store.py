@@ -25,6 +25,7 @@ from sluiceway.stores.relay.draft import RelayDraft
 from sluiceway.stores.relay.errors import keeps_none
 from sluiceway.stores.relay.held import HeldRelayDraft, HeldRequests
 from sluiceway.stores.relay.spool.draft import SpooledDraft
+from sluiceway.stores.relay.spool.identity import spool_identity
 from sluiceway.stores.relay.spool.rules import SpoolRules, is_passing
 from sluiceway.stores.relay.spool.space import STEP, SpoolSpace, entry_of
 from sluiceway.stores.relay.store import RelayStore
@@ -62,9 +63,13 @@ class SpoolStore:
         self, relay: RelayStore, files: AdoptingStore, root: str, folder: str, rules: SpoolRules
     ) -> None:
         self.root: str = root
+        self._folder = folder
         self._relay, self._files, self._rules = relay, files, rules
         self._space = SpoolSpace(relay, files, root, folder, rules)
         self._held = HeldRequests(relay.backend.pause)
+
+    def identity(self) -> str:
+        return spool_identity(self._folder)
 
     async def draft(
         self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
