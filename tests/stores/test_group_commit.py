@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from sluiceway.pipe.cancellation import cancel_task
 from sluiceway.stores.group_commit import RUNNERS, GroupCommit
 
 LIMIT = 30.0  # seconds
@@ -79,3 +80,37 @@ async def test_a_caller_that_is_cancelled_waits_for_what_it_asked_for(
 
     assert running.cancelled()
     assert done == ["good", "fine"]
+
+
+async def test_a_caller_that_is_to_end_hears_of_it_where_it_waits_next(
+    threads: ThreadPoolExecutor,
+) -> None:
+    """Its commit stands; one that goes on committing would never end. An error of one item is
+    raised for that one alone."""
+    go_on = threading.Event()
+
+    def commit(_: Sequence[str]) -> None:
+        assert go_on.wait(LIMIT)
+
+    def error_of(item: str) -> Exception | None:
+        return OSError(item) if item == "bad" else None
+
+    groups = GroupCommit(commit, threads, error_of=error_of)
+    committed = list[str]()
+
+    async def commit_then_wait() -> None:
+        await groups.commit("good", alone=False)
+        committed.append("good")
+        await asyncio.sleep(2 * LIMIT)
+
+    async with asyncio.timeout(LIMIT):
+        running = asyncio.create_task(commit_then_wait())
+        failing = asyncio.create_task(groups.commit("bad", alone=False))
+        await asyncio.sleep(0)
+        cancel_task(running)
+        go_on.set()
+        await asyncio.wait([running, failing])
+
+    assert running.cancelled()
+    assert committed == ["good"]
+    assert str(failing.exception()) == "bad"

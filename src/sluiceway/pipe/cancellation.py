@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 __all__ = [
+    "cancel_later",
     "cancel_task",
     "end_task",
     "finish_all",
@@ -79,11 +80,17 @@ async def shield_until_done(work: Awaitable[T]) -> T:
     except asyncio.CancelledError:
         if job.cancelled() or job.exception() is not None:
             raise
-        task = asyncio.current_task()
-        if task is not None and (still := _ending.get(task)) is not None and still():
-            task.uncancel()  # the same cancellation, later
-            task.cancel()
+        cancel_later()
     return job.result()
+
+
+def cancel_later() -> None:
+    """A success of this task took a cancellation up. One that is to end gets it once more, where
+    it waits next."""
+    task = asyncio.current_task()
+    if task is not None and (still := _ending.get(task)) is not None and still():
+        task.uncancel()  # the same cancellation
+        task.cancel()
 
 
 def cancel_task(task: asyncio.Task[Any], still: Callable[[], bool] = lambda: True) -> None:

@@ -13,6 +13,7 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import Generic, TypeVar
 
+from sluiceway.pipe.cancellation import cancel_later
 from sluiceway.pipe.worker_thread import commit_in_thread
 
 __all__ = ["MOST_TOGETHER", "RUNNERS", "GroupCommit"]
@@ -37,7 +38,7 @@ class _Place(Generic[T]):
 
 class GroupCommit(Generic[T]):
     """`commit` does a group in a thread: each item has its own outcome. What it raises all the same
-    is raised for each item of the group.
+    is raised for each item of the group, and so is what `error_of` finds in an item.
 
     Used from one event loop only.
     """
@@ -47,8 +48,11 @@ class GroupCommit(Generic[T]):
         commit: Callable[[Sequence[T]], None],
         threads: Executor,
         runners: int = RUNNERS,
+        most: int = MOST_TOGETHER,
+        error_of: Callable[[T], Exception | None] = lambda _: None,
     ) -> None:
         self._commit, self._threads, self._runners = commit, threads, runners
+        self._most, self._error_of = most, error_of
         self._lock = threading.Lock()  # for what follows, which both sides use
         self._waiting: list[_Place[T]] = []
         self._running = 0
@@ -64,8 +68,8 @@ class GroupCommit(Generic[T]):
         that no other waits for it."""
         if alone:
             await commit_in_thread(partial(self._commit, [item]), self._threads)
-        else:
-            await self._wait(item)
+        elif await self._wait(item) is not None:
+            cancel_later()
 
     async def _wait(self, item: T) -> asyncio.CancelledError | None:
         """Returns the cancellation that came meanwhile; a failure raises it."""
@@ -95,19 +99,18 @@ class GroupCommit(Generic[T]):
                 self._commit([place.item for place in group])
             except Exception as error:  # of these only: the next group must not wait for ever
                 failure = error
-            loop.call_soon_threadsafe(_finish, group, failure)
+            loop.call_soon_threadsafe(self._finish, group, failure)
 
     def _next(self) -> list[_Place[T]]:
         with self._lock:
-            group = self._waiting[:MOST_TOGETHER]
-            del self._waiting[:MOST_TOGETHER]
+            group = self._waiting[: self._most]
+            del self._waiting[: self._most]
             if not group:
                 self._running -= 1
             return group
 
-
-def _finish(group: Sequence[_Place[T]], failure: Exception | None) -> None:
-    for place in group:
-        place.has_ended, place.failure = True, failure
-        if not place.wake.done():  # else its caller was cancelled, and has yet to hear of that
-            place.wake.set_result(None)
+    def _finish(self, group: Sequence[_Place[T]], failure: Exception | None) -> None:
+        for place in group:
+            place.has_ended, place.failure = True, failure or self._error_of(place.item)
+            if not place.wake.done():  # else its caller was cancelled, and has yet to hear of that
+                place.wake.set_result(None)

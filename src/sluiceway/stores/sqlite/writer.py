@@ -7,13 +7,13 @@ SluiceError only before it has written anything. Knows nothing of objects.
 from __future__ import annotations
 
 import sqlite3
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
 from sluiceway.errors import SluiceError, StoreFailed
-from sluiceway.pipe.worker_thread import commit_in_thread, in_thread
+from sluiceway.pipe.worker_thread import in_thread
+from sluiceway.stores.group_commit import GroupCommit
 from sluiceway.stores.sqlite.connections import SqliteFile
 from sluiceway.stores.sqlite.errors import map_error
 
@@ -27,6 +27,8 @@ MOST_BYTES = 16 << 20  # of rows in one transaction; the last piece of work may 
 
 class _Job:
     """A piece of work and its outcome. `durable`: it ends when the disk has it."""
+
+    __slots__ = ("durable", "error", "result", "size", "work")
 
     def __init__(
         self, work: Callable[[sqlite3.Connection], Any], durable: bool, size: int = 0
@@ -45,8 +47,13 @@ class WriterThread:
         self._number: tuple[int, int] | None = None  # of the file that is open
         self._synchronous = ""  # as the open connection has it
         self._always_full = False
-        self._waiting: deque[_Job] = deque()
         self._thread: ThreadPoolExecutor | None = None
+        self._group: GroupCommit[_Job] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has written, and may find its file without asking the disk."""
+        return self._db is not None
 
     async def write(self, work: Callable[[sqlite3.Connection], T], size: int = 0) -> T:
         """Commit `work`. It survives a kill of this process, and a power cut after a `commit`.
@@ -54,55 +61,47 @@ class WriterThread:
         `size`: bytes of its rows. A caller that is cancelled waits for its end. Raises what `work`
         raises, or the database.
         """
-        job = self._add(work, durable=False, size=size)
-        await in_thread(self._drain, self._executor())
-        return cast(T, _outcome(job))
+        job = _Job(work, durable=False, size=size)
+        await self._jobs().run(job)
+        return cast(T, job.result)
 
     async def commit(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """As `write`, and the disk has it and all that was written before.
 
         A success stands also for a caller that is cancelled meanwhile.
         """
-        job = self._add(work, durable=True)
-        await commit_in_thread(self._drain_for(job), self._executor())
-        return cast(T, _outcome(job))
+        job = _Job(work, durable=True)
+        await self._jobs().commit(job, alone=False)
+        return cast(T, job.result)
 
     async def aclose(self) -> None:
         """Work that waits is done first. The writer may be used again."""
         if self._thread is not None:
             await in_thread(self._close, self._thread)
-            thread, self._thread = self._thread, None
+            thread, self._thread, self._group = self._thread, None, None
             thread.shutdown(wait=False)
 
-    def _executor(self) -> ThreadPoolExecutor:
-        if self._thread is None:
+    def _jobs(self) -> GroupCommit[_Job]:
+        if self._group is None:
             self._thread = ThreadPoolExecutor(1, "sluiceway-sqlite-writer")
-        return self._thread
-
-    def _add(self, work: Callable[[sqlite3.Connection], T], durable: bool, size: int = 0) -> _Job:
-        job = _Job(work, durable, size)
-        self._waiting.append(job)
-        return job
+            self._group = GroupCommit(
+                self._run_all, self._thread, runners=1, most=MOST_TOGETHER, error_of=_error_of
+            )
+        return self._group
 
     # In the thread
 
-    def _drain(self) -> None:
-        """All that waits. Each caller asks for this, so its own job is done when it returns."""
-        while self._waiting:
-            jobs: list[_Job] = []
-            room = MOST_BYTES
-            while self._waiting and len(jobs) < MOST_TOGETHER and room > 0:
-                jobs.append(self._waiting.popleft())
-                room -= jobs[-1].size
+    def _run_all(self, group: Sequence[_Job]) -> None:
+        jobs: list[_Job] = []
+        room = MOST_BYTES
+        for job in group:
+            jobs.append(job)
+            room -= job.size
+            if room <= 0:
+                self._run(jobs)
+                jobs, room = [], MOST_BYTES
+        if jobs:
             self._run(jobs)
-
-    def _drain_for(self, job: _Job) -> Callable[[], None]:
-        def drain() -> None:
-            self._drain()
-            if job.error is not None:
-                raise job.error  # so that a cancelled caller gets its cancellation
-
-        return drain
 
     def _run(self, jobs: list[_Job]) -> None:
         """One transaction. After an error each job gets one of its own."""
@@ -161,7 +160,5 @@ class WriterThread:
             db.close()
 
 
-def _outcome(job: _Job) -> Any:
-    if job.error is not None:
-        raise job.error
-    return job.result
+def _error_of(job: _Job) -> Exception | None:
+    return job.error
