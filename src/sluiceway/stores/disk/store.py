@@ -85,7 +85,7 @@ class DiskStore:
         self._process_lock.sweep()
         self._here = threading.RLock()  # between the threads of this process
         publisher = Publisher(self._tree, self._writers, self._exclusive, self._check)
-        self._group_commit = GroupCommit(publisher.publish, self._writers)
+        self._group_commit = GroupCommit(publisher.commit, self._writers)
 
     @property
     def root(self) -> str:

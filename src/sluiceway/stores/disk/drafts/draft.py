@@ -25,7 +25,7 @@ from sluiceway.stores.disk.drafts.blocks import BlockWriter
 from sluiceway.stores.disk.drafts.file import ALIGN, DraftFile
 from sluiceway.stores.disk.drafts.pace import SenderPace
 from sluiceway.stores.disk.drafts.pieces import GatheredPieces
-from sluiceway.stores.disk.drafts.publishing import Publication
+from sluiceway.stores.disk.drafts.publishing import Keeping, Publication
 from sluiceway.stores.disk.errors import map_error
 from sluiceway.stores.group_commit import GroupCommit
 from sluiceway.stores.unpublished import SavedDraft
@@ -74,12 +74,12 @@ class DiskDraft:
         "_budget",
         "_failed",
         "_file",
+        "_group",
         "_lock",
         "_mode",
         "_observer",
         "_pace",
         "_pieces",
-        "_publisher",
         "_size",
         "_writers",
         "kept",
@@ -94,11 +94,11 @@ class DiskDraft:
         size: int | None,
         budget: Budget,
         writers: Executor,
-        publisher: GroupCommit[Publication],
+        group: GroupCommit[Keeping | Publication],
         observer: _Observer,
     ) -> None:
         self._file, self._size, self._budget = file, size, budget
-        self._writers, self._publisher, self._observer = writers, publisher, observer
+        self._writers, self._group, self._observer = writers, group, observer
         self._lock = asyncio.Lock()  # `become_idle` comes from another task
         self._mode = _Mode.BUFFERED
         self._pieces = GatheredPieces()
@@ -173,10 +173,8 @@ class DiskDraft:
 
     async def sync(self) -> int:
         async with self._lock:
-            self._check()
             offset = self.written
-            await self._flush()
-            await self._in_thread(self._file.synchronise)
+            await self._commit(Keeping(self._file, self._write_rest), offset - self.kept)
             self.kept = offset
             return offset
 
@@ -246,17 +244,11 @@ class DiskDraft:
 
     async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
         async with self._lock:
-            self._check()
-            if self._blocks is not None:
-                await self._blocks.finish()
-                self._check()
             each = Publication(self._file, self._write_rest, self.written, key, metadata, replace)
-            await self._publisher.commit(each, alone=self.written > SMALL_FILE)
-            if each.error is not None or each.entry is None:
-                raise self._map_error(each.error or StoreFailed("It was not published")) from None
+            await self._commit(each, self.written)
             self.kept, self.replaced = self.written, each.replaced
             self._end()
-            return each.entry
+            return cast("Entry", each.entry)
 
     async def discard(self) -> None:
         await self._leave(self._file.remove)
@@ -294,8 +286,16 @@ class DiskDraft:
                         asyncio.get_running_loop().run_in_executor(self._writers, end)
                     )
 
+    async def _commit(self, each: Keeping | Publication, size: int) -> None:
+        """Share a commit with other drafts, unless this one has `size` bytes that are many."""
+        await self._finish_blocks()
+        self._check()
+        await self._group.commit(each, alone=size > SMALL_FILE)
+        if each.error is not None:
+            raise self._map_error(each.error) from None
+
     def _write_rest(self) -> None:
-        """Write what is still held, in the thread that publishes."""
+        """Write what is still held, in the thread that keeps or publishes."""
         if self._blocks is not None:
             self._blocks.write_filled()
         self._write_pieces()

@@ -283,11 +283,17 @@ class DraftFile:
         self.give_back()
 
     def synchronise(self) -> None:
-        self.make()
+        """Make the bytes durable, but perhaps not the name."""
         _fdatasync(self._fd)
-        if self.lasts and not self._is_durable:
-            os.fsync(self.folder)
-            self._is_durable = True
+
+    @property
+    def wants_name(self) -> bool:
+        """Whether a power cut may still take the name of one that lasts."""
+        return self.lasts and not self._is_durable
+
+    def has_name(self) -> None:
+        """The folder was synchronised after the file was made."""
+        self._is_durable = True
 
     def seal(self, size: int, metadata: Metadata) -> tuple[os.stat_result, bytes | None]:
         """Add the metadata: nothing is written to the file any more.

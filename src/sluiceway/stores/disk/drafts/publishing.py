@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, suppress
+from typing import TypeVar
 
 from sluiceway.errors import Exists, Forbidden, SluiceError
 from sluiceway.stores.contract import Entry, Metadata, Replace
@@ -20,7 +21,7 @@ from sluiceway.stores.disk.drafts.file import AS_USUAL, DraftFile
 from sluiceway.stores.disk.metadata import entry_of, sidecar
 from sluiceway.stores.disk.tree import OpenFolders, Tree, UndurableFolders
 
-__all__ = ["Publication", "Publisher"]
+__all__ = ["Keeping", "Publication", "Publisher"]
 
 # How often another process may remove the folder, because it is empty, before the file is in it:
 # about a second. One that does nothing else, on a busy machine, won 500 times in a row.
@@ -30,6 +31,29 @@ MOST_FOLDERS = 64  # descriptors of folders after which they are synchronised an
 # together. On a faster one a thread for each costs more than it saves.
 SLOW_FSYNC = 0.002
 FORGETS = 1.25  # how fast the shortest fsync so far is forgotten, for each one since
+
+_T = TypeVar("_T", bound="Keeping | Publication")
+
+
+class Keeping:
+    """A draft that is to survive a power cut as far as it came; in the end it may have an error.
+
+    `write` puts into the file what its draft still holds.
+    """
+
+    __slots__ = ("error", "file", "write")
+
+    def __init__(self, file: DraftFile, write: Callable[[], None]) -> None:
+        self.file: DraftFile = file
+        self.write: Callable[[], None] = write
+        self.error: Exception | None = None
+
+    def seal(self) -> None:
+        self.file.make()
+        self.write()
+
+    def synchronise(self) -> None:
+        self.file.synchronise()
 
 
 class Publication:
@@ -71,6 +95,15 @@ class Publication:
         self.replaced: bool = False
         self.error: Exception | None = None
 
+    def seal(self) -> None:
+        self.file.make(AS_USUAL)
+        self.write()
+        status, self.note = self.file.seal(self.size, self.metadata)
+        self.entry = entry_of(self.metadata, status, self.key)
+
+    def synchronise(self) -> None:
+        self.file.fsync_and_close()
+
 
 class Publisher:
     """`exclusive` is the lock for replacing; `check` compares an object with the wanted version."""
@@ -87,10 +120,14 @@ class Publisher:
         self._undurable = UndurableFolders()
         self._shortest_fsync = 0.0  # seconds, of late
 
-    def publish(self, group: Sequence[Publication]) -> None:
-        """Publish all of them. Raises nothing: each has its own outcome."""
-        _each(group, self._seal)
+    def commit(self, group: Sequence[Keeping | Publication]) -> None:
+        """Keep or publish all of them. Raises nothing: each has its own outcome."""
+        _each(group, lambda each: each.seal())
         self._synchronise(group)
+        _keep_names([each for each in group if isinstance(each, Keeping)])
+        self._publish([each for each in group if isinstance(each, Publication)])
+
+    def _publish(self, group: Sequence[Publication]) -> None:
         waiting = [each for each in reversed(group) if each.error is None]
         while waiting:
             with OpenFolders(self._tree, self._undurable) as folders:
@@ -102,13 +139,7 @@ class Publisher:
                 for each in named:
                     each.error = each.error or failed(each.key)
 
-    def _seal(self, each: Publication) -> None:
-        each.file.make(AS_USUAL)
-        each.write()
-        status, each.note = each.file.seal(each.size, each.metadata)
-        each.entry = entry_of(each.metadata, status, each.key)
-
-    def _synchronise(self, group: Sequence[Publication]) -> None:
+    def _synchronise(self, group: Sequence[Keeping | Publication]) -> None:
         """The fsync of each file, side by side where the disk is slow."""
         if self._shortest_fsync > SLOW_FSYNC and len(group) > 1:
             for _ in self._threads.map(lambda each: _each([each], self._fsync), group):
@@ -119,11 +150,11 @@ class Publisher:
             # bytes, too.
             _each(group, lambda each: each.file.begin_writing())
         _each(group[:1], self._fsync)
-        _each(group[1:], lambda each: each.file.fsync_and_close())  # its time says nothing
+        _each(group[1:], lambda each: each.synchronise())  # its time says nothing
 
-    def _fsync(self, each: Publication) -> None:
+    def _fsync(self, each: Keeping | Publication) -> None:
         began = time.monotonic()
-        each.file.fsync_and_close()
+        each.synchronise()
         # The shortest: any other may have waited for the interpreter's lock.
         self._shortest_fsync = min(time.monotonic() - began, self._shortest_fsync * FORGETS + 1e-6)
 
@@ -192,7 +223,21 @@ class Publisher:
         os.unlink(file.name, dir_fd=file.folder)
 
 
-def _each(group: Iterable[Publication], step: Callable[[Publication], None]) -> None:
+def _keep_names(group: Sequence[Keeping]) -> None:
+    """Drafts that last are all in one folder, and one fsync makes their names durable."""
+    nameless = [each for each in group if each.error is None and each.file.wants_name]
+    synchronised = set[int]()
+
+    def keep(each: Keeping) -> None:
+        if each.file.folder not in synchronised:
+            os.fsync(each.file.folder)
+            synchronised.add(each.file.folder)
+        each.file.has_name()
+
+    _each(nameless, keep)
+
+
+def _each(group: Iterable[_T], step: Callable[[_T], object]) -> None:
     """Take a step with each one that has not failed."""
     for each in group:
         if each.error is None:
