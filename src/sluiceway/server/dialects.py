@@ -5,7 +5,7 @@ The one place that tells them apart; a request of none is left to the other hand
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from functools import partial
 
 from starlette.requests import Request
@@ -126,15 +126,15 @@ def is_append(request: Request) -> bool:
     )
 
 
-async def append(request: Request, upload_service: UploadService, interim: str) -> Response:
+def append(request: Request, upload_service: UploadService, interim: str) -> Awaitable[Response]:
     """PATCH of an upload. Raises NotFound where no upload outlives its request."""
     uploads = upload_service.resumable
     if uploads is None:
         raise NotFound("This server keeps no pieces of files; send the whole file in one request")
     content_type = request.headers.get("content-type", "")
     if is_tus(request) or essence(content_type) == OFFSET_STREAM:
-        return await TusHandler(uploads).append(request)
-    return await ResumableHandler(request, upload_service, uploads).append(interim)
+        return TusHandler(uploads).append(request)
+    return ResumableHandler(request, upload_service, uploads).append(interim)
 
 
 async def cancel(request: Request, upload_service: UploadService) -> Response:

@@ -15,7 +15,7 @@ from sluiceway.errors import BadName, DigestMismatch, Exists, NotFound, SluiceEr
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.hashes import DigestChoice
 from sluiceway.stores.contract import Draft, Entry, Metadata, Replace, Store, UploadRequest
-from sluiceway.stores.unpublished import ChecksRoom
+from sluiceway.stores.unpublished import ChecksRoom, offers
 from sluiceway.uploads.access.admission import admitted, counting
 from sluiceway.uploads.access.grant import FULL, Grant, Right
 from sluiceway.uploads.access.granted_store import granted_store
@@ -139,7 +139,7 @@ class UploadRules:
         """As `check_size`, and raises NoSpace where the store has no room for it, of which it has
         `kept` bytes already: before anything of it is written down."""
         self.check_size(length)
-        if length is not None and length > kept and isinstance(self.store, ChecksRoom):
+        if length is not None and length > kept and offers(self.store, ChecksRoom):
             await self.store.check_room(length - kept)
 
     def make_key(self, filename: str, folders: str) -> str:

@@ -19,7 +19,7 @@ from sluiceway.pipe.hashes import DEFAULT_CHOICE, DigestChoice
 from sluiceway.stores.contract import Store
 from sluiceway.stores.delivered_later import DeliversLater
 from sluiceway.stores.monitored import Clocked
-from sluiceway.stores.unpublished import HoldsDrafts
+from sluiceway.stores.unpublished import HoldsDrafts, offers
 from sluiceway.uploads.access.grant import FULL, Grant, Right, narrowed
 from sluiceway.uploads.access.granted_store import granted_store
 from sluiceway.uploads.access.link_uses import LinkUses
@@ -163,7 +163,7 @@ class UploadService:
         Raises Unavailable where it cannot be asked.
         """
         uploads = self.resumable
-        if uploads is not None and isinstance(uploads.store, HoldsDrafts):
+        if uploads is not None and offers(uploads.store, HoldsDrafts):
             return uploads if await uploads.store.takes_pieces() else None
         return uploads
 

@@ -128,24 +128,24 @@ class TusHandler:
             headers["Tus-Max-Size"] = str(self.uploads.max_size)
         return tus_response(204, headers)
 
-    async def create(self, request: Request, named: Named | None = None) -> Response:
+    def create(self, request: Request, named: Named | None = None) -> Awaitable[Response]:
         """POST /files: 201 with the URL of the upload; bytes of the body are its first ones.
 
         A PUT of a key, too: `named` says what is asked for then.
         """
-        return await answered(request, partial(self._create, named=named))
+        return answered(request, partial(self._create, named=named))
 
-    async def show(self, request: Request) -> Response:
+    def show(self, request: Request) -> Awaitable[Response]:
         """HEAD /uploads/{id}: the offset. A request that still sends to it is interrupted."""
-        return await answered(request, self._show)
+        return answered(request, self._show)
 
-    async def append(self, request: Request) -> Response:
+    def append(self, request: Request) -> Awaitable[Response]:
         """PATCH /uploads/{id}: 204 with the new offset."""
-        return await answered(request, self._append)
+        return answered(request, self._append)
 
-    async def terminate(self, request: Request) -> Response:
+    def terminate(self, request: Request) -> Awaitable[Response]:
         """DELETE /uploads/{id}: 204."""
-        return await answered(request, self._terminate)
+        return answered(request, self._terminate)
 
     async def _create(self, request: Request, named: Named | None) -> Response:
         headers = joined_headers(request)
@@ -249,14 +249,15 @@ class TusHandler:
         check_version(headers)
         if essence(headers.get("content-type", "")) != OFFSET_STREAM:
             raise Unsupported(f"A PATCH of tus needs Content-Type: {OFFSET_STREAM}")
-        offset = parse_offset(headers)
+        offset, length = parse_offset(headers), headers.get("upload-length")
+        del headers  # half a KiB, as long as a slow body comes
         async with held_upload(request, self.uploads, _id(request)) as held:
             check_taken(held.record)
             if "parts" in held.record.details:
                 raise Forbidden("A final upload takes no bytes but those of its parts")
             held.check_offset(offset)
-            if "upload-length" in headers:
-                await _set_length(held, ascii_uint(headers["upload-length"], "Upload-Length"))
+            if length is not None:
+                await _set_length(held, ascii_uint(length, "Upload-Length"))
             await _take(request, held)
             found = await self._finished(request, held)
             return tus_response(

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sluiceway.stores.contract import Replace, UploadRequest
@@ -32,6 +33,7 @@ __all__ = [
 
 # In the details of a part: that it is one, and the upload that it ends with, where it is known.
 PART, WHOLE = "part", "whole"
+REMEMBERED = 64  # requests and their texts
 BASE = "base"  # the ETag of the object that an upload to a key would replace; "" for none
 
 
@@ -143,10 +145,11 @@ def to_row(record: UploadRecord) -> tuple[Any, ...]:
     """The values of the columns, in order."""
     values = {name: getattr(record, name) for name in COLUMNS}
     values["request"] = _request_text(record.request)
-    values["details"] = json.dumps(dict(record.details))
-    values["state"] = str(record.state)
+    values["details"] = json.dumps(dict(record.details)) if record.details else "{}"
+    values["state"] = record.state.value
     if record.response is not None:
-        values["response"] = json.dumps(dataclasses.astuple(record.response))
+        answer = record.response
+        values["response"] = json.dumps((answer.status, answer.headers, answer.body))
     return tuple(values.values())
 
 
@@ -164,10 +167,12 @@ def from_row(row: tuple[Any, ...]) -> UploadRecord:
 
 
 def _request_text(request: UploadRequest) -> str:
+    """A row is written several times in the life of an upload, always with the same request."""
+    known = _texts.get(id(request))
+    if known is not None and known[0] is request:
+        return known[1]
     fields = {
-        field.name: getattr(request, field.name)
-        for field in dataclasses.fields(request)
-        if getattr(request, field.name) != _default(field)
+        name: value for name, usual in _USUAL.items() if (value := getattr(request, name)) != usual
     }
     if "expected" in fields:
         fields["expected"] = {name: value.hex() for name, value in request.expected.items()}
@@ -177,9 +182,14 @@ def _request_text(request: UploadRequest) -> str:
         fields["fields"] = list(request.fields)
     if "replace" in fields:
         fields["replace"] = dataclasses.astuple(request.replace)
-    return json.dumps(fields)
+    text = json.dumps(fields)
+    if len(_texts) >= REMEMBERED:
+        _texts.clear()
+    _texts[id(request)] = request, text
+    return text
 
 
+@lru_cache(REMEMBERED)
 def _request_of(text: str) -> UploadRequest:
     fields = json.loads(text)
     for name in ("headers", "user", "fields"):
@@ -197,3 +207,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return field.default
+
+
+_USUAL = {field.name: _default(field) for field in dataclasses.fields(UploadRequest)}
+_texts: dict[int, tuple[UploadRequest, str]] = {}  # by the request's id, which lives as long

@@ -16,11 +16,12 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
 from sluiceway.errors import Exists, SluiceError, StoreFailed, Superseded
-from sluiceway.pipe.cancellation import end_task, finish_or_undo, finish_then_cancel
+from sluiceway.pipe.cancellation import end_task, finish_then_cancel
 from sluiceway.pipe.file_lock import HAS_LOCKS, ProcessName
 from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.sqlite.connections import MissingTable, SqliteFile
@@ -111,7 +112,10 @@ class SqliteLedger:
         return await self._read(partial(_find, upload), None)
 
     async def claim(self, upload: str) -> UploadRecord | None:
+        claimed: UploadRecord | None = None
+
         def work(db: sqlite3.Connection) -> UploadRecord | None:
+            nonlocal claimed
             found = _find(upload, db)
             if found is None or (found.holder and self._name.is_alive(found.holder)):
                 return found
@@ -122,23 +126,22 @@ class SqliteLedger:
             )
             return claimed
 
-        async def claim() -> UploadRecord | None:
-            try:
-                record = await self._writer.write(work)
-            except BaseException:
-                self._hold(upload)  # it may be written all the same
-                raise
-            if self._is_mine(record):
-                self._hold(upload)
-            return record
-
-        async def undo(record: UploadRecord | None) -> None:
-            if record is not None and self._is_mine(record):
-                await self.release(upload, record.epoch)
-
-        if self._file.number() is None:
+        if not self._writer.is_open and self._file.number() is None:
             return None
-        return await finish_or_undo(claim(), undo)
+        try:
+            record = await self._writer.write(work)
+        except asyncio.CancelledError:  # once that was done
+            if claimed is not None:
+                self._hold(upload)
+                with suppress(SluiceError):  # whoever asks for it gets it then
+                    await self.release(upload, claimed.epoch)
+            raise
+        except BaseException:
+            self._hold(upload)  # it may be written all the same
+            raise
+        if record is not None and record.holder == self.process:
+            self._hold(upload)
+        return record
 
     async def ask(self, record: UploadRecord) -> None:
         await self._write(
@@ -274,9 +277,6 @@ class SqliteLedger:
         await self._writer.write(work)
 
     # What other processes ask for
-
-    def _is_mine(self, record: UploadRecord | None) -> bool:
-        return record is not None and record.holder == self.process
 
     async def _drop(self, upload: str, work: Callable[[sqlite3.Connection], None]) -> None:
         """Not held any more once that is written; before it is, others can ask for it."""

@@ -23,6 +23,7 @@ from sluiceway.stores.unpublished import (
     ResumableDraft,
     ResumableStore,
     TellsReplaced,
+    offers,
 )
 from sluiceway.uploads.hooks.around import AppAround
 from sluiceway.uploads.ledger.contract import Ledger
@@ -121,11 +122,6 @@ class HeldUpload:
         to be forgotten were passed on, which ends the upload.
         """
 
-        async def on_kept(offset: int) -> None:
-            await self._keep_at(offset)
-            if on_offset is not None:
-                on_offset(offset)
-
         start = self.record.offset
         draft, known = await self._open(), self.record.length
         most = self._rules.max_size if known is None else known
@@ -142,7 +138,8 @@ class HeldUpload:
                 limit=None if most is None else most - start,
                 stages=self.stages,
                 budget=self._rules.budget,
-                on_kept=on_kept,
+                on_kept=self._keep_at,
+                on_offset=on_offset,
             )
         except Gone as error:
             await self.cancel("lost", error)
@@ -302,7 +299,7 @@ class HeldUpload:
             if is_first_known(draft, self.record.offset, self.record.draft):
                 await self._keep_at(draft.kept)
                 self.progress.by_kernel = False
-            if isinstance(draft, DeliveredLater):
+            if offers(draft, DeliveredLater):
                 draft.watch(self.progress.set_waiting)
         return self._draft
 
@@ -349,7 +346,7 @@ class HeldUpload:
         outbox, record = self._rules.outbox, self.record
         events = [] if outbox is None else [outbox.of(record.id, record.created, entry)]
         # A spool forgets its note afterwards: until then nobody may begin under the same id anew.
-        holder = record.holder if isinstance(self._draft, DeliveredLater) else ""
+        holder = record.holder if offers(self._draft, DeliveredLater) else ""
         await self._save("publish", (), events, offset=entry.size, response=response, holder=holder)
         self.entry = entry
         self._end("")

@@ -21,6 +21,8 @@ __all__ = ["HeldRecord"]
 class HeldRecord:
     """The record of an upload that this process holds."""
 
+    __slots__ = ("_expiry", "_ledger", "_quota", "is_unwritten", "record")
+
     def __init__(
         self, record: UploadRecord, ledger: Ledger, quota: UploadQuota, expiry: Expiry
     ) -> None:

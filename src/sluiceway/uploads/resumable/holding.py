@@ -21,6 +21,19 @@ LAST_BYTES = 2.0
 class Holding:
     """A request that holds an upload, or is about to."""
 
+    __slots__ = (
+        "_brief",
+        "_ends_by_itself",
+        "_timer",
+        "cancels",
+        "held",
+        "is_cancelled",
+        "leaving",
+        "released",
+        "superseded",
+        "task",
+    )
+
     def __init__(
         self,
         brief: bool = False,
@@ -31,11 +44,12 @@ class Holding:
         self.cancels: bool = cancels
         self._timer: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[object] | None = asyncio.current_task()
-        self.released: asyncio.Event = asyncio.Event()
+        # No asyncio.Event: it holds a deque of 624 bytes before anybody waits.
+        self.released: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.held: HeldUpload | None = None
         self.superseded: bool = False
         self.is_cancelled: bool = False  # by the newer request
-        self.leaving = False
+        self.leaving: bool = False
 
     def interrupt(self, by: Holding | None = None) -> None:
         """End the request, for a newer one where `by` says which. What it took is kept before
@@ -54,7 +68,7 @@ class Holding:
     def release(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self.released.set()
+        self.released.set_result(None)
 
     def _cancel(self) -> None:
         """One that publishes or ends the upload goes on: asking again must not hinder that."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from sluiceway.pipe.stages import Stages
 from sluiceway.stores.contract import Store
 from sluiceway.stores.delivered_later import DeliversLater
-from sluiceway.stores.unpublished import HoldsDrafts
+from sluiceway.stores.unpublished import HoldsDrafts, offers
 from sluiceway.uploads.access.grant import owner_mark
 from sluiceway.uploads.ledger.record import UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
@@ -40,8 +40,8 @@ def is_lost(record: UploadRecord, store: Store) -> bool:
     return (
         record.state is LedgerState.OPEN
         and bool(record.offset or record.draft)
-        and isinstance(store, HoldsDrafts)
         and store.traits.resumable
+        and offers(store, HoldsDrafts)
         and not store.is_elsewhere(record.draft)
         and not store.holds(record.id)
     )
@@ -50,17 +50,17 @@ def is_lost(record: UploadRecord, store: Store) -> bool:
 def is_elsewhere(record: UploadRecord, store: Store) -> bool:
     """Whether another server has the bytes of an open upload, and says how far it is."""
     is_open = record.state is LedgerState.OPEN
-    return is_open and isinstance(store, HoldsDrafts) and store.is_elsewhere(record.draft)
+    return is_open and offers(store, HoldsDrafts) and store.is_elsewhere(record.draft)
 
 
 def _kept_by_kernel(record: UploadRecord, store: Store) -> bool:
-    elsewhere = isinstance(store, HoldsDrafts) and store.is_elsewhere(record.draft)
+    elsewhere = offers(store, HoldsDrafts) and store.is_elsewhere(record.draft)
     return store.traits.keeps == "whole" and not elsewhere
 
 
 def _kept_by(record: UploadRecord, store: Store) -> str:
     """Who has the bytes of an upload that is not delivered."""
-    if isinstance(store, DeliversLater):
+    if offers(store, DeliversLater):
         return "spool"
     return "kernel" if _kept_by_kernel(record, store) else "destination"
 
@@ -70,7 +70,7 @@ def resting_snapshot(record: UploadRecord, store: Store) -> dict[str, object]:
     ended = record.state in (LedgerState.DONE, LedgerState.GONE)
     is_delivered = record.state is LedgerState.DONE and not record.code
     whole = record.offset == record.length and not ended
-    waits = whole and isinstance(store, DeliversLater)
+    waits = whole and offers(store, DeliversLater)
     return {
         "id": record.id,
         "state": ended_state(record.code).word if ended else "waiting",

@@ -208,7 +208,7 @@ class ResumableUploads(UploadRecords):
         await self.sweeps.aclose()
         for holding in list(self._holdings.values()):
             holding.interrupt()
-            await holding.released.wait()
+            await asyncio.shield(holding.released)
         if self._releasing:
             await asyncio.wait(self._releasing.values())
         await self.plain_puts.aclose()
@@ -239,7 +239,7 @@ class ResumableUploads(UploadRecords):
             async with asyncio.timeout(TAKE_OVER):
                 while (before := self._holdings.get(upload)) is not None:
                     before.interrupt(holding)
-                    await before.released.wait()
+                    await asyncio.shield(before.released)
         except TimeoutError:
             raise Locked("Another request still holds this upload; try again") from None
         self._holdings[upload] = holding

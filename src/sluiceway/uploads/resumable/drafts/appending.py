@@ -6,6 +6,7 @@ Moves bytes only: what is kept, and written down, is decided by its caller.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 from sluiceway.errors import StoreFailed
 from sluiceway.pipe.budget import Budget
@@ -22,7 +23,7 @@ from sluiceway.uploads.rules import check_digests
 __all__ = ["append_content", "append_draft"]
 
 
-async def append_content(
+def append_content(
     source: Source,
     draft: ResumableDraft,
     expected: Mapping[str, bytes] | LateDigests | None,
@@ -33,27 +34,44 @@ async def append_content(
     stages: Stages,
     budget: Budget,
     on_kept: Callable[[int], Awaitable[None]],
-) -> None:
+    on_offset: Callable[[int], None] | None,
+) -> Awaitable[object]:
     """`limit`: bytes that there is room for. Without `expected`, `on_kept` gets what is kept
-    meanwhile. Raises DigestMismatch, BodyCut, TooLarge and what draft and source raise."""
-    chunk = Digests(expected or (), budget)
+    meanwhile, and then `on_offset`. Raises DigestMismatch, BodyCut, TooLarge, and what draft and
+    source raise."""
+    on_kept = on_kept if on_offset is None else _both(on_kept, on_offset)
+    copy = partial(pump, source, draft, meter=meter, limit=limit, stages=stages, budget=budget)
+    if expected:
+        return _append_checked(copy, draft, expected, taps, budget, on_kept)
+    return copy(taps=taps, on_kept=on_kept)
+
+
+def _both(
+    on_kept: Callable[[int], Awaitable[None]], on_offset: Callable[[int], None]
+) -> Callable[[int], Awaitable[None]]:
+    async def keep(offset: int) -> None:
+        await on_kept(offset)
+        on_offset(offset)
+
+    return keep
+
+
+async def _append_checked(
+    copy: Callable[..., Awaitable[int]],
+    draft: ResumableDraft,
+    expected: Mapping[str, bytes] | LateDigests,
+    taps: Sequence[Tap],
+    budget: Budget,
+    on_kept: Callable[[int], Awaitable[None]],
+) -> None:
+    chunk = Digests(expected, budget)
     try:
-        with held_back(draft, bool(expected)) as is_new:
+        with held_back(draft) as is_new:
             if is_new:
                 await on_kept(draft.kept)
-            await pump(
-                source,
-                draft,
-                taps=[*taps, *([chunk] if expected else [])],
-                meter=meter,
-                limit=limit,
-                stages=stages,
-                budget=budget,
-                on_kept=None if expected else on_kept,
-            )
-            if expected:
-                wanted = expected.find() if isinstance(expected, LateDigests) else expected
-                check_digests(await chunk.finish(), wanted)
+            await copy(taps=[*taps, chunk])
+            wanted = expected.find() if isinstance(expected, LateDigests) else expected
+            check_digests(await chunk.finish(), wanted)
     finally:
         await chunk.aclose()
 

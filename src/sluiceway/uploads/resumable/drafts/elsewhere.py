@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from sluiceway.errors import NotFound
-from sluiceway.stores.unpublished import ChecksElsewhere, ResumableDraft
+from sluiceway.stores.unpublished import ChecksElsewhere, ResumableDraft, offers
 from sluiceway.uploads.resumable.drafts.prefix_digests import PrefixDigests
 
 __all__ = ["digests_of", "held_back", "is_first_known"]
@@ -17,15 +17,14 @@ __all__ = ["digests_of", "held_back", "is_first_known"]
 
 def is_first_known(draft: ResumableDraft, offset: int, state: str) -> bool:
     """Whether the ledger lacks where the draft is, or how far."""
-    if not isinstance(draft, ChecksElsewhere):
-        return False
-    return draft.kept != offset or draft.save().state != state
+    is_elsewhere = offers(draft, ChecksElsewhere)
+    return is_elsewhere and (draft.kept != offset or draft.save().state != state)
 
 
 @contextmanager
-def held_back(draft: ResumableDraft, active: bool) -> Iterator[bool]:
+def held_back(draft: ResumableDraft) -> Iterator[bool]:
     """While the bytes of a request with a digest arrive. Yields whether the ledger must know."""
-    if not active or not isinstance(draft, ChecksElsewhere):
+    if not offers(draft, ChecksElsewhere):
         yield False
         return
     draft.hold_back(True)
@@ -39,11 +38,11 @@ async def digests_of(
     """The digests of the whole. Where an earlier process saw some of the bytes, and they are at
     another server, that one gives them once more, or compares the digests that its client expects.
     Raises Gone, Unavailable, StoreFailed."""
-    if isinstance(draft, ChecksElsewhere) and digests.position != draft.written:
+    if digests.position != (size := draft.written) and offers(draft, ChecksElsewhere):
         if not expected:
             return {}  # nobody waits for a digest that costs as much as the upload
         try:
-            await digests.read_again(draft.read_back(), draft.written)
+            await digests.read_again(draft.read_back(), size)
         except NotFound:
             draft.must_confirm(dict(expected))
             return dict(expected)
