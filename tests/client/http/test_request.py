@@ -142,6 +142,23 @@ async def test_a_peer_that_takes_nothing_is_given_up() -> None:
         ended.set()
 
 
+async def test_a_report_that_fails_ends_the_request() -> None:
+    """Its error is the caller's own, and comes to the writer."""
+
+    def report(acknowledged: int) -> None:
+        raise LookupError("no terminal")
+
+    ended = threading.Event()
+    with Peer(lambda exchange: ended.wait(20)) as peer:
+        async with Transport(keep=False) as transport:
+            request = StreamingRequest(transport, "PUT", peer.url, {}, 1 << 40, on_sent=report)
+            await request.open()
+            with pytest.raises(LookupError, match="no terminal"):
+                await push(request)
+            await request.abort()
+        ended.set()
+
+
 async def test_a_peer_that_never_answers_is_given_up() -> None:
     """From the last byte on the response has its own deadline."""
 

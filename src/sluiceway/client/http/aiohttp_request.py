@@ -1,5 +1,5 @@
 """The HTTP library's request and body, with what they lack: a bounded wait for 100 Continue, a
-body that its sender pushes, an end that the peer notices at once.
+body that its sender pushes, an end that the peer notices at once, an end for peers that stall.
 
 Uses private hooks of aiohttp, as `transport` does; hence the upper bound on its version.
 """
@@ -10,8 +10,10 @@ import asyncio
 import os
 import socket
 import struct
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from types import TracebackType
 from typing import cast
 
 import aiohttp
@@ -20,13 +22,16 @@ from aiohttp.connector import Connection
 from aiohttp.http_writer import StreamWriter
 
 from sluiceway.client.http.socket_progress import SocketProgress
+from sluiceway.errors import PeerTimeout
 from sluiceway.pipe.lending import readiness
 from sluiceway.pipe.source import Buffer
+from sluiceway.wire.urls import redact_url
 
-__all__ = ["SEND_CHUNK", "ExpectingRequest", "PushedBody"]
+__all__ = ["SEND_CHUNK", "ExpectingRequest", "PushedBody", "StallWatch"]
 
 # Bytes of a block that are handed to the transport at once: a peer that stalls leaves a copy there.
 SEND_CHUNK = 64 << 10
+TICK = 0.1  # seconds between looks at a transfer under way
 LOOKS = 5  # turns of the event loop from bytes in the kernel to the response that they are
 
 
@@ -205,6 +210,73 @@ class ExpectingRequest(aiohttp.ClientRequest):
                 timer.cancel()
             if body is not None and not body.finished and transport is not None:
                 _reset(transport)
+
+
+class StallWatch:
+    """Around the wait for a response: `with StallWatch(url, body, 60.0): ...`, within a task.
+
+    Looks each TICK and at the end how far the body is. Raises PeerTimeout when the peer takes
+    nothing for `timeout` seconds. A task beside it took a twentieth of a small file's time.
+    """
+
+    def __init__(self, url: str, body: PushedBody, timeout: float) -> None:
+        self._url, self._body, self._timeout = url, body, timeout
+        self._last = (-1, time.monotonic())
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[object] | None = None
+        self._cancellations = 0  # of the task, before ours
+        self._timer: asyncio.TimerHandle | None = None
+        self._error: Exception | None = None  # of a look: the peer stalls, or a report failed
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+        self._cancellations = 0 if self._task is None else self._task.cancelling()
+        self._timer = self._loop.call_later(TICK, self._tick)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        cancelled = kind is asyncio.CancelledError
+        if self._error is not None and self._task is not None:
+            others = self._task.uncancel() > self._cancellations
+            if cancelled and not others:
+                raise self._error from None
+        if not cancelled:
+            self._look()
+
+    def _tick(self) -> None:
+        try:
+            self._look()
+        except Exception as error:
+            self._error = error
+            if self._task is not None:
+                self._task.cancel()
+        else:
+            self._timer = self._loop.call_later(TICK, self._tick)
+
+    def _look(self) -> None:
+        progress = self._body.progress
+        if progress is None:
+            return
+        taken, now = progress.taken, time.monotonic()
+        acknowledged = progress.acknowledged
+        # Acknowledged bytes count as well: our kernel may hold megabytes for a slow peer, and then
+        # takes nothing for a long time.
+        moved = taken + acknowledged
+        if moved != self._last[0] or taken >= self._body.handed:
+            self._last = (moved, now)  # it moves, or there is nothing to take
+        elif now - self._last[1] > self._timeout:
+            raise PeerTimeout(
+                f"{redact_url(self._url)} took nothing for {self._timeout:.0f} seconds; "
+                "try again later"
+            )
+        if self._body.on_sent is not None:
+            self._body.on_sent(acknowledged)
 
 
 def _reset(transport: asyncio.Transport) -> None:

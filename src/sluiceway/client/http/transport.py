@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Self, TypeVar
 
@@ -19,7 +18,7 @@ from yarl import URL
 
 from sluiceway.client.http.address_guard import refused_address
 from sluiceway.client.http.aiohttp_errors import head_too_long, map_error, undecoded
-from sluiceway.client.http.aiohttp_request import ExpectingRequest, PushedBody
+from sluiceway.client.http.aiohttp_request import ExpectingRequest, PushedBody, StallWatch
 from sluiceway.client.http.digest_auth import DigestLogin
 from sluiceway.client.http.exchange import Deadlines, Head, Response
 from sluiceway.client.http.proxies import Proxies, Proxy
@@ -41,7 +40,6 @@ Guard = Callable[[str, int], None]  # address as text, port
 READ_AHEAD = 1 << 20  # bytes buffered per response; the library pauses the socket at twice that
 MOST_ANSWER = 1 << 20  # bytes of a response that are read as text; a larger one is not for us
 UNAUTHORIZED = 401
-TICK = 0.1  # seconds between looks at a transfer under way
 # Bytes of a response's head, and of one header in it: large cookies and policies have tens of KiB.
 MOST_HEAD = 64 << 10
 MOST_HEADERS = 256  # of a response; browsers take some hundred
@@ -270,8 +268,11 @@ class Transport:
             with map_error(url, "asking", deadlines):
                 response = await sending  # the library's own deadlines bound it
         else:
-            with map_error(url, "sending to", deadlines, sends_body=True):
-                response = await _watched(_started(sending), _StallWatch(url, body, deadlines.idle))
+            with (
+                map_error(url, "sending to", deadlines, sends_body=True),
+                StallWatch(url, body, deadlines.idle),
+            ):
+                response = await sending
             body.answered = True
         try:
             if sum(len(name) + len(value) for name, value in response.raw_headers) > MOST_HEAD:
@@ -313,53 +314,6 @@ class _GuardedResolver(aiohttp.ThreadedResolver):
         for address in found:
             self._guard(address["host"], address["port"])
         return found
-
-
-async def _started(request: Any) -> aiohttp.ClientResponse:
-    response: aiohttp.ClientResponse = await request
-    return response
-
-
-class _StallWatch:
-    """Reports how far a body is, and ends a request whose peer takes nothing for `timeout` s."""
-
-    def __init__(self, url: str, body: PushedBody | None, timeout: float) -> None:
-        self._url, self._body, self._timeout = url, body, timeout
-        self._last = (-1, time.monotonic())
-
-    def __call__(self) -> None:
-        if self._body is None or self._body.progress is None:
-            return
-        taken, now = self._body.progress.taken, time.monotonic()
-        acknowledged = self._body.progress.acknowledged
-        # Acknowledged bytes count as well: our kernel may hold megabytes for a slow peer, and then
-        # takes nothing for a long time.
-        moved = taken + acknowledged
-        if moved != self._last[0] or taken >= self._body.handed:
-            self._last = (moved, now)  # it moves, or there is nothing to take
-        elif now - self._last[1] > self._timeout:
-            raise PeerTimeout(
-                f"{redact_url(self._url)} took nothing for {self._timeout:.0f} seconds; "
-                "try again later"
-            )
-        if self._body.on_sent is not None:
-            self._body.on_sent(acknowledged)
-
-
-async def _watched(work: Coroutine[Any, Any, T], look: Callable[[], None]) -> T:
-    """Run `work`; `look` is called each TICK and at the end, and ends the work by raising."""
-    task = asyncio.ensure_future(work)
-    try:
-        while not task.done():
-            await asyncio.wait({task}, timeout=TICK)
-            look()
-        return task.result()
-    finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.wait({task})
-        if not task.cancelled():
-            task.exception()  # retrieved, also when we were cancelled just as it failed
 
 
 def _has_nothing(content: aiohttp.StreamReader) -> bool:
