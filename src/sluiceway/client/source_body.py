@@ -17,7 +17,7 @@ from sluiceway.pipe.digests import Digests
 from sluiceway.pipe.hashes import SHA256
 from sluiceway.pipe.lending import LentConnection, Update
 from sluiceway.pipe.pump import pump
-from sluiceway.pipe.source import Buffer, Source
+from sluiceway.pipe.source import Buffer, Source, all_at_hand
 from sluiceway.pipe.stages import ANSWER, DESTINATION, QUEUE, SOURCE, Stages
 from sluiceway.pipe.wrapped import TimedSource
 from sluiceway.wire.headers.digests import Promise
@@ -70,6 +70,11 @@ class SourceBody:
         return len(self.head) + self.source.length + len(self.tail)
 
     @property
+    def at_hand(self) -> bool:
+        """Whether all of it is in memory."""
+        return all_at_hand(self.source) is not None
+
+    @property
     def may_send(self) -> bool:
         """Whether the body can be sent in another request."""
         return self.source.reopenable or not self.started
@@ -89,7 +94,10 @@ class SourceBody:
         self._request, self._withheld = request, None
         try:
             await request.open()
-            await request.run(self._push(request))
+            if self.at_hand:  # to read it waits for nothing, and a write ends by a response
+                await self._push(request)
+            else:
+                await request.run(self._push(request))
             return await request.finish()
         except EarlyResponse as early:
             return early.response

@@ -217,6 +217,7 @@ class _UploadRun:
             expect=expect or self._transport.will_ask_for_login(chain.url),
             expect_timeout=EXPECT_WAIT,
             repeatable=self._body.source.reopenable and method in IDEMPOTENT,
+            at_hand=self._body.at_hand,
             on_sent=self._on_sent,
         )
         try:

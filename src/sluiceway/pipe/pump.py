@@ -16,7 +16,7 @@ from sluiceway.pipe import lending
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.digests import Digests, Tap, ThreadTap
 from sluiceway.pipe.lending import Borrower, Lender, LentConnection, unseen
-from sluiceway.pipe.source import Buffer, Source
+from sluiceway.pipe.source import Buffer, Source, all_at_hand
 from sluiceway.pipe.stages import CLIENT, DESTINATION, QUEUE, Stages
 
 __all__ = ["Meter", "Sink", "close_stream", "pump"]
@@ -88,8 +88,7 @@ async def pump(
     stages = stages or Stages()
     length = source.length
     counted = _Counters(meter, counts_received, length, limit, sink.kept, on_kept, keep_after)
-    at_hand = getattr(source, "at_hand", None)
-    if at_hand is not None and (data := at_hand()) is not None:
+    if (data := all_at_hand(source)) is not None:
         if data:
             await _pass_on(data, sink, taps, counted, stages, budget)
     else:

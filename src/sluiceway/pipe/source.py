@@ -12,7 +12,7 @@ from typing import Protocol
 
 from sluiceway.errors import SluiceError
 
-__all__ = ["Buffer", "BytesSource", "PassingSource", "Source", "SourceSpent"]
+__all__ = ["Buffer", "BytesSource", "PassingSource", "Source", "SourceSpent", "all_at_hand"]
 
 Buffer = bytes | bytearray | memoryview
 
@@ -40,6 +40,13 @@ class Source(Protocol):
         """Yield the bytes from `start` up to `stop`, exclusive; None is the end. Raises
         SourceSpent."""
         ...
+
+
+def all_at_hand(source: Source) -> Buffer | None:
+    """All bytes of a source that has them in memory: they need no stream. None for another one."""
+    at_hand = getattr(source, "at_hand", None)
+    found: Buffer | None = None if at_hand is None else at_hand()
+    return found
 
 
 class BytesSource:

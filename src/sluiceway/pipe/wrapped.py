@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from sluiceway.errors import BadRequest
 from sluiceway.pipe.lending import Lender, LentConnection
 from sluiceway.pipe.pump import close_stream
-from sluiceway.pipe.source import Buffer, Source
+from sluiceway.pipe.source import Buffer, Source, all_at_hand
 from sluiceway.pipe.stages import SOURCE, Stages
 
 __all__ = [
@@ -72,11 +72,14 @@ class TimedSource(WrappedSource):
     def __init__(self, source: Source, stages: Stages, stage: str = SOURCE) -> None:
         super().__init__(source)
         self._stages, self._stage = stages, stage
-        self._lends = source if isinstance(source, Lender) else None
+
+    def at_hand(self) -> Buffer | None:
+        return all_at_hand(self._source)
 
     def lend(self) -> LentConnection | None:
         """What the source lends. Its waits are the pump's to count."""
-        return None if self._lends is None else self._lends.lend()
+        # Asked for now, and not for each small file: it takes longer than to hash one.
+        return self._source.lend() if isinstance(self._source, Lender) else None
 
     async def _pass_on(self, chunks: AsyncIterator[Buffer]) -> AsyncIterator[Buffer]:
         try:

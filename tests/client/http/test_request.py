@@ -159,6 +159,33 @@ async def test_a_report_that_fails_ends_the_request() -> None:
         ended.set()
 
 
+async def test_the_head_of_a_body_at_hand_leaves_with_it() -> None:
+    """In one piece. A sender that gives up before has sent nothing at all."""
+    first: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        data = b""
+        with suppress(ConnectionError):
+            data = await reader.read(64 << 10)
+        await first.put(data)
+        writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1") as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/in"
+        async with Transport(keep=False) as transport, asyncio.timeout(30):
+            given_up = StreamingRequest(transport, "PUT", url, {}, 5, at_hand=True)
+            await given_up.open()
+            await given_up.abort()
+            assert await first.get() == b""
+            request = StreamingRequest(transport, "PUT", url, {}, 5, at_hand=True)
+            await request.open()
+            await request.write(b"12345")
+            assert (await request.finish()).head.status == 201
+            await request.abort()
+            assert (await first.get()).endswith(b"\r\n\r\n12345")
+
+
 async def test_a_peer_that_never_answers_is_given_up() -> None:
     """From the last byte on the response has its own deadline."""
 

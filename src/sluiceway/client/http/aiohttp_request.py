@@ -39,8 +39,9 @@ class PushedBody(aiohttp.Payload):
     """A body that its sender pushes into the connection, as the library's payload.
 
     `length` is None for a body in chunks. `repeatable`: all of it can be sent once more, should the
-    request be lost. With `expect`, the body waits for 100 Continue, at most `expect_timeout`
-    seconds. `on_sent` gets the acknowledged bytes, about ten times a second.
+    request be lost. `at_hand`: its first bytes are there, and take the head with them. With
+    `expect`, the body waits for 100 Continue, at most `expect_timeout` seconds. `on_sent` gets the
+    acknowledged bytes, about ten times a second.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class PushedBody(aiohttp.Payload):
         length: int | None,
         *,
         repeatable: bool,
+        at_hand: bool,
         expect: bool,
         expect_timeout: float,
         on_sent: Callable[[int], None] | None,
@@ -55,6 +57,7 @@ class PushedBody(aiohttp.Payload):
         super().__init__(None)
         self.length: int | None = length
         self.repeatable: bool = repeatable
+        self.at_hand: bool = at_hand
         self.expect: bool = expect
         self.expect_timeout: float = expect_timeout
         self.on_sent: Callable[[int], None] | None = on_sent
@@ -197,9 +200,11 @@ class ExpectingRequest(aiohttp.ClientRequest):
             if waiting is not None:
                 timer = self.loop.call_later(body.expect_timeout, _stop_waiting, waiting)
             # The head of an empty body is the whole request: it leaves once the source was read
-            # and found to be empty. Any other head leaves now and not with the first bytes, so
-            # that a peer can refuse by it alone.
-            if transport is not None and not transport.is_closing() and body.size != 0:
+            # and found to be empty. The head of one that is at hand leaves with it: one call less
+            # here, and one turn less at the peer. Any other head leaves now and not with the first
+            # bytes, so that a peer can refuse by it alone.
+            waits = body.size == 0 or body.at_hand
+            if transport is not None and not transport.is_closing() and not waits:
                 writer.send_headers()
         try:
             # A reset before the first byte is reported to the code that waits for the response.

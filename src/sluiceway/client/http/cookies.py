@@ -42,6 +42,8 @@ class ChainCookies:
 
     def added(self, headers: Mapping[str, str], url: str) -> dict[str, str]:
         """Return the headers with the cookies of this URL's origin, behind those in them."""
+        if not self._kept:
+            return dict(headers)
         pairs = [f"{name}={value}" for name, value in self._kept.get(origin(url), {}).items()]
         given = next((value for name, value in headers.items() if name.lower() == "cookie"), None)
         text = "; ".join([*([given] if given else []), *pairs])

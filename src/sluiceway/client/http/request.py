@@ -57,8 +57,9 @@ class StreamingRequest:
 
     `length` is that of the whole body in bytes; None sends it in chunks. `repeatable`: its sender
     could send it once more. With `expect`, the peer is asked before the body: for `expect_timeout`
-    seconds, after which the body goes anyway; None insists on the peer's word. `on_sent` gets the
-    number of bytes that the peer has acknowledged, about ten times a second.
+    seconds, after which the body goes anyway; None insists on the peer's word. `at_hand`: the
+    sender has all of the body, so the head waits for the first write. `on_sent` gets the number of
+    bytes that the peer has acknowledged, about ten times a second.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class StreamingRequest:
         expect: bool = False,
         expect_timeout: float | None = None,
         repeatable: bool = False,
+        at_hand: bool = False,
         on_sent: Callable[[int], None] | None = None,
     ) -> None:
         self._transport, self._method, self._url, self._headers = transport, method, url, headers
@@ -81,6 +83,7 @@ class StreamingRequest:
         self._body = PushedBody(
             length,
             repeatable=repeatable,
+            at_hand=at_hand,
             expect=expect,
             expect_timeout=expect_timeout,
             on_sent=on_sent,

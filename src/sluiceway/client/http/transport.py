@@ -50,12 +50,14 @@ class OpenResponse:
 
     def __init__(self, response: aiohttp.ClientResponse, url: str, deadlines: Deadlines) -> None:
         self._response, self._deadlines = response, deadlines
-        cookies = tuple(
-            value.decode("latin-1")
-            for name, value in response.raw_headers
-            if name.lower() == b"set-cookie"
-        )
-        self.head: Head = Head(response.status, join_fields(response.raw_headers), url, cookies)
+        headers, cookies = join_fields(response.raw_headers), tuple[str, ...]()
+        if "set-cookie" in headers:  # each by itself: a comma joins none of them (RFC 6265 3)
+            cookies = tuple(
+                value.decode("latin-1")
+                for name, value in response.raw_headers
+                if name.lower() == b"set-cookie"
+            )
+        self.head: Head = Head(response.status, headers, url, cookies)
         self._raw: RawBody | None = None  # the rest of a large body
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -201,13 +203,16 @@ class Transport:
 
     def will_ask_for_login(self, url: str) -> bool:
         """Whether the server will ask who we are: its first challenge has yet to come."""
-        login = self._logins.get(origin(url))
+        login = self._login(url)
         return login is not None and not login.known
 
     def challenged(self, head: Head) -> bool:
         """Whether a response is a challenge that the same request, sent again, can meet."""
-        login = self._logins.get(origin(head.url)) if head.status == UNAUTHORIZED else None
+        login = self._login(head.url) if head.status == UNAUTHORIZED else None
         return login is not None and login.learn(head.headers.get("www-authenticate", ""))
+
+    def _login(self, url: str) -> DigestLogin | None:
+        return self._logins.get(origin(url)) if self._logins else None
 
     def _session_for(self, body: PushedBody | None) -> aiohttp.ClientSession:
         """A new connection for a request that cannot be repeated.
@@ -241,7 +246,7 @@ class Transport:
             raise BadRequest(
                 f"{redact_url(url)} is no URL that can be asked; check host and port"
             ) from None
-        login = self._logins.get(origin(url))
+        login = self._login(url)
         proof = None if login is None else login.answer(method, url)
         if proof is not None:
             headers = {**headers, "authorization": proof}

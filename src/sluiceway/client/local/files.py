@@ -135,6 +135,10 @@ class LocalFile:
         except OSError as error:
             raise SourceFailed(f"{self._name} cannot be read: {error.strerror or error}") from error
 
+    def at_hand(self) -> bytes | None:
+        """All of a file that was read when it was opened."""
+        return self.content
+
     def lend(self) -> LentConnection | None:
         """The bytes behind the block that was yielded last, but for the last block of all."""
         # Which one is meant is known only where one goes on.

@@ -94,7 +94,9 @@ class FolderSource:
             raise SourceChanged(f"{path} changed since it was listed")
         found = CopyItem(item.key, source.length, source.version, item.modified, mode=item.mode)
         metadata = Metadata(os.path.basename(path), guess_type(path))
-        yield Reading(found, source, metadata, content=source.content, identity=source.identity)
+        # A file that was read at once is too small to be resumed.
+        identity = source.identity if source.content is None else None
+        yield Reading(found, source, metadata, content=source.content, identity=identity)
 
     async def aclose(self) -> None:
         self._threads.shutdown(wait=False)

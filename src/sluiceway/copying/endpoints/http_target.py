@@ -127,7 +127,7 @@ class HttpTarget:
                 headers["repr-digest"] = standard
         shape = put_request(self._server.url, key, _type(reading))
         job = _upload_job(reading, shape, headers, self._retry_policy)
-        if self._resuming is not None:
+        if self._resuming is not None and reading.content is None:  # a small one is sent again
             name = key if self._server.url.endswith("/") else reading.metadata.filename
             job = self._resuming.applied(job, reading, self._server.url, shape, name)
         try:
