@@ -12,12 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sluiceway.errors import BadRequest, NotFound, Unavailable
-from sluiceway.server.door.counted_send import MORE_HEADERS
 from sluiceway.server.handlers.forms import is_form
 from sluiceway.server.handlers.imports import may_be_import_request
 from sluiceway.server.handlers.progress import NOTHING_TO_CANCEL, cancel_upload
 from sluiceway.server.handlers.resumable_creation import Creation
-from sluiceway.server.handlers.resumable_upload import ResumableHandler, show_limits
+from sluiceway.server.handlers.resumable_upload import ResumableHandler, limits_here, show_limits
 from sluiceway.server.handlers.tus import TusHandler, is_tus, names_file
 from sluiceway.server.intake import PutTarget, named_request
 from sluiceway.server.mounted.held_uploads import held_upload
@@ -82,7 +81,7 @@ async def create(
     may_resume = uploads is not None and creation.may_announce
     is_import = key is None and may_be_import_request(request)
     if is_form(request) or (creation.complete and (is_import or not may_resume)):
-        request.scope[MORE_HEADERS] = creation.whole_headers
+        creation.is_whole(limits_here(uploads, upload_service.max_size))
         return None
     return await creation.respond(upload_service, uploads, key)
 

@@ -33,7 +33,6 @@ __all__ = [
     "BodySource",
     "body_chunks",
     "check_body",
-    "check_whole",
     "content_length",
 ]
 
@@ -88,37 +87,6 @@ def _is_framed(request: Request) -> bool:
         or "transfer-encoding" in headers
         or not request.scope.get("http_version", "1.1").startswith("1")
     )
-
-
-def check_whole(request: Request, *, form: bool = False) -> None:
-    """Refuse a piece of a file. It would be stored as a file of its own, and its sender would take
-    that for the whole. `form`: no piece of a form can be kept. Raises BadRequest."""
-    if is_ordinary(request):
-        return
-    headers = request.headers
-    partial = [name for name in ("Content-Range", "Tus-Resumable") if name in headers]
-    # Of the HTTP working group's drafts; phones still send the second one. One that cannot be read
-    # is refused as well: it may mean a piece.
-    for name, whole in (("Upload-Complete", "?1"), ("Upload-Incomplete", "?0")):
-        if headers.get(name, whole).partition(";")[0].strip() != whole:
-            partial.append(f"{name}: {'?0' if whole == '?1' else '?1'}")
-    here = str(content_length(request))
-    if headers.get("upload-length", here).strip() != here:
-        partial.append("Upload-Length")  # of more than this body: pieces will follow
-    if headers.get("upload-offset", "0").strip() != "0":
-        partial.append("Upload-Offset")
-    if partial:
-        what_to_do = (
-            "A form has no way to go on after a cut; send the whole form, or the file as a raw "
-            "body: a PUT to /files/NAME can be resumed (Content-Range, Upload-Complete), and tus"
-            if form
-            else "Send the whole file in one request, or begin a resumable upload: with "
-            "Upload-Complete: ?0, with tus, or by PUT with Content-Range"
-        )
-        raise BadRequest(
-            f"This request brings a piece of a file ({partial[0]}), which would be stored as the "
-            f"whole. {what_to_do}"
-        )
 
 
 def content_length(request: Request) -> int | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from sluiceway.errors import BadName, DigestMismatch, Exists, NotFound, SluiceError, TooLarge
 from sluiceway.pipe.budget import Budget
-from sluiceway.pipe.hashes import DigestChoice
+from sluiceway.pipe.hashes import DigestChoice, new_hash
 from sluiceway.stores.contract import Draft, Entry, Metadata, Replace, Store, UploadRequest
 from sluiceway.stores.unpublished import ChecksRoom, offers
 from sluiceway.uploads.access.admission import admitted, counting
@@ -28,7 +28,7 @@ from sluiceway.uploads.quota.quotas import Quotas
 from sluiceway.uploads.quota.uploading import UploadQuota
 from sluiceway.wire.names import check_key, numbered
 
-__all__ = ["HandOver", "UploadRules", "check_digests"]
+__all__ = ["HandOver", "UploadRules", "check_digests", "check_no_bytes"]
 
 # Draft, key, metadata and terms of each file -> what its client learns of it
 HandOver = Callable[[str, list[tuple[Draft, str, Metadata, Replace]]], Awaitable[list[Entry]]]
@@ -197,3 +197,8 @@ def check_digests(found: Mapping[str, bytes], expected: Mapping[str, bytes]) -> 
             "was stored. Send them again",
             mismatched_digests=[{"algorithm": name} for name in wrong],
         )
+
+
+def check_no_bytes(expected: Mapping[str, bytes]) -> None:
+    """Raises DigestMismatch where these are the digests of any bytes."""
+    check_digests({name: new_hash(name).digest() for name in expected}, expected)

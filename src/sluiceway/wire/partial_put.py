@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sluiceway.errors import BadRequest, InconsistentLength
 from sluiceway.wire.headers.ranges import parse_content_range, parse_unsatisfied_range
 from sluiceway.wire.numbers import ascii_uint
+from sluiceway.wire.resumable import FINAL_FORM, is_creation, parse_announcement
 
 __all__ = ["FilePiece", "is_piece", "kept_range", "parse_piece"]
 
@@ -36,9 +37,9 @@ def is_piece(headers: Mapping[str, str]) -> bool:
     upload of another protocol."""
     if "content-range" in headers:
         return True
-    offset = headers.get("upload-offset", "").strip()
-    marked = "upload-complete" in headers or "upload-incomplete" in headers
-    return bool(offset) and (offset.strip("0") != "" or not marked)
+    if is_creation(headers):  # whose fields of another type are ignored
+        return bool(parse_announcement(FINAL_FORM, headers).offset)
+    return bool(headers.get("upload-offset", "").strip())
 
 
 def parse_piece(headers: Mapping[str, str], size: int | None) -> FilePiece:
@@ -51,7 +52,7 @@ def parse_piece(headers: Mapping[str, str], size: int | None) -> FilePiece:
     else:
         piece, stop = _by_offset(headers, size)
     offset = headers.get("upload-offset")
-    if offset is not None and piece.start != ascii_uint(offset.strip(), "Upload-Offset"):
+    if offset is not None and piece.start != _number(offset, "Upload-Offset"):
         raise InconsistentLength("Content-Range and Upload-Offset begin at different bytes")
     if piece.start is not None and size is not None and stop != piece.start + size:
         raise InconsistentLength(
@@ -81,16 +82,21 @@ def _by_range(value: str, size: int | None) -> tuple[FilePiece, int | None]:
 
 
 def _by_offset(headers: Mapping[str, str], size: int | None) -> tuple[FilePiece, int | None]:
-    start = ascii_uint(headers["upload-offset"].strip(), "Upload-Offset")
+    start = _number(headers["upload-offset"], "Upload-Offset")
     last = _says_last(headers)
     stop = None if size is None else start + size
     length = stop if last else None
     if "upload-length" in headers:
-        said = ascii_uint(headers["upload-length"].strip(), "Upload-Length")
+        said = _number(headers["upload-length"], "Upload-Length")
         if (stop is not None and said < stop) or (length is not None and said != length):
             raise InconsistentLength(f"Upload-Length is {said}; the content ends at {stop}")
         length = said
     return FilePiece(start, length, last), stop
+
+
+def _number(text: str, field: str) -> int:
+    """An integer of RFC 9651, whose parameters do not matter. Raises BadRequest."""
+    return ascii_uint(text.partition(";")[0].strip(), field)
 
 
 def _says_last(headers: Mapping[str, str]) -> bool:

@@ -33,6 +33,7 @@ __all__ = [
     "parse_checksum",
     "parse_concatenation",
     "parse_creation",
+    "parse_length",
     "parse_metadata",
     "parse_offset",
 ]
@@ -123,8 +124,7 @@ def parse_creation(headers: Mapping[str, str]) -> TusCreation:
         )
     if deferred not in (None, "1"):
         raise BadRequest("Upload-Defer-Length has no value but 1")
-    size = None if length is None else ascii_uint(length, "Upload-Length")
-    return TusCreation(size, parse_metadata(text), text, concatenation)
+    return TusCreation(parse_length(headers), parse_metadata(text), text, concatenation)
 
 
 def parse_offset(headers: Mapping[str, str]) -> int:
@@ -132,6 +132,12 @@ def parse_offset(headers: Mapping[str, str]) -> int:
     if "upload-offset" not in headers:
         raise BadRequest("A PATCH needs Upload-Offset; HEAD tells it")
     return ascii_uint(headers["upload-offset"], "Upload-Offset")
+
+
+def parse_length(headers: Mapping[str, str]) -> int | None:
+    """Upload-Length, of a PATCH, too: it may tell what the creation did not. Raises BadRequest."""
+    text = headers.get("upload-length")
+    return None if text is None else ascii_uint(text, "Upload-Length")
 
 
 def parse_metadata(text: str) -> dict[str, str]:

@@ -27,7 +27,7 @@ from sluiceway.server.forms.walk import (
     async_items,
 )
 from sluiceway.server.intake import PutTarget, begin_upload, publish
-from sluiceway.server.request_body import BodySource, check_body, check_whole, content_length
+from sluiceway.server.request_body import BodySource, check_body, content_length
 from sluiceway.server.request_headers import (
     clean_file_name,
     conflict_terms,
@@ -36,6 +36,7 @@ from sluiceway.server.request_headers import (
 )
 from sluiceway.server.responses import upload_response
 from sluiceway.server.resumable.kept import FORM
+from sluiceway.server.whole_body import check_whole
 from sluiceway.stores.contract import Replace, UploadRequest
 from sluiceway.uploads.rules import check_digests
 from sluiceway.uploads.service import UploadService

@@ -137,14 +137,12 @@ class _PiecePut:
             raise _mismatch(record.offset, piece.start)
         check_body(self._request)
         expected = content_digests(self._request)
-        if record.length is None and piece.length is not None:
-            await held.set_length(piece.length)
         return await self._take(held, expected)
 
     async def _take(self, held: HeldUpload, expected: dict[str, bytes]) -> Response:
         """With all of its own digests checked, or nothing of the piece counts."""
         store = self._upload_service.store
-        await take(self._request, held, store, None, expected)
+        await take(self._request, held, store, None, expected, self._piece.length)
         if self._piece.last:
             return replayed(await finish(self._request, held, store), {})
         return _incomplete(held.record.offset)

@@ -26,8 +26,10 @@ from sluiceway.server.intake import (
     publish,
 )
 from sluiceway.server.operator_log import log_error
-from sluiceway.server.request_body import BodySource, check_whole, content_length
+from sluiceway.server.request_body import content_length
 from sluiceway.server.responses import upload_response
+from sluiceway.server.resumable.whole import note_stored
+from sluiceway.server.whole_body import check_whole, whole_body
 from sluiceway.uploads.resumable.by_key import LEAST_ADOPTED, forget_earlier, upload_of
 from sluiceway.uploads.resumable.plain_puts import PlainPut
 from sluiceway.uploads.service import UploadService
@@ -54,7 +56,7 @@ async def _put(
         if put is not None:
             put.session = session
         try:
-            await session.take(BodySource(request, session.stages), upload_request)
+            await session.take(whole_body(request, session.stages), upload_request)
         except (BodyCut, TooSlow):
             await keep_cut(request, upload_service, session, upload_request)
             raise
@@ -64,6 +66,7 @@ async def _put(
                 await finish_then_cancel(kept)
             raise
         entries = await target.publish(request, upload_service, session)
+    note_stored(request.scope, entries[0].size)
     return upload_response(
         request, upload_service, session, entries, replaced=target.replaced(session, entries)
     )
@@ -107,6 +110,7 @@ async def post_raw(request: Request, upload_service: UploadService) -> Response:
     upload_request = posted_request(request, upload_service)
     check_length(request, upload_service)
     async with begin_upload(request, upload_service) as session:
-        await session.take(BodySource(request, session.stages), upload_request)
+        await session.take(whole_body(request, session.stages), upload_request)
         entries = await publish(request, upload_service, session)
+    note_stored(request.scope, entries[0].size)
     return upload_response(request, upload_service, session, entries)

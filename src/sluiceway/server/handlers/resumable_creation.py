@@ -15,7 +15,7 @@ from sluiceway.errors import BadRequest
 from sluiceway.server.intake import PutTarget, check_length, named_request, posted_request
 from sluiceway.server.mounted.held_uploads import create_upload, held_upload
 from sluiceway.server.request_headers import content_digests, joined_headers
-from sluiceway.server.resumable.content import agreed_length, finish, settle_length, take
+from sluiceway.server.resumable.content import agreed_length, finish, settled_length, take
 from sluiceway.server.resumable.fields import (
     DIALECT,
     answered,
@@ -26,7 +26,7 @@ from sluiceway.server.resumable.fields import (
 )
 from sluiceway.server.resumable.interim import Interim
 from sluiceway.server.resumable.kept import note_kept
-from sluiceway.server.streaming import raw_headers
+from sluiceway.server.resumable.whole import WholeFields
 from sluiceway.stores.contract import UploadRequest
 from sluiceway.uploads.keys import checked_id
 from sluiceway.uploads.resumable.service import ResumableUploads
@@ -35,10 +35,10 @@ from sluiceway.wire.resumable import (
     FINAL_FORM,
     Announcement,
     ProtocolVersion,
+    UploadLimits,
     check_creation,
     parse_announcement,
     parse_version,
-    write_fields,
 )
 
 __all__ = ["Creation"]
@@ -63,11 +63,10 @@ class Creation:
         """Whether the client can learn where to go on while it sends."""
         return self._interim.allowed
 
-    @property
-    def whole_headers(self) -> list[tuple[bytes, bytes]]:
-        """Of the response to a request that brings the whole file and creates no upload: it comes
-        from the target, and cannot be resumed."""
-        return raw_headers(write_fields(self.version, offset=None, complete=True))
+    def is_whole(self, limits: UploadLimits) -> None:
+        """The request brings the whole file and creates no upload: its response comes from the
+        target, and nothing can be resumed."""
+        WholeFields(self.version, limits).begin(self._request.scope)
 
     async def respond(
         self, upload_service: UploadService, uploads: ResumableUploads | None, key: str | None
@@ -103,8 +102,8 @@ class Creation:
         if not self.may_announce:
             note_kept(request.scope, 0)  # a client that gets an error does not learn its URL
         async with held_upload(request, uploads, record.id) as held:
-            await settle_length(held, request, self._announcement, self.complete)
-            await take(request, held, store, self._interim, expected)
+            length = await settled_length(held, request, self._announcement, self.complete)
+            await take(request, held, store, self._interim, expected, length)
             if self.complete:
                 response = await finish(request, held, store, self._interim)
                 return replayed(response, fields_of(self.version, uploads, held.record))

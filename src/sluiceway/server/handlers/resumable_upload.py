@@ -6,6 +6,7 @@ says that there is none, and interrupts nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -16,7 +17,7 @@ from sluiceway.server.mounted.held_uploads import held_upload
 from sluiceway.server.operator_log import CODE
 from sluiceway.server.request_body import check_body, content_length
 from sluiceway.server.request_headers import content_digests, joined_headers
-from sluiceway.server.resumable.content import final_response, finish, settle_length, take
+from sluiceway.server.resumable.content import final_response, finish, settled_length, take
 from sluiceway.server.resumable.fields import (
     answered,
     check_active,
@@ -29,27 +30,35 @@ from sluiceway.server.resumable.fields import (
     version_or_final,
 )
 from sluiceway.server.resumable.interim import Interim
+from sluiceway.server.resumable.repeated import is_last_append
 from sluiceway.uploads.keys import checked_id
 from sluiceway.uploads.ledger.record import UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.joining import join_tail
 from sluiceway.uploads.resumable.service import ResumableUploads
+from sluiceway.uploads.rules import check_no_bytes
 from sluiceway.uploads.service import UploadService
 from sluiceway.wire.headers.media_types import essence
 from sluiceway.wire.resumable import (
     PARTIAL_UPLOAD,
     Announcement,
     ProtocolVersion,
+    UploadLimits,
     check_creation,
     parse_announcement,
     parse_version,
 )
 from sluiceway.wire.tus import MOST_PARTIALS, PARTS
 
-__all__ = ["ResumableHandler", "show_limits"]
+__all__ = ["ResumableHandler", "limits_here", "show_limits"]
 
 _OF_UPLOADS = ("upload-offset", "upload-complete", "upload-incomplete")
+
+
+def limits_here(uploads: ResumableUploads | None, max_size: int | None) -> UploadLimits:
+    """What any upload may have here, at most `max_size` bytes."""
+    return no_limits(max_size) if uploads is None else limits_of(uploads)
 
 
 def show_limits(
@@ -57,8 +66,8 @@ def show_limits(
 ) -> dict[str, str]:
     """The headers of OPTIONS: what an upload may have here, at most `max_size` bytes."""
     version = version_or_final(request)
-    limits = no_limits(max_size) if uploads is None else limits_of(uploads)
-    fields = {"Upload-Limit": limits.write(version), "Accept-Patch": PARTIAL_UPLOAD}
+    limits = limits_here(uploads, max_size).write(version)
+    fields = {"Upload-Limit": limits, "Accept-Patch": PARTIAL_UPLOAD}
     if version.number is not None:
         fields["Upload-Draft-Interop-Version"] = str(version.number)
     return fields
@@ -107,46 +116,53 @@ class ResumableHandler:
         async with held_upload(self.request, self.uploads, record.id) as held:
             check_active(version, held.record)
             if held.record.state is LedgerState.DONE:
-                return await self._repeated(version, held.record, offset, complete)
+                return await self._repeated(version, held.record, announcement, expected)
             if offset != held.record.offset:
                 raise offset_mismatch(held.record, offset)
             store = self.upload_service.store
             if PARTS in headers:
-                await self._join(held, complete, headers[PARTS])
+                await self._join(held, complete, headers[PARTS], expected)
                 response = await finish(self.request, held, store)
                 return replayed(response, fields_of(version, self.uploads, held.record))
-            await settle_length(held, self.request, announcement, complete)
+            length = await settled_length(held, self.request, announcement, complete)
             interims = Interim(self.request, version, interim)
-            await take(self.request, held, store, interims, expected)
+            await take(self.request, held, store, interims, expected, length)
             if complete:
                 response = await finish(self.request, held, store, interims)
                 return replayed(response, fields_of(version, self.uploads, held.record))
             fields = fields_of(version, self.uploads, held.record)
         return Response(status_code=version.unfinished_append, headers=fields)
 
-    async def _join(self, held: HeldUpload, complete: bool, text: str) -> None:
+    async def _join(
+        self, held: HeldUpload, complete: bool, text: str, expected: Mapping[str, bytes]
+    ) -> None:
         """The missing bytes are partial uploads of tus that came beside this one.
 
         Raises BadRequest.
         """
         ids = [checked_id(each) for each in text.split()]
-        if not complete or content_length(self.request) != 0 or not 0 < len(ids) <= MOST_PARTIALS:
+        is_list = 0 < len(ids) == len(set(ids)) <= MOST_PARTIALS
+        if not complete or content_length(self.request) != 0 or not is_list:
             raise BadRequest(
-                f"Upload-Parts has 1 to {MOST_PARTIALS} ids, and stands in a last append without "
-                "bytes of its own"
+                f"Upload-Parts has 1 to {MOST_PARTIALS} different ids, and stands in a last append "
+                "without bytes of its own"
             )
+        check_no_bytes(expected)
         await join_tail(self.uploads, held, ids)
 
     async def _repeated(
-        self, version: ProtocolVersion, record: UploadRecord, offset: int, complete: bool
+        self,
+        version: ProtocolVersion,
+        record: UploadRecord,
+        announcement: Announcement,
+        expected: Mapping[str, bytes],
     ) -> Response:
         """The last append once more: its response was lost. Raises for any other one."""
-        size = content_length(self.request)
-        is_last = complete and size is not None and offset + size == record.offset
-        if not is_last:
+        if not await is_last_append(self.request, record, announcement, expected):
             complete_text = "The upload is complete; its file is stored, or was refused"
             if version.knows_completed:
                 raise CompletedUpload(complete_text)
+            offset = announcement.offset or 0
             if offset == record.offset:  # a 409 that names this offset would be sent in circles
                 raise BadRequest(f"{complete_text}, and takes no more bytes")
             raise offset_mismatch(record, offset)

@@ -6,7 +6,7 @@ names the version, errors included.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -15,29 +15,22 @@ from starlette.responses import Response
 
 from sluiceway.errors import (
     BadRequest,
-    DigestMismatch,
     Forbidden,
     Locked,
     SluiceError,
     Superseded,
-    TooLarge,
-    TooSlow,
     Unsupported,
 )
-from sluiceway.pipe.hashes import is_available
-from sluiceway.pipe.source import Source
 from sluiceway.server.http1.peer_gone import PROTOCOL
-from sluiceway.server.log.access import STAGES
 from sluiceway.server.mounted.held_uploads import create_part, create_upload, held_upload
 from sluiceway.server.operator_log import log_error
-from sluiceway.server.request_body import BodySource, content_length
-from sluiceway.server.request_headers import content_digests, joined_headers, query_values
+from sluiceway.server.request_body import content_length
+from sluiceway.server.request_headers import joined_headers, query_values
 from sluiceway.server.resumable.fields import upload_url
 from sluiceway.server.resumable.kept import note_kept
+from sluiceway.server.resumable.tus_content import check_empty, digests_sent, take_body
 from sluiceway.server.resumable.tus_responses import (
     DIALECT,
-    ChecksumMismatch,
-    TooSlowForTus,
     answered,
     check_taken,
     described,
@@ -46,17 +39,14 @@ from sluiceway.server.resumable.tus_responses import (
     stored_at,
     tus_response,
 )
-from sluiceway.server.resumable.up_to import UpTo
 from sluiceway.stores.contract import UploadRequest
 from sluiceway.uploads.keys import checked_id, id_from
 from sluiceway.uploads.ledger.states import LedgerState
-from sluiceway.uploads.resumable.drafts.prefix_digests import LateDigests
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.joining import find_parts, join_parts, length_of
 from sluiceway.uploads.resumable.service import ResumableUploads
 from sluiceway.wire.headers.media_types import essence, kept_type
 from sluiceway.wire.names import clean_folders, clean_name
-from sluiceway.wire.numbers import ascii_uint
 from sluiceway.wire.tus import (
     CHECKSUMS,
     EXTENSIONS,
@@ -68,8 +58,8 @@ from sluiceway.wire.tus import (
     VERSION,
     TusCreation,
     check_version,
-    parse_checksum,
     parse_creation,
+    parse_length,
     parse_offset,
 )
 
@@ -83,7 +73,6 @@ OTHERS = ("upload-complete", "upload-incomplete", "upload-draft-interop-version"
 OF_A_FILE = {"content-location", "x-expires", "x-retained-until"}
 NAMES = ("filename", "name")  # keys of Upload-Metadata that clients use for the file's name
 PART = "partial"  # of Upload-Concat: bytes of another upload
-CHECKSUM = "upload-checksum"
 TIMES = ("expires", "retain", "max_downloads")  # and for how long it is to last
 TYPES = ("filetype", "type", "contentType")  # and for its media type
 
@@ -154,6 +143,8 @@ class TusHandler:
         concatenation = creation.concatenation
         length, details = creation.length, {"metadata": creation.metadata_text}
         upload: str | None = None
+        expected = digests_sent(request)
+        check_empty(request, expected)
         if concatenation is not None and not self._joins:
             raise BadRequest(
                 "This server sends files on while they arrive, and joins no parts; send the file "
@@ -186,7 +177,7 @@ class TusHandler:
             async with held_upload(request, self.uploads, record.id) as held:
                 try:
                     if has_bytes and "parts" not in details:
-                        await _take(request, held)
+                        await take_body(request, held, expected)
                         found["Upload-Offset"] = str(held.record.offset)
                     found |= await self._finished(request, held)
                 except SluiceError as error:
@@ -249,16 +240,15 @@ class TusHandler:
         check_version(headers)
         if essence(headers.get("content-type", "")) != OFFSET_STREAM:
             raise Unsupported(f"A PATCH of tus needs Content-Type: {OFFSET_STREAM}")
-        offset, length = parse_offset(headers), headers.get("upload-length")
+        offset, length = parse_offset(headers), parse_length(headers)
         del headers  # half a KiB, as long as a slow body comes
+        expected = digests_sent(request)
         async with held_upload(request, self.uploads, _id(request)) as held:
             check_taken(held.record)
             if "parts" in held.record.details:
                 raise Forbidden("A final upload takes no bytes but those of its parts")
             held.check_offset(offset)
-            if length is not None:
-                await _set_length(held, ascii_uint(length, "Upload-Length"))
-            await _take(request, held)
+            await take_body(request, held, expected, length)
             found = await self._finished(request, held)
             return tus_response(
                 204, {"Upload-Offset": str(held.record.offset)} | found | expires(held.record)
@@ -290,69 +280,6 @@ class TusHandler:
             return dict([stored_at(request, held.record.key)])
         found = () if response is None else response.headers
         return {name: value for name, value in found if name.lower() in OF_A_FILE}
-
-
-async def _take(request: Request, held: HeldUpload) -> None:
-    """Append the body. Raises TooLarge before its first byte where its length says so."""
-    request.scope[STAGES] = held.stages, "upload"
-    length, left = content_length(request), None
-    if held.record.length is not None:
-        left = held.record.length - held.record.offset
-    if left is not None and length is not None and length > left:
-        raise TooLarge(f"{left} bytes of the upload are missing; the request has {length}")
-    if length == 0:
-        return
-    expected = _expected(request)
-    source: Source = BodySource(request, held.stages)
-    if length is None and left is not None:
-        source = UpTo(source, left)
-    try:
-        await held.append(source, expected)
-    except DigestMismatch as error:
-        raise ChecksumMismatch(error.detail) from None
-    except TooSlow as error:
-        raise TooSlowForTus(error.detail) from error
-
-
-def _expected(request: Request) -> Mapping[str, bytes] | LateDigests:
-    """The digest of this request's bytes, where it has one: before or behind them.
-
-    Those of other protocols count as well, before the body. Raises BadRequest for both places, and
-    where what stands behind a body cannot be read; BadDigest.
-    """
-    headers = joined_headers(request)
-    others = content_digests(request, read=CHECKSUM)
-    announced = [name.strip().lower() for name in headers.get("trailer", "").split(",")]
-    if CHECKSUM not in announced:
-        return others | parse_checksum(headers.get(CHECKSUM))
-    if CHECKSUM in headers or others:
-        raise BadRequest("A digest stands before the body, and another one is announced behind it")
-    protocol = request.scope.get(PROTOCOL)
-    if protocol is None or content_length(request) is not None:
-        raise BadRequest(
-            "Upload-Checksum is announced for behind the body, where it cannot be read; send it "
-            "before the body, or the body in chunks"
-        )
-
-    def find() -> dict[str, bytes]:
-        found = [value for name, value in protocol.trailers() if name == CHECKSUM.encode()]
-        if len(found) != 1:
-            raise BadRequest(
-                "One Upload-Checksum is announced for behind the body; it did not come"
-            )
-        return parse_checksum(found[0].decode("latin-1"))
-
-    return LateDigests(tuple(name for name in CHECKSUMS.values() if is_available(name)), find)
-
-
-async def _set_length(held: HeldUpload, length: int) -> None:
-    """Raises BadRequest for another length than before, or one that is passed already."""
-    if held.record.length is None and length >= held.record.offset:
-        await held.set_length(length)
-    elif held.record.length != length:
-        raise BadRequest(
-            f"The upload has {held.record.length or held.record.offset} bytes; that cannot change"
-        )
 
 
 def _place(request: Request, upload: str) -> str:

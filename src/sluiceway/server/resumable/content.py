@@ -18,13 +18,15 @@ from sluiceway.server.operator_log import CODE, answered_with
 from sluiceway.server.request_body import BodySource, content_length
 from sluiceway.server.responses import problem_response, receipt
 from sluiceway.server.resumable.interim import Interim
+from sluiceway.server.resumable.said_length import said_length
 from sluiceway.stores.contract import Entry, Store
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
 from sluiceway.uploads.resumable.held import HeldUpload
+from sluiceway.uploads.rules import check_no_bytes
 from sluiceway.wire.headers.object_digests import digest_headers
 from sluiceway.wire.resumable import Announcement
 
-__all__ = ["agreed_length", "as_final", "final_response", "finish", "settle_length", "take"]
+__all__ = ["agreed_length", "as_final", "final_response", "finish", "settled_length", "take"]
 
 OF_THE_BODY = (b"content-type", b"content-encoding", b"content-digest", b"content-md5")
 
@@ -49,25 +51,23 @@ def agreed_length(
     return length
 
 
-async def settle_length(
+async def settled_length(
     held: HeldUpload, request: Request, announcement: Announcement, complete: bool
-) -> None:
-    """Write the length down that this request tells.
+) -> int | None:
+    """The length of the upload as this request tells it, too; None where it does not.
 
     Raises InconsistentLength where another one is known. An upload with more bytes than it was
-    said to have ends: what its client sends is not what it announced. Raises TooLarge.
+    said to have ends: what its client sends is not what it announced.
     """
     record, size = held.record, content_length(request)
     if record.length is not None and size is not None and record.offset + size > record.length:
         await _spoil(held)
     length = agreed_length(request, announcement, record.offset, complete)
-    if length is None or length == record.length:
-        return
-    if record.length is not None:
+    if length is not None and record.length not in (None, length):
         raise InconsistentLength(
             f"The upload has {record.length} bytes, as it was said before, and not {length}"
         )
-    await held.set_length(length)
+    return length
 
 
 async def take(
@@ -76,24 +76,28 @@ async def take(
     store: Store,
     interim: Interim | None,
     expected: Mapping[str, bytes],
+    length: int | None = None,
 ) -> None:
-    """Append the content, whose digests are `expected`.
+    """Append the content, whose digests are `expected`. The `length` of the upload is written down
+    unless the content is refused.
 
-    Raises what `append` raises, and InconsistentLength as above.
+    Raises what `append` and `set_length` raise, and InconsistentLength as above.
     """
     request.scope[STAGES] = held.stages, store.traits.name
-    if content_length(request) == 0:
-        return
-    try:
-        await held.append(
-            BodySource(request, held.stages),
-            expected,
-            None if interim is None else interim.progress,
-        )
-    except TooLarge:
-        if held.record.length is None:
-            raise
-        await _spoil(held)
+    async with said_length(held, length):
+        if content_length(request) == 0:
+            check_no_bytes(expected)
+            return
+        try:
+            await held.append(
+                BodySource(request, held.stages),
+                expected,
+                None if interim is None else interim.progress,
+            )
+        except TooLarge:
+            if held.record.length is None:
+                raise
+            await _spoil(held)
 
 
 async def finish(

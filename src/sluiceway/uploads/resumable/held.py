@@ -101,10 +101,10 @@ class HeldUpload:
                 offset=self.record.offset,
             )
 
-    async def set_length(self, length: int) -> None:
-        """Write the length down that the client knows only now. Raises TooLarge."""
-        await self._rules.check_fits(length, self.record.offset)
-        await self._rules.quota.hold(self.record.id, self.record.request, length)
+    async def set_length(self, length: int | None) -> None:
+        """Write the length down that the client knows only now, or None again. Raises TooLarge."""
+        await self._rules.check_fits(length, size := self.record.offset)
+        await self._rules.quota.hold(self.record.id, self.record.request, length or size)
         await self._save(length=length)
         self.progress.length = length
 

@@ -1,0 +1,36 @@
+"""The length of an upload that a request tells: it counts if something of the request does.
+
+A refused request changes nothing, or its client could never say the right length. Knows no dialect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from sluiceway.errors import SluiceError
+from sluiceway.pipe.cancellation import finish_then_cancel
+from sluiceway.uploads.ledger.states import LedgerState
+from sluiceway.uploads.resumable.held import HeldUpload
+
+__all__ = ["said_length"]
+
+
+@asynccontextmanager
+async def said_length(held: HeldUpload, length: int | None) -> AsyncIterator[None]:
+    """In this block the request is taken that tells the length, None for none.
+
+    Raises what `set_length` raises.
+    """
+    offset, before = held.record.offset, held.record.length
+    if length is None or length == before:
+        yield
+        return
+    await held.set_length(length)
+    try:
+        yield
+    except BaseException:
+        if held.record.state is LedgerState.OPEN and held.record.offset == offset:
+            with suppress(SluiceError):  # the error that refused the request says more
+                await finish_then_cancel(held.set_length(before))
+        raise
