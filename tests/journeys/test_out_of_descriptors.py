@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -139,3 +140,36 @@ def test_the_files_of_many_forms_wait_without_descriptors(serve: Serve) -> None:
     assert [response.status_code for response in responses] == [201] * forms
     assert len(server.stored()) == forms * files
     assert server.drafts() == []
+
+
+@pytest.mark.parametrize("place", ["disk", "relay"])
+def test_a_large_body_goes_on_where_no_descriptor_is_left(
+    place: str, tmp_path: Path, backend: str
+) -> None:
+    """It cannot be lent to a thread, which needs one more; it goes round by the event loop."""
+    server = start_server(tmp_path, to=backend if place == "relay" else None)
+    data = os.urandom(12 << 20)
+    try:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
+            head = f"PUT /files/{KEY} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}"
+            client.sendall(head.encode() + b"\r\n\r\n" + data[: 1 << 20])
+            looks = list[int]()  # a silent sender's connection is given back after 50 ms
+
+            def has_settled() -> bool:
+                looks.append(open_files(server))
+                return len(looks) > 20 and len(set(looks[-20:])) == 1
+
+            eventually(has_settled, "the first bytes are on their way")
+            limit_descriptors(server, 0)
+            client.sendall(data[1 << 20 :])
+            assert client.recv(1000).startswith(b"HTTP/1.1 201")
+        limit_descriptors(server, None)
+        if place == "disk":
+            found = requests.get(f"{server.url}/files/{KEY}", timeout=20).content
+            assert found == data
+    finally:
+        server.stop()
+
+
+def open_files(server: RunningServer) -> int:
+    return len(os.listdir(f"/proc/{server.pid}/fd"))

@@ -158,6 +158,26 @@ async def test_hashing_that_is_behind_slows_the_sender() -> None:
     assert most <= 4 << 20
 
 
+async def test_a_hash_that_fails_raises_and_nobody_waits_for_it() -> None:
+    class Failing:
+        name = "sha-256"
+
+        def update(self, data: object) -> None:
+            raise MemoryError
+
+        def digest(self) -> bytes:
+            return b""
+
+    budget = Budget(64 << 20)
+    digests = Digests(["sha-256"], budget)
+    digests._hashes = (("sha-256", Failing()),)
+    await digests.take(pattern(520_000))
+    with pytest.raises(MemoryError):
+        await digests.finish()
+    await digests.aclose()
+    assert budget.used == 0
+
+
 async def test_without_algorithms_nothing_is_hashed() -> None:
     """--digest none: nothing is kept, and no digest is returned."""
     budget = Budget(MINIMUM)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sluiceway.client.download_job import DownloadJob
@@ -22,6 +21,7 @@ from sluiceway.client.local.part_file import PartialFile
 from sluiceway.client.local.part_notes import Notes
 from sluiceway.client.retry import may_ask_again
 from sluiceway.errors import PeerFailed, SluiceError, SourceChanged
+from sluiceway.pipe.cancellation import finish_then_cancel
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.receipt import OnProgress, Progress, Stage
 from sluiceway.pipe.source import PassingSource
@@ -211,8 +211,7 @@ class ParallelDownload:
                     await self._flush(one, gathered)
         finally:
             await close_stream(chunks)
-            with suppress(asyncio.CancelledError):
-                await self._flush(one, gathered)
+            await finish_then_cancel(self._flush(one, gathered))
         if one.at < one.stop:
             raise PeerFailed(f"{redact_url(self._job.url)} ended at {one.at} of {one.stop} bytes")
 

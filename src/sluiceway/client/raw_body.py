@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from sluiceway.pipe import lending
+from sluiceway.pipe.descriptors import descriptor_of_its_own
 from sluiceway.pipe.lending import LentConnection, LentSocket
 
 __all__ = ["RawBody", "take_over"]
@@ -38,7 +39,8 @@ class RawBody:
         """The connection behind the chunk that was yielded last."""
         if self._rest or self._missing < max(1, lending.LEAST):
             return None
-        return LentSocket(self._sock.dup(), self._missing, self._handed_back)
+        sock = descriptor_of_its_own(self._sock)
+        return None if sock is None else LentSocket(sock, self._missing, self._handed_back)
 
     def close(self) -> None:
         self._sock.close()
@@ -71,12 +73,12 @@ def take_over(response: Any, idle: float) -> RawBody | None:
     plain = transport.get_extra_info("sslcontext") is None
     if sock is None or not plain or length - content.total_bytes < lending.LEAST:
         return None
+    if (own := descriptor_of_its_own(sock)) is None:
+        return None
     protocol, pieces = content._protocol, list[bytes]()
     # Reading makes a paused library go on with what its parser holds; it ends with neither.
     while content._buffer:
         pieces.append(content._read_nowait(-1))
     read = b"".join(pieces)
     protocol.pause_reading()  # its timer stops, too
-    own: socket.socket = sock.dup()
-    own.setblocking(False)
     return RawBody(own, read, length - content.total_bytes + len(read), idle)

@@ -1,4 +1,4 @@
-"""Recognises that no file or socket can be opened any more, whatever a library made of the error.
+"""Descriptors, and errors which say that none is left, whatever a library made of them.
 
 The log names the limit for the operator; clients learn to try again later. Knows no library.
 """
@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 
 from sluiceway.errors import Unavailable
 
-__all__ = ["out_of_descriptors"]
+__all__ = ["descriptor_of_its_own", "out_of_descriptors"]
 
 _CODES = {
     errno.EMFILE: "this process has as many files and connections open as it may;"
@@ -18,6 +19,19 @@ _CODES = {
     errno.ENFILE: "this machine has as many files open as it may; raise fs.file-max",
 }
 MOST_CAUSES = 8  # errors wrapped in errors that are looked at
+
+
+def descriptor_of_its_own(sock: socket.socket) -> socket.socket | None:
+    """One more descriptor of a connection, for threads; the event loop may close the other.
+
+    It does not block. None where no descriptor is left: then the bytes go the ordinary way.
+    """
+    try:
+        own = sock.dup()
+    except OSError:
+        return None
+    own.setblocking(False)
+    return own
 
 
 def out_of_descriptors(error: BaseException) -> Unavailable | None:

@@ -51,6 +51,7 @@ class Digests:
         "_batch",
         "_behind",
         "_budget",
+        "_failure",
         "_gathered",
         "_hashes",
         "_inline",
@@ -73,6 +74,7 @@ class Digests:
         self._behind = 0  # bytes in the queue, the one being hashed included
         self._running: asyncio.Future[None] | None = None
         self._moved: asyncio.Future[None] | None = None  # done when a batch was hashed
+        self._failure: Exception | None = None  # of the thread: the digests are wrong from then on
 
     async def take(self, data: Buffer) -> None:
         """Hash `data` now or soon; before this returns when the budget is used up."""
@@ -123,6 +125,8 @@ class Digests:
             self._send()
         while self._behind:
             await self._wait()
+        if self._failure is not None:
+            raise self._failure
 
     async def _wait(self) -> None:
         self._moved = asyncio.get_running_loop().create_future()
@@ -152,7 +156,10 @@ class Digests:
                 batch, size = self._queue.pop(0)
             except IndexError:
                 return  # closed meanwhile
-            self._update(batch)
+            try:
+                self._update(batch)
+            except Exception as error:  # no memory, say: `_drain` raises it
+                self._failure = error
             del batch
             loop.call_soon_threadsafe(self._hashed, size)
 

@@ -273,8 +273,10 @@ class UploadSession:
     ) -> None:
         self._leaving = True
         try:
-            await self._discard()
-            await self._quota.release(filter(None, self._reserved))
+            try:
+                await self._discard()
+            finally:  # a draft that cannot be discarded takes no room of the quota
+                await self._quota.release(filter(None, self._reserved))
         finally:
             stopped = isinstance(error, asyncio.CancelledError) and self._reason is not None
             outcome = self._reason if stopped else error

@@ -7,7 +7,6 @@ Uses private hooks of aiohttp, as `transport` does; hence the upper bound on its
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import struct
 import time
@@ -23,6 +22,7 @@ from aiohttp.http_writer import StreamWriter
 
 from sluiceway.client.http.socket_progress import SocketProgress
 from sluiceway.errors import PeerTimeout
+from sluiceway.pipe.descriptors import descriptor_of_its_own
 from sluiceway.pipe.lending import readiness
 from sluiceway.pipe.source import Buffer
 from sluiceway.wire.urls import redact_url
@@ -85,7 +85,8 @@ class PushedBody(aiohttp.Payload):
     def plain_socket(self) -> socket.socket | None:
         """A descriptor of the connection's socket, for a thread; None where it cannot send.
 
-        That is below TLS, and while bytes wait in front. The caller closes it.
+        That is below TLS, while bytes wait in front, and without a free descriptor. The caller
+        closes it.
         """
         transport = self._transport
         if transport is None or transport.is_closing():
@@ -96,7 +97,7 @@ class PushedBody(aiohttp.Payload):
         # The library's tracker takes all that waits in the transport for its own bytes. Now that
         # none waits, it notes that its own are sent, before others come beside them.
         _ = self.progress and self.progress.taken
-        return socket.socket(fileno=os.dup(sock.fileno()))
+        return descriptor_of_its_own(sock)
 
     async def push_beside(self, data: Buffer, *, counts: bool) -> None:
         """Write what a thread left, in pieces of `SEND_CHUNK`; `counts`: it is no framing.

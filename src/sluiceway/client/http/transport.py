@@ -197,7 +197,8 @@ class Transport:
             read_bufsize=self._ahead,
             request_class=ExpectingRequest,
             timeout=aiohttp.ClientTimeout(
-                total=None, connect=None, sock_connect=self.deadlines.connect
+                total=None,
+                connect=self.deadlines.connect,  # the name, too
             ),
         )
 

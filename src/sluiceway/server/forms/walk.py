@@ -14,6 +14,7 @@ from types import MappingProxyType
 from sluiceway.errors import TooLarge
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.hashes import new_hash
+from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.stages import DECODE, Stages
 from sluiceway.server.forms.costs import FieldReading
 from sluiceway.uploads.rules import check_digests
@@ -217,17 +218,20 @@ async def async_items(
 ) -> AsyncIterator[FormItem]:
     """The items of a form whose body is `chunks`. Raises as they and the walk do."""
     walk.wait()
-    async for chunk in chunks:
-        before = stages.enter(DECODE)
-        items = walk.feed(chunk)
-        stages.enter(before)
-        await walk.reserve()
-        for number, item in enumerate(items, 1):
-            walk.unread = len(items) - number
+    try:
+        async for chunk in chunks:
+            before = stages.enter(DECODE)
+            items = walk.feed(chunk)
+            stages.enter(before)
+            await walk.reserve()
+            for number, item in enumerate(items, 1):
+                walk.unread = len(items) - number
+                yield item
+            walk.wait()
+        for item in walk.close():
             yield item
-        walk.wait()
-    for item in walk.close():
-        yield item
+    finally:
+        await close_stream(chunks)
 
 
 def check_skipped(skipped: int, name: str, filename: str) -> None:

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from sluiceway.errors import MissingField, TooLarge, Unsupported
 from sluiceway.pipe.digests import Digests
 from sluiceway.pipe.lending import LentConnection
+from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import PassingSource
 from sluiceway.server.forms.walk import (
     FileBegan,
@@ -158,8 +159,8 @@ class _FormUpload:
     async def receive(self, session: UploadSession) -> None:
         """Draft every file and read every field, to the end of the body."""
         digests = Digests(self._expected, self._upload_service.budget)
+        items = async_items(self._walk, self._chunks(session, digests), session.stages)
         try:
-            items = async_items(self._walk, self._chunks(session, digests), session.stages)
             async for item in items:
                 if isinstance(item, FormField):
                     self.fields.append((item.name, item.value))
@@ -167,6 +168,7 @@ class _FormUpload:
                     await self._file(session, item, items)
             check_digests(await digests.finish(), self._expected)
         finally:
+            await close_stream(items)
             await digests.aclose()
 
     async def _chunks(self, session: UploadSession, digests: Digests) -> AsyncIterator[bytes]:

@@ -6,7 +6,6 @@ here. `pipe/lending.py` says what threads do with it.
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING
 
 from sluiceway.pipe import lending
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from sluiceway.server.http1.cycle import SluiceCycle
     from sluiceway.server.http1.flow import FlowControl
 
-__all__ = ["LAST_BYTES", "lendable_bytes", "lent_socket"]
+__all__ = ["LAST_BYTES", "lendable_bytes"]
 
 LAST_BYTES = 1  # of a body; the parser gets them, and finds the body's end by itself
 
@@ -32,10 +31,3 @@ def lendable_bytes(missing: int | None, cycle: SluiceCycle, flow: FlowControl) -
         return 0
     flow.reads_ahead = False
     return 0 if cycle.queue else missing - LAST_BYTES
-
-
-def lent_socket(sock: socket.socket) -> socket.socket:
-    """A descriptor of its own: the event loop may close the other while a thread reads."""
-    lent = sock.dup()
-    lent.setblocking(False)
-    return lent

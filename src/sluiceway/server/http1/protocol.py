@@ -18,12 +18,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from sluiceway.errors import BadRequest, SluiceError, TooSlow, Unavailable
+from sluiceway.pipe.descriptors import descriptor_of_its_own
 from sluiceway.pipe.lending import LentSocket
 from sluiceway.server.http1.connection_limit import Admission, ConnectionLimit
 from sluiceway.server.http1.cycle import SluiceCycle
 from sluiceway.server.http1.flow import FlowControl, SmallDeque
 from sluiceway.server.http1.head_limits import bare_refusal, body_length, framing_fields
-from sluiceway.server.http1.lending import lendable_bytes, lent_socket
+from sluiceway.server.http1.lending import lendable_bytes
 from sluiceway.server.http1.limits import (
     BODY,
     CLOSED,
@@ -229,6 +230,9 @@ class SluiceProtocol(HttpToolsProtocol):
         most = lendable_bytes(self._limits.missing, cycle, self.flow)
         if not most:
             return None
+        sock = descriptor_of_its_own(self.transport.get_extra_info("socket"))
+        if sock is None:
+            return None
         SluiceCycle.ahead.discard(cycle)
         self._perform(self._limits.lend())
 
@@ -236,7 +240,6 @@ class SluiceProtocol(HttpToolsProtocol):
             handed_back(taken)
             self._take_back(taken)
 
-        sock = lent_socket(self.transport.get_extra_info("socket"))
         self._lent = LentSocket(sock, most, take_back)
         return self._lent
 

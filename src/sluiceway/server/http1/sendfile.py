@@ -138,10 +138,11 @@ class Sending:
             raise
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
-                raise StoreFailed(
-                    f"A file could not be read ({error.strerror}); its reader got no whole answer"
-                ) from None
-        data = os.pread(self._file, min(size, 64 << 10), self._at)
+                raise _unreadable(error) from None
+        try:
+            data = os.pread(self._file, min(size, 64 << 10), self._at)
+        except OSError as error:
+            raise _unreadable(error) from None
         return self._sock.send(data) if data else 0
 
     async def _room(self) -> None:
@@ -153,3 +154,9 @@ class Sending:
                 await ready.wait()
         finally:
             loop.remove_writer(self._sock.fileno())
+
+
+def _unreadable(error: OSError) -> StoreFailed:
+    return StoreFailed(
+        f"A file could not be read ({error.strerror}); its reader got no whole answer"
+    )

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from math import floor
@@ -13,11 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sluiceway.errors import Gone, NotFound, OffsetMismatch, SluiceError, TooLarge
-from sluiceway.server.mounted.hooks import HOOKS, HookFailed
-from sluiceway.server.operator_log import answered_with
 from sluiceway.server.request_headers import joined_headers
 from sluiceway.server.responses import problem_response
-from sluiceway.server.resumable.kept import with_kept
+from sluiceway.server.resumable.kept import error_to_answer
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.service import ResumableUploads
@@ -125,13 +124,8 @@ async def answered(
     upload's protocol, so that its client may go on."""
     try:
         return await step()
-    except SluiceError as raised:
-        error = with_kept(request.scope, raised)
-        if (hooks := request.scope.get(HOOKS)) is not None:
-            hooks.note(error)
-        if isinstance(raised, HookFailed):
-            raise  # the app's framework may have an answer
-        answered_with(request.scope, error)
+    except (SluiceError, asyncio.CancelledError) as caught:
+        error = error_to_answer(request.scope, caught)
         response = problem_response(error)
         version = version_or_final(request)
         offset = error.members.get("expected-offset")

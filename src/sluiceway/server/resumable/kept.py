@@ -5,12 +5,16 @@ The errors are raised where nobody knows that, and say that nothing was stored. 
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.types import Scope
 
 from sluiceway.errors import BodyCut, SluiceError, Unavailable
+from sluiceway.server.mounted.hooks import HOOKS, HookFailed
+from sluiceway.server.operator_log import answered_with
 from sluiceway.uploads.session import STOPPED
 
-__all__ = ["FORM", "KEPT", "note_kept", "with_kept"]
+__all__ = ["FORM", "KEPT", "error_to_answer", "note_kept", "with_kept"]
 
 # In the scope of a request: bytes of its upload that are kept, and from which its client can go on.
 KEPT = "sluiceway.kept"
@@ -41,3 +45,18 @@ def with_kept(scope: Scope, error: SluiceError) -> SluiceError:
     else:
         return error
     return Unavailable(text) if is_stop else BodyCut(text, **error.members)
+
+
+def error_to_answer(scope: Scope, caught: SluiceError | asyncio.CancelledError) -> SluiceError:
+    """The error as the client gets it, once the app's hooks and the log know of it.
+
+    A cancelled request is one of a server that stops and has waited long enough. Raises HookFailed
+    again: the app's framework may have an answer.
+    """
+    error = with_kept(scope, caught if isinstance(caught, SluiceError) else Unavailable(STOPPED))
+    if (hooks := scope.get(HOOKS)) is not None:
+        hooks.note(error)
+    if isinstance(caught, HookFailed):
+        raise caught
+    answered_with(scope, error)
+    return error

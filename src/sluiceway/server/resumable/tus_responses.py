@@ -20,17 +20,14 @@ from sluiceway.errors import (
     OffsetMismatch,
     SluiceError,
     TooSlow,
-    Unavailable,
 )
-from sluiceway.server.mounted.hooks import HOOKS, HookFailed
-from sluiceway.server.operator_log import CODE, answered_with
+from sluiceway.server.operator_log import CODE
 from sluiceway.server.responses import object_url, problem_response, time_headers
 from sluiceway.server.resumable.content import as_final
-from sluiceway.server.resumable.kept import with_kept
+from sluiceway.server.resumable.kept import error_to_answer
 from sluiceway.stores.contract import Entry
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
-from sluiceway.uploads.session import STOPPED
 from sluiceway.wire.headers.http_dates import http_date
 from sluiceway.wire.tus import VERSION, UnsupportedVersion
 
@@ -87,14 +84,7 @@ async def answered(request: Request, step: Callable[[Request], Awaitable[Respons
     try:
         return await step(request)
     except (SluiceError, asyncio.CancelledError) as caught:
-        # Cancelled: the server stops and has waited long enough.
-        error = caught if isinstance(caught, SluiceError) else Unavailable(STOPPED)
-        error = with_kept(request.scope, error)
-        if (hooks := request.scope.get(HOOKS)) is not None:
-            hooks.note(error)
-        if isinstance(caught, HookFailed):
-            raise  # the app's framework may have an answer
-        answered_with(request.scope, error)
+        error = error_to_answer(request.scope, caught)
         if isinstance(error, FinallyRefused):
             response = error.as_response()
             request.scope[CODE] = error.answered_code

@@ -18,6 +18,7 @@ from typing import TypeVar, cast
 
 from sluiceway.errors import Exists, NotFound, PreconditionFailed, SluiceError
 from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.cancellation import finish_then_cancel
 from sluiceway.pipe.file_lock import HAS_LOCKS, lock_file
 from sluiceway.pipe.worker_thread import in_thread, open_in_thread
 from sluiceway.stores.contract import (
@@ -149,14 +150,9 @@ class DiskStore:
         return DiskDraft(file, size, self._budget, self._writers, self._group_commit, self._live)
 
     async def _begin(self, file: DraftFile, size: int | None) -> DiskDraft:
-        draft = self._draft(file, size)
         if size and size > CHECK_FROM:
-            try:
-                await draft.check_room(size)
-            except BaseException:
-                await draft.discard()
-                raise
-        return draft
+            await self._in_thread(lambda: file.check_room(size))
+        return self._draft(file, size)
 
     async def stat(self, key: str) -> Entry:
         return await self._in_thread(lambda: self._stat(key))
@@ -188,8 +184,10 @@ class DiskStore:
 
     async def aclose(self) -> None:
         await self._live.aclose()
+        loop = asyncio.get_running_loop()
         for threads in (self._writers, self._readers, self._listers):
-            threads.shutdown(wait=True)
+            # In another thread: what they still do may take a while, and the event loop serves on.
+            await finish_then_cancel(loop.run_in_executor(None, threads.shutdown))
         self._process_lock.close()
         self._tree.close()
 
@@ -292,9 +290,8 @@ class DiskStore:
             fd, _ = self._tree.open_file(key)
             os.close(fd)
             self._check(key, replace)
-            drop_note(
-                self._tree, key
-            )  # before the name is free: the next object there writes a note of its own
+            # Before the name is free: the next object there writes a note of its own.
+            drop_note(self._tree, key)
             with self._tree.folder(folders) as folder:
                 os.unlink(last, dir_fd=folder)
                 os.fsync(folder)

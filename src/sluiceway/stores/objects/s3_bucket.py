@@ -12,6 +12,7 @@ import base64
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 from urllib.parse import unquote, unquote_to_bytes
 
@@ -24,6 +25,7 @@ from sluiceway.errors import (
     StoreFailed,
 )
 from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.cancellation import finish_then_cancel
 from sluiceway.pipe.hashes import CRC64NVME, digest_of
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Entry, Metadata, Omitted, Replace
@@ -217,7 +219,8 @@ class S3Bucket(Bucket):
                 parts.append(SentPart(number, tag, 0))
             await self.complete(key, upload, parts, draft, replace)
         except BaseException:
-            await asyncio.shield(self.abort(key, upload))
+            with suppress(SluiceError):  # the first error counts more
+                await finish_then_cancel(self.abort(key, upload))
             raise
 
     async def copy_part(

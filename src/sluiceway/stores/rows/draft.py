@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 
 from sluiceway.errors import SluiceError, StoreFailed
 from sluiceway.pipe.budget import Block, Budget
+from sluiceway.pipe.cancellation import finish_all
 from sluiceway.pipe.lending import LentConnection, Update
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.block_buffer import BlockBuffer
@@ -122,9 +123,10 @@ class RowsDraft(ABC):
         if self._ended:
             return False
         self._ended = True
-        if self._in_flight:
-            await asyncio.wait(self._in_flight)
-        self._end()
+        try:
+            await finish_all(self._in_flight)
+        finally:
+            self._end()
         return True
 
     @abstractmethod

@@ -123,7 +123,7 @@ async def adopt(
         await draft.discard()
         await forget_earlier(uploads, request.key)
         return 0
-    kept, base = 0, await base_of(uploads, request.key)
+    kept = 0
 
     async def move(held: HeldUpload) -> None:
         nonlocal kept
@@ -132,6 +132,7 @@ async def adopt(
         kept = held.record.offset
 
     try:
+        base = await base_of(uploads, request.key)
         upload = await make_by_key(uploads, request.key, request, length)
         for _ in range(ADOPT_TRIES):
             with suppress(Superseded):  # the client asks already, and goes on from what is kept

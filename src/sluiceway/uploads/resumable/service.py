@@ -206,8 +206,10 @@ class ResumableUploads(UploadRecords):
         The ledger is its owner's to close.
         """
         await self.sweeps.aclose()
-        for holding in list(self._holdings.values()):
+        running = list(self._holdings.values())
+        for holding in running:
             holding.interrupt()
+        for holding in running:
             await asyncio.shield(holding.released)
         if self._releasing:
             await asyncio.wait(self._releasing.values())

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Executor, Future
+from functools import partial
 
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.budget import BLOCK, Block, Budget
 from sluiceway.pipe.cancellation import finish_all
 from sluiceway.pipe.lending import LentConnection, Update
+from sluiceway.pipe.source import Buffer
+from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.disk.drafts.bursts import Burst
 from sluiceway.stores.disk.drafts.file import ALIGN, DraftFile
 from sluiceway.stores.disk.errors import map_error
@@ -40,10 +43,6 @@ class BlockWriter:
     def filling(self) -> bool:
         return self._block is not None
 
-    @property
-    def is_full(self) -> bool:
-        return self._filled == BLOCK
-
     async def acquire(self) -> bool:
         """Get a block to fill, first come, first served; False when the budget is used up.
 
@@ -59,7 +58,29 @@ class BlockWriter:
             await self._wait_for_one()
         return True
 
-    def fill(self, data: memoryview) -> int:
+    async def write(self, data: Buffer) -> None:
+        """Write `data` in full blocks; what is left of it waits in one. Raises OSError, NoSpace.
+
+        Without a block it goes through the page cache.
+        """
+        rest = memoryview(data)
+        if self._block is None and self._file.position % ALIGN:
+            # O_DIRECT starts at a boundary: the bytes before it go through the cache
+            head = rest[: ALIGN - self._file.position % ALIGN]
+            rest = rest[len(head) :]
+            await in_thread(partial(self._file.append, head), self._writers)
+        while len(rest):
+            if self._block is None and not await self.acquire():
+                await in_thread(partial(self._file.append, rest), self._writers)
+                return
+            rest = rest[self._fill(rest) :]
+            if self._filled == BLOCK:
+                end = self._file.position + BLOCK
+                if self._file.wants_room(end):
+                    await in_thread(partial(self._file.allocate, end), self._writers)
+                self._submit()
+
+    def _fill(self, data: memoryview) -> int:
         """Copy what fits into the block; returns the number of bytes."""
         if self._block is None:
             return 0
@@ -68,7 +89,7 @@ class BlockWriter:
         self._filled += size
         return size
 
-    def submit(self) -> None:
+    def _submit(self) -> None:
         """Have the full block written at the file's position, which moves on at once."""
         if self._block is None:
             return
@@ -131,10 +152,11 @@ class BlockWriter:
             await finish_all(self._in_flight)
             await asyncio.sleep(0)  # `_written` may be due for one that was done already
 
-    def write_filled(self) -> None:
+    def write_filled(self) -> int:
         """Write what the block holds, and keep it: once it is full, it is written whole again.
 
-        The aligned part goes around the page cache, the rest through it. Blocking.
+        The aligned part goes around the page cache, the rest through it. Returns its bytes, by
+        which the file's position has not moved yet. Blocking.
         """
         aligned = self._filled - self._filled % ALIGN
         with memoryview(self._block or b"") as view:
@@ -143,6 +165,7 @@ class BlockWriter:
                     self._file.write_direct(part, self._file.position)
             with view[aligned : self._filled] as tail:
                 self._file.write(tail, self._file.position + aligned)
+        return self._filled
 
     def release(self) -> None:
         """Give the block back. Call `write_filled` before: the next byte follows it in the file."""

@@ -16,13 +16,14 @@ from functools import partial
 from typing import Protocol, TypeVar, cast
 
 from sluiceway.errors import SluiceError, StoreFailed, TooLarge
-from sluiceway.pipe.budget import BLOCK, Budget
+from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.cancellation import finish_then_cancel
 from sluiceway.pipe.lending import LentConnection, Update
 from sluiceway.pipe.source import Buffer
 from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.contract import Draft, Entry, Metadata, Replace
 from sluiceway.stores.disk.drafts.blocks import BlockWriter
-from sluiceway.stores.disk.drafts.file import ALIGN, DraftFile
+from sluiceway.stores.disk.drafts.file import DraftFile, missing_bytes
 from sluiceway.stores.disk.drafts.pace import SenderPace
 from sluiceway.stores.disk.drafts.pieces import GatheredPieces
 from sluiceway.stores.disk.drafts.publishing import Keeping, Publication
@@ -123,25 +124,22 @@ class DiskDraft:
         holds_block = self._blocks is not None and self._blocks.filling
         return holds_block or self._pieces.size > IDLE_BYTES or self._file.reserved > 0
 
-    async def check_room(self, size: int) -> None:
-        """Raises NoSpace or TooLarge when `size` bytes do not fit, before the first comes."""
-        await self._in_thread(partial(self._file.check_room, size))
-
     async def write(self, data: Buffer) -> None:
         async with self._lock:
             self._check()
             if self._mode in (_Mode.PAUSED, _Mode.IDLE):
                 self._observer.receiving(self)
             self.recent += len(data)
-            if self._is_fast(len(data)):
-                self._enter(_Mode.DIRECT)
-                await self._write_direct(data)
-            else:
-                if self._mode is not _Mode.DIRECT:  # which lasts until the observer calls it slow
-                    self._enter(_Mode.BUFFERED)
-                self._pieces.add(data)
-                if self._pieces.is_full:
-                    await self._in_thread(self._write_pieces)
+            try:
+                if self._is_fast(len(data)):
+                    self._enter(_Mode.DIRECT)
+                    await (await self._direct_blocks()).write(data)
+                else:
+                    await self._write_gathered(data)
+            except Exception as error:
+                # Some of `data` may be in the file: nothing that follows can be right.
+                self._failed = self._map_error(error)
+                raise self._failed from None
             self.written += len(data)
 
     async def draw(self, lent: LentConnection, update: Update) -> bool:
@@ -155,8 +153,9 @@ class DiskDraft:
             blocks, before = await self._drawing_blocks(), lent.taken
             try:
                 drawn = await blocks.draw(lent, update)
-            except (OSError, SluiceError) as error:
-                raise self._map_error(error) from None
+            except Exception as error:
+                self._failed = self._map_error(error)
+                raise self._failed from None
             finally:
                 lent.destination_wait += waited
                 self.recent += lent.taken - before
@@ -272,19 +271,16 @@ class DiskDraft:
     def saved(self) -> None: ...
 
     async def _leave(self, end: Callable[[], None]) -> None:
-        """End, in a thread: freeing a terabyte takes a while."""
-        if self._has_ended:
-            return
+        """End, in a thread: freeing a terabyte takes a while. A cancelled caller leaves no file."""
+        if not self._has_ended:
+            await finish_then_cancel(self._end_by(end))
+
+    async def _end_by(self, end: Callable[[], None]) -> None:
         async with self._lock:
-            try:
-                await self._finish_blocks()
-            finally:
-                if not self._has_ended:
-                    self._end()
-                    # shielded: a cancelled caller must leave no file
-                    await asyncio.shield(
-                        asyncio.get_running_loop().run_in_executor(self._writers, end)
-                    )
+            await self._finish_blocks()
+            if not self._has_ended:
+                self._end()
+                await self._in_thread(end)
 
     async def _commit(self, each: Keeping | Publication, size: int) -> None:
         """Share a commit with other drafts, unless this one has `size` bytes that are many."""
@@ -296,31 +292,23 @@ class DiskDraft:
 
     def _write_rest(self) -> None:
         """Write what is still held, in the thread that keeps or publishes."""
-        if self._blocks is not None:
-            self._blocks.write_filled()
+        filled = 0 if self._blocks is None else self._blocks.write_filled()
         self._write_pieces()
+        # It may be more: a write that was cancelled does not count.
+        if (found := self._file.position + filled) < self.written:
+            raise missing_bytes(found, self.written)
 
     def _write_pieces(self) -> None:
         if self._pieces.size:
-            self._file.append(self._pieces.take())
+            self._file.append(self._pieces.joined())
+            self._pieces.clear()
 
-    async def _write_direct(self, data: Buffer) -> None:
-        blocks, rest = await self._direct_blocks(), memoryview(data)
-        if not blocks.filling and self._file.position % ALIGN:
-            # O_DIRECT starts at a boundary: the bytes before it go through the cache
-            head = rest[: ALIGN - self._file.position % ALIGN]
-            rest = rest[len(head) :]
-            await self._in_thread(partial(self._file.append, head))
-        while len(rest):
-            if not blocks.filling and not await blocks.acquire():
-                await self._in_thread(partial(self._file.append, rest))
-                return
-            rest = rest[blocks.fill(rest) :]
-            if blocks.is_full:
-                end = self._file.position + BLOCK
-                if self._file.wants_room(end):
-                    await self._in_thread(partial(self._file.allocate, end))
-                blocks.submit()
+    async def _write_gathered(self, data: Buffer) -> None:
+        if self._mode is not _Mode.DIRECT:  # which lasts until the observer calls it slow
+            self._enter(_Mode.BUFFERED)
+        self._pieces.add(data)
+        if self._pieces.is_full:
+            await self._in_thread(self._write_pieces)
 
     async def _direct_blocks(self) -> BlockWriter:
         if not self._file.is_direct:
@@ -378,7 +366,7 @@ class DiskDraft:
         self._enter(_Mode.ENDED)
         self._observer.ended(self)
         self._release_block()
-        self._pieces.take()
+        self._pieces.clear()
 
     def _check(self) -> None:
         if self._mode is _Mode.ENDED:

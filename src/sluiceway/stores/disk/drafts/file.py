@@ -27,7 +27,7 @@ from sluiceway.stores.disk.metadata import write_note
 from sluiceway.stores.disk.permissions import usual_mode
 from sluiceway.stores.disk.tree import Tree
 
-__all__ = ["ALIGN", "AS_USUAL", "DraftFile", "Reserve"]
+__all__ = ["ALIGN", "AS_USUAL", "DraftFile", "Reserve", "missing_bytes"]
 
 ALIGN = 4096  # bytes; O_DIRECT wants offsets and lengths in logical blocks, 512 or 4096
 # Permissions of a draft. One that is published at once gets those of every file made here: the
@@ -298,12 +298,15 @@ class DraftFile:
     def seal(self, size: int, metadata: Metadata) -> tuple[os.stat_result, bytes | None]:
         """Add the metadata: nothing is written to the file any more.
 
-        Returns its status, and what `write_note` returns.
+        Returns its status, and what `write_note` returns. Raises StoreFailed where it has not
+        exactly `size` bytes.
         """
         self.make()
         if self._allocated > size:
             os.ftruncate(self._fd, size)
         status = os.fstat(self._fd)
+        if status.st_size != size:
+            raise missing_bytes(status.st_size, size)
         note = write_note(self._fd, metadata, status)
         if self._mode != AS_USUAL:
             self._open_to_others()
@@ -338,13 +341,15 @@ class DraftFile:
             raise NotFound("This upload is gone; send the file again") from None
         if (found := os.fstat(self._fd).st_size) < size:
             self._close()
-            raise StoreFailed(
-                f"Of an upload {size} bytes were kept and {found} are left; send it again"
-            ).for_operator()
+            raise missing_bytes(found, size)
         self.position = size
         self._is_durable = size > 0  # or nobody would know of these bytes
         if found > size:  # a file that is cut is changed, also by nothing: its next sync would wait
-            self.cut(size)
+            try:
+                self.cut(size)
+            except OSError:
+                self._close()
+                raise
 
     def last(self, folder: int, name: str) -> None:
         """Move to the folder of the files that outlive their process."""
@@ -374,6 +379,13 @@ class DraftFile:
                 os.close(fd)
         self._fd = self._direct = -1
         self._release_reserve()
+
+
+def missing_bytes(found: int, size: int) -> StoreFailed:
+    """The error of a file that has `found` bytes where `size` are said to be kept."""
+    return StoreFailed(
+        f"Of an upload {size} bytes were kept and {found} are left; send it again"
+    ).for_operator()
 
 
 def _identity(fd: int) -> tuple[int, int, int]:

@@ -29,7 +29,9 @@ class GatheredPieces:
         if len(self._pieces) > MOST_PIECES:
             self._pieces = [b"".join(self._pieces)]
 
-    def take(self) -> Buffer:
-        """All bytes; none are left."""
-        pieces, self._pieces, self.size = self._pieces, [], 0
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    def joined(self) -> Buffer:
+        """All bytes. They stay until `clear`: a write that fails has lost none."""
+        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+
+    def clear(self) -> None:
+        self._pieces, self.size = [], 0

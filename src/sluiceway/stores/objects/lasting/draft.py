@@ -327,7 +327,8 @@ class LastingParts(PartsDraft):
         try:
             await self._mark(upload)
         except BaseException:
-            await asyncio.shield(self._bucket.abort(self._key, upload))
+            with suppress(SluiceError):  # the first error counts more
+                await finish_then_cancel(self._bucket.abort(self._key, upload))
             raise
         self._upload = upload
 
