@@ -228,9 +228,7 @@ class SluiceProtocol(HttpToolsProtocol):
         if self.scheme != "http" or self.transport.is_closing():
             return None
         most = lendable_bytes(self._limits.missing, cycle, self.flow)
-        if not most:
-            return None
-        sock = descriptor_of_its_own(self.transport.get_extra_info("socket"))
+        sock = descriptor_of_its_own(self.transport.get_extra_info("socket")) if most else None
         if sock is None:
             return None
         SluiceCycle.ahead.discard(cycle)
