@@ -225,9 +225,8 @@ class SluiceProtocol(HttpToolsProtocol):
         `handed_back` hears how many bytes were taken.
         """
         cycle = cast("SluiceCycle", self.cycle)
-        if self.scheme != "http" or self.transport.is_closing():
-            return None
-        most = lendable_bytes(self._limits.missing, cycle, self.flow)
+        may = self.scheme == "http" and not self.transport.is_closing()
+        most = lendable_bytes(self._limits.missing, cycle, self.flow) if may else 0
         sock = descriptor_of_its_own(self.transport.get_extra_info("socket")) if most else None
         if sock is None:
             return None

@@ -20,7 +20,7 @@ from sluiceway.errors import (
 )
 from sluiceway.pipe.descriptors import out_of_descriptors
 
-__all__ = ["NO_ROOM", "map_error"]
+__all__ = ["NO_ROOM", "map_error", "missing_bytes"]
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 _NO_RIGHT = {errno.EACCES, errno.EPERM}
@@ -64,6 +64,13 @@ def map_error(error: BaseException, what: str) -> SluiceError:
     return StoreFailed(f"{_cause(code)} ({os.strerror(code)}): {what}").for_operator(
         f"The destination could not keep or read this: {what}; its operator's log says why"
     )
+
+
+def missing_bytes(found: int, size: int) -> StoreFailed:
+    """The error of a file that has `found` bytes where `size` are said to be kept."""
+    return StoreFailed(
+        f"Of an upload {size} bytes were kept and {found} are left; send it again"
+    ).for_operator()
 
 
 def _cause(code: int) -> str:

@@ -23,11 +23,11 @@ from sluiceway.pipe.source import Buffer
 from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.contract import Draft, Entry, Metadata, Replace
 from sluiceway.stores.disk.drafts.blocks import BlockWriter
-from sluiceway.stores.disk.drafts.file import DraftFile, missing_bytes
+from sluiceway.stores.disk.drafts.file import DraftFile
 from sluiceway.stores.disk.drafts.pace import SenderPace
 from sluiceway.stores.disk.drafts.pieces import GatheredPieces
 from sluiceway.stores.disk.drafts.publishing import Keeping, Publication
-from sluiceway.stores.disk.errors import map_error
+from sluiceway.stores.disk.errors import map_error, missing_bytes
 from sluiceway.stores.group_commit import GroupCommit
 from sluiceway.stores.unpublished import SavedDraft
 

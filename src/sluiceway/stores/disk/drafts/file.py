@@ -22,12 +22,12 @@ from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Metadata
 from sluiceway.stores.disk.drafts.copying import copy_range
 from sluiceway.stores.disk.drafts.process_lock import DRAFTS, LASTING
-from sluiceway.stores.disk.errors import NO_ROOM
+from sluiceway.stores.disk.errors import NO_ROOM, missing_bytes
 from sluiceway.stores.disk.metadata import write_note
 from sluiceway.stores.disk.permissions import usual_mode
 from sluiceway.stores.disk.tree import Tree
 
-__all__ = ["ALIGN", "AS_USUAL", "DraftFile", "Reserve", "missing_bytes"]
+__all__ = ["ALIGN", "AS_USUAL", "DraftFile", "Reserve"]
 
 ALIGN = 4096  # bytes; O_DIRECT wants offsets and lengths in logical blocks, 512 or 4096
 # Permissions of a draft. One that is published at once gets those of every file made here: the
@@ -379,13 +379,6 @@ class DraftFile:
                 os.close(fd)
         self._fd = self._direct = -1
         self._release_reserve()
-
-
-def missing_bytes(found: int, size: int) -> StoreFailed:
-    """The error of a file that has `found` bytes where `size` are said to be kept."""
-    return StoreFailed(
-        f"Of an upload {size} bytes were kept and {found} are left; send it again"
-    ).for_operator()
 
 
 def _identity(fd: int) -> tuple[int, int, int]:
