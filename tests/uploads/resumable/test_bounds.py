@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hashlib
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from held_process import respond
 from sluiceway.errors import Locked, Superseded
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.cancellation import shield_until_done
-from sluiceway.pipe.hashes import DEFAULT_CHOICE
+from sluiceway.pipe.hashes import DEFAULT_CHOICE, DigestChoice
+from sluiceway.pipe.source import BytesSource
 from sluiceway.stores.contract import UploadRequest
 from sluiceway.stores.disk.store import DiskStore
+from sluiceway.testing.store_suite import pattern
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.ledger.expiry import Expiry
 from sluiceway.uploads.ledger.sqlite import SqliteLedger
@@ -23,6 +27,7 @@ from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.resumable import holding, service, sweeps
 from sluiceway.uploads.resumable.by_key import LEAST_ADOPTED, adopt
+from sluiceway.uploads.resumable.drafts import wishes
 from sluiceway.uploads.resumable.service import ResumableUploads
 from sluiceway.uploads.rules import UploadRules
 
@@ -45,6 +50,28 @@ async def uploads(store: DiskStore, tmp_path: Path) -> AsyncIterator[ResumableUp
     yield opened
     await opened.aclose()
     await ledger.aclose()
+
+
+@pytest.mark.parametrize("size", [0, 10, 11])
+async def test_a_late_wish_for_a_digest_counts_where_few_bytes_are_read_again(
+    uploads: ResumableUploads, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """`--digest auto` counts another one before. At the first byte it costs nothing."""
+    monkeypatch.setattr(wishes, "MOST_READ_AGAIN", 10)
+    digests = DigestChoice.parse("auto")
+    monkeypatch.setattr(uploads, "_rules", dataclasses.replace(uploads.rules, digests=digests))
+    (upload,) = await create(uploads, 1)
+    data = pattern(size or 11)
+    async with uploads.hold(upload) as held:
+        if not size:
+            await held.want("sha-256")
+        await held.append(BytesSource(data))
+        if size:
+            await held.want("sha-256")
+        await held.set_length(len(data))
+        await held.finish(respond)
+    found = None if held.entry is None else held.entry.metadata.sha256
+    assert found == (None if size == 11 else hashlib.sha256(data).hexdigest())
 
 
 async def create(uploads: ResumableUploads, count: int) -> list[str]:

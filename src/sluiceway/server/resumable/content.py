@@ -23,7 +23,7 @@ from sluiceway.stores.contract import Entry, Store
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.rules import check_no_bytes
-from sluiceway.wire.headers.object_digests import digest_headers
+from sluiceway.wire.headers.object_digests import digest_headers, wanted_digest
 from sluiceway.wire.resumable import Announcement
 
 __all__ = ["agreed_length", "as_final", "final_response", "finish", "settled_length", "take"]
@@ -88,6 +88,8 @@ async def take(
         if content_length(request) == 0:
             check_no_bytes(expected)
             return
+        if held.record.offset == 0 and (wish := wanted_digest(request.headers)):
+            await held.want(wish)
         try:
             await held.append(
                 BodySource(request, held.stages),
@@ -111,6 +113,9 @@ async def finish(
             f"{held.record.offset} bytes have arrived and the upload has {held.record.length}; "
             "append the rest"
         )
+
+    if wish := wanted_digest(request.headers):
+        await held.want(wish)
 
     def respond(outcome: Entry | SluiceError) -> FinalResponse:
         if isinstance(outcome, SluiceError):

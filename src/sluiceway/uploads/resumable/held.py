@@ -38,6 +38,7 @@ from sluiceway.uploads.resumable.drafts.appending import append_content, append_
 from sluiceway.uploads.resumable.drafts.elsewhere import digests_of, is_first_known
 from sluiceway.uploads.resumable.drafts.opening import discard, may_have_draft, open_draft
 from sluiceway.uploads.resumable.drafts.prefix_digests import LateDigests, PrefixDigests
+from sluiceway.uploads.resumable.drafts.wishes import counted_digests, heed_wish
 from sluiceway.uploads.resumable.held_record import HeldRecord
 from sluiceway.uploads.resumable.outcome import PASSING, Respond, replied
 from sluiceway.uploads.resumable.resting import ended_state, is_elsewhere, progress_of, shown_kept
@@ -107,6 +108,10 @@ class HeldUpload:
         await self._rules.quota.hold(self.record.id, self.record.request, length or size)
         await self._save(length=length)
         self.progress.length = length
+
+    async def want(self, algorithm: str) -> None:
+        """A request asks for this digest of the whole. No byte is there, or all are."""
+        await heed_wish(self.digests, self.record, self._rules, algorithm)
 
     async def append(
         self,
@@ -221,8 +226,7 @@ class HeldUpload:
         if self.record.state is LedgerState.OPEN:
             await self._discard_draft()
         await self._row.forget_parts()
-        asked = (request.wanted, *self._store.traits.counts)
-        await self.digests.begin(self._rules.digests.to_count(request.expected, asked))
+        await self.digests.begin(counted_digests(self._rules, request))
         now = time.time()
         anew = begun_anew(request, length, base, now, self._expiry.begun(now))
         await self._save("restart", **anew)
@@ -292,10 +296,8 @@ class HeldUpload:
 
     async def _open(self, counts: bool = True) -> ResumableDraft:
         if self._draft is None:
-            algorithms = self.digests.algorithms if counts else frozenset[str]()
-            self._draft = draft = await open_draft(
-                self._store, self._ledger, self.record, algorithms
-            )
+            counted = self.digests.algorithms if counts else frozenset[str]()
+            self._draft = draft = await open_draft(self._store, self._ledger, self.record, counted)
             if is_first_known(draft, self.record.offset, self.record.draft):
                 await self._keep_at(draft.kept)
                 self.progress.by_kernel = False
@@ -305,8 +307,7 @@ class HeldUpload:
 
     async def _discard_draft(self) -> None:
         is_there = self._draft is not None or may_have_draft(self.record, self._store)
-        opening = self._open(counts=False) if is_there else None
-        await discard(opening, self.record, self._store)
+        await discard(self._open(counts=False) if is_there else None, self.record, self._store)
         self._draft = None
 
     async def _publish(self, draft: ResumableDraft, digests: tuple[tuple[str, str], ...]) -> Entry:
@@ -379,8 +380,7 @@ class HeldUpload:
             self._show_kept()
 
     def _is_kept(self, draft: ResumableDraft) -> bool:
-        """Whether nothing came since the offset was kept: a part that is only read waits for no
-        disk."""
+        """Whether nothing came since: a part that is only read waits for no disk."""
         return self.is_unwritten or draft.written == draft.kept == self.record.offset
 
     def _show_kept(self) -> None:

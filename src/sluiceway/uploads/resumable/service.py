@@ -29,6 +29,7 @@ from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.resumable.claiming import claim
 from sluiceway.uploads.resumable.drafts.opening import lease_drafts
 from sluiceway.uploads.resumable.drafts.prefix_digests import PrefixDigests
+from sluiceway.uploads.resumable.drafts.wishes import counted_digests
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.holding import Holding
 from sluiceway.uploads.resumable.plain_puts import PlainPuts
@@ -257,10 +258,8 @@ class ResumableUploads(UploadRecords):
     def _held(self, record: UploadRecord) -> HeldUpload:
         digests = self._digests.pop(record.id, None)
         if digests is None:
-            counted = self._rules.digests.to_count(
-                record.request.expected, (record.request.wanted, *self._rules.store.traits.counts)
-            )
-            digests = PrefixDigests(() if record.is_part else counted, self._budget)
+            counted = () if record.is_part else counted_digests(self._rules, record.request)
+            digests = PrefixDigests(counted, self._budget)
         return self._with(record, digests)
 
     def _unhashed(self, record: UploadRecord) -> HeldUpload:  # to be looked at only
