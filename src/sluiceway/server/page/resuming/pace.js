@@ -1,6 +1,6 @@
-// Whether more connections make an upload faster: measured once for each place, while a file is
-// sent. They do where each connection is limited; on a plain line they bring nothing. In doubt, one
-// sends.
+// Whether more connections make an upload faster: measured for each place, while a file is sent, and
+// kept for an hour, also over reloads. They do where each connection is limited; on a plain line they
+// bring nothing. In doubt, one sends.
 
 /** Connections that are faster together. Browsers have six to a server, and others need some. */
 export const BEST = 3;
@@ -13,8 +13,19 @@ const LEAST_GAIN = 1.3;
 // Seconds. What is sent so soon is sent before the answer is of use.
 export const SOON = 4;
 
-/** Connections to use at a place, as far as is known. @type {Map<string, number>} */
-const verdicts = new Map();
+// A laptop goes to other lines.
+const KEPT_MS = 3600_000;
+const PREFIX = "sluiceway.pace ";
+
+/**
+ * @typedef {object} Pace what is known of a place
+ * @property {number} connections that are fastest; 0: nobody knows
+ * @property {number} rate bytes a second of one; 0: nobody knows
+ * @property {number} measured milliseconds since 1970
+ */
+
+/** @type {Map<string, Pace>} */
+const ofThisPage = new Map();
 
 /**
  * @typedef {object} Measured an upload under way
@@ -26,10 +37,41 @@ const verdicts = new Map();
 
 /**
  * @param {string} endpoint
- * @returns {number | null} connections; null: nobody knows
+ * @returns {Pace}
  */
-export function knownVerdict(endpoint) {
-  return verdicts.get(endpoint) ?? null;
+export function paceAt(endpoint) {
+  const found = ofThisPage.get(endpoint) ?? storedPace(endpoint);
+  const age = Date.now() - (found?.measured ?? 0);
+  return found && age >= 0 && age < KEPT_MS ? found : { connections: 0, rate: 0, measured: 0 };
+}
+
+/**
+ * @param {string} endpoint
+ * @param {Partial<Pace>} found
+ */
+export function notePace(endpoint, found) {
+  const pace = { ...paceAt(endpoint), ...found, measured: Date.now() };
+  ofThisPage.set(endpoint, pace);
+  try {
+    localStorage.setItem(PREFIX + endpoint, JSON.stringify(pace));
+  } catch {
+    // A browser that keeps nothing, or is full.
+  }
+}
+
+/**
+ * @param {string} endpoint
+ * @returns {Pace | null}
+ */
+function storedPace(endpoint) {
+  try {
+    const found = JSON.parse(localStorage.getItem(PREFIX + endpoint) ?? "");
+    const { connections, rate, measured } = found;
+    const right = [0, 1, BEST].includes(connections) && rate >= 0 && Number.isFinite(measured);
+    return right ? found : null;
+  } catch {
+    return null;
+  }
 }
 
 /**
@@ -42,7 +84,9 @@ export async function isFaster(endpoint, upload) {
   // The faster of two moments: a pause of the machine in one would look like a gain later.
   const [first, second] = [await rateOf(upload), await rateOf(upload)];
   const alone = first && second && Math.max(first, second);
-  if (!alone || upload.left() < SOON * alone) return false;
+  if (!alone) return false;
+  notePace(endpoint, { rate: alone });
+  if (upload.left() < SOON * alone) return false;
   for (const connections of [2, BEST]) {
     upload.use(connections);
     await pause(SETTLE_MS);
@@ -51,13 +95,13 @@ export async function isFaster(endpoint, upload) {
     const together = third && fourth && Math.min(third, fourth);
     if (!together) return false;
     if (together < LEAST_GAIN * alone) {
-      verdicts.set(endpoint, 1);
+      notePace(endpoint, { connections: 1 });
       return false;
     }
     // What two have gained, all have to show as well, if the file lasts for that.
     if (upload.left() < SOON * together) break;
   }
-  verdicts.set(endpoint, BEST);
+  notePace(endpoint, { connections: BEST });
   return true;
 }
 

@@ -2,7 +2,7 @@
 // The parts are uploads of their own (tus, concatenation); the file's last request joins them. Who
 // sends the beginning sends in the end what is missing of a part: no part has to succeed here.
 
-import { BEST, isFaster, knownVerdict, SOON } from "./pace.js";
+import { BEST, isFaster, notePace, paceAt, SOON } from "./pace.js";
 import { idOf, isWhole, PartRefused, PartRequests } from "./part-requests.js";
 import { NoResponse } from "./protocol.js";
 import { endPart } from "./tus-parts.js";
@@ -14,8 +14,9 @@ import { delayOf, untilThen } from "./waiting.js";
 // Bytes. Smaller files are sent before it is known whether more connections are faster.
 const LARGE = 64 << 20;
 const SMALLEST = 4 << 20;
-// Fewer are larger, and then one connection is the last for long.
-const CHUNKS = 16;
+// Of what nobody sends yet, a connection takes one part in so many. Each piece costs a round trip or
+// two; large ones come first, and the last ones are small, so that all connections end together.
+const SHARE = 3;
 // A part that broke so often in a row is left to who sends the beginning.
 const MOST_BREAKS = 3;
 // A login that is missing, a disk that is full: what is kept stays worth something.
@@ -30,7 +31,6 @@ export class Parts {
   #wanted = 0;
   /** Up to where the beginning is being sent. */
   #front = 0;
-  #chunk;
   /** Whether the beginning is sent in pieces, so that others can take what is behind them. */
   #shares = false;
   #measures = false;
@@ -55,9 +55,9 @@ export class Parts {
     this.list = list;
     this.requests = new PartRequests(sender, whole, () => this.#report(), save);
     const { size } = sender.file;
-    this.#chunk = Math.max(SMALLEST, Math.ceil(size / CHUNKS));
     const least = sender.connections ? 2 * SMALLEST : LARGE;
-    const mayGain = this.#verdict === null ? sender.alone() : this.#verdict > 1;
+    const isLong = size > SOON * paceAt(sender.endpoint).rate;
+    const mayGain = this.#verdict === null ? sender.alone() && isLong : this.#verdict > 1;
     this.#shares = size >= least && mayGain;
   }
 
@@ -77,7 +77,7 @@ export class Parts {
 
   /** How many connections are asked for, or were found best; null: nobody knows. */
   get #verdict() {
-    return this.sender.connections || knownVerdict(this.sender.endpoint);
+    return this.sender.connections || paceAt(this.sender.endpoint).connections || null;
   }
 
   /**
@@ -90,8 +90,14 @@ export class Parts {
     this.#begun ??= { at: now, offset };
     const rate = ((offset - this.#begun.offset) * 1000) / Math.max(1, now - this.#begun.at);
     // One request more for each piece is a loss where all is sent soon.
-    if (this.#verdict === null && this.start - offset < SOON * rate) this.hold();
-    this.#front = this.#shares ? Math.min(this.start, offset + this.#chunk) : this.start;
+    if (this.#verdict === null && !this.#workers.size && this.start - offset < SOON * rate) {
+      notePace(this.sender.endpoint, { rate });
+      this.#beginNoMore();
+    }
+    const piece = this.#piece(this.start - offset);
+    // What is too little for a part goes with the beginning.
+    const isAll = !this.#shares || this.start - offset - piece < SMALLEST;
+    this.#front = isAll ? this.start : offset + piece;
     if (this.#shares && this.sender.alone()) {
       if (this.#verdict !== null) this.#want(this.#verdict - 1);
       else if (!this.#measures) this.#measure();
@@ -213,12 +219,12 @@ export class Parts {
       arrived: () => this.requests.arrived(this.list),
       left: () => this.start - this.#front,
       use: (connections) => this.#want(connections - 1),
-      isFair: () => !this.#disturbed && !this.#stop.signal.aborted && this.sender.alone(),
+      isFair: () => !this.#disturbed && this.#shares && this.sender.alone(),
     });
     if (this.#stop.signal.aborted) return;
     if (faster) this.#want(BEST - 1);
-    // What the second connection has sent is joined too; the first one sends all the rest.
-    else this.hold();
+    // The others end what they have begun, which is joined too; the first one sends all the rest.
+    else this.#beginNoMore();
   }
 
   /** @param {number} workers */
@@ -235,12 +241,18 @@ export class Parts {
     }
   }
 
+  /** Bytes of the next piece, where so many are left. @param {number} left */
+  #piece(left) {
+    return Math.max(SMALLEST, Math.ceil(left / SHARE));
+  }
+
   /* ---- one connection ---- */
 
   /** The next part: one that nobody sends, or a new one from the end. */
   #next() {
     const open = this.list.find((part) => !isWhole(part) && !this.#isBusy(part));
-    const [stop, start] = [this.start, this.start - this.#chunk];
+    const stop = this.start;
+    const start = stop - this.#piece(stop - this.#front);
     if (open || start < this.#front) return open ?? null;
     return { url: "", start, stop, kept: 0, stale: false };
   }
