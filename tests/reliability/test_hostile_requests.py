@@ -97,7 +97,7 @@ def check(server: RunningServer, seed: str, *, root: Path | None = None) -> None
     log = server.log()
     for word in (
         "Traceback",
-        "ASGI callable",
+        "The app returned",
         "unexpected error",
         "Task exception",
         "never retrieved",

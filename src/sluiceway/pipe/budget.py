@@ -89,7 +89,10 @@ class Budget:
         """
         if self.used + size > self.limit * within:
             return False
-        return self._acquire(size, None)
+        if self._claims or self._free:
+            return self._acquire(size, None)
+        self.used += size
+        return True
 
     def release(self, size: int) -> None:
         """Give back what was acquired."""

@@ -232,7 +232,9 @@ class DigestChoice:
         """
         promised = tuple(promised)
         if not self.is_auto:
-            return tuple(dict.fromkeys((*promised, *self.algorithms)))
+            return (
+                tuple(dict.fromkeys((*promised, *self.algorithms))) if promised else self.algorithms
+            )
         names = (*promised, *filter(is_available, asked))
         if not any(name in CHOICES for name in names) and is_available(CRC64NVME):
             names = (*names, CRC64NVME)

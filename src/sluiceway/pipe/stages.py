@@ -27,6 +27,7 @@ DECODE = "decode"  # a form was decoded
 QUEUE = "queue"  # our own work: checks, hashing, waiting for memory
 DESTINATION = "destination"  # connecting to it, and sending it bytes
 ANSWER = "wait-for-answer"  # it had all bytes and had not answered yet
+_OURS = (DECODE, QUEUE)  # all stages but these and the first two are the destination's
 
 
 class Stages:
@@ -42,8 +43,8 @@ class Stages:
         """Count the time from now on for `stage`. Returns the stage before it."""
         before = self._now
         if stage != before:  # as `_count`, which takes twice as long for being called
-            now = time.perf_counter()
-            self._spent[before] = self._spent.get(before, 0.0) + now - self._since
+            now, spent = time.perf_counter(), self._spent
+            spent[before] = now - self._since + spent.get(before, 0.0)
             self._now, self._since = stage, now
         return before
 
@@ -73,8 +74,11 @@ class Stages:
 
 def server_timing(spent: Mapping[str, float]) -> str:
     """Return a Server-Timing header: milliseconds by stage, the total last (W3C Server Timing)."""
-    times = [*spent.items(), ("total", sum(spent.values()))]
-    return ", ".join([f"{name};dur={1000 * seconds:.3f}" for name, seconds in times])
+    text, total = "", 0.0
+    for name, seconds in spent.items():
+        text += f"{name};dur={1000 * seconds:.3f}, "
+        total += seconds
+    return f"{text}total;dur={1000 * total:.3f}"
 
 
 def verdict(spent: Mapping[str, float], destination: str) -> str:
@@ -82,11 +86,19 @@ def verdict(spent: Mapping[str, float], destination: str) -> str:
 
     `destination` is the word for that side in the text.
     """
-    client, source = spent.get(CLIENT, 0.0), spent.get(SOURCE, 0.0)
-    ours, whole = spent.get(DECODE, 0.0) + spent.get(QUEUE, 0.0), sum(spent.values())
-    theirs = whole - client - source - ours  # all other stages are the destination's
+    client = source = ours = theirs = 0.0
+    for stage, seconds in spent.items():
+        if stage == CLIENT:
+            client = seconds
+        elif stage == SOURCE:
+            source = seconds
+        elif stage in _OURS:
+            ours += seconds
+        else:
+            theirs += seconds
     most, who = client, "client"
     for seconds, side in ((source, "source"), (ours, "sluiceway"), (theirs, destination)):
         if seconds > most:
             most, who = seconds, side
+    whole = client + source + ours + theirs
     return f"{round(100 * most / whole) if whole else 100} % {who}"

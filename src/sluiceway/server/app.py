@@ -76,6 +76,7 @@ DEFAULT_TO = "./uploads"
 # In a request's scope: the place of its files and the open destination, where both depend on it
 PLACE = "sluiceway.place"
 TRACE_FIELDS = ("x-request-id", "traceparent", "tracestate")
+_TRACED = frozenset(name.encode() for name in TRACE_FIELDS)
 
 
 class Sluiceway:
@@ -245,7 +246,7 @@ class Sluiceway:
     async def _service(self, request: Request) -> UploadService:
         """The destination of this request. It stays open until the request has ended."""
         if self._hooks is None or self._hooks.to is None:
-            upload_service = self.upload_service
+            upload_service = self._upload_service or self.upload_service
         else:
             if PLACE not in request.scope:
                 place = as_places(await request.scope[HOOKS].place())
@@ -268,9 +269,9 @@ class Sluiceway:
         request = IndexedRequest(scope, receive)
         if self._hooks is not None:
             scope[HOOKS] = RequestHooks(self._hooks, request)
-        headers = request.headers
         random = getrandbits(192)  # fast; the ids are no secret and prove nothing
-        trace = read_trace(random, *map(headers.get, TRACE_FIELDS))
+        sent = map(request.headers.get, TRACE_FIELDS) if request.has_any(_TRACED) else ()
+        trace = read_trace(random, *sent)
         if self._spans is not None:
             trace = self._spans.begin(trace)
         current_trace.set(trace)
@@ -305,17 +306,15 @@ class Sluiceway:
             if PLACE in scope:
                 await self._places.release(scope[PLACE][0])
             code = scope.get(CODE, "")
-            self._count(scope, code)
+            totals, spent = self.progress_table.totals, None
+            totals.count_request(code)
+            if STAGES in scope:
+                spent = scope[STAGES][0].spent()
+                totals.count_stages(spent)
             seconds = time.monotonic() - began
-            log_access(scope, counted.status, counted.sent, seconds, code)
+            log_access(scope, counted.status, counted.sent, seconds, code, spent)
             if self._spans is not None:
                 self._spans.end(scope, counted.status, seconds, code)
-
-    def _count(self, scope: Scope, code: str) -> None:
-        totals = self.progress_table.totals
-        totals.count_request(code)
-        if STAGES in scope:
-            totals.count_stages(scope[STAGES][0].spent())
 
     async def _check(self, request: Request) -> Response | None:
         """The checks of every request, before routing; the response to a CORS preflight, if it is

@@ -19,7 +19,7 @@ from sluiceway.errors import (
     Unsupported,
 )
 from sluiceway.server.door.counted_send import MORE_HEADERS
-from sluiceway.server.door.indexed_request import is_bare, is_ordinary
+from sluiceway.server.door.indexed_request import is_ordinary
 from sluiceway.server.http1.peer_gone import PROTOCOL
 from sluiceway.server.log.access import STAGES, UPLOAD
 from sluiceway.server.mounted.hooks import HOOKS
@@ -200,16 +200,17 @@ def _upload_request(
     check_body(request, may_lack=not whole)
     expected: dict[str, bytes] = {}
     values: dict[str, str] = {}
-    wanted = ""
-    if not is_ordinary(request):
+    wanted = folders = ""
+    ordinary = is_ordinary(request)
+    if not ordinary:
         expected = expected_digests(request) if whole else file_digests(request)
         wanted = wanted_digest(request.headers)
-    if not is_bare(request):
+    if not ordinary or request.scope.get("query_string"):
         values = query_values(request)
+        folders = "" if key else clean_folders(file_name(request) or "")
     content_type = request.headers.get("content-type", "")
     if len(content_type) > MOST_TYPE:
         raise BadRequest(f"Content-Type has more than {MOST_TYPE} characters; shorten it")
-    folders = "" if key else clean_folders(file_name(request) or "")
     return UploadRequest(
         key=key,
         filename=filename,
@@ -249,8 +250,7 @@ def check_length(request: Request, upload_service: UploadService) -> None:
 
 def _is_worth_a_look(request: Request) -> bool:
     """Whether the object is looked up before the body comes, and not only when it is replaced."""
-    length = content_length(request)
+    length, headers = content_length(request), request.headers
     if length is None or length >= LOOK_FROM:
         return True
-    headers = request.headers
     return not is_ordinary(request) and ("expect" in headers or has_conditions(headers.raw))

@@ -69,7 +69,7 @@ def check_body(request: Request, *, may_lack: bool = False) -> None:
 
 
 def _check_framed(request: Request, *, may_lack: bool) -> None:
-    if not may_lack and not _is_framed(request):
+    if not may_lack and "content-length" not in request.headers and not _is_framed(request):
         # RFC 9112 6.3: such a request has no body. Its sender meant one, and would take the 201 of
         # an empty file for that of its own.
         raise LengthRequired(
@@ -91,9 +91,10 @@ def _is_framed(request: Request) -> bool:
 
 def content_length(request: Request) -> int | None:
     """Bytes of the body, None if it is chunked. Raises BadRequest for anything but plain digits."""
-    if LENGTH not in request.scope:
-        request.scope[LENGTH] = _read_length(request)
-    length: int | None = request.scope[LENGTH]
+    scope = request.scope
+    if LENGTH not in scope:
+        scope[LENGTH] = _read_length(request)
+    length: int | None = scope[LENGTH]
     return length
 
 

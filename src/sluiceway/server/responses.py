@@ -81,6 +81,8 @@ def entry_json(request: Request, entry: Entry, *, readable: bool = True) -> dict
     reply = entry.reply
     url = object_url(request, entry.key) if readable and reply is None else _location(entry)
     more: dict[str, object] = {} if reply is None else {"status": reply.status}
+    if entry.metadata.user:
+        more |= _times_json(entry)
     if entry.waits_as:
         more |= {"state": "waiting", **FOR_BACKEND, "upload": status_url(request, entry)}
     if entry.notes:
@@ -98,15 +100,12 @@ def entry_json(request: Request, entry: Entry, *, readable: bool = True) -> dict
         "modified": datetime.fromtimestamp(entry.modified, UTC)
         .isoformat(timespec="milliseconds")
         .replace("+00:00", "Z"),
-        **_times_json(entry),
         **more,
     }
 
 
 def _times_json(entry: Entry) -> dict[str, str]:
     """When the file is deleted, and until when it must stay, where that is so."""
-    if not entry.metadata.user:
-        return {}
     times = {"expires": entry.metadata.expires, "retained_until": entry.metadata.retained}
     return {
         name: datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
@@ -201,11 +200,11 @@ def receipt(
     if len(entries) == 1 and (reply := entries[0].reply) is not None:
         return relayed_response(reply.status, reply.headers, reply.body, headers)
     files = [entry_json(request, entry, readable=traits.readable) for entry in entries]
-    waiting = [entry for entry in entries if entry.waits_as]
-    if waiting:
+    if waiting := [entry for entry in entries if entry.waits_as]:
         headers |= {"Location": status_url(request, waiting[0]), "Retry-After": LOOK_AGAIN}
     if len(entries) == 1:
-        headers |= time_headers(entries[0])
+        if entries[0].metadata.user:
+            headers |= time_headers(entries[0])
         if not is_ordinary(request) and wanted_digest(request.headers):
             headers |= digest_headers(entries[0].metadata.digests)
     if len(entries) == 1 and traits.readable:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import lru_cache
 from typing import cast
 
 from starlette.background import BackgroundTask
@@ -113,9 +114,13 @@ def _body_message(data: Buffer) -> Message:
 def raw_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     """Headers as ASGI takes them."""
     return [
-        (name.lower().encode("latin-1"), value.encode("latin-1", "replace"))
-        for name, value in headers.items()
+        (_field_name(name), value.encode("latin-1", "replace")) for name, value in headers.items()
     ]
+
+
+@lru_cache(256)
+def _field_name(name: str) -> bytes:
+    return name.lower().encode("latin-1")
 
 
 async def _send_in_time(send: Send, message: Message) -> None:

@@ -41,6 +41,8 @@ def extras_to_json(metadata: Metadata) -> dict[str, object]:
 
     Raises TooLarge: a note is read at once.
     """
+    if not (metadata.headers or metadata.user or metadata.digests):
+        return {}
     pairs = metadata.headers + metadata.user
     size = sum(len(text.encode(errors="replace")) for pair in pairs for text in pair)
     if size > MOST_METADATA:

@@ -385,7 +385,7 @@ class UploadRequest:
     def metadata(self, digests: Pairs) -> Metadata:
         """What is kept with the object whose bytes have these digests."""
         user = self.user
-        if any(name in (EXPIRES, RETAINED) and value[:1] == "+" for name, value in user):
+        if user and any(name in (EXPIRES, RETAINED) and value[:1] == "+" for name, value in user):
             user = tuple(_dated(name, value) for name, value in user)
         return Metadata(self.filename, self.type, digests, self.headers, user)
 

@@ -113,7 +113,7 @@ class ProgressTable:
         Raises Exists when the id is in use or was a moment ago. When thousands are live at once,
         the upload goes unwatched; nothing else is lost.
         """
-        if self._find(upload) is not None:
+        if upload in self._own or (self._index is not None and self._find(upload) is not None):
             raise Exists(f"The upload id {upload!r} is taken; choose a fresh one for each upload")
         return self._begin(upload, length)
 
@@ -141,12 +141,13 @@ class ProgressTable:
 
     def end(self, record: ProgressRecord) -> None:
         """The record stays readable until it is the oldest of the ended ones and one is needed."""
-        if record.state not in ENDED:
+        state = record.state
+        if state not in ENDED:
             raise SluiceError("A record is given back only when its upload has ended")
         self._count(record)
         self._live.pop(record.index, None)
         if not record.is_part:
-            self.totals.count_end(record.state, record.kept)
+            self.totals.count_end(state, record.kept)
         record.ended_at = time.monotonic()
         if record.index >= 0:
             self._free.append(record.index)

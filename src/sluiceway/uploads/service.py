@@ -208,7 +208,8 @@ class UploadService:
         record.by_kernel = self.store.traits.remote
         session = UploadSession(self.rules, record, self._end)
         self._live[record.id] = session
-        self._whole._look_soon()
+        if (looking := self._whole._looking) is None or looking.done():
+            self._whole._looking = asyncio.get_running_loop().create_task(self._whole._look())
         return session
 
     def cancel(self, upload: str) -> bool:
@@ -268,10 +269,6 @@ class UploadService:
             self.progress_table.rest(session.record)
         else:
             self.progress_table.end(session.record)
-
-    def _look_soon(self) -> None:
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.get_running_loop().create_task(self._look())
 
     async def _look(self) -> None:
         at, remote = 0, self.store.traits.remote

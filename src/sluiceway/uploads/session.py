@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, cast
@@ -72,6 +72,7 @@ class UploadSession:
         self, rules: UploadRules, record: ProgressRecord, at_end: Callable[[UploadSession], None]
     ) -> None:
         self.record = record
+        self._state = State.RECEIVING  # that of the record, which only this code moves
         self.id: str = record.id
         self.stages: Stages = Stages()
         record.stages, record.owner_name = self.stages, rules.grant.owner
@@ -86,14 +87,11 @@ class UploadSession:
         self._reason: SluiceError | None = None
         self._leaving = False  # the drafts are being discarded already
         self.is_handed_over: bool = False  # uploads of the ledger go on with it
-        self.replaced: set[str] = set()  # keys of replaced objects, where the store tells
+        # Whether the store knows what it replaced: then `replaced` says it after `publish`.
+        self.tells_replaced: bool = rules.store.traits.tells_replaced
+        self.replaced: set[str] = set()  # keys of those objects
         self.keys: list[str] = []  # of its files, in order, as soon as they are known
         self._taken = 0  # bytes of files so far: the limit is for the request, not for each file
-
-    @property
-    def tells_replaced(self) -> bool:
-        """Whether the store knows what it replaced: then `replaced` says it after `publish`."""
-        return self._rules.store.traits.tells_replaced
 
     @property
     def drafted(self) -> list[tuple[str, Metadata, int]]:
@@ -167,35 +165,36 @@ class UploadSession:
         self.record.key = key
         if (key, folders) != (request.key, request.folders):
             request = dataclasses.replace(request, key=key, folders=folders)
-        await rules.ask_start(self.id, request, size)
+        if rules.asker is not None:
+            await rules.ask_start(self.id, request, size)
         asked = (request.wanted, *rules.store.traits.counts)
         names = rules.digests.to_count(request.expected, asked)
         digests = Digests(names, rules.budget) if names else None
         before = self.stages.enter(DESTINATION)
         if self._drafted and isinstance(waiting := self._drafted[-1].draft, Pausable):
             await waiting.pause()
-        self._reserved.append(f"{self.id}.{len(self._drafted)}")
+        name = f"{self.id}.{len(self._drafted)}"
+        self._reserved.append(name)
         announced = size if request.size_is_certain else None
-        await self._quota.hold(self._reserved[-1], request, announced or 0)
-        draft = self._filling = await rules.store.draft(
-            f"{self.id}.{len(self._drafted)}", size, request
-        )
+        await self._quota.hold(name, request, announced or 0)
+        draft = self._filling = await rules.store.draft(name, size, request)
         # Only another machine may take a file later; on others the check would cost as much as all
         # the states of an upload.
         if rules.store.traits.remote and isinstance(draft, DeliveredLater):
             draft.watch(self.record.set_waiting)
         self.stages.enter(QUEUE)
-        source = self._quota.metered(self._reserved[-1], request, source, announced)
+        source = self._quota.metered(name, request, source, announced)
         try:
             self._taken += await self._pump(source, draft, digests, counts_received)
             found = {} if digests is None else await digests.finish()
         finally:
             if digests is not None:
                 await digests.aclose()
-        check_digests(found, request.expected)
+        if request.expected:
+            check_digests(found, request.expected)
         if announced != draft.written:
-            await self._quota.hold(self._reserved[-1], request, draft.written)
-        metadata = request.metadata(digest_pairs(found))
+            await self._quota.hold(name, request, draft.written)
+        metadata = request.metadata(digest_pairs(found) if found else ())
         self._drafted.append(_DraftedFile(draft, key, metadata, request.replace, request))
         self._filling = None
         self.stages.enter(before)
@@ -206,18 +205,19 @@ class UploadSession:
         Raises Exists, PreconditionFailed, NoSpace, Forbidden, and what the app and the operator's
         hook raise.
         """
+        if self._rules.grant.count is None:
+            return await self._publish()
         async with self._rules.counted(len(self._drafted)):
             return await self._publish()
 
     async def _publish(self) -> list[Entry]:
         self._move("whole")
         self.stages.enter(ANSWER)
-        for file in self._drafted:
-            await ask_app(self.app, self.id, file.key, file.metadata, file.draft)
-            if self._rules.asker is not None:
-                await self._rules.ask_kept(self.id, new_id(), file.key, file.metadata, file.draft)
+        if self.app is not None or self._rules.asker is not None:
+            await self._ask_kept()
         entries: list[Entry] = []
         waiting: list[Entry] = []
+        kept = 0
         outbox = self._rules.outbox
         events = [] if outbox is None else await outbox.expect(self.id, self.drafted)
         try:
@@ -230,8 +230,9 @@ class UploadSession:
                 entries.append(entry)
                 if self.tells_replaced and cast("TellsReplaced", file.draft).replaced:
                     self.replaced.add(file.key)
-                # The counter never goes back.
-                self.record.kept = max(self.record.kept, sum(entry.size for entry in entries))
+                kept += entry.size
+                if kept > self.record.kept:  # the counter never goes back
+                    self.record.kept = kept
             if self.app is not None:
                 for entry in entries:
                     await self.app.published(entry)
@@ -253,6 +254,13 @@ class UploadSession:
         self._move("published")
         self.stages.enter(QUEUE)
         return entries
+
+    async def _ask_kept(self) -> None:
+        """The app and the operator's hook decide on each file."""
+        for file in self._drafted:
+            await ask_app(self.app, self.id, file.key, file.metadata, file.draft)
+            if self._rules.asker is not None:
+                await self._rules.ask_kept(self.id, new_id(), file.key, file.metadata, file.draft)
 
     async def _publish_file(self, number: int, file: _DraftedFile) -> Entry:
         reserved, size = self._reserved[number], file.draft.written
@@ -276,11 +284,12 @@ class UploadSession:
             try:
                 await self._discard()
             finally:  # a draft that cannot be discarded takes no room of the quota
-                await self._quota.release(filter(None, self._reserved))
+                if reserved := list(filter(None, self._reserved)):
+                    await self._quota.release(reserved)
         finally:
             stopped = isinstance(error, asyncio.CancelledError) and self._reason is not None
             outcome = self._reason if stopped else error
-            if self.record.state is not State.COMPLETE and not self.is_handed_over:
+            if self._state is not State.COMPLETE and not self.is_handed_over:
                 self._note(outcome)
             self._at_end(self)
         if stopped and self._reason is not None:
@@ -323,15 +332,14 @@ class UploadSession:
         self.is_handed_over = True
         return entries
 
-    def _drafts(self) -> Iterator[Draft]:
-        yield from (file.draft for file in self._drafted)
-        if self._filling is not None:
-            yield self._filling
+    def _drafts(self) -> list[Draft]:
+        drafts = [file.draft for file in self._drafted]
+        return drafts if self._filling is None else [*drafts, self._filling]
 
     async def _discard(self) -> None:
         """Discard what was not published. Every draft is tried, whatever the others raise."""
         failed: BaseException | None = None
-        for draft in list(self._drafts()):
+        for draft in self._drafts():
             try:
                 await draft.discard()
             except (SluiceError, OSError, asyncio.CancelledError) as error:
@@ -352,7 +360,7 @@ class UploadSession:
         self._move("cancel" if isinstance(error, Cancelled | asyncio.CancelledError) else "fail")
 
     def _move(self, event: str) -> None:
-        self.record.state = after(self.record.state, event)
+        self._state = self.record.state = after(self._state, event)
 
 
 def _partly(error: SluiceError, published: list[str]) -> SluiceError:

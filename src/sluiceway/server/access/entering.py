@@ -13,16 +13,16 @@ from sluiceway.uploads.access.links import FOLDER
 __all__ = ["LINK", "enter_link", "unlinked"]
 
 LINK = "sluiceway.link"  # in a request's scope: the text of the link
+_BELOW = f"/{FOLDER}/"
 
 
 def enter_link(scope: Scope) -> Scope:
     """The scope below a link, where its path names one; else the same."""
     mounted, path = str(scope.get("root_path", "")), str(scope["path"])
-    below = path.removeprefix(mounted) if path.startswith(mounted) else path
-    folder, slash, rest = below[1:].partition("/")
-    if folder != FOLDER or not slash or not below.startswith("/"):
+    below = path.removeprefix(mounted) if mounted else path
+    if not below.startswith(_BELOW):
         return scope
-    text = rest.partition("/")[0]
+    text = below[len(_BELOW) :].partition("/")[0]
     return {**scope, "root_path": f"{mounted}/{FOLDER}/{text}", LINK: text}
 
 

@@ -5,7 +5,7 @@ Knows ASGI messages; it must not know what they carry.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Container
 from typing import Any
 
 from starlette.types import Message, Scope, Send
@@ -44,8 +44,8 @@ class CountedSend:
         self._protocol: Any = scope.get(PROTOCOL)
 
     async def whole(self, status: int, headers: Fields, body: bytes) -> None:
-        """A response whose body is there: our own protocol takes it at once, where nothing stands
-        between that wants to see messages."""
+        """A response whose body is there, its names in lower case: our own protocol takes it at
+        once, where nothing stands between that wants to see messages."""
         protocol = self._protocol
         if protocol is None or self._send != protocol.cycle.send:
             await self({"type": "http.response.start", "status": status, "headers": headers})
@@ -53,12 +53,14 @@ class CountedSend:
             return
         self.status = status
         self.sent += len(body)
-        await protocol.cycle.respond(status, self._completed(headers), body)
+        await protocol.cycle.respond(status, self._completed(headers, dict(headers)), body)
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message = {**message, "headers": self._completed(message.get("headers", ()))}
+            own = message.get("headers", ())
+            names = {name.lower() for name, _ in own}
+            message = {**message, "headers": self._completed(own, names)}
         else:  # `count`: bytes of a file that the server sends by itself
             self.sent += message.get("count") or len(message.get("body", b""))
         # Our own protocol drops clients that take nothing.
@@ -68,7 +70,7 @@ class CountedSend:
             async with reader_deadline():
                 await self._send(message)
 
-    def _completed(self, own: Fields) -> list[tuple[bytes, bytes]]:
-        names = {name.lower() for name, _ in own}
+    def _completed(self, own: Fields, names: Container[bytes]) -> list[tuple[bytes, bytes]]:
+        """`names` are those of its own fields, in lower case."""
         safe = [field for field in self._defaults if field[0] not in names]
         return [*own, *safe, *self._more, *self._scope.get(MORE_HEADERS, ())]

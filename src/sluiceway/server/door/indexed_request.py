@@ -43,29 +43,30 @@ class _IndexedHeaders(Headers):
     """As Starlette's; of a field that was sent twice it gives the first, too."""
 
     def __init__(self, scope: Scope) -> None:
-        super().__init__(scope=scope)
+        self._list = scope["headers"] = list(scope["headers"])  # as Starlette's does
         # The bytes of the scope: copies of them as text would be memory of each slow upload.
-        self._first: dict[bytes, bytes] = dict(reversed(self._list))
-        self.ordinary: bool = len(self._first) == len(self._list) and self._first.keys() <= ORDINARY
+        self.first: dict[bytes, bytes] = dict(reversed(self._list))
+        self.ordinary: bool = len(self.first) == len(self._list) and self.first.keys() <= ORDINARY
 
     @overload
     def get(self, key: str, /) -> str | None: ...
     @overload
     def get(self, key: str, /, default: str | T) -> str | T: ...
     def get(self, key: str, /, default: object = None) -> object:
-        value = self._first.get(_field_name(key))
+        value = self.first.get(_field_name(key))
         return default if value is None else value.decode("latin-1")
 
     def getlist(self, key: str) -> list[str]:
-        if (first := self.get(key)) is None:
+        if (first := self.first.get(_field_name(key))) is None:
             return []
-        return [first] if len(self._first) == len(self._list) else super().getlist(key)
+        once = len(self.first) == len(self._list)
+        return [first.decode("latin-1")] if once else super().getlist(key)
 
     def __getitem__(self, key: str) -> str:
-        return self._first[_field_name(key)].decode("latin-1")
+        return self.first[_field_name(key)].decode("latin-1")
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and _field_name(key) in self._first
+        return isinstance(key, str) and _field_name(key) in self.first
 
 
 @lru_cache(256)
@@ -95,18 +96,26 @@ def is_ordinary(request: Request) -> bool:
 
 def is_bare(request: Request) -> bool:
     """Whether the head is ordinary, and there is no query."""
-    return not request.scope.get("query_string") and is_ordinary(request)
+    return not request.scope.get("query_string") and getattr(request.headers, "ordinary", False)
 
 
 class IndexedRequest(Request):
     """A request with such headers and such a query."""
 
     _found_query: _Query | None = None
-    headers: Headers = _NO_HEADERS  # each request has its own; a property would be called
+    # Each request has its own; properties would be called.
+    headers: Headers = _NO_HEADERS
+    method: str = ""
 
     def __init__(self, scope: Scope, receive: Receive = empty_receive) -> None:
         super().__init__(scope, receive)
-        self.headers = _IndexedHeaders(scope)
+        self.method = scope["method"]
+        self.headers = indexed = _IndexedHeaders(scope)
+        self._fields = indexed.first
+
+    def has_any(self, fields: frozenset[bytes]) -> bool:
+        """Whether the head has one of these fields, which are in lower case."""
+        return not fields.isdisjoint(self._fields)
 
     @property
     def query_params(self) -> QueryParams:

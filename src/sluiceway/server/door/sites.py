@@ -75,7 +75,7 @@ class Sites:
         if not self._checks_host:
             return
         # A request without Host is accepted: old programs send such, browsers never do.
-        for text in request.headers.getlist("host") + _absolute_target(request):
+        for text in (*request.headers.getlist("host"), *_absolute_target(request)):
             if text != self._last_ours and not self._is_ours(text):
                 self._log_hint()
                 raise Forbidden(

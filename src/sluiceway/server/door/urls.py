@@ -40,7 +40,8 @@ def decode_url(scope: Scope) -> None:
     """
     path: str = scope["path"]
     if raw := scope.get("raw_path"):
-        decode_path(bytes(raw).partition(b"?")[0])
+        if b"%" in raw or not raw.isascii():  # else it is what it says
+            decode_path(bytes(raw).partition(b"?")[0])
     elif "\ufffd" in path or _SURROGATE.search(path):
         raise BadName(
             "The URL's path has bytes that are not UTF-8, or U+FFFD; this server cannot tell which."

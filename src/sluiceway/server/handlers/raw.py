@@ -7,7 +7,7 @@ asked for (RFC 9110 10.1.1).
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from functools import partial
 
 from starlette.requests import Request
@@ -32,6 +32,7 @@ from sluiceway.server.resumable.whole import note_stored
 from sluiceway.server.whole_body import check_whole, whole_body
 from sluiceway.uploads.resumable.by_key import LEAST_ADOPTED, forget_earlier, upload_of
 from sluiceway.uploads.resumable.plain_puts import PlainPut
+from sluiceway.uploads.resumable.service import ResumableUploads
 from sluiceway.uploads.service import UploadService
 from sluiceway.wire.names import check_key
 
@@ -41,17 +42,27 @@ __all__ = ["post_raw", "put_object"]
 async def put_object(request: Request, upload_service: UploadService, key: str) -> Response:
     """PUT /files/{key} with the file's bytes as its body."""
     check_whole(request)
-    with _known_by_key(request, upload_service, key) as put:
-        return await _put(request, upload_service, key, put)
+    uploads, size = upload_service.resumable, content_length(request)
+    # Small ones are seldom cut, and need no ledger; see `keep_cut` and `is_outdated`.
+    if uploads is None or (size is not None and size <= LEAST_ADOPTED):
+        return await _put(request, upload_service, key)
+    with _known_by_key(request, uploads, key) as put:
+        # What an earlier PUT left must not be mixed into what this one leaves, if it is cut, too.
+        return await _put(request, upload_service, key, put, forget_in=uploads)
 
 
 async def _put(
-    request: Request, upload_service: UploadService, key: str, put: PlainPut | None
+    request: Request,
+    upload_service: UploadService,
+    key: str,
+    put: PlainPut | None = None,
+    forget_in: ResumableUploads | None = None,
 ) -> Response:
     target = await PutTarget.of(request, upload_service, key)
     upload_request = named_request(request, target)
     check_length(request, upload_service)
-    await _forget_earlier(request, upload_service, target.key)
+    if forget_in is not None:
+        await _forget_earlier(request, forget_in, target.key)
     async with begin_upload(request, upload_service) as session:
         if put is not None:
             put.session = session
@@ -73,35 +84,18 @@ async def _put(
 
 
 def _known_by_key(
-    request: Request, upload_service: UploadService, key: str
+    request: Request, uploads: ResumableUploads, key: str
 ) -> AbstractContextManager[PlainPut | None]:
     """From its first moment on: its client may be gone, and ask already how much was kept."""
-    uploads = upload_service.resumable
-    if uploads is None or not _may_be_kept(request):
-        return nullcontext()
-    upload = upload_of(
-        check_key(key, upload_service.store.traits.max_key_bytes), uploads.grant.owner
-    )
+    upload = upload_of(check_key(key, uploads.store.traits.max_key_bytes), uploads.grant.owner)
     return uploads.plain_puts.running(upload, partial(input_is_over, request.scope))
 
 
-def _may_be_kept(request: Request) -> bool:
-    """Whether it is worth that, if it is cut."""
-    size = content_length(request)
-    return size is None or size > LEAST_ADOPTED
-
-
-async def _forget_earlier(request: Request, upload_service: UploadService, key: str) -> None:
-    """What an earlier PUT left must not be mixed into what this one leaves, if it is cut, too.
-
-    Small ones are seldom cut, and need no ledger; see `keep_cut` and `is_outdated`.
-    """
-    uploads = upload_service.resumable
-    if uploads is not None and _may_be_kept(request):
-        try:
-            await forget_earlier(uploads, key)
-        except (StoreFailed, Unavailable) as error:
-            log_error(error, request.method)  # an upload of one request does not need the ledger
+async def _forget_earlier(request: Request, uploads: ResumableUploads, key: str) -> None:
+    try:
+        await forget_earlier(uploads, key)
+    except (StoreFailed, Unavailable) as error:
+        log_error(error, request.method)  # an upload of one request does not need the ledger
 
 
 async def post_raw(request: Request, upload_service: UploadService) -> Response:

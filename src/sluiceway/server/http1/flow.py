@@ -1,15 +1,14 @@
 """What a connection waits with, in few bytes.
 
-asyncio.Event and deque take 0.6 KiB each while they are empty, and uvicorn has three of them for
-each upload, of which a thousand may be under way for hours.
+asyncio.Event takes 0.6 KiB, and uvicorn has two of them for each upload, of which a thousand may be
+under way for hours.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
-__all__ = ["FlowControl", "SmallDeque", "SmallEvent"]
+__all__ = ["FlowControl", "SmallEvent"]
 
 
 class SmallEvent:
@@ -87,15 +86,3 @@ class FlowControl:
     def resume_writing(self) -> None:
         self.write_paused = False
         self._writable.set()
-
-
-class SmallDeque(list[Any]):
-    """uvicorn's queue of requests that came before their turn. It stays empty here.
-
-    uvicorn appends at the left and pops at the right.
-    """
-
-    __slots__ = ()
-
-    def appendleft(self, item: Any) -> None:
-        self.insert(0, item)

@@ -38,11 +38,15 @@ Fields = Sequence[tuple[bytes, bytes]]
 
 def head_error(version: str, fields: Fields) -> SluiceError | None:
     """The error of a head that the parser accepts and two servers could read differently."""
-    names = [name for name, _ in fields]
-    codings = [value.strip().lower() for name, value in fields if name == b"transfer-encoding"]
+    hosts, codings = 0, []
+    for name, value in fields:
+        if name == b"host":
+            hosts += 1
+        elif name == b"transfer-encoding":
+            codings.append(value.strip().lower())
     if version not in ("1.0", "1.1"):
         return BadRequest("This server speaks HTTP/1.1 and HTTP/1.0")
-    if names.count(b"host") > 1 or (version == "1.1" and b"host" not in names):
+    if hosts > 1 or (version == "1.1" and not hosts):
         return BadRequest("A request has exactly one Host (RFC 9112 3.2)")
     if codings and (version == "1.0" or codings != [b"chunked"]):
         return BadRequest("The only Transfer-Encoding this server reads is chunked, in HTTP/1.1")

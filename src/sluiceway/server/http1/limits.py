@@ -207,7 +207,9 @@ class ConnectionLimits:
             stop = self._end.within(data, at)
             state, body = self.state, self.body_bytes
             yield view[at:stop]
-            if self._costs_too_much(stop - at, self.body_bytes - body, state):
+            if self.body_bytes - body == stop - at:
+                self._unproductive = 0  # nothing but body
+            elif self._costs_too_much(stop - at, self.body_bytes - body, state):
                 yield self.refuse(too_large())
             at = stop
         if at == len(data):

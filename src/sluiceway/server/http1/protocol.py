@@ -8,7 +8,6 @@ runs on any ASGI server. These classes extend uvicorn's internals, so its versio
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 from weakref import WeakKeyDictionary
@@ -22,7 +21,7 @@ from sluiceway.pipe.descriptors import descriptor_of_its_own
 from sluiceway.pipe.lending import LentSocket
 from sluiceway.server.http1.connection_limit import Admission, ConnectionLimit
 from sluiceway.server.http1.cycle import SluiceCycle
-from sluiceway.server.http1.flow import FlowControl, SmallDeque
+from sluiceway.server.http1.flow import FlowControl
 from sluiceway.server.http1.head_limits import bare_refusal, body_length, framing_fields
 from sluiceway.server.http1.lending import lendable_bytes
 from sluiceway.server.http1.limits import (
@@ -38,8 +37,9 @@ from sluiceway.server.http1.limits import (
     Action,
     ConnectionLimits,
 )
-from sluiceway.server.http1.peer_gone import PROTOCOL, READER, hung_up, peer_disconnected, reset
-from sluiceway.server.http1.sendfile import ZEROCOPY, Sending, until_written
+from sluiceway.server.http1.peer_gone import READER, hung_up, peer_disconnected, reset
+from sluiceway.server.http1.request_scope import request_scope
+from sluiceway.server.http1.sendfile import Sending, until_written
 from sluiceway.server.http1.stalled_readers import StalledReaders
 from sluiceway.server.http1.stopping import close_idle, leave
 
@@ -47,8 +47,6 @@ __all__ = ["SluiceProtocol"]
 
 DRAIN_TIMEOUT = 2.0  # seconds to read and drop what comes behind the last response
 HEAD_TIMEOUT = 20.0  # seconds for a whole head to arrive (Slowloris)
-# One dictionary for all requests: a thousand slow uploads have a scope each.
-EXTENSIONS: dict[str, dict[str, object]] = {ZEROCOPY: {}}
 
 # One timer for all connections of a server.
 _watches: WeakKeyDictionary[ServerState, StalledReaders] = WeakKeyDictionary()
@@ -65,7 +63,7 @@ class SluiceProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)
         self.flow: Any = FlowControl(transport)
-        self.pipeline: Any = SmallDeque()
+        self.pipeline: Any = ()  # requests that came before their turn: `_limits` holds them
         self._limits = ConnectionLimits()
         self._sending: Sending | None = None  # what the kernel sends by itself
         self._lent: LentSocket | None = None  # what threads read by themselves
@@ -90,14 +88,15 @@ class SluiceProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
         self._run(self._limits.received(data))
 
     def eof_received(self) -> bool:  # type: ignore[override]  # True keeps our half open, as asyncio documents
         """The client closed its half. An upload, cut by that or complete, is still answered; any
         other request is given up."""
-        cycle = cast("SluiceCycle | None", self.cycle)
-        self._perform(self._limits.input_ended(reader=cycle is None or self._reads(cycle)))
+        reader = self.cycle is None or self._reads(self.cycle)
+        self._perform(self._limits.input_ended(reader=reader))
         if self._limits.state is CUT:
             self.loop.call_later(DRAIN_TIMEOUT * 5, self.transport.close)  # if no answer comes
         return self._limits.state is not CLOSED
@@ -129,7 +128,7 @@ class SluiceProtocol(HttpToolsProtocol):
         """While more is held than may be, nothing is read, and the end of the connection stands
         behind it."""
         if self.flow.full:
-            reads = self.cycle is None or self._reads(cast("SluiceCycle", self.cycle))
+            reads = self.cycle is None or self._reads(self.cycle)
             if hung_up(self.transport.get_extra_info("socket"), half=reads):
                 self.transport.abort()
 
@@ -142,35 +141,43 @@ class SluiceProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         if self._limits.state not in PARSER_WAITS:
             self._limits.message_began()
-            super().on_message_begin()
+            self.url: bytes = b""
+            self.headers: list[tuple[bytes, bytes]] = []
 
     def on_url(self, url: bytes) -> None:
         if self._limits.state not in PARSER_WAITS:
-            super().on_url(url)
+            self.url += url
             self._limits.url(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._limits.state in PARSER_WAITS:
             return
+        # RFC 9110 5.5; httptools leaves the white space behind a value
+        field = name.lower(), value.strip(b" \t")
         if self._limits.field(name, value, len(self.headers)):
-            # RFC 9110 5.5; httptools leaves the white space behind a value
-            super().on_header(name, value.strip(b" \t"))
+            self.headers.append(field)
         elif self._limits.state is BODY:
-            cast("SluiceCycle", self.cycle).trailers.append((name.lower(), value.strip(b" \t")))
+            self.cycle.trailers.append(field)
 
     def on_headers_complete(self) -> None:
-        if self._limits.state in PARSER_WAITS:
+        limits, parser, headers = self._limits, self.parser, self.headers
+        if limits.state in PARSER_WAITS:
             return
-        self._limits.check_head(self.parser.get_http_version(), self.headers)
-        if self.scheme == "http" and hasattr(os, "sendfile"):  # not below TLS
-            self.scope["extensions"] = EXTENSIONS  # type: ignore[typeddict-item]
-        super().on_headers_complete()
-        upgrade = self.parser.should_upgrade() and bool(framing_fields(self.headers))
-        self._perform(self._limits.head_ended(upgrade=upgrade))
+        version = parser.get_http_version()
+        limits.check_head(version, headers)
+        target, method = httptools.parse_url(self.url), parser.get_method()
+        self.scope: Any = request_scope(self, target, method, version)
+        self.cycle: Any = SluiceCycle(self.scope, self, keep_alive=parser.should_keep_alive())
+        self.flow.reads_ahead = True
+        task = self.loop.create_task(self.cycle.run(self.app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+        upgrade = parser.should_upgrade() and bool(framing_fields(headers))
+        self._perform(limits.head_ended(upgrade=upgrade))
 
     def on_body(self, body: bytes) -> None:
         self._limits.body_bytes += len(body)
-        cycle: Any = self.cycle
+        cycle = self.cycle
         cycle.queue.append(body)
         cycle.message_event.set()
 
@@ -178,27 +185,24 @@ class SluiceProtocol(HttpToolsProtocol):
         if self._limits.state in PARSER_WAITS:
             return  # it is not: the body comes
         self._limits.message_ended()
-        super().on_message_complete()
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.more_body = False
+            cycle.message_event.set()
 
-    # What uvicorn's cycle calls
-
-    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        cycle.__class__ = SluiceCycle
-        cycle.adopt()
-        cycle.scope[PROTOCOL] = self
-        self.flow.reads_ahead = True
-        super()._start_asgi_task(cycle, app)
+    # What the cycle calls
 
     def on_response_complete(self) -> None:
         SluiceCycle.ahead.discard(self.cycle)
+        self.server_state.total_requests += 1
         if self.transport.is_closing():
-            super().on_response_complete()
             return
         action = self._limits.answered()
         if self._limits.state is IDLE:
-            super().on_response_complete()
-        else:
-            self.server_state.total_requests += 1
+            self.flow.resume_reading()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
         self._perform(action)
 
     # What the app may ask, by the scope
@@ -224,7 +228,7 @@ class SluiceProtocol(HttpToolsProtocol):
 
         `handed_back` hears how many bytes were taken.
         """
-        cycle = cast("SluiceCycle", self.cycle)
+        cycle = self.cycle
         may = self.scheme == "http" and not self.transport.is_closing()
         most = lendable_bytes(self._limits.missing, cycle, self.flow) if may else 0
         sock = descriptor_of_its_own(self.transport.get_extra_info("socket")) if most else None
@@ -276,7 +280,7 @@ class SluiceProtocol(HttpToolsProtocol):
         state = self._limits.state
         if state is HEAD:  # most heads come whole, and need no timer
             self._time_head()
-        elif state is BODY and cast("SluiceCycle", self.cycle).has_enough:
+        elif state is BODY and self.cycle.has_enough:
             self.flow.pause_reading()  # until the app has taken it
 
     def _parse(self, data: memoryview) -> None:
@@ -313,9 +317,8 @@ class SluiceProtocol(HttpToolsProtocol):
             self._head_timer = self.loop.call_later(HEAD_TIMEOUT, self._time_out)
 
     def _cut_body(self) -> None:
-        cycle = cast("SluiceCycle", self.cycle)
-        cycle.input_ended, cycle.why_ended = True, self._limits.error
-        cycle.message_event.set()
+        self.cycle.input_ended, self.cycle.why_ended = True, self._limits.error
+        self.cycle.message_event.set()
 
     def _answer_last(self) -> None:
         if not self._limits.held:
@@ -325,9 +328,6 @@ class SluiceProtocol(HttpToolsProtocol):
         error = self._limits.error or SluiceError()
         self.transport.write(bare_refusal(error, self.server_state.default_headers))
         self._linger()
-
-    def _pause(self) -> None:
-        self.flow.pause_reading()
 
     def _pause_full(self) -> None:
         self.flow.pause_reading()
@@ -344,7 +344,7 @@ class SluiceProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._run(self._limits.held_requests())
         self.flow.full = self._limits.full
-        cycle: Any = self.cycle
+        cycle = self.cycle
         if cycle.response_complete or not cycle.queue:  # else once the app has taken that
             self.flow.resume_reading()
         if self._limits.input_is_over and not self._limits.held:
@@ -394,7 +394,7 @@ _PERFORM: dict[Action, Callable[[SluiceProtocol], None]] = {
     Action.NEXT: SluiceProtocol._read_held,
     Action.REFUSE: SluiceProtocol._write_refusal,
     Action.LINGER: SluiceProtocol._linger,
-    Action.PAUSE: SluiceProtocol._pause,
+    Action.PAUSE: lambda protocol: protocol.flow.pause_reading(),
     Action.PAUSE_FULL: SluiceProtocol._pause_full,
     Action.CLOSE: SluiceProtocol._close,
 }

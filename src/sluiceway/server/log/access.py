@@ -16,8 +16,8 @@ from ipaddress import ip_address
 
 from starlette.types import Scope
 
-from sluiceway.pipe.stages import Stages, verdict
-from sluiceway.server.access.entering import unlinked
+from sluiceway.pipe.stages import verdict
+from sluiceway.server.access.entering import LINK, unlinked
 from sluiceway.server.access.identity import owner_in
 from sluiceway.server.http1.peer_gone import PROTOCOL
 from sluiceway.server.log.formats import log_event
@@ -48,21 +48,27 @@ class _AccessLine(LogEvent):
     """The line of one request. It is written as text or as values, when it is needed."""
 
     def __init__(
-        self, scope: Scope, status: int, sent: int, seconds: float, code: str, path: str
+        self,
+        scope: Scope,
+        status: int,
+        sent: int,
+        seconds: float,
+        code: str,
+        spent: Mapping[str, float] | None,
     ) -> None:
-        self._scope, self._path = scope, path
+        self._scope, self._path, self._spent = scope, shown_path(scope), spent
         self._status, self._sent, self._seconds, self._code = status, sent, seconds, code
         upload: UploadSession | HeldUpload | None = scope.get(UPLOAD)
         self._upload: UploadSummary | None = None if upload is None else summary_of(upload)
 
     def __str__(self) -> str:
-        scope, path = self._scope, self._path.replace('"', '\\"')
+        scope, spent, path = self._scope, self._spent, self._path.replace('"', '\\"')
         request = f'{client_of(scope)} "{_escaped(scope["method"])} {path}"'
         line = f"{request} {self._status} {self._sent} {self._seconds:.3f}s"
-        if STAGES in scope:
-            spent, destination = _spent(scope)
-            times = " ".join([f"{name}={took:.3f}s" for name, took in spent.items()])
-            line = f"{line} {times} ({verdict(spent, destination)})"
+        if spent is not None:
+            for name, took in spent.items():
+                line += f" {name}={took:.3f}s"
+            line += f" ({verdict(spent, scope[STAGES][1])})"
         if self._upload is not None:
             line = f"{line}{_upload_text(self._upload, self._code)}"
         owner = owner_in(scope)
@@ -83,29 +89,37 @@ class _AccessLine(LogEvent):
             "request_id": trace.request_id,
             "trace_id": trace.trace_id,
         }
-        if STAGES in scope:
-            spent, destination = _spent(scope)
+        if (spent := self._spent) is not None:
             values["stages"] = {name: round(took, 6) for name, took in spent.items()}
-            values["verdict"] = verdict(spent, destination)
+            values["verdict"] = verdict(spent, scope[STAGES][1])
         if upload is not None:
             values |= _upload_values(upload)
             values["code"] = self._code or upload.code
         return values
 
 
-def log_access(scope: Scope, status: int, sent: int, seconds: float, code: str) -> None:
+def log_access(
+    scope: Scope,
+    status: int,
+    sent: int,
+    seconds: float,
+    code: str,
+    spent: Mapping[str, float] | None,
+) -> None:
     """Log the line of a request that has ended.
 
-    `sent` are the bytes of its response, `code` that of its error, "" for none.
+    `sent` are the bytes of its response, `code` that of its error, "" for none, `spent` the seconds
+    of its upload by stage, where it had one.
     """
     if log.isEnabledFor(logging.INFO):
-        log_event(log, _AccessLine(scope, status, sent, seconds, code, shown_path(scope)))
+        log_event(log, _AccessLine(scope, status, sent, seconds, code, spent))
 
 
 def shown_path(scope: Scope) -> str:
     """The path of a request for people who may not do what it does: without links and ids."""
-    path = unlinked(scope, str(scope["path"]))
-    mounted = unlinked(scope, str(scope.get("root_path", "")))
+    path, mounted = str(scope["path"]), str(scope.get("root_path", ""))
+    if LINK in scope:
+        path, mounted = unlinked(scope, path), unlinked(scope, mounted)
     # The id of an upload is left out: it is enough to cancel the upload.
     if path.removeprefix(mounted).startswith("/uploads/"):
         path = f"{mounted if path.startswith(mounted) else ''}/uploads/..."
@@ -136,12 +150,6 @@ def _upload_values(upload: UploadSummary) -> dict[str, object]:
         "kept": upload.kept,
         "state": upload.state,
     }
-
-
-def _spent(scope: Scope) -> tuple[dict[str, float], str]:
-    stages: Stages
-    stages, destination = scope[STAGES]
-    return stages.spent(), destination
 
 
 def _escaped(text: str) -> str:

@@ -271,6 +271,9 @@ class OpenFolders:
                     if failed_before:
                         self._undurable.failed.discard(path)
 
+        if not failed:
+            return lambda _: None
+
         def error_of(key: str) -> OSError | None:
             folders = tuple(key.split("/")[:-1])
             paths = (folders[:depth] for depth in range(len(folders), -1, -1))

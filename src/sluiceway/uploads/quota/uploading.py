@@ -7,13 +7,13 @@ each chunk before it is written.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 from sluiceway.errors import Forbidden
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer, Source
-from sluiceway.stores.contract import UploadRequest
+from sluiceway.stores.contract import Entry, UploadRequest
 from sluiceway.uploads.access.grant import Grant
 from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.ledger.record import UploadRecord
@@ -47,6 +47,20 @@ class MeteredSource:
                 del chunk  # before the source makes the next one
         finally:
             await close_stream(chunks)
+
+
+class _UncountedChange(KeyChange):
+    """A change that nobody counts: its block and `has` do nothing."""
+
+    def has(self, key: str, entry: Entry | None) -> None: ...
+
+    async def __aenter__(self) -> KeyChange:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+_UNCOUNTED = _UncountedChange()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +138,13 @@ class UploadQuota:
     ) -> AbstractAsyncContextManager[KeyChange]:
         """The file with this reservation gets its key in this block."""
         if self.quotas is None:
-            return nullcontext(KeyChange())
+            return _UNCOUNTED
         limit, replaces = self._limit(request), request.replace.allowed
         return self.quotas.publishing(id, key, request.owner, size, limit, replaces)
 
     def changing(self, *keys: str) -> AbstractAsyncContextManager[KeyChange]:
         """These keys are deleted or renamed in this block."""
-        return nullcontext(KeyChange()) if self.quotas is None else self.quotas.changing(keys)
+        return _UNCOUNTED if self.quotas is None else self.quotas.changing(keys)
 
     async def release(self, ids: Iterable[str]) -> None:
         """Give reservations back."""

@@ -183,7 +183,8 @@ def kept_type(value: str, filename: str) -> str:
 
     The client's counts where it describes one file.
     """
-    kind, text = essence(value), clean_type(value)
-    if text is None or "*" in kind or kind == OCTET_STREAM or kind in _OF_REQUESTS:
+    kind = essence(value)
+    if "*" in kind or kind == OCTET_STREAM or kind in _OF_REQUESTS:
         return guess_type(filename)  # image/* and */* are ranges (Accept), not types of a file
-    return kind + text[len(kind) :]
+    text = clean_type(value)
+    return guess_type(filename) if text is None else kind + text[len(kind) :]

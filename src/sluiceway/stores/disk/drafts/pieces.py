@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sluiceway.pipe.source import Buffer
 
-__all__ = ["GatheredPieces"]
+__all__ = ["BUFFER", "GatheredPieces"]
 
-BUFFER = 64 << 10  # bytes that are gathered before a thread writes them
+BUFFER: int = 64 << 10  # bytes that are gathered before a thread writes them
 MOST_PIECES = 64  # then they are joined: each object costs sixty bytes, and a piece may be one byte
 
 

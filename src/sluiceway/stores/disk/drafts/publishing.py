@@ -163,24 +163,31 @@ class Publisher:
     def _name(self, each: Publication, folders: OpenFolders) -> None:
         """Give the draft its name. Creating is one step; a replacement is compared first."""
         segments, last = self._tree.split_new(each.key)
+        if each.note is None:
+            self._place(each, folders, segments, last)
+            return
         with sidecar(self._tree, each.file.folder, each.file.name, each.key, each.note):
-            for attempt in range(ATTEMPTS):
-                try:
-                    self._move(each, folders.open(segments), last)
-                    break
-                except FileNotFoundError:
-                    folders.forget(segments)
-                    if attempt == ATTEMPTS - 1:
-                        raise
-                except (FileExistsError, IsADirectoryError, NotADirectoryError):
-                    raise Exists(
-                        f"There is already something at {each.key!r}; it was not touched"
-                    ) from None
-                except (SluiceError, OSError):
-                    self._tree.prune(segments)
+            self._place(each, folders, segments, last)
+            folders.synchronise_now(segments)  # the note gets its name behind it, durably
+
+    def _place(
+        self, each: Publication, folders: OpenFolders, segments: list[str], last: str
+    ) -> None:
+        for attempt in range(ATTEMPTS):
+            try:
+                self._move(each, folders.open(segments), last)
+                return
+            except FileNotFoundError:
+                folders.forget(segments)
+                if attempt == ATTEMPTS - 1:
                     raise
-            if each.note is not None:  # it gets its name behind the object's, durably
-                folders.synchronise_now(segments)
+            except (FileExistsError, IsADirectoryError, NotADirectoryError):
+                raise Exists(
+                    f"There is already something at {each.key!r}; it was not touched"
+                ) from None
+            except (SluiceError, OSError):
+                self._tree.prune(segments)
+                raise
 
     def _move(self, each: Publication, folder: int, last: str) -> None:
         replace = each.replace
