@@ -143,8 +143,8 @@ class BackendDraft:
         """
         if expected and self._state.protocol != "ietf":
             raise Gone(
-                "The digest of the whole file cannot be checked after an interruption of this "
-                "server; send the file again"
+                "The digest of the whole file cannot be checked: this server was interrupted, and "
+                "the destination does not give back the bytes before; send the file again"
             )
         self._expected = dict(expected)
 
