@@ -18,9 +18,6 @@ from sluiceway.client.http.transport import Transport
 from sluiceway.client.retry import BUSY
 from sluiceway.errors import SluiceError
 from sluiceway.wire.numbers import clipped_uint
-from sluiceway.wire.tus import JOINS_NAMED, JOINS_ONCE, ONCE_KEY
-from sluiceway.wire.tus import VERSION as TUS_VERSION
-from sluiceway.wire.upload_limit import parse_upload_limit
 
 __all__ = ["Offer", "Offers"]
 
@@ -123,6 +120,11 @@ class Offers:
 def _offer(head: Head, only: str | None) -> Offer | None:
     if not 200 <= head.status < 300:
         return None
+    # Late: a copy of small files asks no server.
+    from sluiceway.wire.tus import JOINS_NAMED, JOINS_ONCE, ONCE_KEY
+    from sluiceway.wire.tus import VERSION as TUS_VERSION
+    from sluiceway.wire.upload_limit import parse_upload_limit
+
     limits = parse_upload_limit(head.headers.get("upload-limit"))
     extensions = _listed(head, "tus-extension")
     speaks = TUS_VERSION in _listed(head, "tus-version") and "creation" in extensions
