@@ -331,7 +331,7 @@ def test_a_truncated_form_is_a_400_and_saves_nothing(app: UvicornApp, path: str)
     with Wire(app.port) as wire:
         wire.send(form_head(len(begun) + 44, target=path) + begun + b"x" * 44)
         answer = wire.answer()
-    assert (answer.status, answer.code) == (400, "body-cut")
+    assert (answer.status, answer.code) == (400, "bad-form")
     eventually(lambda: not list(app.folder.iterdir()), "nothing is left")
 
 

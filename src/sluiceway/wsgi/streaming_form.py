@@ -67,6 +67,7 @@ class LiveForm:
         self._items: Iterator[FormItem] = self._walk(
             FormWalk(content_type, limits, length, expected, keep_empty=keep_empty)
         )
+        self._is_unmeasured = length is None
         self._part: LiveFile | None = None  # the file whose turn it is
         self.ended = False
         self.fields, self.files = [], []
@@ -177,4 +178,5 @@ class LiveForm:
         while data := self._read(READ_SIZE):
             yield from walk.feed(data)
             walk.wait()
-        yield from walk.close()
+        # Some servers show their apps the cut of a body in chunks as its end.
+        yield from walk.close(maybe_cut=self._is_unmeasured)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from raw_http import BOUNDARY, form_body
-from sluiceway.errors import BodyCut, DigestMismatch
+from sluiceway.errors import BadForm, DigestMismatch
 from sluiceway.server.forms.walk import FileBegan, FileEnded, FormField, FormItem, FormWalk
 
 TYPE = f"multipart/form-data; boundary={BOUNDARY}"
@@ -109,5 +109,5 @@ def test_the_last_part_ends_with_a_checked_body(last: tuple[str, str | None, byt
 def test_a_truncated_form_has_no_end() -> None:
     """For every length that ends before the last boundary is complete."""
     for at in range(BODY.rindex(b"--")):
-        with pytest.raises(BodyCut):
+        with pytest.raises(BadForm):
             gathered(walk(BODY[:at]))

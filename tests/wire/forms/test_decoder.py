@@ -163,18 +163,18 @@ def test_a_good_form_gives_its_parts_in_every_cutting(raw: bytes, parts: list[Pa
     ("raw", "parts"), [case[1:] for case in GOOD], ids=[case[0] for case in GOOD]
 )
 def test_a_form_cut_short_is_never_whole(raw: bytes, parts: list[Part]) -> None:
-    """A prefix without the last boundary is BodyCut, and its parts are those of the form."""
+    """A prefix without the last boundary is BadForm, and its parts are those of the form."""
     end = len(raw) - next(n for n in range(len(raw)) if outcome([raw[: len(raw) - n - 1]]).error)
     for size in range(end):
         cut = outcome([raw[:size]])
-        assert cut.error == "body-cut"
+        assert cut.error == "bad-form"
         assert cut.whole_parts == parts[: len(cut.whole_parts)]
 
 
 HEADS_FOLLOW = b"--B\r\n" + A.encode()
 BAD: list[tuple[str, bytes, str]] = [
-    ("nothing", b"", "body-cut"),
-    ("only white space", b" \r\n", "body-cut"),
+    ("nothing", b"", "bad-form"),
+    ("only white space", b" \r\n", "bad-form"),
     ("only a preamble", b"hello", "bad-form"),
     ("another boundary", body((A, b"1"), boundary="C"), "bad-form"),
     ("a longer boundary", body((A, b"1"), boundary="BB"), "bad-form"),
@@ -198,10 +198,10 @@ BAD: list[tuple[str, bytes, str]] = [
         b"--b" + body((F, b"the file"), (A, b"1"))[3:],
         "bad-form",
     ),
-    ("no final boundary", body((A, b"1"))[: -len(b"--B--\r\n")], "body-cut"),
-    ("an unterminated boundary", body((A, b"1"))[: -len(b"--\r\n")], "body-cut"),
-    ("one dash", body((A, b"1"))[: -len(b"-\r\n")], "body-cut"),
-    ("headers without an end", HEADS_FOLLOW, "body-cut"),
+    ("no final boundary", body((A, b"1"))[: -len(b"--B--\r\n")], "bad-form"),
+    ("an unterminated boundary", body((A, b"1"))[: -len(b"--\r\n")], "bad-form"),
+    ("one dash", body((A, b"1"))[: -len(b"-\r\n")], "bad-form"),
+    ("headers without an end", HEADS_FOLLOW, "bad-form"),
     ("a boundary with LF", body((A, b"1")).replace(b"\r\n", b"\n"), "bad-form"),
     ("junk behind the first boundary", b"--Bx\r\n", "bad-form"),
     ("a space before the last dashes", body((A, b"1")).replace(b"--B--", b"--B --"), "bad-form"),
@@ -317,7 +317,7 @@ def test_an_error_is_raised_again() -> None:
 
     decoder = FormDecoder(TYPE)
     with pytest.raises(BodyCut):
-        decoder.close()
+        decoder.close(maybe_cut=True)
     with pytest.raises(BodyCut):
         decoder.feed(body((A, b"1")))
 
@@ -330,22 +330,23 @@ def test_an_error_is_raised_again() -> None:
         (body((A, b"1"))[:-4] + b"\r\n", "between two parts"),
     ],
 )
-def test_the_error_of_a_cut_form_says_where_it_was_cut(raw: bytes, where: str) -> None:
-    """The text of BodyCut says how far the form came."""
-    decoder = FormDecoder(TYPE)
-    decoder.feed(raw)
-    with pytest.raises(BodyCut, match=where):
-        decoder.close()
+def test_the_error_of_a_form_without_its_end_says_where_it_ended(raw: bytes, where: str) -> None:
+    """How far it came, and that the closing delimiter is missing; BodyCut where it may be cut."""
+    for maybe_cut, error in [(False, BadForm), (True, BodyCut)]:
+        decoder = FormDecoder(TYPE)
+        decoder.feed(raw)
+        with pytest.raises(error, match=where) as refused:
+            decoder.close(maybe_cut=maybe_cut)
+        assert ("closing delimiter" in refused.value.detail) == (not maybe_cut)
 
 
 def test_every_refusal_says_what_to_do() -> None:
     """The texts are our own sentences, not those of a library."""
-    for _, raw, code in BAD:
-        if code == "body-cut":
-            continue
+    for _, raw, _ in BAD:
         decoder = FormDecoder(TYPE)
         with pytest.raises(SluiceError) as refused:
             decoder.feed(raw)
+            decoder.close()
         assert "segment" not in refused.value.detail
         assert any(word in refused.value.detail for word in (";", "must", "needs")), (
             refused.value.detail

@@ -103,7 +103,7 @@ def test_a_limit_holds_at_its_edge_and_breaks_one_over(
 )
 def test_text_around_the_form_is_bounded(edge: bytes, over: bytes, limits: FormLimits) -> None:
     """White space in front and an epilogue are skipped up to their limits; then it is no form."""
-    edge_error = "" if b"--B" in edge else "body-cut"
+    edge_error = "" if b"--B" in edge else "bad-form"
     for cutting in cuttings(edge):
         assert outcome(cutting.pieces, limits=limits).error == edge_error, cutting.name
     for cutting in cuttings(over):

@@ -145,9 +145,10 @@ class FormWalk:
             running.update(data)
         return self._items(self._decoder.feed(data))
 
-    def close(self) -> list[FormItem]:
-        """The items that were held back. Raises BodyCut before the last boundary."""
-        items = self._items(self._decoder.close())
+    def close(self, *, maybe_cut: bool = False) -> list[FormItem]:
+        """The items that were held back. Raises BadForm before the last boundary, or BodyCut
+        where the body `maybe_cut` may not have arrived whole."""
+        items = self._items(self._decoder.close(maybe_cut=maybe_cut))
         check_digests({name: one.digest() for name, one in self._hashes.items()}, self._expected)
         return items + self._held
 

@@ -162,7 +162,7 @@ class FormDecoder:
     """feed() bytes as they arrive, close() at the end of the body; after an error both raise it
     again.
 
-    Raises, on construction and later: BadForm, BodyCut (close before the last boundary),
+    Raises, on construction and later: BadForm (also by `close` before the last boundary),
     Unsupported, and TooLarge with the members `limit` and `limit_name`, a field of FormLimits.
     Events in the feed that raises are lost.
     """
@@ -217,9 +217,12 @@ class FormDecoder:
             self._failure = error
             raise
 
-    def close(self) -> list[Event]:
-        """End the body. Raises BodyCut unless the last boundary has arrived. Returns no events
-        today."""
+    def close(self, *, maybe_cut: bool = False) -> list[Event]:
+        """End the body. Raises BadForm unless the last boundary has arrived. Returns no events
+        today.
+
+        `maybe_cut`: nobody can say whether the body arrived whole; then it is BodyCut.
+        """
         if self._failure:
             raise self._failure
         if not self._framing.ended:
@@ -230,8 +233,14 @@ class FormDecoder:
                 if self._parts
                 else "before its first part"
             )
-            self._failure = BodyCut(
-                f"The form ended {where}, without its last boundary; send it again"
+            self._failure = (
+                BodyCut(f"The form ended {where}, without its last boundary; send it again")
+                if maybe_cut
+                else BadForm(
+                    f"The body arrived whole, but its form ended {where}: the closing delimiter "
+                    "(--BOUNDARY--) is missing. Nothing was stored; end the form with it, and "
+                    "count it in Content-Length"
+                )
             )
             raise self._failure
         return []
