@@ -213,6 +213,55 @@ def test_no_byte_beyond_the_limit_is_drawn(pair: Pair) -> None:
     assert bytes(sink.data) == data[:limit]
 
 
+@dataclass
+class Counters:
+    watched: bool = False
+    received: int = 0
+    forwarded: int = 0
+    kept: int = 0
+
+
+def test_what_a_burst_brought_counts_also_if_it_was_cancelled_meanwhile(pair: Pair) -> None:
+    """A cancelled sender learns how much arrived: everything that was taken from its connection."""
+    meter, cancelled = Counters(), threading.Event()
+    data = bytes(lending.FAST_CHUNK + lending.LEAST)
+
+    async def main() -> int:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+        def cancel() -> None:
+            assert task is not None
+            task.cancel()
+            cancelled.set()
+
+        class Cancelling(Sink):
+            async def draw(self, lent: LentConnection, update: Update) -> bool:
+                def work() -> None:
+                    block = bytearray(64 << 10)
+                    self.data += memoryview(block)[: lent.fill(block, 0, len(block))]
+                    loop.call_soon_threadsafe(cancel)
+                    assert cancelled.wait(60)
+
+                async with lent.turn():
+                    await lent.in_thread(work)
+                return True
+
+        sink = Cancelling()
+        with pytest.raises(asyncio.CancelledError):
+            await pump(SocketSource(pair[1], len(data)), sink, meter=meter)
+        return len(sink.data)
+
+    thread = sending(pair[0], data)
+    try:
+        came = asyncio.run(main())
+    finally:
+        pair[1].close()
+        thread.join()
+
+    assert cancelled.is_set()
+    assert meter.received == came > lending.FAST_CHUNK
+
+
 def test_slow_chunks_and_chunks_behind_a_lending_come_as_before(pair: Pair) -> None:
     data = pattern(1 << 20)
     thread = sending(pair[0], data)

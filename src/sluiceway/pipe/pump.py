@@ -165,14 +165,18 @@ class _Counters:
 
     def receive(self, size: int) -> None:
         """Raises TooLarge."""
-        self.copied += size
-        if self._meter and self._counts_received:
-            self._meter.received = self._before[0] + self.copied
+        self.note(size)
         if self._limit is not None and self.copied > self._limit:
             raise TooLarge(
                 f"More than {self._limit} bytes arrived; the server takes at most that",
                 limit=self._limit,
             )
+
+    def note(self, size: int) -> None:
+        """So many bytes came, whatever becomes of them."""
+        self.copied += size
+        if self._meter and self._counts_received:
+            self._meter.received = self._before[0] + self.copied
 
     async def forward(self, sink: Sink) -> None:
         """The sink has all that was copied. While the counters are watched, have it kept, too."""
@@ -278,8 +282,9 @@ class _Borrowing:
             before = lent.taken
             try:
                 drawn = await self._borrower.draw(lent, self._update if self._taps else unseen)
-            except BaseException:
+            except BaseException:  # a cancelled caller waits for the burst: its bytes came
                 self._count_waits(lent)
+                self._counted.note(lent.taken - before)
                 raise
             if not drawn:
                 return

@@ -340,13 +340,17 @@ def test_the_error_of_a_form_without_its_end_says_where_it_ended(raw: bytes, whe
         assert ("closing delimiter" in refused.value.detail) == (not maybe_cut)
 
 
+def _decode(raw: bytes) -> None:
+    decoder = FormDecoder(TYPE)
+    decoder.feed(raw)
+    decoder.close()
+
+
 def test_every_refusal_says_what_to_do() -> None:
     """The texts are our own sentences, not those of a library."""
     for _, raw, _ in BAD:
-        decoder = FormDecoder(TYPE)
         with pytest.raises(SluiceError) as refused:
-            decoder.feed(raw)
-            decoder.close()
+            _decode(raw)
         assert "segment" not in refused.value.detail
         assert any(word in refused.value.detail for word in (";", "must", "needs")), (
             refused.value.detail
