@@ -218,30 +218,13 @@ class FormDecoder:
             raise
 
     def close(self, *, maybe_cut: bool = False) -> list[Event]:
-        """End the body. Raises BadForm unless the last boundary has arrived. Returns no events
-        today.
-
-        `maybe_cut`: nobody can say whether the body arrived whole; then it is BodyCut.
-        """
+        """End the body. Raises BadForm unless the last boundary has arrived, or BodyCut where the
+        body is `maybe_cut` itself. Returns no events today."""
         if self._failure:
             raise self._failure
         if not self._framing.ended:
-            where = (
-                "inside a part"
-                if self._part
-                else "between two parts"
-                if self._parts
-                else "before its first part"
-            )
-            self._failure = (
-                BodyCut(f"The form ended {where}, without its last boundary; send it again")
-                if maybe_cut
-                else BadForm(
-                    f"The body arrived whole, but its form ended {where}: the closing delimiter "
-                    "(--BOUNDARY--) is missing. Nothing was stored; end the form with it, and "
-                    "count it in Content-Length"
-                )
-            )
+            where = "between two parts" if self._parts else "before its first part"
+            self._failure = _endless("inside a part" if self._part else where, maybe_cut)
             raise self._failure
         return []
 
@@ -400,3 +383,12 @@ class FormDecoder:
             "max_fields_bytes",
             "The form's fields and headers are too long together; send files or less",
         )
+
+
+def _endless(where: str, maybe_cut: bool) -> SluiceError:
+    if maybe_cut:
+        return BodyCut(f"The form ended {where}, without its last boundary; send it again")
+    return BadForm(
+        f"The body arrived whole, but its form ended {where}: the closing delimiter "
+        "(--BOUNDARY--) is missing; nothing was stored. End the form with it"
+    )
