@@ -22,6 +22,7 @@ from sluiceway.server.access.door import Door
 from sluiceway.server.access.entering import LINK, enter_link
 from sluiceway.server.access.identity import GRANT
 from sluiceway.server.destinations import open_destination
+from sluiceway.server.dialects import in_dialect
 from sluiceway.server.door.browser_use import check_use
 from sluiceway.server.door.counted_send import CountedSend
 from sluiceway.server.door.indexed_request import IndexedRequest, is_ordinary
@@ -286,15 +287,17 @@ class Sluiceway:
                 scope[HOOKS].check_ours(error)
             if not counted.status:
                 stages, _ = scope.get(STAGES, (None, ""))
-                await send_response(problem_response(error, stages), scope, receive, counted)
+                await send_response(
+                    in_dialect(request, problem_response(error, stages)), scope, receive, counted
+                )
             log_error(error, scope["method"])
         except asyncio.CancelledError:
             # The server stops and has waited long enough. Raised further, it would become a
             # traceback and a bare 500.
             if not counted.status:
                 scope[CODE] = Unavailable.code
-                stopping = with_kept(scope, Unavailable(STOPPED))
-                await send_response(problem_response(stopping), scope, receive, counted)
+                stopping = problem_response(with_kept(scope, Unavailable(STOPPED)))
+                await send_response(in_dialect(request, stopping), scope, receive, counted)
         except Exception:
             scope[CODE] = SluiceError.code
             if counted.status:

@@ -12,6 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sluiceway.errors import BadRequest, NotFound, Unavailable
+from sluiceway.server.door.counted_send import MORE_HEADERS
+from sluiceway.server.door.indexed_request import is_ordinary
 from sluiceway.server.handlers.forms import is_form
 from sluiceway.server.handlers.imports import may_be_import_request
 from sluiceway.server.handlers.progress import NOTHING_TO_CANCEL, cancel_upload
@@ -20,7 +22,7 @@ from sluiceway.server.handlers.resumable_upload import ResumableHandler, limits_
 from sluiceway.server.handlers.tus import TusHandler, is_tus, names_file
 from sluiceway.server.intake import PutTarget, named_request
 from sluiceway.server.mounted.held_uploads import held_upload
-from sluiceway.server.resumable.fields import DIALECT
+from sluiceway.server.resumable.fields import DIALECT, version_or_final
 from sluiceway.server.resumable.tus_responses import DIALECT as TUS
 from sluiceway.stores.contract import UploadRequest
 from sluiceway.uploads.keys import checked_id
@@ -28,8 +30,8 @@ from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.resting import resting_snapshot
 from sluiceway.uploads.service import UploadService
 from sluiceway.wire.headers.media_types import essence
-from sluiceway.wire.resumable import PARTIAL_UPLOAD, is_creation
-from sluiceway.wire.tus import OFFSET_STREAM
+from sluiceway.wire.resumable import PARTIAL_UPLOAD, is_creation, write_fields
+from sluiceway.wire.tus import OFFSET_STREAM, VERSION
 
 __all__ = [
     "append",
@@ -37,6 +39,7 @@ __all__ = [
     "correct_path",
     "create",
     "find_resting",
+    "in_dialect",
     "is_append",
     "show_offset",
     "show_options",
@@ -102,6 +105,20 @@ async def show_offset(request: Request, upload_service: UploadService) -> Respon
     if record is not None and record.dialect == DIALECT:
         return await ResumableHandler(request, upload_service, uploads).show()
     return None
+
+
+def in_dialect(request: Request, response: Response) -> Response:
+    """An error that no handler of a dialect saw, as its client has to get it: with the version of
+    tus, or with the word that the protocol of uploads says it."""
+    if is_ordinary(request):
+        return response
+    if "tus-resumable" in request.headers:
+        response.headers["Tus-Resumable"] = VERSION
+    elif is_creation(request.headers) and MORE_HEADERS not in request.scope:
+        fields = write_fields(version_or_final(request), offset=None, complete=False)
+        for name, value in fields.items():
+            response.headers[name] = value
+    return response
 
 
 def correct_path(request: Request) -> None:

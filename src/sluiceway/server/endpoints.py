@@ -68,6 +68,7 @@ from sluiceway.wire.request_targets import check_path
 
 __all__ = ["Endpoints"]
 
+CREATION_METHODS = "GET, HEAD, OPTIONS, POST"  # of /files
 UPLOAD_METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH"  # of an upload
 
 
@@ -205,6 +206,8 @@ class Endpoints:
             await hooks.end(error)
 
     async def _take_post(self, request: Request, upload_service: UploadService) -> Response:
+        if not is_ordinary(request) and "tus-resumable" in request.headers:
+            self._refuse_override(request)
         if (created := await dialects.create(request, upload_service, self._interim)) is not None:
             return created
         if may_be_import_request(request):
@@ -322,6 +325,13 @@ class Endpoints:
         await self._service(request)  # known to this request, which gives its place back
         named = IndexedRequest({**request.scope, "method": method}, request.receive)
         return await handlers[method](named)
+
+    def _refuse_override(self, request: Request) -> None:
+        """A method that the path of creations does not take. Raises MethodNotAllowed."""
+        method = request.headers.get("x-http-method-override", "POST").strip().upper()
+        if method != "POST":
+            named = IndexedRequest({**request.scope, "method": method})
+            raise wrong_method(named, CREATION_METHODS)
 
     async def _append(self, request: Request) -> Response:
         if not dialects.is_append(request):

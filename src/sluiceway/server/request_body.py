@@ -28,6 +28,7 @@ from sluiceway.server.http1.peer_gone import PROTOCOL, WHY
 from sluiceway.wire.numbers import ascii_uint
 
 __all__ = [
+    "BROKEN",
     "IDLE",
     "MIN_RATE",
     "BodySource",
@@ -42,6 +43,7 @@ IDLE = 60.0  # seconds without a byte from the client; tusd and nginx wait as lo
 PACE = 60.0
 # In an ASGI scope: bytes a second that a body must bring at least, from --min-rate
 MIN_RATE = "sluiceway.min_rate"
+BROKEN = "sluiceway.broken"  # in an ASGI scope: what was wrong with the body itself, or None
 LENGTH = "sluiceway.length"  # in an ASGI scope: what `content_length` found
 
 
@@ -183,7 +185,8 @@ async def _chunks(request: Request, stages: Stages, watch: _IdleWatch) -> AsyncI
                 cut = BodyCut(
                     "The connection ended before the body did; nothing was stored. Send it again"
                 )
-                raise message.get(WHY) or cut
+                request.scope[BROKEN] = why = message.get(WHY)
+                raise why or cut
             body, more = message.get("body", b""), message.get("more_body", False)
             del message
             if body:

@@ -5,6 +5,7 @@ Values, and the keys that are made of them. Knows no upload under way.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -27,6 +28,7 @@ from sluiceway.uploads.outbox.outbox import Outbox
 from sluiceway.uploads.quota.quotas import Quotas
 from sluiceway.uploads.quota.uploading import UploadQuota
 from sluiceway.wire.names import check_key, numbered
+from sluiceway.wire.numbers import MOST_INTEGER
 
 __all__ = ["HandOver", "UploadRules", "check_digests", "check_no_bytes"]
 
@@ -123,13 +125,16 @@ class UploadRules:
 
     def check_size(self, length: int | None, what: str = "upload") -> None:
         """Raises TooLarge for an upload of this length."""
-        if self.max_size is not None and length is not None and length > self.max_size:
-            raise self.too_large(f"The {what} has {length} bytes")
+        most = MOST_INTEGER if self.max_size is None else self.max_size
+        if length is not None and length > most:
+            shown = f"{length} bytes" if length <= MOST_INTEGER else "more bytes than any file"
+            raise self.too_large(f"The {what} has {shown}")
 
     def too_large(self, text: str) -> TooLarge:
         """The error that says whose limit is passed, and what it is."""
         taker = self.grant.taker(self.max_size)
-        return TooLarge(f"{text}; {taker} takes at most {self.max_size}", limit=self.max_size)
+        most = MOST_INTEGER if self.max_size is None else self.max_size
+        return TooLarge(f"{text}; {taker} takes at most {most}", limit=self.max_size)
 
     def in_full(self, error: TooLarge, limit: int | None, text: str) -> TooLarge:
         """The pump's error, which knows what was left for its bytes: with the whole limit."""
@@ -196,8 +201,15 @@ def check_digests(found: Mapping[str, bytes], expected: Mapping[str, bytes]) -> 
         raise DigestMismatch(
             f"The bytes that arrived do not have the {shown} digest sent along; nothing of them "
             "was stored. Send them again",
-            mismatched_digests=[{"algorithm": name} for name in wrong],
+            mismatched_digests=[
+                {"algorithm": name, "provided_digest": _as_sent(expected[name])} for name in wrong
+            ],
         )
+
+
+def _as_sent(digest: bytes) -> str:
+    """As a structured field has it, whichever header brought it."""
+    return f":{base64.b64encode(digest).decode('ascii')}:"
 
 
 def check_no_bytes(expected: Mapping[str, bytes]) -> None:

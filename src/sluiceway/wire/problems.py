@@ -9,12 +9,14 @@ import json
 from typing import NamedTuple
 
 from sluiceway.errors import MethodNotAllowed, RangeUnsatisfiable, SluiceError, Unauthorized
+from sluiceway.wire.headers.digests import WANTED
 from sluiceway.wire.headers.ranges import unsatisfied_range
 from sluiceway.wire.urls import hide_links
 
 __all__ = ["PROBLEM_TYPE", "ProblemResponse", "problem", "write_problem"]
 
 PROBLEM_TYPE = "application/problem+json"
+DIGEST_FIELDS = ("Content-Digest", "Repr-Digest")  # of which a response can say what it wants
 RETRY_AFTER = "5"  # seconds, with 408 and 503
 
 # The member that an error carries, or its code, decides its registered type:
@@ -57,10 +59,18 @@ def write_problem(error: SluiceError, instance: str | None = None) -> ProblemRes
         headers.append(("Allow", str(error.members.get("allow", ""))))
     if isinstance(error, RangeUnsatisfiable) and isinstance(size := error.members.get("size"), int):
         headers.append(("Content-Range", unsatisfied_range(size)))
+    unknown = {each.get("header") for each in _unsupported(error)}
+    headers += [(f"Want-{field}", WANTED) for field in DIGEST_FIELDS if field in unknown]
     if error.status in (408, 503):
         headers.append(("Retry-After", RETRY_AFTER))
     text = json.dumps(problem(error, instance), ensure_ascii=False, default=str)
     return ProblemResponse(error.status, headers, text.encode("utf-8", "replace"))
+
+
+def _unsupported(error: SluiceError) -> list[dict[str, str]]:
+    """The algorithms that a client asked for and that are not known here."""
+    found = error.members.get("unsupported_algorithms")
+    return found if isinstance(found, list) else []
 
 
 def _why(error: Unauthorized) -> str:

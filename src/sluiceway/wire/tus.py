@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from sluiceway.errors import BadDigest, BadRequest, PreconditionFailed
 from sluiceway.pipe.hashes import ALGORITHMS, is_available
-from sluiceway.wire.numbers import ascii_uint
+from sluiceway.wire.numbers import clipped_uint
 
 __all__ = [
     "CHECKSUMS",
@@ -131,13 +131,16 @@ def parse_offset(headers: Mapping[str, str]) -> int:
     """Upload-Offset of a PATCH. Raises BadRequest."""
     if "upload-offset" not in headers:
         raise BadRequest("A PATCH needs Upload-Offset; HEAD tells it")
-    return ascii_uint(headers["upload-offset"], "Upload-Offset")
+    return _number(headers["upload-offset"], "Upload-Offset")
 
 
 def parse_length(headers: Mapping[str, str]) -> int | None:
-    """Upload-Length, of a PATCH, too: it may tell what the creation did not. Raises BadRequest."""
+    """Upload-Length, of a PATCH, too: it may tell what the creation did not.
+
+    One more than any file can have stands for all larger ones. Raises BadRequest.
+    """
     text = headers.get("upload-length")
-    return None if text is None else ascii_uint(text, "Upload-Length")
+    return None if text is None else _number(text, "Upload-Length")
 
 
 def parse_metadata(text: str) -> dict[str, str]:
@@ -196,3 +199,11 @@ def parse_checksum(text: str | None) -> dict[str, bytes]:
     if len(digest) != ALGORITHMS[algorithm].size:
         raise BadDigest(f"A {name} digest has {ALGORITHMS[algorithm].size} bytes")
     return {algorithm: digest}
+
+
+def _number(text: str, field: str) -> int:
+    """At most one more than any offset can be. Raises BadRequest."""
+    value = clipped_uint(text)
+    if value is None:
+        raise BadRequest(f"{field} must be written in plain digits, 0 to 9 and nothing else")
+    return value

@@ -19,6 +19,7 @@ from sluiceway.errors import BadRequest, Forbidden
 from sluiceway.server.http1.peer_gone import PROTOCOL
 from sluiceway.server.settings.checked import Settings
 from sluiceway.wire.request_targets import Authority, Origin, parse_authority, parse_origin
+from sluiceway.wire.tus import VERSION
 
 __all__ = ["APP_CORS", "TARGET", "TRUSTED", "Sites"]
 
@@ -146,6 +147,8 @@ class Sites:
         headers = {
             "Access-Control-Allow-Methods": METHODS,
             "Access-Control-Max-Age": str(PREFLIGHT_SECONDS),
+            "Tus-Version": VERSION,  # each response to OPTIONS names it
+            "Tus-Resumable": VERSION,
         }
         headers["Vary"] = "Access-Control-Request-Method, Access-Control-Request-Headers"
         names = ", ".join(asked.getlist("access-control-request-headers")).strip()

@@ -24,7 +24,7 @@ from sluiceway.errors import (
 from sluiceway.server.http1.peer_gone import PROTOCOL
 from sluiceway.server.mounted.held_uploads import create_part, create_upload, held_upload
 from sluiceway.server.operator_log import log_error
-from sluiceway.server.request_body import content_length
+from sluiceway.server.request_body import check_body, content_length
 from sluiceway.server.request_headers import joined_headers, query_values
 from sluiceway.server.resumable.fields import upload_url
 from sluiceway.server.resumable.kept import note_kept
@@ -36,11 +36,13 @@ from sluiceway.server.resumable.tus_responses import (
     described,
     expires,
     final_response,
+    note_expiry,
     stored_at,
     tus_response,
 )
 from sluiceway.stores.contract import UploadRequest
 from sluiceway.uploads.keys import checked_id, id_from
+from sluiceway.uploads.ledger.record import UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.joining import find_parts, join_parts, length_of
@@ -122,23 +124,24 @@ class TusHandler:
 
         A PUT of a key, too: `named` says what is asked for then.
         """
-        return answered(request, partial(self._create, named=named))
+        return answered(request, self.uploads.max_size, partial(self._create, named=named))
 
     def show(self, request: Request) -> Awaitable[Response]:
         """HEAD /uploads/{id}: the offset. A request that still sends to it is interrupted."""
-        return answered(request, self._show)
+        return answered(request, self.uploads.max_size, self._show)
 
     def append(self, request: Request) -> Awaitable[Response]:
         """PATCH /uploads/{id}: 204 with the new offset."""
-        return answered(request, self._append)
+        return answered(request, self.uploads.max_size, self._append)
 
     def terminate(self, request: Request) -> Awaitable[Response]:
         """DELETE /uploads/{id}: 204."""
-        return answered(request, self._terminate)
+        return answered(request, self.uploads.max_size, self._terminate)
 
     async def _create(self, request: Request, named: Named | None) -> Response:
         headers = joined_headers(request)
         check_version(headers)
+        check_body(request, may_lack=True)
         creation = parse_creation(headers)
         concatenation = creation.concatenation
         length, details = creation.length, {"metadata": creation.metadata_text}
@@ -239,14 +242,14 @@ class TusHandler:
         headers = joined_headers(request)
         check_version(headers)
         if essence(headers.get("content-type", "")) != OFFSET_STREAM:
-            raise Unsupported(f"A PATCH of tus needs Content-Type: {OFFSET_STREAM}")
+            raise await self._wrong_type(request)
+        check_body(request, may_lack=True)
         offset, length = parse_offset(headers), parse_length(headers)
         del headers  # half a KiB, as long as a slow body comes
         expected = digests_sent(request)
         async with held_upload(request, self.uploads, _id(request)) as held:
             check_taken(held.record)
-            if "parts" in held.record.details:
-                raise Forbidden("A final upload takes no bytes but those of its parts")
+            _check_takes_bytes(held.record)
             held.check_offset(offset)
             await take_body(request, held, expected, length)
             found = await self._finished(request, held)
@@ -254,10 +257,17 @@ class TusHandler:
                 204, {"Upload-Offset": str(held.record.offset)} | found | expires(held.record)
             )
 
+    async def _wrong_type(self, request: Request) -> SluiceError:
+        if (record := await self.uploads.look_up(_id(request))) is not None:
+            note_expiry(request, record)
+            _check_takes_bytes(record)
+        return Unsupported(f"A PATCH of tus needs Content-Type: {OFFSET_STREAM}")
+
     async def _terminate(self, request: Request) -> Response:
         check_version(joined_headers(request))
         async with held_upload(request, self.uploads, _id(request), cancels=True) as held:
-            check_taken(held.record)
+            if held.record.state is not LedgerState.DONE or held.record.dialect != DIALECT:
+                check_taken(held.record)  # one that was refused can be forgotten, too
             await held.cancel("cancelled")
             return tus_response(204, {})
 
@@ -287,10 +297,18 @@ def _place(request: Request, upload: str) -> str:
     return upload_url(request, upload) if request.method == "PUT" else f"uploads/{upload}"
 
 
+def _check_takes_bytes(record: UploadRecord) -> None:
+    """Raises Forbidden for a final upload."""
+    if "parts" in record.details:
+        raise Forbidden("A final upload takes no bytes but those of its parts")
+
+
 def _part_id(url: str) -> str:
     """The id of a part from its URL, absolute or not. Raises BadRequest."""
     folder, _, upload = url.partition("?")[0].rstrip("/").rpartition("/")
     try:
+        if {".", ".."} & {*folder.split("/")}:
+            raise BadRequest("A path with dots is no URL of an upload")
         # A separator of another kind would make one URL, and one part, of several.
         if folder.endswith("uploads") and not {",", ";"} & {*url}:
             return checked_id(upload)

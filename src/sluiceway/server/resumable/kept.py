@@ -12,6 +12,7 @@ from starlette.types import Scope
 from sluiceway.errors import BodyCut, SluiceError, Unavailable
 from sluiceway.server.mounted.hooks import HOOKS, HookFailed
 from sluiceway.server.operator_log import answered_with
+from sluiceway.server.request_body import BROKEN
 from sluiceway.uploads.session import STOPPED
 
 __all__ = ["FORM", "KEPT", "error_to_answer", "note_kept", "with_kept"]
@@ -34,7 +35,11 @@ def note_kept(scope: Scope, offset: int) -> None:
 
 def with_kept(scope: Scope, error: SluiceError) -> SluiceError:
     """The error as the client gets it."""
-    is_stop = error.detail == STOPPED
+    is_stop, is_broken = error.detail == STOPPED, error is scope.get(BROKEN)
+    if is_broken and (kept := scope.get(KEPT, 0)):
+        what = error.detail.partition(";")[0]
+        text = f"{what}; {kept} bytes of the upload are kept. Go on from there"
+        return type(error)(text, **error.members)
     if not (is_stop or isinstance(error, BodyCut)):
         return error
     what = "The server is stopping" if is_stop else "The connection ended before the body did"

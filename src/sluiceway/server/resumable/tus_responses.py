@@ -19,8 +19,10 @@ from sluiceway.errors import (
     NotFound,
     OffsetMismatch,
     SluiceError,
+    TooLarge,
     TooSlow,
 )
+from sluiceway.server.log.access import UPLOAD
 from sluiceway.server.operator_log import CODE
 from sluiceway.server.responses import object_url, problem_response, time_headers
 from sluiceway.server.resumable.content import as_final
@@ -28,6 +30,7 @@ from sluiceway.server.resumable.kept import error_to_answer
 from sluiceway.stores.contract import Entry
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
+from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.wire.headers.http_dates import http_date
 from sluiceway.wire.tus import VERSION, UnsupportedVersion
 
@@ -41,11 +44,14 @@ __all__ = [
     "described",
     "expires",
     "final_response",
+    "note_expiry",
     "stored_at",
     "tus_response",
 ]
 
 DIALECT = "tus"
+# In the scope of a request: how long its upload lives, where it does not hold that.
+EXPIRES = "sluiceway.tus_expires"
 SENT_AGAIN = (409, 423)  # statuses after which clients send the same again
 
 
@@ -80,7 +86,10 @@ class TooSlowForTus(TooSlow, code="too-slow", status=423, title="No bytes arrive
     (two of them but 409, too), and go on after that."""
 
 
-async def answered(request: Request, step: Callable[[Request], Awaitable[Response]]) -> Response:
+async def answered(
+    request: Request, max_size: int | None, step: Callable[[Request], Awaitable[Response]]
+) -> Response:
+    """The response of a step, also to an error. `max_size`: bytes of an upload, if limited."""
     try:
         return await step(request)
     except (SluiceError, asyncio.CancelledError) as caught:
@@ -95,7 +104,24 @@ async def answered(request: Request, step: Callable[[Request], Awaitable[Respons
             response.headers["Tus-Version"] = VERSION
         if isinstance(error, OffsetMismatch):
             response.headers["Upload-Offset"] = str(error.members["offset"])
+        if isinstance(error, TooLarge) and max_size is not None:
+            response.headers["Tus-Max-Size"] = str(max_size)
+        for name, value in _expires_anyhow(request).items():
+            response.headers[name] = value
         return response
+
+
+def note_expiry(request: Request, record: UploadRecord) -> None:
+    """This is the upload of a request that does not hold it."""
+    request.scope[EXPIRES] = expires(record)
+
+
+def _expires_anyhow(request: Request) -> dict[str, str]:
+    """What each response to a PATCH says, also one that refuses it."""
+    held = request.scope.get(UPLOAD)
+    if isinstance(held, HeldUpload):
+        return expires(held.record)
+    return dict(request.scope.get(EXPIRES, {}))
 
 
 def final_response(request: Request, outcome: Entry | SluiceError) -> FinalResponse:

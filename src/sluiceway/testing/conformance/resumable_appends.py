@@ -17,6 +17,8 @@ BIG = 1 << 20  # bytes of an upload that is cut
 SENT = 300 << 10  # bytes of it that are sent
 TAKES_OVER = 1.0  # seconds in which a server should answer while an older request hangs
 COMPLETED = (6, 7, 8)  # versions that have a problem type for it
+OF_NOTHING = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:"
+OF_A_TEXT = "sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:"  # RFC 9530, appendix D
 PROBLEMS = "https://iana.org/assignments/http-problem-types#"
 
 
@@ -237,8 +239,7 @@ def _a_running_upload_is_cancelled(server: ResumableServer) -> None:
 
 def _a_wrong_digest_of_the_content_is_forgotten(server: ResumableServer) -> None:
     url = server.create(b"12345")
-    wrong = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:"
-    response = server.append(url, 5, b"67", False, content_digest=wrong)
+    response = server.append(url, 5, b"67", False, content_digest=OF_NOTHING)
     check(response.status // 100 == 4, f"{response.status} to another digest")
     server.require_unchanged(url, 5)
 
@@ -249,6 +250,41 @@ def _a_restart_loses_nothing(server: ResumableServer) -> None:
     server.peer.restart()
     server.require_unchanged(url, SENT)
     server.finish(url, data)
+
+
+def _the_digest_of_nothing_is_checked(server: ResumableServer) -> None:
+    url = server.create(b"12345")
+    response = server.append(url, 5, b"", True, content_digest=OF_A_TEXT)
+    check(response.status // 100 == 4, f"{response.status} to another digest")
+    require_status(server.append(url, 5, b"", True, content_digest=OF_NOTHING), -200)
+
+
+def _a_repeated_end_may_be_chunked(server: ResumableServer) -> None:
+    url = server.create(b"12345")
+    fields = server.append_fields(5, True)
+    first, second = (server.peer.ask("PATCH", url, fields, b"67", chunked=True) for _ in range(2))
+    require_status(first, -200)
+    if server.version in COMPLETED and f"{PROBLEMS}completed-upload" in second.text:
+        return
+    check(second.status == first.status, f"{first.status}, and {second.status} when repeated")
+
+
+def _a_repeated_end_agrees(server: ResumableServer) -> None:
+    server.needs(6)
+    url = server.create(b"12345")
+    require_status(server.append(url, 5, b"67", True), -200)
+    response = server.append(url, 5, b"67", True, upload_length=9)
+    check(response.status // 100 == 4, f"{response.status} to a length of 9 for 7 bytes")
+
+
+def _a_refused_append_says_no_length(server: ResumableServer) -> None:
+    server.needs(6)
+    url = server.create(b"12345")
+    wrong = {"content_digest": OF_NOTHING, "upload_length": 7}
+    response = server.append(url, 5, b"67", False, **wrong)
+    if response.is_good:
+        raise NotOffered("Content-Digest is not checked")
+    require_status(server.append(url, 5, b"678", True, upload_length=8), -200)
 
 
 TEXT = "draft-ietf-httpbis-resumable-upload"
@@ -296,5 +332,9 @@ ROWS = (
         _a_wrong_digest_of_the_content_is_forgotten,
     ),
     (CHOICE, OFFSET, "A restart loses no kept byte", _a_restart_loses_nothing),
+    (CHOICE, DIGEST, "The digest of no content is checked", _the_digest_of_nothing_is_checked),
+    (CHOICE, APPEND, "A repeated last append may be chunked", _a_repeated_end_may_be_chunked),
+    (MUST, APPEND, "A repeated end with another length is refused", _a_repeated_end_agrees),
+    (CHOICE, APPEND, "A refused append sets no length", _a_refused_append_says_no_length),
 )
 CASES = numbered("resumable-appends", ROWS)

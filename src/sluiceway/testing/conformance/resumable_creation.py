@@ -185,6 +185,25 @@ def _a_wrong_digest_of_the_whole_is_refused(server: ResumableServer) -> None:
     check(response.status // 100 == 4, f"{response.status} to another digest")
 
 
+def _a_whole_file_says_its_offset(server: ResumableServer) -> None:
+    found = server.post(b"12345", True).headers.get("upload-offset")
+    check(found == "5", f"Upload-Offset: {found}")
+
+
+def _a_chunked_file_may_say_its_length(server: ResumableServer) -> None:
+    server.needs(6)
+    require_status(server.post(b"12345", True, chunked=True, upload_length=5), -200)
+    response = server.post(b"12345", True, chunked=True, upload_length=6)
+    check(response.status // 100 == 4, f"{response.status} to 5 bytes of 6")
+
+
+def _no_integer_is_ignored(server: ResumableServer) -> None:
+    server.needs(6)
+    for text in ("five", "5.0", "?1", "5, 5"):
+        response = server.post(b"12345", True, upload_length=text)
+        check(response.is_good, f"{response.status} to Upload-Length: {text}")
+
+
 TEXT = "draft-ietf-httpbis-resumable-upload"
 LIMITS, CREATION = f"{TEXT}, Upload-Limit", f"{TEXT}, Upload Creation"
 INTERIM_TEXT, FIELDS = f"{TEXT}, 104 (Upload Resumption Supported)", "RFC 9651"
@@ -224,5 +243,8 @@ ROWS = (
         "A wrong Repr-Digest is refused",
         _a_wrong_digest_of_the_whole_is_refused,
     ),
+    (CHOICE, CREATION, "A stored file has its Upload-Offset", _a_whole_file_says_its_offset),
+    (MUST, CREATION, "A chunked file may have Upload-Length", _a_chunked_file_may_say_its_length),
+    (MUST, "RFC 9651", "Upload-Length of another type is ignored", _no_integer_is_ignored),
 )
 CASES = numbered("resumable-creation", ROWS)

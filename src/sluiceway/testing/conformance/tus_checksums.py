@@ -166,6 +166,27 @@ def _a_running_upload_is_terminated(tus: TusServer) -> None:
     require_status(tus.head(url), 404, 410)
 
 
+def _the_checksum_of_no_bytes_is_checked(tus: TusServer) -> None:
+    tus.needs("checksum")
+    url = tus.create(4)
+    for at in (0, 4):
+        if at:
+            tus.append(url, 0, b"1234")
+        require_status(tus.patch(url, at, upload_checksum=_checksum(b"x")), 460)
+        require_status(tus.patch(url, at, upload_checksum=f"none {coded('x')}"), 400)
+        require_status(tus.patch(url, at, upload_checksum=_checksum(b"")), 204)
+        tus.require_unchanged(url, at)
+
+
+def _a_refused_patch_says_no_length(tus: TusServer) -> None:
+    tus.needs("checksum")
+    url = tus.create(None)
+    wrong = _checksum(b"other")
+    require_status(tus.patch(url, 0, b"12345", upload_length="5", upload_checksum=wrong), 460)
+    check("upload-length" not in tus.head(url).headers, "the refused request set the length")
+    require_status(tus.patch(url, 0, b"1234", upload_length="4"), 204)
+
+
 SUMS, TRAILER = "tus 1.0.0, Checksum", "tus 1.0.0, Checksum Trailer"
 END = "tus 1.0.0, Termination"
 ROWS = (
@@ -184,5 +205,7 @@ ROWS = (
     (SHOULD, END, "DELETE of an unknown upload: 404 or 410", _an_unknown_upload_is_not_terminated),
     (CHOICE, END, "A finished upload: 204 or a 4xx", _a_finished_upload_is_terminated_or_not),
     (MUST, END, "DELETE ends a PATCH that runs", _a_running_upload_is_terminated),
+    (MUST, SUMS, "The checksum of an empty body is checked", _the_checksum_of_no_bytes_is_checked),
+    (MUST, SUMS, "A wrong checksum: no length is set either", _a_refused_patch_says_no_length),
 )
 CASES = numbered("tus-checksums", ROWS)

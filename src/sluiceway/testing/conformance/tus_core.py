@@ -288,6 +288,11 @@ def _a_restart_loses_nothing(tus: TusServer) -> None:
     tus.finish(url, data)
 
 
+def _a_refused_method_has_the_version(tus: TusServer) -> None:
+    found = tus.peer.ask("PUT", tus.create(4), VERSION, b"1234").headers.get("tus-resumable")
+    check(found == "1.0.0", f"Tus-Resumable: {found}")
+
+
 CORE = "tus 1.0.0, Core Protocol"
 ROWS = (
     (MUST, CORE, "OPTIONS answers 200 or 204 and names the versions", _discovery),
@@ -326,5 +331,6 @@ ROWS = (
     (CHOICE, CORE, "A busy upload is never a 5xx", _a_busy_upload_is_no_server_error),
     (CHOICE, "RFC 9110 15.5.6", "Another method gets 405 and Allow", _other_methods_are_named),
     (CHOICE, CORE, "A restart loses no kept byte", _a_restart_loses_nothing),
+    (MUST, CORE, "A refused method has Tus-Resumable, too", _a_refused_method_has_the_version),
 )
 CASES = numbered("tus-core", ROWS)

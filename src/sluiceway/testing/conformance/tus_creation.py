@@ -185,6 +185,14 @@ def _an_expiry_is_a_date(tus: TusServer) -> None:
         parsedate_to_datetime(text)
 
 
+def _a_refusal_says_the_expiry(tus: TusServer) -> None:
+    tus.needs("expiration")
+    url = tus.create(10)
+    if "upload-expires" not in tus.head(url).headers:
+        raise NotOffered("this upload does not expire")
+    check("upload-expires" in tus.patch(url, 5, b"12").headers, "409 has no Upload-Expires")
+
+
 CREATION, DEFER = "tus 1.0.0, Creation", "tus 1.0.0, Creation, Upload-Defer-Length"
 WITH, EXPIRATION = "tus 1.0.0, Creation With Upload", "tus 1.0.0, Expiration"
 ROWS = (
@@ -209,5 +217,6 @@ ROWS = (
     (CHOICE, WITH, "Bytes beyond the length get 413", _too_many_bytes_are_refused),
     (MUST, "RFC 9110 10.1.1", "Expect: 100-continue is answered", _an_expectation_is_answered),
     (MUST, EXPIRATION, "Upload-Expires is an HTTP date on POST and PATCH", _an_expiry_is_a_date),
+    (MUST, EXPIRATION, "A refused PATCH says Upload-Expires, too", _a_refusal_says_the_expiry),
 )
 CASES = numbered("tus-creation", ROWS)
