@@ -28,10 +28,10 @@ AHEAD = 1000
 # Objects in a row that failed for a reason of their side, each after all its attempts. The next
 # thousand would end likewise.
 MOST_SIDE_FAILURES = 20
-LARGE_AT_ONCE = 4  # objects under way by default, and
-# those where all are small: one waits for its server or disk while others work. Each holds at most
-# `SMALL` bytes, and a connection on either side. Each one that ends well brings one more, so a side
-# that fails is asked by few.
+LARGE_AT_ONCE = 4  # objects under way by default
+# Objects under way by default where all are small: one waits for its server or disk while others
+# work. Each holds at most `SMALL` bytes, and a connection on either side. Each one that ends well
+# brings one more, so a side that fails is asked by few.
 SMALL_AT_ONCE = 32
 PROGRESS_EVERY = 0.1  # seconds between two reports while no object ends
 

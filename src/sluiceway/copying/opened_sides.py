@@ -23,9 +23,9 @@ from sluiceway.pipe.wrapped import Throttle
 
 __all__ = ["OpenedSides", "opened_sides"]
 
-MEMORY = 32 << 20  # bytes that the stores of a copy of many objects may hold, and
-MEMORY_EACH = 8 << 20  # for each job: four blocks, or a part of a multipart upload, and
-MEMORY_PARALLEL = 16 << 20  # for each parallel part of each job
+MEMORY = 32 << 20  # bytes that the stores of a copy of many objects may hold
+MEMORY_EACH = 8 << 20  # more for each job: four blocks, or a part of a multipart upload
+MEMORY_PARALLEL = 16 << 20  # more for each parallel part of each job
 
 
 @dataclass(frozen=True, slots=True)

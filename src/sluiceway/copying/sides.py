@@ -47,8 +47,8 @@ __all__ = [
     "tar_source",
 ]
 
-MEMORY = 32 << 20  # bytes that the store of one side may hold, and
-MEMORY_EACH = 32 << 20  # for each parallel part: 16 MiB on their way, and the next ones
+MEMORY = 32 << 20  # bytes that the store of one side may hold
+MEMORY_EACH = 32 << 20  # more for each parallel part: 16 MiB on their way, and the next ones
 
 
 def is_local_folder(options: CopyOptions) -> bool:

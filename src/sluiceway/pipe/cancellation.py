@@ -1,8 +1,8 @@
 """Ways to wait for work that must come to its end although its caller is cancelled.
 
 `finish_then_cancel` raises the cancellation after the work, `finish_or_undo` once that is undone;
-`shield_until_done` lets a success stand, which takes the cancellation up: `cancel_task` and
-`end_task` repeat it. Knows nothing of threads, files or what the work is.
+`shield_until_done` returns a success and drops the cancellation: `cancel_task` and `end_task`
+cancel again. Knows nothing of threads, files or what the work is.
 """
 
 from __future__ import annotations

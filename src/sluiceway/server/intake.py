@@ -63,16 +63,11 @@ URL_ENCODED = "application/x-www-form-urlencoded"
 LOOK_FROM = 1 << 20
 
 
-def begin_upload(
-    request: Request, upload_service: UploadService, length: int | None = None
-) -> UploadSession:
-    """Begin an upload under the id from ?upload=, or a fresh one.
-
-    `length` is the bytes that will come, where Content-Length does not say it.
-    """
+def begin_upload(request: Request, upload_service: UploadService) -> UploadSession:
+    """Begin an upload under the id from ?upload=, or a fresh one."""
     chosen = request.query_params.get("upload")
     upload = None if chosen is None else checked_id(chosen)
-    session = upload_service.receive(upload, content_length(request) if length is None else length)
+    session = upload_service.receive(upload, content_length(request))
     if (protocol := request.scope.get(PROTOCOL)) is not None:
         session.client_left = protocol.client_left
     if (hooks := request.scope.get(HOOKS)) is not None:

@@ -21,6 +21,7 @@ from sluiceway.errors import (
     Unsupported,
 )
 from sluiceway.pipe.lending import LentConnection
+from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import SourceSpent
 from sluiceway.pipe.stages import CLIENT, Stages
 from sluiceway.server.door.indexed_request import is_ordinary
@@ -35,6 +36,7 @@ __all__ = [
     "body_chunks",
     "check_body",
     "content_length",
+    "small_body",
 ]
 
 IDLE = 60.0  # seconds without a byte from the client; tusd and nginx wait as long
@@ -50,7 +52,7 @@ LENGTH = "sluiceway.length"  # in an ASGI scope: what `content_length` found
 def check_body(request: Request, *, may_lack: bool = False) -> None:
     """Refuse, before the first byte, what this server could only store wrongly.
 
-    `may_lack`: a request without content means what it says. Raises ExpectationFailed,
+    `may_lack`: the body may be missing; it then has no bytes. Raises ExpectationFailed,
     Unsupported, LengthRequired.
     """
     if is_ordinary(request):
@@ -293,3 +295,22 @@ def _watches_of(loop: asyncio.AbstractEventLoop, interval: float) -> _Watches:
     if interval not in of_loop:
         of_loop[interval] = _Watches(interval)
     return of_loop[interval]
+
+
+async def small_body(request: Request, most: int) -> bytes | None:
+    """The whole body; None where it has more than `most` bytes.
+
+    One that says so is left unread. Raises as `check_body` and `body_chunks`.
+    """
+    check_body(request)
+    if (content_length(request) or 0) > most:
+        return None
+    body, chunks = bytearray(), body_chunks(request, Stages())
+    try:
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > most:
+                return None
+    finally:
+        await close_stream(chunks)
+    return bytes(body)

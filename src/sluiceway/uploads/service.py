@@ -51,8 +51,8 @@ STOP_TIMEOUT = 10.0
 SEND_AT_END = 5.0
 # Seconds between looks: at what another machine acknowledged, and for a cancel of another process.
 LOOK_EVERY = 0.1
-# Uploads of a look, where nothing but a rare failure or a cancel of another process can be found:
-# all of them take a tenth of a processor when they are ten thousand.
+# Uploads examined in one look at a local store. A look finds only rare failures, and cancels by
+# other processes; to look at all of 10,000 uploads takes a tenth of a processor.
 LOOKED_AT = 100
 MOST_VIEWS = 256  # names and links whose view of the service is kept; some KiB each
 
@@ -103,10 +103,13 @@ class UploadService:
             )
             outbox.on_event = self._deliverer.wake
         self.rules = UploadRules(
-            store, budget, template or KeyTemplate(), digests, max_size, flatten, outbox
-        )
-        self.rules = dataclasses.replace(
-            self.rules,
+            store,
+            budget,
+            template or KeyTemplate(),
+            digests,
+            max_size,
+            flatten,
+            outbox,
             link_uses=link_uses,
             quotas=quotas,
             lifetimes=lifetimes,

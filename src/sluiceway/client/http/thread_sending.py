@@ -31,8 +31,8 @@ HALF = BLOCK // 2
 # Bytes received before the first of them is sent. While the peer takes all at once they double, up
 # to a block where memory is plentiful: a peer that stalls leaves all of a fill here.
 FIRST_FILL = 256 << 10
-# Where it is not. Blocks that stalled, and were filled, left nothing for the uploads without one:
-# twenty held 25 MiB of a budget of 14. Smaller fills take a twentieth more processor time.
+# The largest fill where memory is short. Full blocks of peers that stalled left none for other
+# uploads: twenty held 25 MiB of a budget of 14. Smaller fills take a twentieth more processor time.
 MOST_FILL = 512 << 10
 # Elsewhere sendfile differs in what it does with a full socket and a file that became shorter.
 CAN_SENDFILE = sys.platform == "linux"

@@ -40,8 +40,8 @@ from sluiceway.wire.urls import below, redact_url
 __all__ = ["FormTarget", "HttpTarget", "ResumingPolicy"]
 
 SECOND_LOOKS = (0.1, 0.3)  # seconds before a HEAD that was answered 500 is repeated
-# What WebDAV servers answer to a PUT whose folder is missing: some, most (RFC 4918 9.7.1), nginx.
 CONDITIONS = frozenset({"if-match", "if-none-match"})  # one that the user sends stands alone
+# What WebDAV servers answer to a PUT whose folder is missing: some, most (RFC 4918 9.7.1), nginx.
 FOLDER_MISSING = (404, 409, 500)
 
 _TYPE = re.compile(r"[\x20-\x7e]+")  # what a header, or the head of a form's part, may carry

@@ -28,15 +28,14 @@ from sluiceway.errors import (
     TooSlow,
 )
 from sluiceway.pipe.hashes import digest_of
-from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import PassingSource
-from sluiceway.pipe.stages import SOURCE, Stages
+from sluiceway.pipe.stages import SOURCE
 from sluiceway.pipe.wrapped import TimedSource
 from sluiceway.server.http1.peer_gone import READER
 from sluiceway.server.intake import begin_upload, publish
 from sluiceway.server.remote import Remote
 from sluiceway.server.remote_headers import remote_file_name, remote_refusal
-from sluiceway.server.request_body import IDLE, body_chunks, check_body, content_length
+from sluiceway.server.request_body import IDLE, content_length, small_body
 from sluiceway.server.request_headers import expected_digests, query_values
 from sluiceway.server.responses import upload_response
 from sluiceway.server.streaming import on_client_leaving
@@ -155,18 +154,7 @@ async def refuse_import_request(request: Request) -> Request:
 
 
 async def _read_request(request: Request) -> ImportRequest:
-    check_body(request)
-    body = b""
-    if (content_length(request) or 0) <= MOST_IMPORT_REQUEST:  # else it is refused unread
-        chunks = body_chunks(request, Stages())
-        try:
-            async for chunk in chunks:
-                body += chunk
-                if len(body) > MOST_IMPORT_REQUEST:
-                    break
-        finally:
-            await close_stream(chunks)
-    if max(len(body), content_length(request) or 0) > MOST_IMPORT_REQUEST:
+    if (body := await small_body(request, MOST_IMPORT_REQUEST)) is None:
         raise TooLarge(
             f"JSON without a name says what to import, in at most {MOST_IMPORT_REQUEST} bytes; to "
             "store it as a file send ?name=",

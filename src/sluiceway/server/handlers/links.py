@@ -14,11 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sluiceway.errors import BadRequest, NotFound, SluiceError, TooLarge
-from sluiceway.pipe.pump import close_stream
-from sluiceway.pipe.stages import Stages
 from sluiceway.server.access.link_keys import read_link_keys, revoke_link
 from sluiceway.server.log.audit import audit
-from sluiceway.server.request_body import body_chunks, check_body, content_length
+from sluiceway.server.request_body import small_body
 from sluiceway.server.responses import json_response
 from sluiceway.uploads.access.links import DAY, FOLDER, LinkLimits, SignedLink
 from sluiceway.wire.sizes import parse_size
@@ -68,18 +66,7 @@ def _key_file(path: str | None) -> str:
 
 
 async def _read_json(request: Request) -> Mapping[str, object]:
-    check_body(request)
-    body = bytearray()
-    if (content_length(request) or 0) <= MOST_LINK_REQUEST:  # else it is refused unread
-        chunks = body_chunks(request, Stages())
-        try:
-            async for chunk in chunks:
-                body += chunk
-                if len(body) > MOST_LINK_REQUEST:
-                    break
-        finally:
-            await close_stream(chunks)
-    if max(len(body), content_length(request) or 0) > MOST_LINK_REQUEST:
+    if (body := await small_body(request, MOST_LINK_REQUEST)) is None:
         raise TooLarge("What a link is for is said in less", limit=MOST_LINK_REQUEST)
     try:
         content = json.loads(body)

@@ -75,8 +75,9 @@ OTHERS = ("upload-complete", "upload-incomplete", "upload-draft-interop-version"
 OF_A_FILE = {"content-location", "x-expires", "x-retained-until"}
 NAMES = ("filename", "name")  # keys of Upload-Metadata that clients use for the file's name
 PART = "partial"  # of Upload-Concat: bytes of another upload
-TIMES = ("expires", "retain", "max_downloads")  # and for how long it is to last
-TYPES = ("filetype", "type", "contentType")  # and for its media type
+# Keys of Upload-Metadata: how long the file is to last, and its media type.
+TIMES = ("expires", "retain", "max_downloads")
+TYPES = ("filetype", "type", "contentType")
 
 
 def is_tus(request: Request) -> bool:

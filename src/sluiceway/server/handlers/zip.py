@@ -20,9 +20,8 @@ from sluiceway.errors import BadRequest, NotFound, SluiceError, StoreFailed, Too
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer
-from sluiceway.pipe.stages import Stages
 from sluiceway.server.operator_log import Omissions, loses_data
-from sluiceway.server.request_body import body_chunks, check_body, content_length
+from sluiceway.server.request_body import small_body
 from sluiceway.server.request_headers import view_asked
 from sluiceway.server.responses import INERT_POLICY
 from sluiceway.server.streaming import StreamedResponse
@@ -76,18 +75,7 @@ async def selection_as_zip(
 async def _selected_keys(request: Request) -> list[str]:
     if essence(request.headers.get("content-type", "")) != "application/x-www-form-urlencoded":
         raise BadRequest("Send the selected files as a URL-encoded form: key=…&key=…")
-    check_body(request)
-    body = bytearray()
-    if (content_length(request) or 0) <= MOST_SELECTION:  # else it is refused unread
-        chunks = body_chunks(request, Stages())
-        try:
-            async for chunk in chunks:
-                body += chunk
-                if len(body) > MOST_SELECTION:
-                    break
-        finally:
-            await close_stream(chunks)
-    if max(len(body), content_length(request) or 0) > MOST_SELECTION:
+    if (body := await small_body(request, MOST_SELECTION)) is None:
         raise TooLarge("The selection is too long; choose fewer files", limit=MOST_SELECTION)
     try:
         fields = parse_qsl(

@@ -48,8 +48,8 @@ class ConnectionLimit:
         return _descriptor_limit() if self._limit is None else self._limit
 
     @property
-    def most(self) -> int:
-        """The first descriptor that is refused."""
+    def first_refused(self) -> int:
+        """The lowest descriptor of a connection that is refused."""
         return max(ALWAYS_OPEN, self.limit // SHARE)
 
     def backlog(self, wanted: int) -> int:
@@ -61,7 +61,7 @@ class ConnectionLimit:
 
     def admit(self, descriptor: int) -> Admission:
         """Decide about a connection by its descriptor; logs refusals once a minute."""
-        if descriptor < self.most:
+        if descriptor < self.first_refused:
             return Admission.ACCEPT
         self._refused += 1
         now = time.monotonic()
@@ -71,10 +71,14 @@ class ConnectionLimit:
                 "files the others",
                 self._refused,
                 self.limit,
-                self.most,
+                self.first_refused,
             )
             self._logged, self._refused = now, 0
-        return Admission.REFUSE if descriptor < self.most + self.limit // 4 else Admission.CLOSE
+        return (
+            Admission.REFUSE
+            if descriptor < self.first_refused + self.limit // 4
+            else Admission.CLOSE
+        )
 
 
 def _descriptor_limit() -> int:

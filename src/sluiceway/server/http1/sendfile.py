@@ -67,7 +67,7 @@ class Sending:
     The socket does not block, and nothing else writes to it.
     """
 
-    asked: int = 0  # how many of all have a thread or wait for one
+    asked: int = 0  # sendings of this process that have a thread or wait for one
 
     def __init__(self, sock: socket.socket, file: int, at: int, count: int) -> None:
         self._sock, self._file, self._at, self._end = sock, file, at, at + count

@@ -29,7 +29,7 @@ _OTHER_WAYS = (
 
 
 def note_kept(scope: Scope, offset: int) -> None:
-    """The first word counts: 0 for a client that does not know where it could go on."""
+    """Only the first call counts: 0 for a client that does not know where it could go on."""
     scope.setdefault(KEPT, offset)
 
 

@@ -99,7 +99,7 @@ class UploadQuota:
 
     @asynccontextmanager
     async def begun(self, record: UploadRecord, ledger: Ledger) -> AsyncIterator[None]:
-        """A new upload is written down in this block: it has its bytes from then on.
+        """Reserve the bytes of a new upload; the ledger gets its row in this block.
 
         Raises OverQuota, NoSpace.
         """
@@ -118,7 +118,7 @@ class UploadQuota:
             else:
                 await self.hold(record.id, record.request, size)
             yield
-        finally:  # whether it is written down is looked at before anybody is refused
+        finally:  # also after an error: the ledger is compared before a quota refuses anybody
             await self.quotas.keep(record.id)
 
     async def restarted(self, id: str, request: UploadRequest, length: int | None) -> None:

@@ -176,7 +176,7 @@ class HeldUpload:
             await self._save(expires=until, details={**self.record.details, **joined})
 
     async def keep(self, is_last: bool = False) -> None:
-        """Keep what arrived, and write the offset down; `is_last`: the step that follows does."""
+        """Keep what arrived, and write the offset down. `is_last`: the next step writes it down."""
         if self._draft is not None and self.record.state is LedgerState.OPEN:
             await self._keep_at(await self._draft.sync(), is_last)
 

@@ -128,7 +128,8 @@ class ResumableUploads(UploadRecords):
 
         `app` decides before it is published, and before it is done. A `brief` request, which only
         looks, and one that `cancels` the upload are not interrupted themselves; one that
-        `ends_by_itself`, as its client is gone, has a moment to do so. `is_logged`: by others.
+        `ends_by_itself`, as its client is gone, has a moment to do so. `is_logged`: the caller logs
+        the upload's end.
 
         Raises NotFound, Locked when the other request does not let go, and, inside the block,
         Superseded when a newer request takes the upload up.
