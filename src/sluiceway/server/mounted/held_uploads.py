@@ -6,9 +6,10 @@ however many requests bring it. Knows no dialect.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from functools import partial
+from types import TracebackType
 
 from starlette.requests import Request
 
@@ -88,8 +89,7 @@ async def decided(
     return wanted
 
 
-@asynccontextmanager
-async def held_upload(
+def held_upload(
     request: Request,
     uploads: ResumableUploads,
     upload: str,
@@ -97,26 +97,51 @@ async def held_upload(
     looks: bool = False,
     brief: bool = False,
     cancels: bool = False,
-) -> AsyncIterator[HeldUpload]:
+) -> AbstractAsyncContextManager[HeldUpload]:
     """As `ResumableUploads.hold`, or `look`; the app hears what is kept, and how the upload ended.
 
     But not of uploads that are only bytes of another one.
     """
     hooks: RequestHooks | None = request.scope.get(HOOKS)
     if looks:
-        taken = uploads.look(upload, hooks, is_logged=True)
-    else:
-        ends = partial(input_is_over, request.scope)
-        taken = uploads.hold(upload, hooks, brief, ends, cancels=cancels, is_logged=True)
-    found: HeldUpload | None = None
-    try:
-        async with taken as held:
-            found = request.scope[UPLOAD] = held
+        return _Heard(request, hooks, uploads.look(upload, hooks, is_logged=True))
+    ends = partial(input_is_over, request.scope)
+    taken = uploads.hold(upload, hooks, brief, ends, cancels=cancels, is_logged=True)
+    return _Heard(request, hooks, taken)
+
+
+class _Heard(AbstractAsyncContextManager[HeldUpload]):
+    """No generator: each slow upload would hold one more."""
+
+    __slots__ = ("_held", "_hooks", "_request", "_taken")
+
+    def __init__(
+        self,
+        request: Request,
+        hooks: RequestHooks | None,
+        taken: AbstractAsyncContextManager[HeldUpload],
+    ) -> None:
+        self._request, self._hooks, self._taken = request, hooks, taken
+
+    async def __aenter__(self) -> HeldUpload:
+        self._held = self._request.scope[UPLOAD] = await self._taken.__aenter__()
+        return self._held
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        held, hooks = self._held, self._hooks
+        try:
             try:
-                yield held
-            finally:
                 if hooks is not None and held.has_ended and not held.record.is_part:
                     await hooks.end_held(held)
-    finally:  # left: the last offset is written down
-        if found is not None and found.record.state is LedgerState.OPEN:
-            note_kept(request.scope, found.record.offset)
+            except BaseException as failed:
+                await self._taken.__aexit__(type(failed), failed, failed.__traceback__)
+                raise
+            return await self._taken.__aexit__(kind, error, traceback)
+        finally:  # left: the last offset is written down
+            if held.record.state is LedgerState.OPEN:
+                note_kept(self._request.scope, held.record.offset)
