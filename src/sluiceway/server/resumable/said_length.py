@@ -6,7 +6,7 @@ A refused request changes nothing, or its client could never say the right lengt
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.cancellation import finish_then_cancel
@@ -16,16 +16,19 @@ from sluiceway.uploads.resumable.held import HeldUpload
 __all__ = ["said_length"]
 
 
-@asynccontextmanager
-async def said_length(held: HeldUpload, length: int | None) -> AsyncIterator[None]:
+def said_length(held: HeldUpload, length: int | None) -> AbstractAsyncContextManager[None]:
     """In this block the request is taken that tells the length, None for none.
 
     Raises what `set_length` raises.
     """
+    if length is None or length == held.record.length:
+        return nullcontext()  # a generator would last as long as a slow body
+    return _said(held, length)
+
+
+@asynccontextmanager
+async def _said(held: HeldUpload, length: int) -> AsyncIterator[None]:
     offset, before = held.record.offset, held.record.length
-    if length is None or length == before:
-        yield
-        return
     await held.set_length(length)
     try:
         yield

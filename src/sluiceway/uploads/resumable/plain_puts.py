@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import Context
+from functools import partial
 from typing import Any
 
 from sluiceway.errors import Locked, SluiceError, Superseded
@@ -43,10 +44,13 @@ RUNNING = "running"  # the dialect of what is written down of them, and its code
 class PlainPut:
     """One of them. Its handler says which session it has."""
 
+    __slots__ = ("_has_left", "ended", "is_asked", "session")
+
     def __init__(self, has_left: Callable[[], bool]) -> None:
         self.session: UploadSession | None = None
-        self.ended = asyncio.Event()
-        self.is_asked = False  # by another process
+        # No asyncio.Event: it holds a deque of 624 bytes before anybody waits.
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.is_asked: bool = False  # by another process
         self._has_left = has_left
 
     async def settle(self, patience: float, *, keeps: bool) -> None:
@@ -78,10 +82,8 @@ class PlainPut:
         return session is not None and session.app is None and session.stages.now == CLIENT
 
     async def _ends_within(self, seconds: float) -> bool:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self.ended.wait()
-        return self.ended.is_set()
+        await asyncio.wait([self.ended], timeout=seconds)
+        return self.ended.done()
 
 
 class PlainPuts:
@@ -112,7 +114,7 @@ class PlainPuts:
             self._running[upload].remove(put)
             if not self._running[upload]:
                 del self._running[upload]
-            put.ended.set()
+            put.ended.set_result(None)
 
     async def settle(self, upload: str) -> None:
         """Wait until what a cut PUT brought is kept, in whichever process. Raises Locked where that
@@ -138,6 +140,8 @@ class PlainPuts:
         """Announce nothing any more: the PUTs have ended, or their time for that has."""
         for task in list(self._tasks):
             await end_task(task)
+        for name in list(self._announced):
+            await self._withdraw(name)
 
     # Announced here
 
@@ -147,29 +151,27 @@ class PlainPuts:
         self._start(self._announce(name, put))
 
     async def _announce(self, name: str, put: PlainPut) -> None:
-        """A row that nobody goes on with: GONE, so that a sweep may forget it."""
-        now = time.time()
-        row = UploadRecord(
-            name,
-            RUNNING,
-            UploadRequest(),
-            now,
-            state=LedgerState.GONE,
-            expires=now + ANNOUNCED_FOR,
-            code=RUNNING,
-        )
+        """A row that nobody goes on with: GONE, so that a sweep may forget it. No task waits for
+        the end of the PUT."""
         self._announced[name] = put
         try:
-            await self._ledger.create(row)
-            try:
-                await self._ledger.claim(name)
-                await put.ended.wait()
-            finally:
-                await self._ledger.remove(name)
+            await self._ledger.create(_row(name))
+            await self._ledger.claim(name)
         except SluiceError as error:  # an upload of one request does not need the ledger
             log.debug("A PUT is not known to other processes: %s", error.for_log)
+        put.ended.add_done_callback(partial(self._end, name))
+
+    def _end(self, name: str, _: asyncio.Future[None]) -> None:
+        if name in self._announced:
+            self._start(self._withdraw(name))
+
+    async def _withdraw(self, name: str) -> None:
+        try:
+            await self._ledger.remove(name)
+        except SluiceError as error:  # a sweep removes it
+            log.debug("A PUT that ended is still announced: %s", error.for_log)
         finally:
-            del self._announced[name]
+            self._announced.pop(name, None)
 
     async def _answer(self, name: str, epoch: int, put: PlainPut) -> None:
         """One that goes on is announced anew: whoever asked sees that in its epoch."""
@@ -179,7 +181,7 @@ class PlainPuts:
             return  # the question ends alike
         finally:
             put.is_asked = False
-        if not put.ended.is_set():
+        if not put.ended.done():
             with suppress(SluiceError):
                 await self._ledger.release(name, epoch)
                 await self._ledger.claim(name)
@@ -209,3 +211,16 @@ class PlainPuts:
         await self._ledger.ask(claimed)
         if not await has_let_go(self._ledger, claimed, MOMENT + self._patience):
             raise Locked("The PUT that was cut is still being kept; try again")
+
+
+def _row(name: str) -> UploadRecord:
+    now = time.time()
+    return UploadRecord(
+        name,
+        RUNNING,
+        UploadRequest(),
+        now,
+        state=LedgerState.GONE,
+        expires=now + ANNOUNCED_FOR,
+        code=RUNNING,
+    )
