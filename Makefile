@@ -78,6 +78,7 @@ torture: $(VENV)/.test ## the long proofs: many kills, cuts and random cases, la
 		tests/journeys/test_portable.py tests/journeys/test_metrics.py \
 		tests/journeys/test_watched_servers.py tests/journeys/test_wsgi_servers.py \
 		tests/journeys/test_flask_mount.py tests/server/handlers/test_cut_elsewhere.py \
+		tests/server/handlers/test_put_races.py \
 		tests/testing tests/copying/endpoints/test_http.py tests/client/test_lent_files.py tests/interop/test_flask_apps.py \
 		tests/interop/test_tus_clients.py tests/interop/test_copy_to_tuspyserver.py \
 		tests/interop/test_fastapi_apps.py tests/interop/test_fastapi_tools.py \

@@ -39,7 +39,9 @@ from sluiceway.server.resumable.kept import note_kept
 from sluiceway.server.streaming import on_client_leaving, raw_headers
 from sluiceway.stores.contract import Entry, Replace, UploadRequest
 from sluiceway.uploads.keys import checked_id
-from sluiceway.uploads.resumable.by_key import adopt
+from sluiceway.uploads.resumable.adopting import adopt
+from sluiceway.uploads.resumable.by_key import version_of
+from sluiceway.uploads.resumable.plain_puts import PlainPut
 from sluiceway.uploads.service import UploadService
 from sluiceway.uploads.session import UploadSession
 from sluiceway.wire.headers.conditions import has_conditions
@@ -97,6 +99,7 @@ async def keep_cut(
     upload_service: UploadService,
     session: UploadSession,
     upload_request: UploadRequest,
+    put: PlainPut | None,
 ) -> None:
     """Keep what a cut PUT brought, where the destination can: a client may go on by the key."""
     uploads, draft = upload_service.resumable, session.release_cut()
@@ -107,7 +110,7 @@ async def keep_cut(
         await draft.discard()
         return
     try:
-        offset = await adopt(uploads, draft, upload_request, content_length(request))
+        offset = await adopt(uploads, draft, upload_request, content_length(request), put)
     except SluiceError as error:
         log_error(error, request.method)  # the client learns that its body was cut
         return
@@ -119,11 +122,15 @@ async def keep_cut(
 
 @dataclass(frozen=True, slots=True)
 class PutTarget:
-    """The object that a PUT names: its key, whether it was seen, and whether it may be replaced."""
+    """The object that a PUT names: its key, whether it was seen, and whether it may be replaced.
+
+    `base` is its version, None where nobody looked.
+    """
 
     key: str
     exists: bool
     replace: Replace
+    base: str | None = None
 
     @classmethod
     async def of(cls, request: Request, upload_service: UploadService, key: str) -> PutTarget:
@@ -141,7 +148,8 @@ class PutTarget:
             existing = await store.stat(key)
         except NotFound:
             existing = None
-        return cls(key, existing is not None, replace_for(request, existing))
+        replace = replace_for(request, existing)
+        return cls(key, existing is not None, replace, version_of(existing))
 
     def replaced(self, session: UploadSession, entries: list[Entry]) -> bool:
         """Whether an object was replaced; an app may have chosen another key."""

@@ -39,7 +39,7 @@ def announced(server: RunningServer) -> list[str]:
         return []
     with closing(sqlite3.connect(path)) as ledger:
         try:
-            rows = ledger.execute("SELECT id FROM uploads WHERE code = 'running'")
+            rows = ledger.execute("SELECT id FROM uploads WHERE code = 'running' AND holder > ''")
             return [upload for (upload,) in rows]
         except sqlite3.OperationalError:  # it is just being made
             return []

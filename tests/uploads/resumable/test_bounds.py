@@ -26,8 +26,9 @@ from sluiceway.uploads.ledger.sqlite import SqliteLedger
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.resumable import holding, service, sweeps
-from sluiceway.uploads.resumable.by_key import LEAST_ADOPTED, adopt
+from sluiceway.uploads.resumable.adopting import LEAST_ADOPTED, adopt
 from sluiceway.uploads.resumable.drafts import wishes
+from sluiceway.uploads.resumable.plain_puts import PlainPut, SeenKey
 from sluiceway.uploads.resumable.service import ResumableUploads
 from sluiceway.uploads.rules import UploadRules
 
@@ -198,4 +199,7 @@ async def test_a_cut_put_is_written_down_from_so_many_bytes_on(
     for size in (LEAST_ADOPTED - 1, LEAST_ADOPTED):
         draft = await store.draft(f"cut{size}", None)
         await draft.write(b"x" * size)
-        assert await adopt(uploads, draft, REQUEST, None) == (size if size == LEAST_ADOPTED else 0)
+        put = PlainPut(lambda: True)
+        put.seen = SeenKey(None, "")
+        kept = await adopt(uploads, draft, REQUEST, None, put)
+        assert kept == (size if size == LEAST_ADOPTED else 0)

@@ -15,9 +15,9 @@ from sluiceway.errors import (
     BadRequest,
     InconsistentLength,
     OffsetMismatch,
-    SluiceError,
     Superseded,
 )
+from sluiceway.server.door.counted_send import MORE_HEADERS
 from sluiceway.server.intake import PutTarget, check_length, named_request
 from sluiceway.server.mounted.held_uploads import decided, held_upload
 from sluiceway.server.operator_log import answered_with
@@ -26,7 +26,9 @@ from sluiceway.server.request_headers import content_digests, joined_headers
 from sluiceway.server.responses import problem_response
 from sluiceway.server.resumable.content import final_response, finish, take
 from sluiceway.server.resumable.fields import replayed
-from sluiceway.uploads.ledger.record import UploadRecord
+from sluiceway.server.resumable.kept import kept_offset
+from sluiceway.server.streaming import raw_headers
+from sluiceway.uploads.ledger.record import BASE, UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.by_key import (
     REPLACED,
@@ -83,22 +85,31 @@ class _PiecePut:
         try:
             if self._piece.start == 0:
                 return await self._begin()
-            upload = self._upload
-            for _ in range(ASK_AGAIN if self._piece.start is None else 0):
-                with suppress(Superseded):  # what a cut request brought is just being kept
-                    return await self._find(upload)
-            return await self._find(upload)
+            found = await self._find()
+            return found if found is not None else await self._nothing_kept()
         except OffsetMismatch as error:
             answered_with(self._request.scope, error)
             response = problem_response(error)
-            for name, value in kept_range(_number(error)).items():
+            for name, value in kept_range(kept_offset(error) or 0).items():
                 response.headers[name] = value
             return response
+        except Superseded as error:
+            if (offset := kept_offset(error)) is not None:
+                self._request.scope.setdefault(MORE_HEADERS, raw_headers(kept_range(offset)))
+            raise
 
-    async def _find(self, upload: str) -> Response:
+    async def _find(self) -> Response | None:
+        """None where nothing is kept."""
+        upload = self._upload
+        for _ in range(ASK_AGAIN if self._piece.start is None else 0):
+            with suppress(Superseded):  # a newer request has it just now
+                return await self._find_once(upload)
+        return await self._find_once(upload)
+
+    async def _find_once(self, upload: str) -> Response | None:
         await self._uploads.plain_puts.settle(upload)
         if await self._uploads.look_up(upload) is None:
-            return self._nothing_kept()
+            return None
         asks = self._piece.start is None
         async with held_upload(self._request, self._uploads, upload, brief=asks) as held:
             return await self._go_on(held)
@@ -110,12 +121,13 @@ class _PiecePut:
         expected = content_digests(self._request)
         length = self._piece.length
         wanted = await decided(self._request, self._uploads, self._upload, wanted, length)
+        await self._uploads.plain_puts.overtake(self._upload)
         upload = await make_by_key(self._uploads, self._key, wanted, length)
         async with held_upload(self._request, self._uploads, upload) as held:
-            await held.restart(wanted, length, await base_of(self._uploads, wanted.key))
+            await held.restart(wanted, length, {BASE: await base_of(self._uploads, wanted.key)})
             return await self._take(held, expected)
 
-    async def _go_on(self, held: HeldUpload) -> Response:
+    async def _go_on(self, held: HeldUpload) -> Response | None:
         piece = self._piece
         if held.record.state is not LedgerState.GONE and await is_outdated(
             self._uploads, held.record
@@ -123,7 +135,7 @@ class _PiecePut:
             await held.cancel(REPLACED)
         record = held.record
         if record.state is LedgerState.GONE:
-            return self._nothing_kept()
+            return None
         if piece.length is not None and record.length not in (None, piece.length):
             raise InconsistentLength(
                 f"The file was said to have {record.length} bytes before, and now {piece.length}; "
@@ -162,7 +174,9 @@ class _PiecePut:
         store = self._upload_service.store
         return replayed(await final_response(self._request, store, record), {})
 
-    def _nothing_kept(self) -> Response:
+    async def _nothing_kept(self) -> Response:
+        if self._piece.start is None and self._piece.length == 0:
+            return await self._begin()  # these are all bytes of an empty file
         if self._piece.start is None:
             return _incomplete(0)
         raise _mismatch(0, self._piece.start)
@@ -179,8 +193,3 @@ def _mismatch(offset: int, provided: int) -> OffsetMismatch:
         f"byte {offset} on",
         **{"expected-offset": offset, "provided-offset": provided},
     )
-
-
-def _number(error: SluiceError) -> int:
-    offset = error.members["expected-offset"]
-    return offset if isinstance(offset, int) else 0

@@ -30,7 +30,8 @@ from sluiceway.server.request_body import content_length
 from sluiceway.server.responses import upload_response
 from sluiceway.server.resumable.whole import note_stored
 from sluiceway.server.whole_body import check_whole, whole_body
-from sluiceway.uploads.resumable.by_key import LEAST_ADOPTED, forget_earlier, upload_of
+from sluiceway.uploads.resumable.adopting import LEAST_ADOPTED, begin_plain
+from sluiceway.uploads.resumable.by_key import upload_of
 from sluiceway.uploads.resumable.plain_puts import PlainPut
 from sluiceway.uploads.resumable.service import ResumableUploads
 from sluiceway.uploads.service import UploadService
@@ -48,7 +49,7 @@ async def put_object(request: Request, upload_service: UploadService, key: str) 
         return await _put(request, upload_service, key)
     with _known_by_key(request, uploads, key) as put:
         # What an earlier PUT left must not be mixed into what this one leaves, if it is cut, too.
-        return await _put(request, upload_service, key, put, forget_in=uploads)
+        return await _put(request, upload_service, key, put, known_in=uploads)
 
 
 async def _put(
@@ -56,24 +57,24 @@ async def _put(
     upload_service: UploadService,
     key: str,
     put: PlainPut | None = None,
-    forget_in: ResumableUploads | None = None,
+    known_in: ResumableUploads | None = None,
 ) -> Response:
     target = await PutTarget.of(request, upload_service, key)
     upload_request = named_request(request, target)
     check_length(request, upload_service)
-    if forget_in is not None:
-        await _forget_earlier(request, forget_in, target.key)
+    if put is not None and known_in is not None:
+        await _begin_plain(request, known_in, target, put)
     async with begin_upload(request, upload_service) as session:
         if put is not None:
             put.session = session
         try:
             await session.take(whole_body(request, session.stages), upload_request)
         except (BodyCut, TooSlow):
-            await keep_cut(request, upload_service, session, upload_request)
+            await keep_cut(request, upload_service, session, upload_request, put)
             raise
         except asyncio.CancelledError:
             if session.leaves_rest:  # also a client of the server that comes next
-                kept = keep_cut(request, upload_service, session, upload_request)
+                kept = keep_cut(request, upload_service, session, upload_request, put)
                 await finish_then_cancel(kept)
             raise
         entries = await target.publish(request, upload_service, session)
@@ -91,9 +92,11 @@ def _known_by_key(
     return uploads.plain_puts.running(upload, partial(input_is_over, request.scope))
 
 
-async def _forget_earlier(request: Request, uploads: ResumableUploads, key: str) -> None:
+async def _begin_plain(
+    request: Request, uploads: ResumableUploads, target: PutTarget, put: PlainPut
+) -> None:
     try:
-        await forget_earlier(uploads, key)
+        await begin_plain(uploads, target.key, put, target.base)
     except (StoreFailed, Unavailable) as error:
         log_error(error, request.method)  # an upload of one request does not need the ledger
 

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from sluiceway.errors import Gone, NotFound, OffsetMismatch, SluiceError, TooLarge
 from sluiceway.server.request_headers import joined_headers
 from sluiceway.server.responses import problem_response
-from sluiceway.server.resumable.kept import error_to_answer
+from sluiceway.server.resumable.kept import error_to_answer, kept_offset
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.service import ResumableUploads
@@ -128,10 +128,9 @@ async def answered(
         error = error_to_answer(request.scope, caught)
         response = problem_response(error)
         version = version_or_final(request)
-        offset = error.members.get("expected-offset")
         fields = write_fields(
             version,
-            offset=offset if isinstance(offset, int) else None,
+            offset=kept_offset(error),
             complete=False,
             limits=limits_of(uploads) if isinstance(error, TooLarge) else None,
         )

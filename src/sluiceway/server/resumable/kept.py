@@ -15,7 +15,7 @@ from sluiceway.server.operator_log import answered_with
 from sluiceway.server.request_body import BROKEN
 from sluiceway.uploads.session import STOPPED
 
-__all__ = ["FORM", "KEPT", "error_to_answer", "note_kept", "with_kept"]
+__all__ = ["FORM", "KEPT", "error_to_answer", "kept_offset", "note_kept", "with_kept"]
 
 # In the scope of a request: bytes of its upload that are kept, and from which its client can go on.
 KEPT = "sluiceway.kept"
@@ -31,6 +31,13 @@ _OTHER_WAYS = (
 def note_kept(scope: Scope, offset: int) -> None:
     """Only the first call counts: 0 for a client that does not know where it could go on."""
     scope.setdefault(KEPT, offset)
+
+
+def kept_offset(error: SluiceError) -> int | None:
+    """What the error says is kept: where the upload goes on, or went on when a newer request took
+    it. None for one that does not say it."""
+    offset = error.members.get("expected-offset", error.members.get("offset"))
+    return offset if isinstance(offset, int) else None
 
 
 def with_kept(scope: Scope, error: SluiceError) -> SluiceError:

@@ -17,7 +17,6 @@ from sluiceway.errors import (
     Forbidden,
     Gone,
     NotFound,
-    OffsetMismatch,
     SluiceError,
     TooLarge,
     TooSlow,
@@ -26,7 +25,7 @@ from sluiceway.server.log.access import UPLOAD
 from sluiceway.server.operator_log import CODE
 from sluiceway.server.responses import object_url, problem_response, time_headers
 from sluiceway.server.resumable.content import as_final
-from sluiceway.server.resumable.kept import error_to_answer
+from sluiceway.server.resumable.kept import error_to_answer, kept_offset
 from sluiceway.stores.contract import Entry
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
@@ -102,8 +101,8 @@ async def answered(
         response.headers["Tus-Resumable"] = VERSION
         if isinstance(error, UnsupportedVersion):
             response.headers["Tus-Version"] = VERSION
-        if isinstance(error, OffsetMismatch):
-            response.headers["Upload-Offset"] = str(error.members["offset"])
+        if (offset := kept_offset(error)) is not None:
+            response.headers["Upload-Offset"] = str(offset)
         if isinstance(error, TooLarge) and max_size is not None:
             response.headers["Tus-Max-Size"] = str(max_size)
         for name, value in _expires_anyhow(request).items():

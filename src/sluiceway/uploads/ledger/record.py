@@ -34,7 +34,7 @@ __all__ = [
 # In the details of a part: that it is one, and the upload that it ends with, where it is known.
 PART, WHOLE = "part", "whole"
 REMEMBERED = 64  # requests and their texts
-BASE = "base"  # the ETag of the object that an upload to a key would replace; "" for none
+BASE = "base"  # the version of the object that an upload to a key would replace; "" for none
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,20 +107,19 @@ COLUMNS = tuple(field.name for field in dataclasses.fields(UploadRecord))
 def begun_anew(
     request: UploadRequest,
     length: int | None,
-    base: str,
-    now: float,
-    expires: float | None,
+    details: Mapping[str, str],
+    expiry: Expiry,
 ) -> dict[str, Any]:
-    """What changes in the record of an upload that begins anew under its id, and would replace the
-    version `base` of its object."""
+    """What changes in the record of an upload that begins anew under its id."""
+    now = time.time()
     return {
         "request": request,
         "length": length,
         "created": now,
-        "expires": expires,
+        "expires": expiry.begun(now),
         "offset": 0,
         "draft": "",
-        "details": {BASE: base},
+        "details": details,
         "key": "",
         "response": None,
         "code": "",

@@ -1,7 +1,7 @@
 """Uploads that their clients find again by the key of their file: a PUT that goes on after a cut.
 
-A key has one such upload at a time, of its newest PUT: bytes of two are never mixed. What a PUT
-without any mark brought before it was cut is adopted here: it was written down nowhere before.
+A key has one such upload at a time, of its newest PUT: bytes of two are never mixed. Knows no
+draft.
 """
 
 from __future__ import annotations
@@ -9,31 +9,27 @@ from __future__ import annotations
 import hashlib
 from contextlib import suppress
 
-from sluiceway.errors import Exists, NotFound, Superseded
-from sluiceway.pipe.cancellation import shield_until_done
-from sluiceway.stores.contract import Draft, Entry, UploadRequest
-from sluiceway.stores.unpublished import AdoptingStore
+from sluiceway.errors import Exists, NotFound
+from sluiceway.stores.contract import Entry, UploadRequest
 from sluiceway.uploads.ledger.record import BASE, UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
-from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.service import ResumableUploads
 
 __all__ = [
     "BY_KEY",
-    "LEAST_ADOPTED",
     "REPLACED",
-    "adopt",
     "base_of",
     "forget_earlier",
+    "forget_gone",
     "is_outdated",
     "make_by_key",
     "upload_of",
+    "version_of",
 ]
 
 BY_KEY = "put"  # the dialect of their records
-LEAST_ADOPTED = 64 << 10  # bytes; to send fewer again costs less than to write down where they are
 REPLACED = "superseded"  # the code of an upload to a key that has a newer one
-ADOPT_TRIES = 5  # a client's question may come before the draft has its new name
+LIVING = (LedgerState.OPEN, LedgerState.DONE)
 
 
 def upload_of(key: str, owner: str = "") -> str:
@@ -51,7 +47,9 @@ async def make_by_key(
     """
     upload = upload_of(key, uploads.grant.owner)
     request = await uploads.rules.admit(request)
-    await _forget_gone(uploads, upload)
+    record = await uploads.look_up(upload)
+    if record is not None and record.state is LedgerState.GONE:
+        await forget_gone(uploads, record)
     if await uploads.look_up(upload) is None:
         with suppress(Exists):  # another request was faster: it is interrupted, as any other
             await uploads.create(BY_KEY, request, length, upload=upload)
@@ -59,9 +57,13 @@ async def make_by_key(
 
 
 async def base_of(uploads: ResumableUploads, key: str) -> str:
-    """The version that an upload to `key` would replace: its ETag, "" for none."""
-    there = await _object_at(uploads, key)
-    return "" if there is None else there.etag
+    """The version that an upload to `key` would replace; "" for none."""
+    return version_of(await _object_at(uploads, key))
+
+
+def version_of(entry: Entry | None) -> str:
+    """The ETag alone may be that of the bytes: one that stored them again was later."""
+    return "" if entry is None else f"{entry.etag} {entry.modified!r}"
 
 
 async def is_outdated(uploads: ResumableUploads, record: UploadRecord) -> bool:
@@ -73,7 +75,7 @@ async def is_outdated(uploads: ResumableUploads, record: UploadRecord) -> bool:
         there = await _object_at(uploads, record.request.key)
         if there is None or there.metadata.owner != record.request.owner:
             return False
-        return there.etag != record.details.get(BASE, "")
+        return version_of(there) != record.details.get(BASE, "")
     if record.state is LedgerState.DONE and not record.code and uploads.store.traits.readable:
         there = await _object_at(uploads, record.key)
         headers = {} if record.response is None else dict(record.response.headers)
@@ -81,14 +83,22 @@ async def is_outdated(uploads: ResumableUploads, record: UploadRecord) -> bool:
     return False  # it is being published, was refused, or is at another server
 
 
-async def forget_earlier(uploads: ResumableUploads, key: str) -> None:
-    """A new PUT of the whole file begins: what an earlier one left is not part of it."""
-    upload = upload_of(key, uploads.grant.owner)
+async def forget_earlier(uploads: ResumableUploads, upload: str) -> UploadRecord | None:
+    """A new PUT of the whole file begins: what an earlier one left is not part of it, and what one
+    stored is not its response. Returns the record as it is then.
+
+    Raises Superseded for a newer request that has the upload, StoreFailed, Unavailable.
+    """
     record = await uploads.look_up(upload)
-    if record is not None and record.state is LedgerState.OPEN:
-        with suppress(NotFound, Superseded):  # a newer request has it, or it has just gone
-            async with uploads.hold(upload) as held:
+    if record is None or record.state not in LIVING:
+        return record
+    try:
+        async with uploads.hold(upload) as held:
+            if held.record.state in LIVING:
                 await held.cancel(REPLACED)
+            return held.record
+    except NotFound:  # it has just gone
+        return None
 
 
 async def _object_at(uploads: ResumableUploads, key: str) -> Entry | None:
@@ -100,47 +110,9 @@ async def _object_at(uploads: ResumableUploads, key: str) -> Entry | None:
         return None
 
 
-async def _forget_gone(uploads: ResumableUploads, upload: str) -> None:
+async def forget_gone(uploads: ResumableUploads, record: UploadRecord) -> None:
     """An upload that is gone stays so, but its key may get another one."""
-    record = await uploads.look_up(upload)
-    if record is None or record.state is not LedgerState.GONE:
-        return
     with suppress(NotFound):  # another request was faster
-        async with uploads.hold(upload) as held:  # so that nobody forgets what began meanwhile
-            if held.record.state is LedgerState.GONE:
-                await uploads.ledger.remove(upload)
-
-
-async def adopt(
-    uploads: ResumableUploads, draft: Draft, request: UploadRequest, length: int | None
-) -> int:
-    """Keep what a cut PUT brought. Returns the offset that is kept; 0 where nothing is.
-
-    Raises StoreFailed, NoSpace.
-    """
-    store = uploads.store
-    if draft.written < LEAST_ADOPTED or not isinstance(store, AdoptingStore):
-        await draft.discard()
-        await forget_earlier(uploads, request.key)
-        return 0
-    kept = 0
-
-    async def move(held: HeldUpload) -> None:
-        nonlocal kept
-        await held.restart(request, length, base)
-        await held.adopt(draft)
-        kept = held.record.offset
-
-    try:
-        base = await base_of(uploads, request.key)
-        upload = await make_by_key(uploads, request.key, request, length)
-        for _ in range(ADOPT_TRIES):
-            with suppress(Superseded):  # the client asks already, and goes on from what is kept
-                async with uploads.hold(upload, brief=True) as held:
-                    await shield_until_done(move(held))
-            if kept:
-                break
-    finally:
-        if not kept:
-            await draft.discard()
-    return kept
+        async with uploads.hold(record.id) as held:  # so that nobody forgets what began meanwhile
+            if (held.record.state, held.record.created) == (LedgerState.GONE, record.created):
+                await uploads.ledger.remove(record.id)

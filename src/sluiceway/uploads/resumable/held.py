@@ -6,7 +6,6 @@ client learns it. Leaving keeps what arrived; another request goes on from there
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import cast
@@ -218,7 +217,9 @@ class HeldUpload:
             await self._discard_draft()
             self._end(code, error or Cancelled("The upload was cancelled"))
 
-    async def restart(self, request: UploadRequest, length: int | None, base: str) -> None:
+    async def restart(
+        self, request: UploadRequest, length: int | None, details: Mapping[str, str]
+    ) -> None:
         """Begin anew under the same id. Raises TooLarge, Forbidden, Exists, NoSpace."""
         self._rules.check_size(length)
         request = await self._rules.admit(request)
@@ -227,9 +228,7 @@ class HeldUpload:
             await self._discard_draft()
         await self._row.forget_parts()
         await self.digests.begin(counted_digests(self._rules, request))
-        now = time.time()
-        anew = begun_anew(request, length, base, now, self._expiry.begun(now))
-        await self._save("restart", **anew)
+        await self._save("restart", **begun_anew(request, length, details, self._expiry))
         self.progress = progress_of(self.record, self._progress_table, self._store, self.stages)
 
     async def adopt(self, draft: Draft) -> None:

@@ -2,7 +2,8 @@
 
 A client whose PUT was cut may ask where it goes on before the server has read what it sent, or has
 noticed that the connection is dead. One that runs for a while is announced in the ledger, so that
-the question may come to any process. Knows no HTTP.
+the question may come to any process. The youngest has the key: what an older one brings is not
+kept. Knows no HTTP.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import Context
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -26,7 +28,7 @@ from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.claiming import has_let_go
 from sluiceway.uploads.session import UploadSession
 
-__all__ = ["RUNNING", "PlainPut", "PlainPuts"]
+__all__ = ["RUNNING", "PlainPut", "PlainPuts", "SeenKey"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
@@ -36,21 +38,38 @@ MOMENT = 2.0
 # Seconds after which a PUT is written down that still runs: what a shorter one brought is soon sent
 # again, and an upload of one request needs no ledger.
 ANNOUNCE_AFTER = 1.0
-ANNOUNCED_FOR = 24 * 3600.0  # seconds; a killed process takes none of it back
+# Seconds; a killed process takes none of it back, and one that is not there any more is not kept.
+ANNOUNCED_FOR = 30 * 24 * 3600.0
 MOST_ELSEWHERE = 100  # PUTs of one key in other processes that a question waits for
 RUNNING = "running"  # the dialect of what is written down of them, and its code
 
 
-class PlainPut:
-    """One of them. Its handler says which session it has."""
+@dataclass(frozen=True, slots=True)
+class SeenKey:
+    """A key as it was before the first byte of a PUT was read.
 
-    __slots__ = ("_has_left", "ended", "is_asked", "session")
+    Args:
+        created: When the key's upload began, which is older than the PUT; None for none.
+        base: The version of its object; see `by_key.base_of`.
+    """
+
+    created: float | None
+    base: str
+
+
+class PlainPut:
+    """One of them. Its handler says which session it has, and what it saw at its key."""
+
+    __slots__ = ("_has_left", "announced", "ended", "is_asked", "is_overtaken", "seen", "session")
 
     def __init__(self, has_left: Callable[[], bool]) -> None:
         self.session: UploadSession | None = None
         # No asyncio.Event: it holds a deque of 624 bytes before anybody waits.
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.is_asked: bool = False  # by another process
+        self.seen: SeenKey | None = None  # None where the ledger could not tell
+        self.is_overtaken: bool = False  # a younger request of this process began on its key
+        self.announced: str = ""  # its id in the ledger: a younger request elsewhere removes it
         self._has_left = has_left
 
     async def settle(self, patience: float, *, keeps: bool) -> None:
@@ -59,6 +78,8 @@ class PlainPut:
         One that is silent, and waits for its client, is interrupted: that may be the client which
         asks. Raises Locked where it takes too long.
         """
+        if self.is_overtaken:
+            return
         before = self._received
         if await self._ends_within(MOMENT):
             return
@@ -128,12 +149,37 @@ class PlainPuts:
             if outcome is not None:
                 raise outcome
 
-    def interrupt(self, upload: str, epoch: int) -> bool:
+    async def overtake(self, upload: str, by: PlainPut | None = None) -> bool:
+        """A younger request begins: `by`, or one with a piece. Returns whether the ledger knows
+        anything of the key; one read finds that out. Raises StoreFailed, Unavailable."""
+        for put in self._running.get(upload, ()):
+            if put is by:
+                break  # behind it are those that came later
+            put.is_overtaken = True
+        is_known, after = False, upload[:-1]  # the id before that of the upload, or one of its own
+        while True:
+            ids = await self._ledger.ids(after, MOST_ELSEWHERE)
+            ours = [each for each in ids if each == upload or each.startswith(f"{upload}.")]
+            is_known = is_known or bool(ours)
+            for name in ours:
+                if name != upload and name not in self._announced:
+                    await self._ledger.remove(name)
+            if len(ours) < MOST_ELSEWHERE:
+                return is_known
+            after = ours[-1]
+
+    async def is_youngest(self, put: PlainPut) -> bool:
+        """Whether no younger PUT is known to have begun. Raises StoreFailed, Unavailable."""
+        if put.is_overtaken:
+            return False
+        return not put.announced or await self._ledger.find(put.announced) is not None
+
+    def interrupt(self, upload: str) -> bool:
         """Another process asks. Whether this is the id of a PUT that was announced."""
         put = self._announced.get(upload)
         if put is not None and not put.is_asked:
             put.is_asked = True
-            self._start(self._answer(upload, epoch, put))
+            self._start(self._answer(upload, put))
         return put is not None
 
     async def aclose(self) -> None:
@@ -146,17 +192,18 @@ class PlainPuts:
     # Announced here
 
     def _start_announcing(self, upload: str, put: PlainPut) -> None:
+        self._start(self._announce(upload, put))
+
+    async def _announce(self, upload: str, put: PlainPut) -> None:
+        """A row that nobody goes on with: GONE, so that a sweep may forget it. Another process that
+        removes it has overtaken the PUT. No task waits for the end of the PUT."""
         self._count += 1
         name = f"{upload}.{self._ledger.process}.{self._count}"
-        self._start(self._announce(name, put))
-
-    async def _announce(self, name: str, put: PlainPut) -> None:
-        """A row that nobody goes on with: GONE, so that a sweep may forget it. No task waits for
-        the end of the PUT."""
         self._announced[name] = put
         try:
             await self._ledger.create(_row(name))
             await self._ledger.claim(name)
+            put.announced = name
         except SluiceError as error:  # an upload of one request does not need the ledger
             log.debug("A PUT is not known to other processes: %s", error.for_log)
         put.ended.add_done_callback(partial(self._end, name))
@@ -173,18 +220,17 @@ class PlainPuts:
         finally:
             self._announced.pop(name, None)
 
-    async def _answer(self, name: str, epoch: int, put: PlainPut) -> None:
-        """One that goes on is announced anew: whoever asked sees that in its epoch."""
+    async def _answer(self, name: str, put: PlainPut) -> None:
+        """One that goes on is announced anew: whoever asked sees that its row is gone."""
         try:
             await put.settle(self._patience, keeps=True)
-        except Locked:
-            return  # the question ends alike
+            if not put.ended.done() and await self.is_youngest(put):
+                await self._announce(name.partition(".")[0], put)
+        except SluiceError:  # Locked, or the ledger's: the question ends alike
+            return
         finally:
             put.is_asked = False
-        if not put.ended.done():
-            with suppress(SluiceError):
-                await self._ledger.release(name, epoch)
-                await self._ledger.claim(name)
+        await self._withdraw(name)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work, context=Context())
@@ -202,6 +248,8 @@ class PlainPuts:
         return [record for record in records if record is not None and record.dialect == RUNNING]
 
     async def _settle_elsewhere(self, record: UploadRecord) -> None:
+        if not record.holder:
+            return  # it is just being written down
         claimed = await self._ledger.claim(record.id)
         if claimed is None:
             return

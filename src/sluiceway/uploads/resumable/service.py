@@ -153,7 +153,7 @@ class ResumableUploads(UploadRecords):
                 raise
             if holding.task is not None:
                 holding.task.uncancel()
-            raise Superseded(CANCELLED if holding.is_cancelled else "") from None
+            raise _superseded(holding) from None
         finally:
             del self._holdings[upload]
             holding.release()
@@ -221,7 +221,7 @@ class ResumableUploads(UploadRecords):
 
     def _interrupt(self, upload: str, epoch: int) -> None:
         """Another process asks for an upload. What is held since is not what it asked for."""
-        if self.plain_puts.interrupt(upload, epoch):
+        if self.plain_puts.interrupt(upload):
             return
         if (holding := self._holdings.get(upload)) is not None:
             if holding.held is not None and holding.held.record.epoch == epoch:
@@ -291,3 +291,13 @@ class ResumableUploads(UploadRecords):
         if held.has_ended and not is_logged and not held.record.is_part:
             log.info(ended_event(held))
         return unkept if held.is_unwritten else None
+
+
+def _superseded(holding: Holding) -> Superseded:
+    """With what was kept of the upload, which may go on meanwhile."""
+    if holding.is_cancelled:
+        return Superseded(CANCELLED)
+    record = None if holding.held is None else holding.held.record
+    if record is None or record.state is not LedgerState.OPEN:
+        return Superseded("")
+    return Superseded("", offset=record.offset)

@@ -1,0 +1,150 @@
+"""What a plain PUT leaves when it is cut: an upload by the key of its file, written down only then.
+
+The request that began last on a key has it. What an older PUT brought is not kept over anything
+that a younger one began, in whichever process; where nobody knows who is younger, nothing is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from sluiceway.errors import Exists, Superseded
+from sluiceway.pipe.cancellation import shield_until_done
+from sluiceway.stores.contract import Draft, UploadRequest
+from sluiceway.stores.unpublished import AdoptingStore
+from sluiceway.uploads.ledger.record import BASE
+from sluiceway.uploads.ledger.states import LedgerState
+from sluiceway.uploads.resumable.by_key import (
+    BY_KEY,
+    REPLACED,
+    base_of,
+    forget_earlier,
+    forget_gone,
+    upload_of,
+)
+from sluiceway.uploads.resumable.held import HeldUpload
+from sluiceway.uploads.resumable.plain_puts import PlainPut, SeenKey
+from sluiceway.uploads.resumable.service import ResumableUploads
+
+__all__ = ["LEAST_ADOPTED", "adopt", "begin_plain"]
+
+LEAST_ADOPTED = 64 << 10  # bytes; to send fewer again costs less than to write down where they are
+# In the details of an upload that was adopted: its PUT may have begun before one that runs.
+ADOPTED = "adopted"
+ADOPT_TRIES, TRY_AGAIN = 50, 0.02  # while another request has the upload; seconds
+
+
+async def begin_plain(
+    uploads: ResumableUploads, key: str, put: PlainPut, base: str | None = None
+) -> None:
+    """Before the first byte: what older requests left at the key is not part of this PUT, and what
+    they still bring is not kept. `base`: of the object, where the caller has looked.
+
+    Raises StoreFailed, Unavailable.
+    """
+    upload, created = upload_of(key, uploads.grant.owner), None
+    if base is None:
+        base = await base_of(uploads, key)
+    if await uploads.plain_puts.overtake(upload, put):
+        try:
+            earlier = await forget_earlier(uploads, upload)
+        except Superseded:
+            put.is_overtaken = True
+            return
+        created = None if earlier is None else earlier.created
+    put.seen = SeenKey(created, base)
+
+
+async def adopt(
+    uploads: ResumableUploads,
+    draft: Draft,
+    request: UploadRequest,
+    length: int | None,
+    put: PlainPut | None,
+) -> int:
+    """Keep what a cut PUT brought; `put` is None for a small one. Returns the offset that is kept;
+    0 where nothing is, and nothing of an older request either.
+
+    Raises StoreFailed, NoSpace.
+    """
+    adoption = _Adoption(uploads, draft, request, length, put)
+    try:
+        if put is None:
+            with suppress(Superseded):  # a newer request has it
+                await forget_earlier(uploads, adoption.upload)
+        else:
+            await adoption.run(put)
+    finally:
+        if not adoption.kept:
+            await draft.discard()
+    return adoption.kept
+
+
+class _Adoption:
+    """What becomes of one cut PUT, and of the upload that is at its key then."""
+
+    def __init__(
+        self,
+        uploads: ResumableUploads,
+        draft: Draft,
+        request: UploadRequest,
+        length: int | None,
+        put: PlainPut | None,
+    ) -> None:
+        self.upload, self.kept = upload_of(request.key, uploads.grant.owner), 0
+        self._uploads, self._draft, self._request = uploads, draft, request
+        self._length, self._seen = length, None if put is None else put.seen
+        # When the upload was created that this PUT may begin anew.
+        self._created = None if self._seen is None else self._seen.created
+        can = isinstance(uploads.store, AdoptingStore) and draft.written >= LEAST_ADOPTED
+        self._is_worth_it = can and self._seen is not None
+
+    async def run(self, put: PlainPut) -> None:
+        """Nobody who has the upload is interrupted: that may be a younger request."""
+        for _ in range(ADOPT_TRIES):
+            if put.is_overtaken or not await self._is_there():
+                return
+            async with self._uploads.hold_free(self.upload) as held:
+                if held is not None:
+                    if await self._uploads.plain_puts.is_youngest(put):
+                        await self._decide(held)
+                    return
+            await asyncio.sleep(TRY_AGAIN)
+
+    async def _is_there(self) -> bool:
+        """Whether the key has an upload; one is created where this PUT may have it."""
+        record = await self._uploads.look_up(self.upload)
+        is_older = record is None or record.created == self._created
+        if record is not None and (record.state is not LedgerState.GONE or not is_older):
+            return True
+        if not self._is_worth_it:
+            return False
+        if record is not None:
+            await forget_gone(self._uploads, record)
+        with suppress(Exists):  # another request was faster
+            request = await self._uploads.rules.admit(self._request)
+            own = await self._uploads.create(
+                BY_KEY, request, self._length, {ADOPTED: "1"}, self.upload
+            )
+            self._created = own.created
+        return True
+
+    async def _decide(self, held: HeldUpload) -> None:
+        record = held.record
+        is_ours = record.created == self._created
+        if record.state is LedgerState.GONE:
+            return
+        if self._seen is not None and not is_ours and ADOPTED not in record.details:
+            return  # a younger request began it
+        base = "" if self._seen is None else self._seen.base
+        is_same = await base_of(self._uploads, self._request.key) == base
+        if is_ours and is_same and self._is_worth_it:
+            await shield_until_done(self._move(held, base))
+        else:
+            await held.cancel(REPLACED)
+
+    async def _move(self, held: HeldUpload, base: str) -> None:
+        await held.restart(self._request, self._length, {BASE: base, ADOPTED: "1"})
+        await held.adopt(self._draft)
+        self.kept = held.record.offset

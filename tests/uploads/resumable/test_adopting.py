@@ -1,0 +1,83 @@
+"""What cut PUTs of one key leave, in two processes that know of each other by the ledger only."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.hashes import DEFAULT_CHOICE
+from sluiceway.stores.contract import Draft, UploadRequest
+from sluiceway.stores.disk.store import DiskStore
+from sluiceway.uploads.keys import KeyTemplate
+from sluiceway.uploads.ledger.expiry import Expiry
+from sluiceway.uploads.ledger.sqlite import SqliteLedger
+from sluiceway.uploads.ledger.states import LedgerState
+from sluiceway.uploads.progress import ProgressTable
+from sluiceway.uploads.resumable.adopting import LEAST_ADOPTED, adopt, begin_plain
+from sluiceway.uploads.resumable.by_key import upload_of
+from sluiceway.uploads.resumable.plain_puts import PlainPut
+from sluiceway.uploads.resumable.service import ResumableUploads
+from sluiceway.uploads.rules import UploadRules
+
+KEY = "book"
+REQUEST = UploadRequest(key=KEY, filename=KEY)
+
+
+class Process:
+    """One of them: its own ledger and store, in folders that all share."""
+
+    def __init__(self, folder: Path) -> None:
+        budget = Budget(16 << 20)
+        self.store = DiskStore(str(folder / "root"), budget)
+        self.ledger = SqliteLedger(str(folder / "ledger"))
+        rules = UploadRules(self.store, budget, KeyTemplate(), DEFAULT_CHOICE, None, False)
+        self.uploads = ResumableUploads(self.ledger, rules, budget, ProgressTable(), Expiry(100))
+
+    async def begin(self, name: str) -> tuple[PlainPut, Draft]:
+        put = PlainPut(lambda: True)
+        await begin_plain(self.uploads, KEY, put)
+        draft = await self.store.draft(name, None)
+        await draft.write(name.encode() * LEAST_ADOPTED)
+        return put, draft
+
+    async def cut(self, begun: tuple[PlainPut, Draft]) -> int:
+        put, draft = begun
+        return await adopt(self.uploads, draft, REQUEST, None, put)
+
+    async def aclose(self) -> None:
+        await self.uploads.aclose()
+        await self.ledger.aclose()
+        await self.store.aclose()
+
+
+@pytest.fixture
+async def processes(tmp_path: Path) -> AsyncIterator[tuple[Process, Process]]:
+    both = Process(tmp_path), Process(tmp_path)
+    yield both
+    for each in both:
+        await each.aclose()
+
+
+async def test_of_two_that_did_not_know_of_each_other_none_is_kept(
+    processes: tuple[Process, Process],
+) -> None:
+    """Which one is younger nobody can tell: a client that asks must not get the other's offset."""
+    one, two = processes
+    first, second = await one.begin("a"), await two.begin("b")
+    assert await one.cut(first) == LEAST_ADOPTED
+    assert await two.cut(second) == 0
+    record = await one.uploads.find(upload_of(KEY))
+    assert (record.state, record.code) == (LedgerState.GONE, "superseded")
+
+
+async def test_one_that_saw_what_another_left_is_younger(
+    processes: tuple[Process, Process],
+) -> None:
+    one, two = processes
+    assert await one.cut(await one.begin("a")) == LEAST_ADOPTED
+    second = await two.begin("bb")
+    assert (await one.uploads.find(upload_of(KEY))).state is LedgerState.GONE
+    assert await two.cut(second) == 2 * LEAST_ADOPTED
