@@ -119,6 +119,26 @@ def test_tuspy_sends_checksums(taker: RunningServer, file: Path) -> None:
     assert stored_as(taker, file.name) == DATA
 
 
+@pytest.mark.parametrize("is_proxied", [pytest.param(False, marks=pytest.mark.torture), True])
+def test_tus_js_client_speaks_a_draft_of_the_ietf(
+    taker: RunningServer, file: Path, is_proxied: bool
+) -> None:
+    """Behind a proxy no 104 is sent, and the whole file is no resumable upload. The name and the
+    type are those of its metadata."""
+    options = {
+        "protocol": "ietf-draft-05",
+        "uploadDataDuringCreation": True,
+        "uploadSize": len(DATA),
+        "headers": {"X-Forwarded-For": "192.0.2.1"} if is_proxied else {},
+        "metadata": {"filename": file.name, "filetype": "video/mp4"},
+    }
+    tus_js_client(f"{taker.url}/files", file, **options)
+    assert stored_as(taker, file.name) == DATA
+    (key,) = [key for key in taker.stored() if key.endswith(f"/{file.name}")]
+    kept = requests.head(f"{taker.url}/files/{key}", timeout=10)
+    assert kept.headers["Content-Type"] == "video/mp4"
+
+
 @pytest.mark.parametrize("cut", [None, CUT])
 def test_tus_js_client_sends_parts_side_by_side(
     taker: RunningServer, file: Path, cut: int | None

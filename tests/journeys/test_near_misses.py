@@ -45,7 +45,7 @@ def ask(way: Way, method: str, path: str) -> requests.Response:
         ("GET", "/file/a.txt", 404, [PUTS]),
         ("DELETE", "/a.txt", 404, [PUTS]),
         ("POST", "/uploads/abc", 405, [POSTS, "GET"]),
-        ("PATCH", "/uploads/abc", 405, [PUTS]),
+        ("PATCH", "/uploads/abc", 415, ["Upload-Offset", PUTS]),
         ("POST", "/fetch", 405, [POSTS, '"url"']),
         ("POST", "/page/sluice.js", 405, [POSTS]),
         ("PUT", "/healthz", 405, [PUTS]),

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sluiceway.errors import NotFound
+from sluiceway.errors import NotFound, Unsupported
 from sluiceway.pipe.budget import Budget
 from sluiceway.server import dialects
 from sluiceway.server.access.counted_download import get_counted
@@ -55,6 +55,7 @@ from sluiceway.server.routing import (
     Routes,
     needs,
     no_such_path,
+    what_works,
     wrong_method,
 )
 from sluiceway.server.settings.checked import Settings
@@ -65,6 +66,7 @@ from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.service import UploadService
 from sluiceway.wire.names import compose, stays_inside
 from sluiceway.wire.request_targets import check_path
+from sluiceway.wire.resumable import PARTIAL_UPLOAD
 
 __all__ = ["Endpoints"]
 
@@ -335,7 +337,10 @@ class Endpoints:
 
     async def _append(self, request: Request) -> Response:
         if not dialects.is_append(request):
-            raise wrong_method(request, UPLOAD_METHODS)
+            raise Unsupported(
+                "A PATCH adds bytes to an upload: send it with Upload-Offset, Upload-Complete and "
+                f"Content-Type: {PARTIAL_UPLOAD}, or by tus. {what_works(request.scope)}"
+            )
         return await dialects.append(request, await self._service(request), self._interim)
 
     async def _cancel(self, request: Request) -> Response:

@@ -31,6 +31,7 @@ from sluiceway.server.request_headers import (
     expected_digests,
     file_digests,
     file_name,
+    file_type,
     query_values,
     relayed_replace,
     replace_for,
@@ -211,7 +212,7 @@ def _upload_request(
     if not ordinary or request.scope.get("query_string"):
         values = query_values(request)
         folders = "" if key else clean_folders(file_name(request) or "")
-    content_type = request.headers.get("content-type", "")
+    content_type = file_type(request)
     if len(content_type) > MOST_TYPE:
         raise BadRequest(f"Content-Type has more than {MOST_TYPE} characters; shorten it")
     return UploadRequest(

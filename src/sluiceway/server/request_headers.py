@@ -5,6 +5,8 @@ Reads headers and the query only. Handlers share these functions; no handler imp
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from starlette.requests import Request
 
 from sluiceway.errors import BadRequest, PreconditionFailed
@@ -19,7 +21,10 @@ from sluiceway.uploads.lifetime.lifetimes import (
 from sluiceway.wire.headers.checksums import expected_of, promises_digest
 from sluiceway.wire.headers.conditions import PutTerms, Verdict, evaluate, join_fields, put_replace
 from sluiceway.wire.headers.disposition import parse_disposition
+from sluiceway.wire.headers.media_types import essence
 from sluiceway.wire.names import clean_name
+from sluiceway.wire.resumable import PARTIAL_UPLOAD, is_creation
+from sluiceway.wire.tus import name_in, parse_metadata, type_in
 
 __all__ = [
     "clean_file_name",
@@ -28,6 +33,7 @@ __all__ = [
     "expected_digests",
     "file_digests",
     "file_name",
+    "file_type",
     "is_view",
     "joined_headers",
     "query_values",
@@ -96,7 +102,26 @@ def file_name(request: Request) -> str | None:
     name = request.query_params.get("name")
     if not name and "content-disposition" in request.headers:
         name = parse_disposition(request.headers["content-disposition"]).filename
-    return name
+    return name or name_in(_tus_metadata(request))
+
+
+def file_type(request: Request) -> str:
+    """The media type of the file, "" for none: that of a creation may be about its bytes alone."""
+    kind = request.headers.get("content-type", "")
+    if essence(kind) != PARTIAL_UPLOAD:
+        return kind
+    return type_in(_tus_metadata(request))
+
+
+def _tus_metadata(request: Request) -> Mapping[str, str]:
+    """What tus-js-client says of the file in its IETF modes, too; {} where it cannot be read."""
+    text = request.headers.get("upload-metadata", "")
+    if not text or not is_creation(request.headers):
+        return {}
+    try:
+        return parse_metadata(text)
+    except BadRequest:
+        return {}
 
 
 def is_view(request: Request) -> bool:

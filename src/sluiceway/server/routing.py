@@ -17,7 +17,7 @@ from sluiceway.errors import MethodNotAllowed, NotFound
 from sluiceway.server.access.identity import grant_of
 from sluiceway.uploads.access.grant import Right
 
-__all__ = ["ByMethod", "Guarded", "Routes", "needs", "no_such_path", "wrong_method"]
+__all__ = ["ByMethod", "Guarded", "Routes", "needs", "no_such_path", "what_works", "wrong_method"]
 
 MOST_METHOD = 20  # characters of a method that an error repeats; any token is a method
 _SENDING = ("PUT", "POST", "PATCH")
@@ -118,17 +118,17 @@ def _path_below_mount(scope: Scope) -> str:
 def wrong_method(request: Request, allow: str) -> MethodNotAllowed:
     """The 405 of a path that takes the methods of `allow`."""
     return MethodNotAllowed(
-        f"This path takes {allow}, not {request.method[:MOST_METHOD]}. {_instead(request.scope)}",
+        f"This path takes {allow}, not {request.method[:MOST_METHOD]}. {what_works(request.scope)}",
         allow=allow,
     )
 
 
 def no_such_path(scope: Scope) -> NotFound:
     """The 404 of a path without a route."""
-    return NotFound(f"There is nothing at this path. {_instead(scope)}")
+    return NotFound(f"There is nothing at this path. {what_works(scope)}")
 
 
-def _instead(scope: Scope) -> str:
+def what_works(scope: Scope) -> str:
     """Where the request should go, with the path the app is mounted at."""
     method, root = scope["method"], scope.get("root_path", "")
     path = str(scope["path"]).removeprefix(root)

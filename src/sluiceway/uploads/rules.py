@@ -193,14 +193,16 @@ class UploadRules:
         )
 
 
-def check_digests(found: Mapping[str, bytes], expected: Mapping[str, bytes]) -> None:
-    """Raises DigestMismatch unless every expected digest was found."""
+def check_digests(
+    found: Mapping[str, bytes], expected: Mapping[str, bytes], instead: str = "Send them again"
+) -> None:
+    """Raises DigestMismatch unless every expected digest was found. `instead` says what to do."""
     wrong = [name for name, value in expected.items() if found[name] != value]
     if wrong:
         shown = _SHOWN.get(wrong[0], wrong[0])
         raise DigestMismatch(
             f"The bytes that arrived do not have the {shown} digest sent along; nothing of them "
-            "was stored. Send them again",
+            f"was stored. {instead}",
             mismatched_digests=[
                 {"algorithm": name, "provided_digest": _as_sent(expected[name])} for name in wrong
             ],

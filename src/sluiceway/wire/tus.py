@@ -30,12 +30,14 @@ __all__ = [
     "TusCreation",
     "UnsupportedVersion",
     "check_version",
+    "name_in",
     "parse_checksum",
     "parse_concatenation",
     "parse_creation",
     "parse_length",
     "parse_metadata",
     "parse_offset",
+    "type_in",
 ]
 
 VERSION = "1.0.0"
@@ -62,6 +64,9 @@ JOINS_NAMED = "put"
 # Nor these: a partial upload names the resumable upload (IETF) that it is sent beside, by its id,
 # and the last append of that one names its parts.
 PART_OF, PARTS = "upload-part-of", "upload-parts"
+# Keys of Upload-Metadata that clients use for the file's name, and for its media type
+_NAMES = ("filename", "name")
+_TYPES = ("filetype", "type", "contentType")
 MOST_METADATA = 16 << 10  # characters of Upload-Metadata: names and notes, never content
 MOST_PARTIALS = 10_000  # uploads that a final one may join
 
@@ -125,6 +130,16 @@ def parse_creation(headers: Mapping[str, str]) -> TusCreation:
     if deferred not in (None, "1"):
         raise BadRequest("Upload-Defer-Length has no value but 1")
     return TusCreation(parse_length(headers), parse_metadata(text), text, concatenation)
+
+
+def name_in(metadata: Mapping[str, str]) -> str:
+    """The file's name as the client sent it, "" for none."""
+    return next((metadata[key] for key in _NAMES if key in metadata), "")
+
+
+def type_in(metadata: Mapping[str, str]) -> str:
+    """The file's media type, "" for none."""
+    return next((metadata[key] for key in _TYPES if key in metadata), "")
 
 
 def parse_offset(headers: Mapping[str, str]) -> int:

@@ -103,6 +103,14 @@ def test_a_final_upload_takes_no_bytes_of_any_type(server: RunningServer) -> Non
         assert ask(server, "PATCH", final, *fields, data=b"x").status == 403
 
 
+def test_a_final_upload_of_another_one_is_refused(server: RunningServer) -> None:
+    part = created(server, "Upload-Length: 0", "Upload-Concat: partial")
+    final = created(server, f"Upload-Concat: final;{part}")
+    concat = f"Upload-Concat: final;{final}"
+    refused = ask(server, "POST", "/files", TUS, NO_BODY, concat)
+    assert (refused.status, "is no part" in refused.json()["detail"]) == (400, True)
+
+
 def test_a_page_learns_the_version_of_tus_before_it_sends(server: RunningServer) -> None:
     asked = [f"Origin: {ORIGIN}", "Access-Control-Request-Method: PATCH"]
     answer = talk(server.port, head("OPTIONS", "/files", *asked))

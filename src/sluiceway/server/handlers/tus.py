@@ -60,9 +60,11 @@ from sluiceway.wire.tus import (
     VERSION,
     TusCreation,
     check_version,
+    name_in,
     parse_creation,
     parse_length,
     parse_offset,
+    type_in,
 )
 
 __all__ = ["TusHandler", "is_tus", "names_file"]
@@ -73,11 +75,9 @@ CREATIONS = ("upload-length", "upload-defer-length", "upload-concat")
 OTHERS = ("upload-complete", "upload-incomplete", "upload-draft-interop-version")  # of the IETF
 # Headers of the last response: where the file is, and how long it lasts
 OF_A_FILE = {"content-location", "x-expires", "x-retained-until"}
-NAMES = ("filename", "name")  # keys of Upload-Metadata that clients use for the file's name
 PART = "partial"  # of Upload-Concat: bytes of another upload
-# Keys of Upload-Metadata: how long the file is to last, and its media type.
+# Keys of Upload-Metadata: how long the file is to last.
 TIMES = ("expires", "retain", "max_downloads")
-TYPES = ("filetype", "type", "contentType")
 
 
 def is_tus(request: Request) -> bool:
@@ -329,8 +329,7 @@ def _times_asked(request: Request, creation: TusCreation) -> dict[str, str]:
 
 
 def _wanted(creation: TusCreation) -> UploadRequest:
-    name = next((creation.metadata[key] for key in NAMES if key in creation.metadata), "")
-    kind = next((creation.metadata[key] for key in TYPES if key in creation.metadata), "")
+    name, kind = name_in(creation.metadata), type_in(creation.metadata)
     filename = clean_name(name) if name else "unnamed"
     return UploadRequest(
         filename=filename,

@@ -191,7 +191,7 @@ class HeldUpload:
         draft = await self._open()
         try:
             found = await digests_of(self.digests, draft, self.record.request.expected)
-            check_digests(found, self.record.request.expected)
+            check_digests(found, self.record.request.expected, "Begin a new upload")
             entry = await self._publish(draft, digest_pairs(found))
         except (Gone, *PASSING) as error:
             if self.record.state is LedgerState.FINISHING:
