@@ -18,7 +18,7 @@ from s3_faults import S3Faults
 from sluiceway.errors import DigestMismatch
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.hashes import digest_of
-from sluiceway.stores.contract import Entry, Metadata, UploadRequest
+from sluiceway.stores.contract import Entry, Metadata, Pairs, UploadRequest
 from sluiceway.stores.objects.store import ObjectStore
 from sluiceway.testing.store_suite import pattern, read
 
@@ -26,6 +26,7 @@ LARGE = pattern((11 << 20) + 7)  # three parts
 SMALL = pattern(70_000)
 CRC = digest_of("crc64nvme", LARGE).hex()
 SHA = hashlib.sha256(LARGE).hexdigest()
+BLAKE3 = "b3" * 32  # a bucket takes the server's word for it
 ERROR = "<?xml version='1.0'?><Error><Code>{}</Code><Message>no</Message></Error>"
 
 pytestmark = pytest.mark.anyio
@@ -59,10 +60,13 @@ def store_at(proxy: S3Faults, s3: Objects, bucket: str) -> ObjectStore:
     return ObjectStore(s3.url(bucket), Budget(32 << 20), options_at(proxy, s3))
 
 
-async def put(store: ObjectStore, key: str, data: bytes, **digests: str) -> Entry:
-    """With digests that are known at the end only, as an upload counts them."""
+async def put(
+    store: ObjectStore, key: str, data: bytes, promised: Pairs = (), **digests: str
+) -> Entry:
+    """With digests that are known at the end only, as an upload counts them, or `promised`."""
     found = tuple(sorted((name.replace("_", "-"), digits) for name, digits in digests.items()))
-    draft = await store.draft("one", len(data), UploadRequest(key, key))
+    expected = {name: bytes.fromhex(digits) for name, digits in promised}
+    draft = await store.draft("one", len(data), UploadRequest(key, key, expected=expected))
     try:
         for at in range(0, len(data), 1 << 20):
             await draft.write(data[at : at + (1 << 20)])
@@ -91,13 +95,22 @@ async def test_the_server_checks_the_whole_and_keeps_its_checksum(
         both = await put(store, "both", LARGE, crc64nvme=CRC, sha_256=SHA)
         assert both.metadata.digests == (("crc64nvme", CRC), ("sha-256", SHA))
         assert len(stored_keys(s3, bucket)) == 3
+        promised = await put(
+            store, "promised", LARGE, (("sha-256", SHA),), crc64nvme=CRC, sha_256=SHA, blake3=BLAKE3
+        )
+        assert dict(promised.metadata.digests) == {
+            "blake3": BLAKE3,
+            "crc64nvme": CRC,
+            "sha-256": SHA,
+        }
+        assert (await store.stat("promised")).metadata.digests == promised.metadata.digests
         none = await put(store, "none", LARGE)
         assert none.metadata.digests == (("crc64nvme", CRC),)
         small = digest_of("crc64nvme", SMALL).hex()
         assert (await put(store, "small", SMALL, crc64nvme=small)).metadata.digests == (
             ("crc64nvme", small),
         )
-        assert len(keeper.objects) == 4
+        assert len(keeper.objects) == 5
     finally:
         await store.aclose()
 
