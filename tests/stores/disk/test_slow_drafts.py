@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,33 @@ async def test_what_many_slow_drafts_hold_is_written_and_nothing_is_lost(store: 
         await draft.publish(f"slow-{number}", Metadata("x"))
         wanted = b"".join(pattern(PIECE, 100 * number + at) for at in range(7))
         assert await read(store, f"slow-{number}") == wanted
+
+
+def open_files(folder: Path) -> int:
+    found = 0
+    for fd in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # the one that read the list
+            link = os.readlink(f"/proc/self/fd/{fd}")
+            found += link.startswith(str(folder)) and os.path.isfile(link)
+    return found
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors in /proc")
+async def test_a_large_draft_that_pauses_holds_one_descriptor_and_goes_on_fast(
+    store: DiskStore, tmp_path: Path
+) -> None:
+    before = open_files(tmp_path)
+    draft = await store.draft("upload-0.0", 64 << 20)
+    assert isinstance(draft, DiskDraft)
+    whole = b"".join(pattern(1 << 20, number) for number in range(6))
+    for at in range(0, len(whole), 1 << 20):
+        if at == len(whole) // 2:
+            assert open_files(tmp_path) == before + 2
+            await draft.become_idle()
+            assert open_files(tmp_path) == before + 1
+        await draft.write(whole[at : at + (1 << 20)])
+    await draft.publish("paused", Metadata("x"))
+    assert await read(store, "paused") == whole
 
 
 async def test_work_that_fails_fails_alone() -> None:

@@ -108,8 +108,8 @@ class StreamingRequest:
             raise EarlyResponse(self._request.result())
         if not self._body.ready.done():
             raise PeerTimeout(
-                f"{redact_url(self._url)} answered neither 100 Continue nor an error; "
-                "it may not know Expect"
+                f"{redact_url(self._url)} answered neither 100 Continue nor an error for "
+                f"{timeout:g} seconds; it may not know Expect: such a one wants no --relay-expect"
             )
 
     async def write(self, data: Buffer) -> None:

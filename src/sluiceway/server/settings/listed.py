@@ -302,7 +302,7 @@ class SettingList:
     )
     relay_expect: bool = _setting(
         "Send Expect: 100-continue to that server before each file, and ask clients for the body "
-        "only when that server wants it.",
+        "only when that server wants it. One that ignores Expect gets no file.",
         False,
     )
     relay_chunked: bool = _setting(

@@ -84,6 +84,7 @@ class PostgresStore:
             create_only=True,
             resumable=True,
             renames=True,
+            tells_replaced=True,
             readable_drafts=True,
         )
         self.database: Database = Database(url, budget)

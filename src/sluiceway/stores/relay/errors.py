@@ -60,10 +60,13 @@ def addresses_hidden() -> Iterator[None]:
 
 def more_follows() -> SluiceError:
     what = (
-        "Something follows the file in this form, "
-        "although its length was derived as that of the last part"
+        "Something follows the file in this form, or its closing delimiter is not followed by "
+        "exactly one CRLF: the file's length was derived as that of the last part"
     )
-    cure = "Send fields before the file and one file in a form"
+    cure = (
+        "Send fields before the file and one file in a form, and end the form with the closing "
+        "delimiter, CRLF, and nothing else"
+    )
     return BadForm(f"{what}. {cure}, or start this server with --relay-chunked").for_operator(
         f"{what}. {cure}"
     )

@@ -43,6 +43,7 @@ class RowsDraft(ABC):
         self._in_flight: set[asyncio.Task[None]] = set()
         self._failure: Exception | None = None  # of a row; every later call raises it
         self._ended = False
+        self.replaced: bool = False  # whether `publish` replaced an object
 
     @property
     def written(self) -> int:

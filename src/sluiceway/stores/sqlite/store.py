@@ -91,6 +91,7 @@ class SqliteStore:
             resumable=True,
             readable_drafts=True,
             renames=True,
+            tells_replaced=True,
         )
         self.database: SqliteDatabase = SqliteDatabase(SqlitePlace.parse(url), budget)
         self._sweep = BackgroundSweep(self.sweep)

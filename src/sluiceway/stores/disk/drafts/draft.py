@@ -122,7 +122,8 @@ class DiskDraft:
     def holds_much(self) -> bool:
         """Whether it has something to write or to give back when it becomes idle."""
         holds_block = self._blocks is not None and self._blocks.filling
-        return holds_block or self._pieces.size > IDLE_BYTES or self._file.reserved > 0
+        holds_file = self._file.reserved > 0 or self._file.is_direct
+        return holds_block or self._pieces.size > IDLE_BYTES or holds_file
 
     async def write(self, data: Buffer) -> None:
         async with self._lock:
@@ -334,11 +335,12 @@ class DiskDraft:
             await self._blocks.finish()
 
     async def _give_back(self) -> None:
-        """Hold nothing: no memory, and no place on the disk beyond the bytes written."""
+        """Hold nothing: no memory, no second descriptor, and no place on the disk beyond the bytes
+        written."""
         await self._flush()
         self._release_block()
         self._blocks = None
-        if self._file.reserved:
+        if self._file.reserved or self._file.is_direct:
             await self._in_thread(self._file.give_back)
 
     def _release_block(self) -> None:

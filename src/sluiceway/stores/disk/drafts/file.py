@@ -197,8 +197,8 @@ class DraftFile:
         flags = os.O_WRONLY | os.O_CLOEXEC | _O_DIRECT
         try:
             self._direct = os.open(self.name, flags, dir_fd=self.folder)
-        except OSError:  # this file system has no O_DIRECT: large writes go through the cache
-            self._direct = os.dup(self._fd)
+        except OSError:  # no O_DIRECT here, or no descriptor: large writes go through the cache
+            self._direct = self._fd
 
     def wants_room(self, end: int) -> bool:
         """Whether `allocate` should be called before bytes up to `end` are written."""
@@ -231,14 +231,15 @@ class DraftFile:
         self._allocates = False
 
     def _place(self, end: int) -> bool:
-        at, size = ctypes.c_longlong(self._allocated), ctypes.c_longlong(end - self._allocated)
+        at, size = map(ctypes.c_longlong, (self._allocated, end - self._allocated))
         if _libc is not None and _libc.fallocate(self._fd, 0, at, size) != 0:
             return False
         self._allocated = end
         return True
 
     def give_back(self) -> None:
-        """Free what the disk holds for bytes to come. No write may be under way."""
+        """Free what the disk and the process hold for bytes to come. No write may be under way."""
+        self._close_direct()
         os.ftruncate(self._fd, self.position)
         self._allocated = min(self._allocated, self.position)
         self._release_reserve()
@@ -366,18 +367,22 @@ class DraftFile:
         if self._fd < 0 and self._closed is None:
             return
         try:
-            os.unlink(self.name, dir_fd=self.folder)
-        except FileNotFoundError:
-            pass  # swept
+            with suppress(FileNotFoundError):  # swept
+                os.unlink(self.name, dir_fd=self.folder)
         finally:
             self._closed = None
             self._close()
 
+    def _close_direct(self) -> None:
+        direct, self._direct = self._direct, -1
+        if direct not in (-1, self._fd):
+            os.close(direct)
+
     def _close(self) -> None:
-        for fd in (self._fd, self._direct):
-            if fd >= 0:
-                os.close(fd)
-        self._fd = self._direct = -1
+        self._close_direct()
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
         self._release_reserve()
 
 
