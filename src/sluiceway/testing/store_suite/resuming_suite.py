@@ -53,7 +53,9 @@ class ResumingSuite(Hooks):
         draft = await resumable.begin(upload, total, _request("again"))
         saved = await _keep(draft, pattern(offset))
         await draft.write(bytes(BEHIND))
-        await draft.sync()  # a process that ended writes no more, in no thread either
+        # A process that ended writes no more: neither a thread, nor a draft that becomes idle.
+        await draft.sync()
+        await draft.suspend()
         later = cast(ResumableStore, await self.make_later(resumable, tmp_path))
         again = await later.resume(upload, saved, offset, total, _request("again"), 1)
         assert (again.written, again.kept) == (offset, offset)
