@@ -311,3 +311,24 @@ def test_uploads_leave_the_disk_its_free_space(serve: Serve) -> None:
     response = requests.put(f"{server.url}/files/a", data=b"x", timeout=60)
     assert (response.status_code, response.json()["left"]) == (507, 0)
     assert requests.put(f"{server.url}/files/a", data=b"", timeout=60).status_code == 201
+
+
+@pytest.mark.parametrize("size", [80_000, None], ids=["length", "chunked"])
+def test_what_a_cut_put_leaves_keeps_its_own_room(running: RunningServer, size: int | None) -> None:
+    """Nothing is reserved twice, and nobody else can take the room in between."""
+    name = "n8" if size is None else "n9"
+    client, path, sent = Client(running.url, name), f"/files/cut/{name}", bytes(70_000)
+    length = "Transfer-Encoding: chunked" if size is None else f"Content-Length: {size}"
+    for _ in range(2):  # the second one takes the place of the first
+        logged = len(running.lines)
+        with Wire(running.port) as wire:
+            token = f"Authorization: Bearer {secret_of(name)}"
+            wire.send(head("PUT", path, token, length) + (chunk(sent) if size is None else sent))
+            wire.half_close()
+            answer = wire.answer()
+        assert (answer.code, answer.headers.get("upload-offset")) == ("body-cut", "70000")
+        assert left(client) == QUOTA - (size or len(sent))
+        line = f"in={len(sent)} kept={len(sent)} state=failed"
+        eventually(lambda: any(line in each for each in running.lines[logged:]), "it is logged")  # noqa: B023
+    asked = client("PUT", path, b"", Content_Range="bytes */*")
+    assert asked.headers["upload-offset"] == "70000"

@@ -111,11 +111,13 @@ async def keep_cut(
         await draft.discard()
         return
     try:
-        offset = await adopt(uploads, draft, upload_request, content_length(request), put)
+        length = content_length(request)
+        offset = await adopt(uploads, draft, upload_request, length, put, session.reserved)
     except SluiceError as error:
         log_error(error, request.method)  # the client learns that its body was cut
         return
     if offset:
+        session.left = offset
         note_kept(request.scope, offset)
         fields = {"upload-offset": str(offset), "upload-complete": "?0"}
         request.scope.setdefault(MORE_HEADERS, raw_headers(fields))

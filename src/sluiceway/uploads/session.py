@@ -91,6 +91,7 @@ class UploadSession:
         self.tells_replaced: bool = rules.store.traits.tells_replaced
         self.replaced: set[str] = set()  # keys of those objects
         self.keys: list[str] = []  # of its files, in order, as soon as they are known
+        self.left: int = 0  # bytes of a cut file with which an upload of the ledger goes on
         self._taken = 0  # bytes of files so far: the limit is for the request, not for each file
 
     @property
@@ -121,6 +122,11 @@ class UploadSession:
         """The draft of a file that did not arrive whole: it is the caller's to end then."""
         draft, self._filling = self._filling, None
         return draft
+
+    @property
+    def reserved(self) -> str:
+        """The name of what is reserved for the file that came last, "" for nothing."""
+        return self._reserved[-1] if self._reserved else ""
 
     @property
     def leaves_rest(self) -> bool:

@@ -47,7 +47,7 @@ def summary_of(upload: UploadSession | HeldUpload) -> UploadSummary:
             upload.id,
             tuple(map(hide_links, upload.keys)),
             record.taken,
-            record.kept,
+            max(record.kept, upload.left),
             record.state.word,
             record.code or "",
             not upload.is_handed_over,

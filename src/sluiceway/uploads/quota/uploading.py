@@ -16,7 +16,7 @@ from sluiceway.pipe.source import Buffer, Source
 from sluiceway.stores.contract import Entry, UploadRequest
 from sluiceway.uploads.access.grant import Grant
 from sluiceway.uploads.ledger.contract import Ledger
-from sluiceway.uploads.ledger.record import UploadRecord
+from sluiceway.uploads.ledger.record import ADOPTED, UploadRecord
 from sluiceway.uploads.quota.quotas import KeyChange, Quotas
 
 __all__ = ["MeteredSource", "UploadQuota"]
@@ -103,7 +103,8 @@ class UploadQuota:
 
         Raises OverQuota, NoSpace.
         """
-        joins = "parts" in record.details  # the bytes are those of its parts
+        # The bytes are those of its parts, or of a PUT that has reserved them.
+        joins = "parts" in record.details or ADOPTED in record.details
         if self.quotas is None:
             await self.hold(record.id, record.request, 0)
             yield
@@ -126,6 +127,11 @@ class UploadQuota:
         if self.quotas is not None:
             await self.hold(id, request, length or 0)
             await self.quotas.keep(id)
+
+    async def move(self, reserved: str, id: str) -> None:
+        """The reservation of a request is that of the upload `id`, which is written down."""
+        if self.quotas is not None and reserved:
+            await self.quotas.join([reserved], id)
 
     async def join(self, parts: Sequence[UploadRecord], record: UploadRecord, size: int) -> None:
         """The bytes of the parts are those of this upload now. Raises OverQuota, NoSpace."""

@@ -13,7 +13,7 @@ from sluiceway.errors import Exists, Superseded
 from sluiceway.pipe.cancellation import shield_until_done
 from sluiceway.stores.contract import Draft, UploadRequest
 from sluiceway.stores.unpublished import AdoptingStore
-from sluiceway.uploads.ledger.record import BASE
+from sluiceway.uploads.ledger.record import ADOPTED, BASE
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.by_key import (
     BY_KEY,
@@ -30,8 +30,6 @@ from sluiceway.uploads.resumable.service import ResumableUploads
 __all__ = ["LEAST_ADOPTED", "adopt", "begin_plain"]
 
 LEAST_ADOPTED = 64 << 10  # bytes; to send fewer again costs less than to write down where they are
-# In the details of an upload that was adopted: its PUT may have begun before one that runs.
-ADOPTED = "adopted"
 ADOPT_TRIES, TRY_AGAIN = 50, 0.02  # while another request has the upload; seconds
 
 
@@ -62,13 +60,15 @@ async def adopt(
     request: UploadRequest,
     length: int | None,
     put: PlainPut | None,
+    reserved: str = "",
 ) -> int:
     """Keep what a cut PUT brought; `put` is None for a small one. Returns the offset that is kept;
-    0 where nothing is, and nothing of an older request either.
+    0 where nothing is, and nothing of an older request either. `reserved` names the room that the
+    quotas reserved for it.
 
     Raises StoreFailed, NoSpace.
     """
-    adoption = _Adoption(uploads, draft, request, length, put)
+    adoption = _Adoption(uploads, draft, request, length, put, reserved)
     try:
         if put is None:
             with suppress(Superseded):  # a newer request has it
@@ -91,10 +91,12 @@ class _Adoption:
         request: UploadRequest,
         length: int | None,
         put: PlainPut | None,
+        reserved: str,
     ) -> None:
         self.upload, self.kept = upload_of(request.key, uploads.grant.owner), 0
         self._uploads, self._draft, self._request = uploads, draft, request
         self._length, self._seen = length, None if put is None else put.seen
+        self._reserved = reserved
         # When the upload was created that this PUT may begin anew.
         self._created = None if self._seen is None else self._seen.created
         can = isinstance(uploads.store, AdoptingStore) and draft.written >= LEAST_ADOPTED
@@ -145,6 +147,8 @@ class _Adoption:
             await held.cancel(REPLACED)
 
     async def _move(self, held: HeldUpload, base: str) -> None:
+        # Not given back before: somebody else could take the room.
+        await self._uploads.rules.quota.move(self._reserved, self.upload)
         await held.restart(self._request, self._length, {BASE: base, ADOPTED: "1"})
         await held.adopt(self._draft)
         self.kept = held.record.offset

@@ -27,7 +27,7 @@ from sluiceway.stores.unpublished import (
 from sluiceway.uploads.hooks.around import AppAround
 from sluiceway.uploads.ledger.contract import Ledger
 from sluiceway.uploads.ledger.expiry import Expiry
-from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord, begun_anew
+from sluiceway.uploads.ledger.record import ADOPTED, FinalResponse, UploadRecord, begun_anew
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.progress_record import ProgressRecord
@@ -223,7 +223,8 @@ class HeldUpload:
         """Begin anew under the same id. Raises TooLarge, Forbidden, Exists, NoSpace."""
         self._rules.check_size(length)
         request = await self._rules.admit(request)
-        await self._rules.quota.restarted(self.record.id, request, length)
+        if length is not None or ADOPTED not in details:  # what is adopted has its bytes' room
+            await self._rules.quota.restarted(self.record.id, request, length)
         if self.record.state is LedgerState.OPEN:
             await self._discard_draft()
         await self._row.forget_parts()
