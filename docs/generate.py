@@ -90,6 +90,11 @@ def errors_page() -> str:
             lines.append(
                 f"| `{kind.code}` | {status} | {kind.title} | {kind.fault} | {again} | `{name}` |"
             )
+    lines += [
+        "",
+        "`over-quota` is the quota of a name or a link. Beyond `--quota`, that of all together, and",
+        "below `--keep-free` it is `no-space` ([access.md](access.md#quotas)).",
+    ]
     return "\n".join([*lines, ""])
 
 

@@ -219,7 +219,10 @@ class DigestChoice:
             is_available(CRC64NVME)  # loads the library now, and not at the first upload
             return cls((), is_auto=True)
         if not names or any(name not in CHOICES for name in names):
-            raise BadRequest(f"--digest must be {', '.join(CHOICES)}, auto or none, not {text!r}")
+            raise BadRequest(
+                f"--digest must be one or more of {', '.join(CHOICES)}, with commas, or auto or "
+                f"none alone, not {text!r}"
+            )
         for name in names:
             new_hash(name)
         return cls(names)
