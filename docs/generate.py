@@ -92,8 +92,8 @@ def errors_page() -> str:
             )
     lines += [
         "",
-        "`over-quota` is the quota of a name or a link. Beyond `--quota`, that of all together, and",
-        "below `--keep-free` it is `no-space` ([access.md](access.md#quotas)).",
+        "`over-quota` is the quota of a name or a link. Beyond `--quota` of all together,",
+        "and below `--keep-free` it is `no-space` ([access.md](access.md#quotas)).",
     ]
     return "\n".join([*lines, ""])
 

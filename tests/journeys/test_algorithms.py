@@ -297,7 +297,7 @@ def test_a_django_site_that_mounts_the_service_chooses_the_algorithm(tmp_path: P
 def test_an_unknown_algorithm_is_refused_in_words() -> None:
     with pytest.raises(
         SluiceError,
-        match=r"--digest must be one or more of sha-256, .* auto or none alone, not 'md4'",
+        match=r"--digest must be .* auto or none alone, not 'md4'",
     ):
         Sluiceway(to="memory:", digest="md4")
 
