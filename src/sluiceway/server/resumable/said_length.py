@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 
-from sluiceway.errors import SluiceError
-from sluiceway.pipe.cancellation import finish_then_cancel
+from sluiceway.errors import BodyCut, SluiceError, TooSlow, Unavailable
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.held import HeldUpload
 
 __all__ = ["said_length"]
+
+# What ends a request that was not wrong: its client says the same once more.
+INTERRUPTED = (BodyCut, TooSlow, Unavailable)
 
 
 def said_length(held: HeldUpload, length: int | None) -> AbstractAsyncContextManager[None]:
@@ -32,8 +34,10 @@ async def _said(held: HeldUpload, length: int) -> AsyncIterator[None]:
     await held.set_length(length)
     try:
         yield
-    except BaseException:
+    except INTERRUPTED:
+        raise
+    except SluiceError:
         if held.record.state is LedgerState.OPEN and held.record.offset == offset:
             with suppress(SluiceError):  # the error that refused the request says more
-                await finish_then_cancel(held.set_length(before))
+                await held.set_length(before)
         raise
