@@ -14,7 +14,7 @@ from client.quick_copies import send
 from fix_taking import noise
 from rude_peer import Exchange, Peer
 from sluiceway.client.retry import MOST_ATTEMPTS
-from sluiceway.client.upload import EXPECT_FROM
+from sluiceway.client.upload_job import EXPECT_FROM
 from sluiceway.errors import PeerFailed, SluiceError, TooLarge, Unavailable
 from sluiceway.pipe.receipt import Progress
 

@@ -15,7 +15,7 @@ import pytest
 
 import sluiceway
 from rude_peer import Exchange, Peer
-from sluiceway.client.upload import EXPECT_FROM
+from sluiceway.client.upload_job import EXPECT_FROM
 from sluiceway.errors import (
     BadRequest,
     DigestMismatch,

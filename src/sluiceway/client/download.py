@@ -42,7 +42,7 @@ from sluiceway.errors import BodyCut, DigestMismatch, PeerFailed, SluiceError, S
 from sluiceway.pipe.digests import Digests
 from sluiceway.pipe.hashes import digest_pairs
 from sluiceway.pipe.lending import LentConnection
-from sluiceway.pipe.pump import pump
+from sluiceway.pipe.pump import Unkept, pump
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
 from sluiceway.pipe.source import Buffer, PassingSource
 from sluiceway.pipe.stages import DESTINATION, QUEUE, SOURCE, Stages
@@ -311,7 +311,7 @@ class _DownloadRun:
             return
         self._report("checking")
         await self._new_digests()
-        await pump(LocalFile(sink.path), _NullSink(), taps=(self._digests,))
+        await pump(LocalFile(sink.path), Unkept(), taps=(self._digests,))
         self._hashed = sink.have
 
     async def _new_digests(self) -> None:
@@ -356,18 +356,6 @@ class _Reports:
         if time.monotonic() - self._reported >= REPORT_EVERY:
             self._reported = time.monotonic()
             self._report()
-
-
-class _NullSink:
-    """The end of a pump whose taps alone need the bytes."""
-
-    kept = 0
-
-    async def write(self, data: Buffer) -> None:
-        return
-
-    async def sync(self) -> int:
-        return 0
 
 
 def _notes(url: str, head: Head) -> Notes | None:

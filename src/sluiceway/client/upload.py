@@ -37,7 +37,7 @@ from sluiceway.pipe.stages import ANSWER, DESTINATION, Stages
 from sluiceway.pipe.wrapped import unthrottled
 from sluiceway.wire.urls import redact_url
 
-__all__ = ["EXPECT_FROM", "UploadJob", "upload"]
+__all__ = ["UploadJob", "upload"]
 
 # Bytes of a file that becomes resumable when its first request broke off. Fewer arrive by luck.
 LEAST_RESUMED = 64 << 10

@@ -19,7 +19,7 @@ from sluiceway.pipe.lending import Borrower, Lender, LentConnection, unseen
 from sluiceway.pipe.source import Buffer, Source, all_at_hand
 from sluiceway.pipe.stages import CLIENT, DESTINATION, QUEUE, Stages
 
-__all__ = ["Meter", "Sink", "close_stream", "pump"]
+__all__ = ["Meter", "Sink", "Unkept", "close_stream", "pump"]
 
 LOOK_EVERY = 0.05  # seconds between looks whether the counters are watched
 # Seconds between syncs while the counters are watched: a bar that moves, for 1 % of the speed.
@@ -302,6 +302,18 @@ class _Borrowing:
     def _update(self, view: memoryview) -> None:
         for tap in self._taps:
             tap.update(view)
+
+
+class Unkept:
+    """A sink that keeps nothing, for a pump whose taps alone need the bytes."""
+
+    kept = 0
+
+    async def write(self, data: Buffer) -> None:
+        return
+
+    async def sync(self) -> int:
+        return 0
 
 
 async def close_stream(chunks: AsyncIterator[object]) -> None:

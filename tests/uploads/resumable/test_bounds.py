@@ -60,7 +60,7 @@ async def test_a_late_wish_for_a_digest_counts_where_few_bytes_are_read_again(
     """`--digest auto` counts another one before. At the first byte it costs nothing."""
     monkeypatch.setattr(wishes, "MOST_READ_AGAIN", 10)
     digests = DigestChoice.parse("auto")
-    monkeypatch.setattr(uploads, "_rules", dataclasses.replace(uploads.rules, digests=digests))
+    monkeypatch.setattr(uploads, "rules", dataclasses.replace(uploads.rules, digests=digests))
     (upload,) = await create(uploads, 1)
     data = pattern(size or 11)
     async with uploads.hold(upload) as held:

@@ -19,7 +19,7 @@ from sluiceway.copying.contract import SMALL, Reading
 from sluiceway.errors import DigestMismatch, Exists, SourceChanged, SourceFailed
 from sluiceway.pipe.digests import Digests, Tap
 from sluiceway.pipe.hashes import digest_of, digest_pairs
-from sluiceway.pipe.pump import close_stream, pump
+from sluiceway.pipe.pump import Unkept, close_stream, pump
 from sluiceway.pipe.receipt import Progress, Receipt, Stage
 from sluiceway.pipe.source import Buffer, Source
 from sluiceway.pipe.stages import DESTINATION, SOURCE
@@ -153,19 +153,7 @@ async def _go_on(
         reading.on_note(note)
     if isinstance(sink, PartialFile):
         progress.report("checking")
-        await pump(LocalFile(sink.path, opener=sink.again), _Unkept(), taps=(digests,))
-
-
-class _Unkept:
-    """The end of a pump whose taps alone need the bytes."""
-
-    kept = 0
-
-    async def write(self, data: Buffer) -> None:
-        return
-
-    async def sync(self) -> int:
-        return 0
+        await pump(LocalFile(sink.path, opener=sink.again), Unkept(), taps=(digests,))
 
 
 def is_small(source: Source) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from sluiceway.client.http.exchange import Head, Response
 from sluiceway.client.http.request import EarlyResponse, StreamingRequest
 from sluiceway.client.resumable.dialects import DIALECTS
-from sluiceway.client.resumable.outcome import LOST, PASSING
+from sluiceway.client.resumable.outcome import LOST_STATUSES, PASSING_STATUSES
 from sluiceway.client.resumable.steps import UploadSteps
 from sluiceway.client.retry import ANSWERED, RetryPolicy
 from sluiceway.errors import Gone, NoSpace, NotFound, PeerFailed, SluiceError, Unavailable
@@ -165,7 +165,7 @@ class BackendUpload:
         except SluiceError as error:
             log.warning("Upload %s is left at the destination: %s", self._upload, error.for_log)
             return
-        if not 200 <= head.status < 300 and head.status not in LOST:
+        if not 200 <= head.status < 300 and head.status not in LOST_STATUSES:
             place = redact_url(head.url)
             log.warning(
                 "Upload %s is left at %s, which answered %d", self._upload, place, head.status
@@ -242,11 +242,11 @@ class BackendUpload:
     def _refusal(self, response: Response) -> SluiceError:
         """The error for a response that is no success. PeerFailed: it may pass."""
         head = response.head
-        if head.status in LOST:
+        if head.status in LOST_STATUSES:
             return self.lost(f"it answered {head.status}", LOST_WORDS)
         if head.status == NO_SPACE:
             return NoSpace(f"{redact_url(head.url)} is full").for_operator()
-        passes = head.status in PASSING or head.status == CHECKSUM_MISMATCH
+        passes = head.status in PASSING_STATUSES or head.status == CHECKSUM_MISMATCH
         if passes or (head.status >= 500 and head.status not in (501, 505)):
             return self._passing(head, "to a piece")
         return map_response(response, self._backend)

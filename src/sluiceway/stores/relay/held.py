@@ -43,12 +43,12 @@ class HeldRequests:
         draft = self._drafts.get(upload)
         return draft is not None and not draft.is_lost
 
-    async def begin(self, upload: str, request: RelayDraft) -> HeldRelayDraft:
+    async def begin(self, upload: str, draft: RelayDraft) -> HeldRelayDraft:
         """Hold a new request. An earlier one of this upload ends."""
         if (before := self._drafts.get(upload)) is not None:
             await before.discard()
-        draft = self._drafts[upload] = HeldRelayDraft(self, upload, request)
-        return draft
+        held = self._drafts[upload] = HeldRelayDraft(self, upload, draft)
+        return held
 
     async def take_up(self, upload: str, offset: int) -> HeldRelayDraft:
         """The draft that waits, which has `offset` bytes. Raises NotFound."""
@@ -103,15 +103,15 @@ class HeldRelayDraft:
     them again.
     """
 
-    def __init__(self, held: HeldRequests, upload: str, request: RelayDraft) -> None:
-        self._held, self._request = held, request
+    def __init__(self, held: HeldRequests, upload: str, draft: RelayDraft) -> None:
+        self._held, self._draft = held, draft
         self.upload = upload
         self.kept: int = 0
         self._lost = self._ended = self._emptied = False
 
     @property
     def written(self) -> int:
-        return 0 if self._emptied else self._request.written
+        return 0 if self._emptied else self._draft.written
 
     @property
     def is_lost(self) -> bool:
@@ -119,30 +119,30 @@ class HeldRelayDraft:
 
     @property
     def is_open(self) -> bool:
-        return self._request.is_open
+        return self._draft.is_open
 
     @property
     def failure(self) -> SluiceError | None:
-        return self._request.failure
+        return self._draft.failure
 
     async def write(self, data: Buffer) -> None:
         """A client that leaves, or is interrupted, does not interrupt the bytes in hand: half of
         them sent would be an offset that nobody knows."""
         self._check()
-        await finish_then_cancel(self._send(self._request.write(data)))
+        await finish_then_cancel(self._send(self._draft.write(data)))
 
     async def draw(self, lent: LentConnection, update: Update) -> bool:
         """One burst of a lent connection, to its end as `write`."""
         self._check()
-        return await finish_then_cancel(self._send(self._request.draw(lent, update)))
+        return await finish_then_cancel(self._send(self._draft.draw(lent, update)))
 
     async def sync(self) -> int:
         """Wait until the destination's kernel has what was sent."""
         if self._emptied:
             return 0
         self._check()
-        await finish_then_cancel(self._send(self._request.flush()))
-        await self._request.settle()
+        await finish_then_cancel(self._send(self._draft.flush()))
+        await self._draft.settle()
         if (failure := self.failure) is not None:
             self._lost = True
             raise failure
@@ -165,7 +165,7 @@ class HeldRelayDraft:
         self._check()
         self._lost = True  # whatever happens now, nothing can be added
         try:
-            entry = await self._request.publish(key, metadata, replace)
+            entry = await self._draft.publish(key, metadata, replace)
         except (PeerFailed, StoreFailed, Unavailable) as error:
             log.warning("Upload %s: %s", self.upload, error.for_log)
             raise Gone(
@@ -180,12 +180,12 @@ class HeldRelayDraft:
         """The request itself. It is its caller's to end."""
         self._ended = True
         self._held.forget(self)
-        return self._request
+        return self._draft
 
     async def discard(self) -> None:
         self._ended = True
         self._held.forget(self)
-        await self._request.discard()
+        await self._draft.discard()
 
     def save(self) -> SavedDraft:
         return SavedDraft("open" if self.written else "")

@@ -39,7 +39,7 @@ from sluiceway.uploads.resumable.drafts.opening import discard, may_have_draft, 
 from sluiceway.uploads.resumable.drafts.prefix_digests import LateDigests, PrefixDigests
 from sluiceway.uploads.resumable.drafts.wishes import counted_digests, heed_wish
 from sluiceway.uploads.resumable.held_record import HeldRecord
-from sluiceway.uploads.resumable.outcome import PASSING, Respond, replied
+from sluiceway.uploads.resumable.outcome import PASSING_ERRORS, Respond, replied
 from sluiceway.uploads.resumable.resting import ended_state, is_elsewhere, progress_of, shown_kept
 from sluiceway.uploads.rules import UploadRules, check_digests
 from sluiceway.uploads.states import State
@@ -193,7 +193,7 @@ class HeldUpload:
             found = await digests_of(self.digests, draft, self.record.request.expected)
             check_digests(found, self.record.request.expected, "Begin a new upload")
             entry = await self._publish(draft, digest_pairs(found))
-        except (Gone, *PASSING) as error:
+        except (Gone, *PASSING_ERRORS) as error:
             if self.record.state is LedgerState.FINISHING:
                 await self._save("retry")
             if isinstance(error, Gone):

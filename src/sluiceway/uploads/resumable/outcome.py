@@ -11,10 +11,10 @@ from sluiceway.errors import NoSpace, OverQuota, SluiceError, StoreFailed, Unava
 from sluiceway.stores.contract import Entry
 from sluiceway.uploads.ledger.record import FinalResponse
 
-__all__ = ["PASSING", "Respond", "replied"]
+__all__ = ["PASSING_ERRORS", "Respond", "replied"]
 
 # Errors after which the same last request may succeed later; after any other one it never will.
-PASSING = (NoSpace, OverQuota, Unavailable, StoreFailed)
+PASSING_ERRORS = (NoSpace, OverQuota, Unavailable, StoreFailed)
 
 
 class Respond(Protocol):

@@ -29,27 +29,23 @@ class UploadRecords:
     def __init__(self, ledger: Ledger, rules: UploadRules, expiry: Expiry) -> None:
         self.ledger: Ledger = ledger
         self.expiry: Expiry = expiry
-        self._rules = rules
+        self.rules: UploadRules = rules
 
     @property
     def grant(self) -> Grant:
-        return self._rules.grant
+        return self.rules.grant
 
     @property
     def quota(self) -> UploadQuota:
-        return self._rules.quota
+        return self.rules.quota
 
     @property
     def store(self) -> Store:
-        return self._rules.store
+        return self.rules.store
 
     @property
     def max_size(self) -> int | None:
-        return self._rules.max_size
-
-    @property
-    def rules(self) -> UploadRules:
-        return self._rules
+        return self.rules.max_size
 
     async def create(
         self,
@@ -69,20 +65,20 @@ class UploadRecords:
         for a key that its name would not give, Exists for a taken id, and for a taken name before
         its bytes are sent; Forbidden; UploadRefused, HookUnavailable.
         """
-        await self._rules.check_fits(length)
-        request = await self._rules.admit(request)
+        await self.rules.check_fits(length)
+        request = await self.rules.admit(request)
         if is_part:  # the whole gets the key; who may not have it has learned that
             request = dataclasses.replace(request, key="", replace=Replace())
         upload, key = upload or new_id(), request.key
         if not request.key and not is_part:
-            key = await self._rules.free_key(request)
-            traits = self._rules.store.traits
+            key = await self.rules.free_key(request)
+            traits = self.rules.store.traits
             # What a hook learns at the beginning is the key at the end.
-            early = traits.key_first or (asks and self._rules.asker is not None)
-            if (early and self._rules.keeps_key(request)) or traits.keeps == "whole":
+            early = traits.key_first or (asks and self.rules.asker is not None)
+            if (early and self.rules.keeps_key(request)) or traits.keeps == "whole":
                 request = dataclasses.replace(request, key=key)
         if asks:
-            await self._rules.ask_start(upload, dataclasses.replace(request, key=key), length)
+            await self.rules.ask_start(upload, dataclasses.replace(request, key=key), length)
         marked = {**(details or {}), **({PART: "1"} if is_part else {})}
         return await self._write_down(upload, dialect, request, length, marked)
 
@@ -122,7 +118,7 @@ class UploadRecords:
             details=details,
             expires=self.expiry.begun(now),
         )
-        async with self._rules.quota.begun(record, self.ledger):
+        async with self.rules.quota.begun(record, self.ledger):
             await self.ledger.create(record)
         return record
 

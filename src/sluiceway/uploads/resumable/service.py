@@ -77,7 +77,7 @@ class ResumableUploads(UploadRecords):
     def granted(self, rules: UploadRules) -> Self:
         """The same uploads as the name of `rules` may use them: those of others do not exist."""
         view = copy.copy(self)
-        view._rules = rules
+        view.rules = rules
         return view
 
     @asynccontextmanager
@@ -259,7 +259,7 @@ class ResumableUploads(UploadRecords):
     def _held(self, record: UploadRecord) -> HeldUpload:
         digests = self._digests.pop(record.id, None)
         if digests is None:
-            counted = () if record.is_part else counted_digests(self._rules, record.request)
+            counted = () if record.is_part else counted_digests(self.rules, record.request)
             digests = PrefixDigests(counted, self._budget)
         return self._with(record, digests)
 
@@ -268,7 +268,7 @@ class ResumableUploads(UploadRecords):
 
     def _with(self, record: UploadRecord, digests: PrefixDigests) -> HeldUpload:
         return HeldUpload(
-            record, self.ledger, self._rules, self._progress_table, digests, self.expiry
+            record, self.ledger, self.rules, self._progress_table, digests, self.expiry
         )
 
     async def _leave(self, held: HeldUpload, is_logged: bool = False) -> SluiceError | None:

@@ -5,22 +5,23 @@ Moves bytes only: what is kept, and written down, is decided by its caller.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 from sluiceway.errors import StoreFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.digests import Digests, Tap
 from sluiceway.pipe.pump import Meter, pump
-from sluiceway.pipe.source import Source
+from sluiceway.pipe.source import Buffer, Source
 from sluiceway.pipe.stages import Stages
 from sluiceway.stores.unpublished import JoinableDraft, ReadableDraft, ResumableDraft
-from sluiceway.uploads.resumable.drafts.draft_source import DraftSource
 from sluiceway.uploads.resumable.drafts.elsewhere import held_back
 from sluiceway.uploads.resumable.drafts.prefix_digests import LateDigests
 from sluiceway.uploads.rules import check_digests
 
 __all__ = ["append_content", "append_draft"]
+
+READ_BLOCK = 1 << 20  # bytes of another draft that are read at once
 
 
 def append_content(
@@ -84,6 +85,26 @@ async def append_draft(
     if isinstance(draft, JoinableDraft):
         await draft.append_draft(other, start, count)
     elif isinstance(other, ReadableDraft):
-        await pump(DraftSource(other, start, count), draft, budget=budget)
+        await pump(_DraftSource(other, start, count), draft, budget=budget)
     else:
         raise StoreFailed("The kept bytes of an upload cannot be read here").for_operator()
+
+
+class _DraftSource:
+    """`count` bytes of a draft from `start` on."""
+
+    reopenable = True
+
+    def __init__(self, draft: ReadableDraft, start: int, count: int) -> None:
+        self._draft, self._start = draft, start
+        self.length: int | None = count
+
+    async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
+        at = self._start + start
+        end = self._start + ((self.length or 0) if stop is None else stop)
+        while at < end:
+            data = await self._draft.read(at, min(READ_BLOCK, end - at))
+            if not data:
+                raise StoreFailed("The kept bytes of an upload are shorter than they were")
+            yield data
+            at += len(data)
