@@ -82,6 +82,8 @@ def file_digests(request: Request) -> dict[str, bytes]:
 def content_digests(request: Request, read: str = "") -> dict[str, bytes]:
     """The digests of this piece, but that of the field `read`, which its caller reads itself, also
     as a trailer. Raises BadDigest, BadRequest."""
+    if not promises_digest(request.headers.raw):
+        return {}
     fields = joined_headers(request)
     if read and "trailer" in fields:
         names = fields["trailer"].split(",")

@@ -22,6 +22,7 @@ from sluiceway.server.resumable.up_to import UpTo
 from sluiceway.uploads.resumable.drafts.prefix_digests import LateDigests
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.rules import check_no_bytes
+from sluiceway.wire.headers.checksums import promises_digest
 from sluiceway.wire.tus import CHECKSUMS, parse_checksum
 
 __all__ = ["Expected", "check_empty", "digests_sent", "take_body"]
@@ -80,6 +81,8 @@ def digests_sent(request: Request) -> Expected:
     Those of other protocols count as well, before the body. Raises BadRequest for both places, and
     where what stands behind a body cannot be read; BadDigest.
     """
+    if not promises_digest(request.headers.raw):
+        return {}
     headers = joined_headers(request)
     others = content_digests(request, read=CHECKSUM)
     announced = [name.strip().lower() for name in headers.get("trailer", "").split(",")]
