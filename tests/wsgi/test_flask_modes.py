@@ -11,7 +11,7 @@ import pytest
 from flask.views import MethodView
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from sluiceway.errors import BodyCut, SluiceError
+from sluiceway.errors import BadForm, SluiceError
 from sluiceway.flask import FlaskFile, LiveRequest, Sluiceway, live, mount, spooled
 from sluiceway.testing import form
 from sluiceway.wsgi.replay_window import WINDOW
@@ -199,7 +199,7 @@ def test_an_error_handler_of_the_app_for_our_errors_stays(before: bool) -> None:
     sent = form({"file": (LONG, "a")})
     answer = app.test_client().post("/", data=sent["data"][:-50], content_type=sent["content_type"])
 
-    assert (answer.status_code, answer.text) == (418, f"own {BodyCut.__name__}")
+    assert (answer.status_code, answer.text) == (418, f"own {BadForm.__name__}")
 
 
 def test_an_app_that_receives_files_in_its_own_way_keeps_it() -> None:
