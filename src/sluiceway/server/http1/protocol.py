@@ -41,7 +41,7 @@ from sluiceway.server.http1.peer_gone import READER, hung_up, peer_disconnected,
 from sluiceway.server.http1.request_scope import request_scope
 from sluiceway.server.http1.sendfile import Sending, until_written
 from sluiceway.server.http1.stalled_readers import StalledReaders
-from sluiceway.server.http1.stopping import close_idle, leave
+from sluiceway.server.http1.stopping import close_after, close_idle, leave
 
 __all__ = ["SluiceProtocol"]
 
@@ -200,9 +200,7 @@ class SluiceProtocol(HttpToolsProtocol):
         action = self._limits.answered()
         if self._limits.state is IDLE:
             self.flow.resume_reading()
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            close_after(self, self.timeout_keep_alive)
         self._perform(action)
 
     # What the app may ask, by the scope

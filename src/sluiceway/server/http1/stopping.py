@@ -12,7 +12,7 @@ from typing import Any
 
 from sluiceway.server.http1.limits import ANSWER, BODY, HEAD, IDLE, LENT, UPGRADE
 
-__all__ = ["STOPPING", "Stopping", "close_idle", "leave"]
+__all__ = ["STOPPING", "Stopping", "close_after", "close_idle", "leave"]
 
 # In the lifespan's state, and so in each request's scope: a Stopping.
 STOPPING = "sluiceway.stopping"
@@ -48,10 +48,15 @@ def leave(connection: Any) -> bool:
         cycle.keep_alive = False
     elif state is IDLE:
         connection._unset_keepalive_if_required()
-        connection.timeout_keep_alive_task = connection.loop.call_later(
-            stopping.idle_for, connection.timeout_keep_alive_handler
-        )
+        close_after(connection, stopping.idle_for)
     return True
+
+
+def close_after(connection: Any, seconds: float) -> None:
+    """Close a connection that stays idle for so long; the next request stops the timer."""
+    connection.timeout_keep_alive_task = connection.loop.call_later(
+        seconds, connection.timeout_keep_alive_handler
+    )
 
 
 def close_idle(connection: Any) -> None:

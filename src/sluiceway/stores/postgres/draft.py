@@ -89,7 +89,7 @@ class PostgresDraft(RowsDraft):
             else:
                 raise Exists(f"There is already an object {entry.key!r}; it was not touched")
             await self._end_draft(connection)
-        self.replaced = old is not None
+        self.replaced: bool = old is not None
         if old is not None:
             await self._database.free_chunks(old)
 

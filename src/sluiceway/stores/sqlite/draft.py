@@ -94,7 +94,7 @@ class SqliteDraft(RowsDraft):
             self._row.append(last)  # the draft is as before
             raise
         self._sent += len(last)
-        self.replaced = old is not None
+        self.replaced: bool = old is not None
         self._end()
         if old is not None:
             await self._database.free_chunks(old)

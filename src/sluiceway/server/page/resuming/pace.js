@@ -1,6 +1,6 @@
-// Whether more connections make an upload faster: measured for each place, while a file is sent, and
-// kept for an hour, also over reloads. They do where each connection is limited; on a plain line they
-// bring nothing. In doubt, one sends.
+// Whether more connections make an upload faster: measured for each place while a file is sent, and
+// kept for an hour, also over reloads. They do where each connection is limited; on a plain line
+// they bring nothing. In doubt, one sends.
 
 /** Connections that are faster together. Browsers have six to a server, and others need some. */
 export const BEST = 3;

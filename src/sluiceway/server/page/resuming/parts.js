@@ -14,8 +14,8 @@ import { delayOf, untilThen } from "./waiting.js";
 // Bytes. Smaller files are sent before it is known whether more connections are faster.
 const LARGE = 64 << 20;
 const SMALLEST = 4 << 20;
-// Of what nobody sends yet, a connection takes one part in so many. Each piece costs a round trip or
-// two; large ones come first, and the last ones are small, so that all connections end together.
+// Of what nobody sends yet, a connection takes one part in so many. Each piece costs a round trip
+// or two; large ones come first, and the last ones are small, so that all connections end together.
 const SHARE = 3;
 // A part that broke so often in a row is left to who sends the beginning.
 const MOST_BREAKS = 3;
