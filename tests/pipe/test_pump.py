@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from sluiceway.errors import BodyCut, StoreFailed, TooLarge
+from sluiceway.pipe import pump as pump_module
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import Buffer, BytesSource, PassingSource
 from sluiceway.testing.store_suite import pattern
@@ -189,6 +190,57 @@ async def test_a_watched_upload_that_is_slow_at_its_end_does_not_claim_everythin
     await pump(PassingSource(pieces(), 100), sink, meter=meter)
 
     assert meter.kept == 50
+
+
+async def test_what_a_silent_source_brought_is_kept_once_and_before_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The source waits until it hears what is kept; nothing is synchronised for its silence."""
+    monkeypatch.setattr(pump_module, "KEEP_EVERY", 0.01)
+    monkeypatch.setattr(pump_module, "KEEP_SILENT", 0.01)
+    sink, offsets, is_kept = Sink(), list[int](), asyncio.Event()
+    syncs = list[int]()
+
+    async def on_kept(offset: int) -> None:
+        offsets.append(offset)
+        is_kept.set()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"x" * 10
+        async with asyncio.timeout(20):
+            await is_kept.wait()
+        for _ in range(5):  # nothing new comes
+            syncs.append(sink.syncs)
+            await asyncio.sleep(0.02)
+        yield b"y" * 10
+
+    await pump(PassingSource(pieces(), 20), sink, on_kept=on_kept)
+
+    assert offsets[0] == 10
+    assert len(set(syncs)) == 1
+
+
+async def test_a_failure_to_keep_what_a_silent_source_brought_ends_the_pump(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pump_module, "KEEP_EVERY", 0.01)
+    monkeypatch.setattr(pump_module, "KEEP_SILENT", 0.01)
+    has_failed = asyncio.Event()
+
+    async def on_kept(offset: int) -> None:
+        has_failed.set()
+        raise StoreFailed("not written down")
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"x" * 10
+        async with asyncio.timeout(20):
+            await has_failed.wait()
+        await asyncio.sleep(0)
+        yield b"y" * 5
+        yield b"z" * 5
+
+    with pytest.raises(StoreFailed, match="not written down"):
+        await pump(PassingSource(pieces(), 20), Sink(), on_kept=on_kept)
 
 
 async def test_bytes_counted_before_decoding_are_not_counted_again() -> None:

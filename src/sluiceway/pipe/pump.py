@@ -14,6 +14,7 @@ from typing import Protocol
 from sluiceway.errors import BodyCut, TooLarge
 from sluiceway.pipe import lending
 from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.cancellation import finish_all, finish_then_cancel
 from sluiceway.pipe.digests import Digests, Tap, ThreadTap
 from sluiceway.pipe.lending import Borrower, Lender, LentConnection, unseen
 from sluiceway.pipe.source import Buffer, Source, all_at_hand
@@ -27,6 +28,7 @@ SYNC_EVERY = 0.25
 # Seconds between syncs of an upload that may be resumed: what a crash may cost, for 1 % of the
 # speed.
 KEEP_EVERY = 1.0
+KEEP_SILENT = 2.0  # seconds after that in which a silent sender's last bytes are kept as well
 # A sync that takes longer comes less often: a bucket is synchronised for a twentieth of the time.
 SYNC_SHARE = 20
 KEEP_SHARE = 2  # where a kill must cost few bytes: at most a third of the time
@@ -83,7 +85,7 @@ async def pump(
     Where the source lends its connection and the sink draws from it, threads move the bytes between
     two chunks. `sender` is the stage of their waits for the source. With `on_kept` the sink is
     synchronised every second, and `on_kept` gets what it keeps, in bytes; also after `keep_after`
-    bytes, however fast they came.
+    bytes, however fast they came, and once when the source falls silent.
     """
     stages = stages or Stages()
     length = source.length
@@ -96,13 +98,16 @@ async def pump(
         chunks = source.open()
         try:
             async for chunk in chunks:
+                await counted.go_on()
                 await _pass_on(chunk, sink, taps, counted, stages, budget)
                 size = len(chunk)
                 del chunk  # before the source makes the next one
                 if borrowing is not None:
                     await borrowing.after_chunk(size)
+                counted.pause(sink)
         finally:
             await close_stream(chunks)
+            await counted.end()
     if length is not None and counted.copied != length:
         raise BodyCut(
             f"{counted.copied} of {length} bytes arrived; nothing was stored. Send it again"
@@ -156,6 +161,10 @@ class _Counters:
         self._on_kept, self._next_keep = on_kept, self._loop.time() + KEEP_EVERY
         self._next_sync, self._kept = 0.0, kept
         self._keep_after, self._keep_at = keep_after, keep_after  # bytes
+        self._asked = 0  # bytes copied when the sink was synchronised last
+        self._is_pausing = False  # nobody uses the sink: the source is asked for more
+        self._timer: asyncio.TimerHandle | None = None
+        self._keeping: asyncio.Task[None] | None = None  # for a silent source
         self.copied: int = 0
 
     @property
@@ -195,7 +204,47 @@ class _Counters:
             elif self._meter is not None and self._meter.watched:
                 await self._keep(sink)
                 self._next_look = self._loop.time() + SYNC_EVERY
-        # Some sinks keep parts by themselves.
+        await self._note_kept(sink)  # some sinks keep parts by themselves
+
+    # What a silent source brought
+
+    def pause(self, sink: Sink) -> None:
+        """The source is asked for more. The sink is not used until `go_on`."""
+        self._is_pausing = True
+        if self._timer is None and self._on_kept is not None and self.copied > self._asked:
+            due = max(self._next_keep, self._next_sync) + KEEP_SILENT
+            self._timer = self._loop.call_at(due, self._look_for_silence, sink)
+
+    async def go_on(self) -> None:
+        """The source has a chunk. Raises what keeping the earlier ones raised."""
+        self._is_pausing = False
+        if self._keeping is not None:
+            await finish_then_cancel(self._keeping)
+            self._keeping = None
+
+    async def end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if (keeping := self._keeping) is not None:
+            await finish_all([keeping])
+            if not keeping.cancelled():
+                keeping.exception()  # retrieved: the pump has its own outcome
+
+    def _look_for_silence(self, sink: Sink) -> None:
+        self._timer = None
+        if not self._is_pausing or self.copied == self._asked:
+            return
+        if self._loop.time() < self._next_keep:  # it was kept meanwhile, and then more came
+            self.pause(sink)
+        else:
+            self._keeping = self._loop.create_task(self._keep_and_note(sink))
+
+    async def _keep_and_note(self, sink: Sink) -> None:
+        await self._keep(sink)
+        self._next_keep = self._loop.time() + KEEP_EVERY
+        await self._note_kept(sink)
+
+    async def _note_kept(self, sink: Sink) -> None:
         if self._on_kept is not None and sink.kept > self._kept:
             self._kept = sink.kept
             await self._on_kept(self._kept)
@@ -205,7 +254,7 @@ class _Counters:
         return now >= self._next_keep or many
 
     async def _keep(self, sink: Sink) -> None:
-        began = self._loop.time()
+        began, self._asked = self._loop.time(), self.copied
         kept = await sink.sync()
         now = self._loop.time()
         # Over a slow line a sync is mostly the way of the last bytes, which costs nothing.
