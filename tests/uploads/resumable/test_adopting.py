@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import pytest
 
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.hashes import DEFAULT_CHOICE
+from sluiceway.pipe.source import BytesSource
 from sluiceway.stores.contract import Draft, UploadRequest
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.ledger.expiry import Expiry
+from sluiceway.uploads.ledger.record import FinalResponse
 from sluiceway.uploads.ledger.sqlite import SqliteLedger
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.progress import ProgressTable
@@ -81,3 +84,22 @@ async def test_one_that_saw_what_another_left_is_younger(
     second = await two.begin("bb")
     assert (await one.uploads.find(upload_of(KEY))).state is LedgerState.GONE
     assert await two.cut(second) == 2 * LEAST_ADOPTED
+
+
+async def test_digests_of_an_upload_that_another_process_began_anew_are_not_continued(
+    processes: tuple[Process, Process],
+) -> None:
+    """The first process has hashed the beginning of a file that is not there any more."""
+    one, two = processes
+    upload, pieces = upload_of(KEY), (b"a" * 1000, b"b" * 1000, b"c" * 500)
+    await one.uploads.create("put", REQUEST, 1500, upload=upload)
+    async with one.uploads.hold(upload) as held:
+        await held.append(BytesSource(pieces[0]))
+    async with two.uploads.hold(upload) as held:
+        await held.restart(REQUEST, 1500, {})
+        await held.append(BytesSource(pieces[1]))
+    async with one.uploads.hold(upload) as held:
+        await held.append(BytesSource(pieces[2]))
+        await held.finish(lambda outcome: FinalResponse(201))
+    entry = await one.store.stat(KEY)
+    assert entry.metadata.sha256 == hashlib.sha256(b"".join(pieces[1:])).hexdigest()

@@ -66,7 +66,8 @@ class ResumableUploads(UploadRecords):
         self._budget, self._progress_table = budget, progress_table
         self._holdings: dict[str, Holding] = {}
         self._releasing: dict[str, asyncio.Task[None]] = {}
-        self._digests: OrderedDict[str, PrefixDigests] = OrderedDict()
+        # By id and time: another process may have begun the upload anew meanwhile.
+        self._digests: OrderedDict[tuple[str, float], PrefixDigests] = OrderedDict()
         keeps_cut = isinstance(rules.store, AdoptingStore)
         self.plain_puts: PlainPuts = PlainPuts(ledger, TAKE_OVER, keeps=keeps_cut)
         totals = progress_table.totals
@@ -257,7 +258,7 @@ class ResumableUploads(UploadRecords):
             await held.cancel("lost", Gone("The connection to the destination was lost"))
 
     def _held(self, record: UploadRecord) -> HeldUpload:
-        digests = self._digests.pop(record.id, None)
+        digests = self._digests.pop((record.id, record.created), None)
         if digests is None:
             counted = () if record.is_part else counted_digests(self.rules, record.request)
             digests = PrefixDigests(counted, self._budget)
@@ -281,13 +282,16 @@ class ResumableUploads(UploadRecords):
         except SluiceError as error:
             unkept = error
             log.warning("What arrived last of an upload was not kept: %s", error.for_log)
-        if held.record.state is LedgerState.OPEN:
-            self._digests[held.record.id] = held.digests
+        record, digests = held.record, held.digests
+        # What is not written down, another process may get once more, and as other bytes.
+        is_sure = not held.is_unwritten and digests.position <= record.offset
+        if record.state is LedgerState.OPEN and is_sure:
+            self._digests[record.id, record.created] = digests
             while len(self._digests) > MOST_DIGESTS:
                 _, oldest = self._digests.popitem(last=False)
                 await oldest.aclose()
         else:
-            await held.digests.aclose()
+            await digests.aclose()
         if held.has_ended and not is_logged and not held.record.is_part:
             log.info(ended_event(held))
         return unkept if held.is_unwritten else None
