@@ -40,7 +40,7 @@ from sluiceway.server.resumable.kept import note_kept
 from sluiceway.server.streaming import on_client_leaving, raw_headers
 from sluiceway.stores.contract import Entry, Replace, UploadRequest
 from sluiceway.uploads.keys import checked_id
-from sluiceway.uploads.resumable.adopting import adopt
+from sluiceway.uploads.resumable.adopting import adopt, forget_older
 from sluiceway.uploads.resumable.by_key import version_of
 from sluiceway.uploads.resumable.plain_puts import PlainPut
 from sluiceway.uploads.service import UploadService
@@ -100,9 +100,10 @@ async def keep_cut(
     upload_service: UploadService,
     session: UploadSession,
     upload_request: UploadRequest,
-    put: PlainPut | None,
+    put: PlainPut | float,
 ) -> None:
-    """Keep what a cut PUT brought, where the destination can: a client may go on by the key."""
+    """Keep what a cut PUT brought, where the destination can: a client may go on by the key. Of a
+    small one, which is never kept, `put` says when it began."""
     uploads, draft = upload_service.resumable, session.release_cut()
     if draft is None:
         return
@@ -111,6 +112,10 @@ async def keep_cut(
         await draft.discard()
         return
     try:
+        if isinstance(put, float):
+            await draft.discard()
+            await forget_older(uploads, upload_request.key, put)
+            return
         length = content_length(request)
         offset = await adopt(uploads, draft, upload_request, length, put, session.reserved)
     except SluiceError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from fix_taking import eventually
 from raw_http import Answer, Wire, head, talk
 from sluiceway.uploads.resumable.adopting import LEAST_ADOPTED
 
+SMALL = 61_440  # bytes
 SIZE, OLD_SENT, NEW_SENT = 300_000, 200_000, 250_000
 OLD, NEW = b"A" * SIZE, b"B" * SIZE
 
@@ -173,6 +175,66 @@ def test_a_cut_put_is_not_told_that_an_older_one_was_stored(
     kept = sent if sent >= LEAST_ADOPTED else 0
     assert (asked.status, asked.headers["upload-offset"]) == (308, str(kept))
     assert (server.root / key).read_bytes() == OLD
+
+
+@contextmanager
+def small_begun(server: RunningServer, key: str) -> Iterator[Wire]:
+    """One of which nothing is kept when it is cut."""
+    with Wire(server.port) as wire:
+        fields = [f"Content-Length: {SMALL}", "Expect: 100-continue"]
+        wire.send(head("PUT", f"/files/{key}", *fields))
+        assert wire.interim() == 100
+        wire.send(OLD[:1000])
+        yield wire
+
+
+@pytest.mark.parametrize("case", ["a piece", "all pieces", "the rest"])
+def test_a_small_old_put_ends_no_younger_upload(server: RunningServer, case: str) -> None:
+    key = f"small-{case[-4:]}"
+    if case == "the rest":
+        pieces(server, key)
+    with small_begun(server, key) as wire:
+        if case == "the rest":
+            assert piece(server, key, NEW, NEW_SENT, SIZE - 1).headers["upload-offset"]
+        else:
+            YOUNGER[case][0](server, key)
+        wire.half_close()
+        assert wire.answer().status == 400
+    kept = {"a piece": NEW_SENT, "the rest": SIZE - 1}.get(case, SIZE)
+    asked = ask(server, key)
+    assert asked.headers.get("upload-offset", str(SIZE)) == str(kept)
+    assert asked.status == (201 if kept == SIZE else 308)
+
+
+def test_a_small_old_put_does_not_interrupt_a_running_piece(server: RunningServer) -> None:
+    with small_begun(server, "runs") as old, Wire(server.port) as wire:
+        span = f"Content-Range: bytes 0-{SIZE - 1}/{SIZE}"
+        wire.send(head("PUT", "/files/runs", f"Content-Length: {SIZE}", span) + NEW[:NEW_SENT])
+        upload = f"put-{hashlib.sha256(b'runs').hexdigest()[:40]}"
+        eventually(lambda: received(server, upload) == NEW_SENT)
+        old.half_close()
+        assert old.answer().status == 400
+        wire.send(NEW[NEW_SENT:])
+        assert wire.answer().status == 201
+
+
+def test_a_small_cut_put_gets_no_bytes_of_an_older_upload(server: RunningServer) -> None:
+    """Of the same length: who asks would go on with it."""
+    assert piece(server, "older", NEW[:SMALL], 0, 5000).status == 308
+    with small_begun(server, "older") as wire:
+        wire.half_close()
+        assert wire.answer().status == 400
+    assert ask(server, "older", SMALL).headers["upload-offset"] == "0"
+
+
+def test_a_piece_begins_whatever_others_end_meanwhile(server: RunningServer) -> None:
+    """A cut PUT ends the upload between the moment it is written down and the one it is held."""
+    with ThreadPoolExecutor(1) as beside:
+        for _ in range(15):
+            cutting = beside.submit(cut, server, "busy", OLD, 70_000)
+            answers = [piece(server, "busy", NEW, 0, 100_000) for _ in range(2)]
+            assert {answer.status for answer in answers} <= {308, 409}
+            assert cutting.result().status in (400, 408)
 
 
 def test_an_empty_file_is_finished_by_the_question(server: RunningServer) -> None:

@@ -6,7 +6,7 @@ Google's resumable uploads do; the last piece is answered as a PUT of the whole 
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,6 +14,7 @@ from starlette.responses import Response
 from sluiceway.errors import (
     BadRequest,
     InconsistentLength,
+    NotFound,
     OffsetMismatch,
     Superseded,
 )
@@ -28,6 +29,7 @@ from sluiceway.server.resumable.content import final_response, finish, take
 from sluiceway.server.resumable.fields import replayed
 from sluiceway.server.resumable.kept import kept_offset
 from sluiceway.server.streaming import raw_headers
+from sluiceway.stores.contract import UploadRequest
 from sluiceway.uploads.ledger.record import BASE, UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.by_key import (
@@ -46,6 +48,7 @@ from sluiceway.wire.partial_put import FilePiece, is_piece, kept_range, parse_pi
 __all__ = ["is_partial", "put_piece"]
 
 RESUME_INCOMPLETE = 308
+BEGIN_AGAIN = 20  # times that an upload is begun which another request ends meanwhile
 ASK_AGAIN = 5  # times that a question is asked again which a newer request interrupted
 
 
@@ -122,9 +125,26 @@ class _PiecePut:
         length = self._piece.length
         wanted = await decided(self._request, self._uploads, self._upload, wanted, length)
         await self._uploads.plain_puts.overtake(self._upload)
-        upload = await make_by_key(self._uploads, self._key, wanted, length)
-        async with held_upload(self._request, self._uploads, upload) as held:
-            await held.restart(wanted, length, {BASE: await base_of(self._uploads, wanted.key)})
+        for _ in range(BEGIN_AGAIN):
+            if (response := await self._begin_once(wanted, expected)) is not None:
+                return response
+        raise Superseded("", offset=0)
+
+    async def _begin_once(
+        self, wanted: UploadRequest, expected: dict[str, bytes]
+    ) -> Response | None:
+        """None where another request ended the upload before this one had it."""
+        uploads, length = self._uploads, self._piece.length
+        upload = await make_by_key(uploads, self._key, wanted, length)
+        async with AsyncExitStack() as stack:
+            try:
+                taken = held_upload(self._request, uploads, upload)
+                held = await stack.enter_async_context(taken)
+            except NotFound:
+                return None
+            if held.record.state is LedgerState.GONE:
+                return None
+            await held.restart(wanted, length, {BASE: await base_of(uploads, wanted.key)})
             return await self._take(held, expected)
 
     async def _go_on(self, held: HeldUpload) -> Response | None:

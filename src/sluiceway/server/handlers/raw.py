@@ -7,6 +7,7 @@ asked for (RFC 9110 10.1.1).
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import AbstractContextManager
 from functools import partial
 
@@ -46,7 +47,7 @@ async def put_object(request: Request, upload_service: UploadService, key: str) 
     uploads, size = upload_service.resumable, content_length(request)
     # Small ones are seldom cut, and need no ledger; see `keep_cut` and `is_outdated`.
     if uploads is None or (size is not None and size <= LEAST_ADOPTED):
-        return await _put(request, upload_service, key)
+        return await _put(request, upload_service, key, time.time())
     with _known_by_key(request, uploads, key) as put:
         # What an earlier PUT left must not be mixed into what this one leaves, if it is cut, too.
         return await _put(request, upload_service, key, put, known_in=uploads)
@@ -56,16 +57,17 @@ async def _put(
     request: Request,
     upload_service: UploadService,
     key: str,
-    put: PlainPut | None = None,
+    put: PlainPut | float,
     known_in: ResumableUploads | None = None,
 ) -> Response:
+    """`put`: of a small one, when it began."""
     target = await PutTarget.of(request, upload_service, key)
     upload_request = named_request(request, target)
     check_length(request, upload_service)
-    if put is not None and known_in is not None:
+    if known_in is not None and isinstance(put, PlainPut):
         await _begin_plain(request, known_in, target, put)
     async with begin_upload(request, upload_service) as session:
-        if put is not None:
+        if isinstance(put, PlainPut):
             put.session = session
         try:
             await session.take(whole_body(request, session.stages), upload_request)
@@ -86,7 +88,7 @@ async def _put(
 
 def _known_by_key(
     request: Request, uploads: ResumableUploads, key: str
-) -> AbstractContextManager[PlainPut | None]:
+) -> AbstractContextManager[PlainPut]:
     """From its first moment on: its client may be gone, and ask already how much was kept."""
     upload = upload_of(check_key(key, uploads.store.traits.max_key_bytes), uploads.grant.owner)
     return uploads.plain_puts.running(upload, partial(input_is_over, request.scope))

@@ -35,3 +35,9 @@ class Expiry:
     def ended(self, now: float) -> float:
         """When an upload that ends now is forgotten."""
         return now + self.remembered
+
+    def last_moved(self, created: float, expires: float | None, *, ended: bool) -> float:
+        """When an upload got its last bytes, or ended; its creation where nobody wrote that down.
+        `expires` is its time now."""
+        after = self.remembered if ended else None if self.fixed else self.after
+        return created if expires is None or after is None else max(created, expires - after)

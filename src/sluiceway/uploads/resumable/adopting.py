@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from sluiceway.errors import Exists, Superseded
+from sluiceway.errors import Exists, NotFound, Superseded
 from sluiceway.pipe.cancellation import shield_until_done
 from sluiceway.stores.contract import Draft, UploadRequest
 from sluiceway.stores.unpublished import AdoptingStore
-from sluiceway.uploads.ledger.record import ADOPTED, BASE
+from sluiceway.uploads.ledger.record import ADOPTED, BASE, UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.by_key import (
     BY_KEY,
+    LIVING,
     REPLACED,
     base_of,
     forget_earlier,
@@ -27,7 +28,7 @@ from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.plain_puts import PlainPut, SeenKey
 from sluiceway.uploads.resumable.service import ResumableUploads
 
-__all__ = ["LEAST_ADOPTED", "adopt", "begin_plain"]
+__all__ = ["LEAST_ADOPTED", "adopt", "begin_plain", "forget_older"]
 
 LEAST_ADOPTED = 64 << 10  # bytes; to send fewer again costs less than to write down where they are
 ADOPT_TRIES, TRY_AGAIN = 50, 0.02  # while another request has the upload; seconds
@@ -59,26 +60,43 @@ async def adopt(
     draft: Draft,
     request: UploadRequest,
     length: int | None,
-    put: PlainPut | None,
+    put: PlainPut,
     reserved: str = "",
 ) -> int:
-    """Keep what a cut PUT brought; `put` is None for a small one. Returns the offset that is kept;
-    0 where nothing is, and nothing of an older request either. `reserved` names the room that the
-    quotas reserved for it.
+    """Keep what a cut PUT brought. Returns the offset that is kept; 0 where nothing is, and nothing
+    of an older request either. `reserved` names the room that the quotas reserved for it.
 
     Raises StoreFailed, NoSpace.
     """
     adoption = _Adoption(uploads, draft, request, length, put, reserved)
     try:
-        if put is None:
-            with suppress(Superseded):  # a newer request has it
-                await forget_earlier(uploads, adoption.upload)
-        else:
-            await adoption.run(put)
+        await adoption.run(put)
     finally:
         if not adoption.kept:
             await draft.discard()
     return adoption.kept
+
+
+async def forget_older(uploads: ResumableUploads, key: str, began: float) -> None:
+    """A small PUT was cut that began then, in seconds since the epoch: nobody may take what an
+    older one left for its bytes. What came since, and who has the upload now, is younger.
+
+    Raises StoreFailed, Unavailable.
+    """
+    upload = upload_of(key, uploads.grant.owner)
+    record = await uploads.look_up(upload)
+    if record is None or not _is_older(uploads, record, began):
+        return
+    with suppress(NotFound):  # it has just gone
+        async with uploads.hold_free(upload) as held:
+            if held is not None and _is_older(uploads, held.record, began):
+                await held.cancel(REPLACED)
+
+
+def _is_older(uploads: ResumableUploads, record: UploadRecord, began: float) -> bool:
+    ended = record.state is LedgerState.DONE
+    moved = uploads.expiry.last_moved(record.created, record.expires, ended=ended)
+    return record.state in LIVING and moved < began
 
 
 class _Adoption:
@@ -90,12 +108,12 @@ class _Adoption:
         draft: Draft,
         request: UploadRequest,
         length: int | None,
-        put: PlainPut | None,
+        put: PlainPut,
         reserved: str,
     ) -> None:
         self.upload, self.kept = upload_of(request.key, uploads.grant.owner), 0
         self._uploads, self._draft, self._request = uploads, draft, request
-        self._length, self._seen = length, None if put is None else put.seen
+        self._length, self._seen = length, put.seen
         self._reserved = reserved
         # When the upload was created that this PUT may begin anew.
         self._created = None if self._seen is None else self._seen.created

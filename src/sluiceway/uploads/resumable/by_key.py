@@ -17,6 +17,7 @@ from sluiceway.uploads.resumable.service import ResumableUploads
 
 __all__ = [
     "BY_KEY",
+    "LIVING",
     "REPLACED",
     "base_of",
     "forget_earlier",
