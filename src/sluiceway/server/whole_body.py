@@ -17,7 +17,7 @@ from sluiceway.server.door.indexed_request import is_ordinary
 from sluiceway.server.request_body import BodySource, content_length
 from sluiceway.wire.resumable import FINAL_FORM, parse_announcement
 
-__all__ = ["check_whole", "whole_body", "whole_length"]
+__all__ = ["check_said_length", "check_whole", "whole_body", "whole_length"]
 
 
 def check_whole(request: Request, *, form: bool = False) -> None:
@@ -48,8 +48,13 @@ def check_whole(request: Request, *, form: bool = False) -> None:
             f"This request brings a piece of a file ({partial[0]}), which would be stored as the "
             f"whole. {what_to_do}"
         )
-    size, length = content_length(request), whole_length(request)
-    if length is not None and size not in (None, length):
+    check_said_length(request)
+
+
+def check_said_length(request: Request) -> None:
+    """Raises InconsistentLength for a whole body of another length than its Upload-Length."""
+    size, length = content_length(request), _said_length(request)
+    if size is not None and length not in (None, size):
         raise InconsistentLength(
             f"Upload-Length is {length}, and the content of this request ends at {size}"
         )
@@ -59,7 +64,7 @@ def whole_length(request: Request) -> int | None:
     """Bytes that a body will have, by its head; None where that does not say it."""
     size = content_length(request)
     if size is None and not is_ordinary(request):
-        return parse_announcement(FINAL_FORM, request.headers).length
+        return _said_length(request)
     return size
 
 
@@ -96,6 +101,12 @@ class _SaidLength:
                 f"Upload-Length is {length}, and the content of this request has "
                 f"{'more' if size > length else size} bytes"
             )
+
+
+def _said_length(request: Request) -> int | None:
+    """Upload-Length; one of a wrong type counts as absent. In earlier versions the field does not
+    exist, and can mean nothing else."""
+    return parse_announcement(FINAL_FORM, request.headers).length
 
 
 def _contradictions(request: Request) -> list[str]:

@@ -164,6 +164,42 @@ def test_a_whole_file_may_tell_its_length(taker: RunningServer) -> None:
 
 
 @pytest.mark.parametrize(
+    ("version", "more"),
+    [(None, []), (3, []), (8, []), (8, [PROXIED]), (8, ["Via: 1.1 x"])],
+    ids=["final", "3", "8", "8 behind a proxy", "8 via"],
+)
+def test_a_whole_file_is_as_long_as_it_says(
+    taker: RunningServer, version: int | None, more: list[str]
+) -> None:
+    """Whether the file could be resumed or not. The protocol refuses it: nothing is complete."""
+    before = taker.stored()
+    for method, target in (("PUT", f"/files/false-{version}"), ("POST", "/files")):
+        for told in (4, 6):
+            fields = [*more, f"Upload-Length: {told}"]
+            refused = create(
+                taker, version, b"hello", *fields, done=True, target=target, method=method
+            )
+            assert (refused.status, refused.code) == (400, "inconsistent-length"), told
+            assert not says_complete(version, refused)
+            assert "upload-offset" not in refused.headers
+    assert taker.stored() == before
+
+
+def test_an_error_of_a_whole_file_does_not_say_that_it_is_there(taker: RunningServer) -> None:
+    """Nothing is stored, and nothing can be resumed. What a form brings is complete as well."""
+    wrong = create(taker, 8, b"hello", PROXIED, digest(b"x"), done=True)
+    assert (wrong.status, wrong.code) == (400, "digest-mismatch")
+    assert not says_complete(8, wrong)
+    assert "upload-offset" not in wrong.headers
+    kind = "Content-Type: multipart/form-data; boundary=b"
+    disposition = b'Content-Disposition: form-data; name="f"; filename="f"'
+    part = b"--b\r\n" + disposition + b"\r\n\r\nhello\r\n--b--\r\n"
+    for body, status in ((part, 201), (part[:-9], 400)):
+        form = create(taker, 8, body, kind, done=True)
+        assert (form.status, says_complete(8, form)) == (status, status == 201)
+
+
+@pytest.mark.parametrize(
     "field",
     ["Upload-Length: 9", "Upload-Length: x", "Upload-Offset: 1", "Upload-Offset: x"],
 )

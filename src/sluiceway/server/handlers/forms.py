@@ -37,6 +37,7 @@ from sluiceway.server.request_headers import (
 )
 from sluiceway.server.responses import upload_response
 from sluiceway.server.resumable.kept import FORM
+from sluiceway.server.resumable.whole import note_stored
 from sluiceway.server.whole_body import check_whole
 from sluiceway.stores.contract import Replace, UploadRequest
 from sluiceway.uploads.rules import check_digests
@@ -80,6 +81,7 @@ async def post_form(
                     "file=@NAME). Nothing was stored"
                 )
             entries = await publish(request, upload_service, session)
+        note_stored(request.scope, None)
         return upload_response(request, upload_service, session, entries, fields=form.fields)
 
 
@@ -94,6 +96,7 @@ async def put_form(
             if not form.files:
                 raise MissingField(f"The form has no file, and a PUT stores one. {USE_INSTEAD}")
             entries = await target.publish(request, upload_service, session)
+        note_stored(request.scope, None)
         return upload_response(
             request,
             upload_service,

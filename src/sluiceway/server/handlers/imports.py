@@ -38,6 +38,7 @@ from sluiceway.server.remote_headers import remote_file_name, remote_refusal
 from sluiceway.server.request_body import IDLE, content_length, small_body
 from sluiceway.server.request_headers import expected_digests, query_values
 from sluiceway.server.responses import upload_response
+from sluiceway.server.resumable.whole import note_stored
 from sluiceway.server.streaming import on_client_leaving
 from sluiceway.stores.contract import UploadRequest
 from sluiceway.uploads.rules import check_digests
@@ -114,6 +115,7 @@ async def import_remote(
                         **error.members,
                     ) from error
         entries = await publish(request, upload_service, session)
+    note_stored(request.scope, None)
     return upload_response(request, upload_service, session, entries)
 
 

@@ -27,6 +27,7 @@ from sluiceway.server.resumable.fields import (
 from sluiceway.server.resumable.interim import Interim
 from sluiceway.server.resumable.kept import note_kept
 from sluiceway.server.resumable.whole import WholeFields
+from sluiceway.server.whole_body import check_said_length
 from sluiceway.stores.contract import UploadRequest
 from sluiceway.uploads.keys import checked_id
 from sluiceway.uploads.resumable.service import ResumableUploads
@@ -90,6 +91,8 @@ class Creation:
         request, store = self._request, upload_service.store
         upload_request = await self._wanted(upload_service, key)
         check_length(request, upload_service)
+        if self.complete:
+            check_said_length(request)
         length = agreed_length(request, self._announcement, 0, self.complete)
         expected = {} if self.complete else content_digests(request)
         chosen = request.query_params.get("upload")

@@ -1,6 +1,7 @@
 """The fields of a response to a whole file that came in one request and cannot be resumed.
 
-It comes from the target, not from the protocol: Upload-Complete: ?1. Knows versions and no upload.
+Only that to a stored file says Upload-Complete: ?1; an error has no offset, for no
+upload of this protocol can go on. Knows versions and no upload.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ WHOLE = "sluiceway.whole"
 
 @dataclass(frozen=True, slots=True)
 class WholeFields:
-    """What the response says in any case, and that of a file that was stored."""
+    """What the response says: that to an error, and that to a file that was stored."""
 
     version: ProtocolVersion
     limits: UploadLimits
@@ -29,16 +30,19 @@ class WholeFields:
     def begin(self, scope: Scope) -> None:
         """Have them sent with each response to this request."""
         scope[WHOLE] = self
-        self.add(scope, None)
+        self.add(scope, None, complete=False)
 
-    def add(self, scope: Scope, size: int | None) -> None:
+    def add(self, scope: Scope, size: int | None, *, complete: bool) -> None:
         fields = write_fields(
-            self.version, offset=size, complete=True, length=size, limits=self.limits
+            self.version, offset=size, complete=complete, length=size, limits=self.limits
         )
         scope[MORE_HEADERS] = raw_headers(fields)
 
 
-def note_stored(scope: Scope, size: int) -> None:
-    """All bytes were stored: tus-js-client takes a response without Upload-Offset for an error."""
+def note_stored(scope: Scope, size: int | None) -> None:
+    """All bytes were stored: tus-js-client takes a response without Upload-Offset for an error.
+
+    `size` is None where the content of the request was more than the file: a form, an import.
+    """
     if (whole := scope.get(WHOLE)) is not None:
-        whole.add(scope, size)
+        whole.add(scope, size, complete=True)
