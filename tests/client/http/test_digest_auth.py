@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -125,3 +126,25 @@ async def test_a_stream_is_sent_after_the_challenge() -> None:
         with pytest.raises(Unauthorized, match="cannot be sent again"):
             await send(f"{peer.url}/x")
         assert [exchange.method for exchange in peer.seen] == ["GET", "PUT"]
+
+
+def test_a_401_to_head_that_has_a_body_is_never_asked_for(tmp_path: Path) -> None:
+    """As WsgiDAV's: with its head it comes as one, and is not HTTP. OPTIONS gets the challenge."""
+
+    def act(exchange: Exchange) -> None:
+        exchange.read_body()
+        if "authorization" in exchange.headers:
+            exchange.head(404 if exchange.method == "HEAD" else 201, {"Content-Length": "0"})
+            return
+        challenge = 'WWW-Authenticate: Digest realm="r", nonce="n", qop="auth"'
+        head = f"HTTP/1.1 401 No\r\n{challenge}\r\nContent-Length: 12\r\n\r\n"
+        exchange.send(head.encode() + b"<html>x</htm")
+
+    for name in "ab":
+        (tmp_path / "from").mkdir(exist_ok=True)
+        (tmp_path / "from" / name).write_bytes(b"x")
+    with Peer(act) as peer:
+        url = f"{peer.url.replace('//', '//u:p@')}/d/"
+        report = sluiceway.copy_all(tmp_path / "from", url, auth="digest", retries=0)
+        assert (report.copied, report.failed) == (2, 0), report
+        assert [each.method for each in peer.seen].count("OPTIONS") == 1

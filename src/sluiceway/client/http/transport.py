@@ -10,7 +10,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Self, TypeVar
 
 import aiohttp
@@ -160,6 +160,7 @@ class Transport:
         self.deadlines, self._guard, self._keep, self._ahead = deadlines, guard, keep, ahead
         self._contexts, self._logins = trust.contexts(), logins or {}
         self._proxies = Proxies() if guard is None else None
+        self._learning = asyncio.Lock()  # one request gets a challenge for all
         self._session: aiohttp.ClientSession | None = None
         self._single: aiohttp.ClientSession | None = None  # for requests that must not be repeated
 
@@ -215,6 +216,19 @@ class Transport:
     def _login(self, url: str) -> DigestLogin | None:
         return self._logins.get(origin(url)) if self._logins else None
 
+    async def _learn(self, login: DigestLogin, url: str) -> None:
+        """Get the challenge, before the first HEAD, by OPTIONS.
+
+        WsgiDAV sends a body with its 401 to HEAD; what then follows on the connection is not HTTP,
+        and where both come at once, not even the 401 can be read.
+        """
+        async with self._learning:
+            if login.known:
+                return
+            with suppress(PeerFailed):  # HEAD has the same error, or a better one
+                async with self.ask("OPTIONS", url, {}) as response:
+                    self.challenged(response.head)
+
     def _session_for(self, body: PushedBody | None) -> aiohttp.ClientSession:
         """A new connection for a request that cannot be repeated.
 
@@ -248,6 +262,8 @@ class Transport:
                 f"{redact_url(url)} is no URL that can be asked; check host and port"
             ) from None
         login = self._login(url)
+        if login is not None and not login.known and method == "HEAD":
+            await self._learn(login, url)
         proof = None if login is None else login.answer(method, url)
         if proof is not None:
             headers = {**headers, "authorization": proof}
