@@ -217,18 +217,21 @@ def test_a_killed_worker_is_replaced_and_its_uploads_fail_visibly(serve: Serve) 
 
 
 def test_what_a_killed_server_left_is_removed_by_the_next_one(serve: Serve, tmp_path: Path) -> None:
-    """Its workers' settings hold the token. What a living server uses stays."""
+    """Its workers' settings hold the token. What a living server uses stays.
+
+    Only the parent is killed; its workers see that, and end.
+    """
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     env = {"TMPDIR": str(temporary)}
     killed, living = (serve("--workers", "2", env=env) for _ in range(2))
     folders = set(temporary.iterdir())
     assert len(folders) == 2
-    processes = [psutil.Process(killed.pid), *psutil.Process(killed.pid).children()]
-    for process in processes:
-        process.kill()
-    psutil.wait_procs(processes, 20)
-    killed.process.wait(20)
+    workers = psutil.Process(killed.pid).children()  # forks: tests/fork_workers.py
+    assert len(workers) >= 2
+    killed.stop(signal.SIGKILL)
+    eventually(lambda: not any(map(_runs, workers)), "the workers end with their parent")
+    assert _refused(killed.port)
     for folder in folders:
         assert folder.stat().st_mode & 0o777 == 0o700
         os.utime(folder, (0, 0))  # a server locks its folder at once
@@ -247,6 +250,13 @@ def _is_worker(process: psutil.Process) -> bool:
         return "spawn_main" in " ".join(process.cmdline())
     except psutil.Error:
         return False  # the one that died
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
 
 
 def _serves(process: psutil.Process, port: int) -> bool:

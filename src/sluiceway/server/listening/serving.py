@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import parent_process
 from typing import Any
 
 import uvicorn
@@ -139,6 +140,7 @@ class WorkerProcess(multiprocess.Process):
         server = SluiceServer(self.config, settings)
         self._server = server
         os.environ.pop("NOTIFY_SOCKET", None)  # the parent speaks for all
+        threading.Thread(target=_end_with_parent, daemon=True).start()
         if LEAVE is not None:
             signal.signal(LEAVE, lambda *_: server.leave())
         super().target(sockets)
@@ -147,6 +149,16 @@ class WorkerProcess(multiprocess.Process):
         """A successor serves the port."""
         if LEAVE is not None and self.pid is not None and self.process.is_alive():
             os.kill(self.pid, LEAVE)
+
+
+def _end_with_parent() -> None:
+    """Stops this worker as SIGTERM does, once the parent is gone: a killed one stops no worker,
+    and they would hold the port against the next server. Each has a pipe that only the parent
+    holds open."""
+    if (parent := parent_process()) is not None:
+        parent.join()
+        log.warning("The parent of this worker has ended, and was not asked to; it stops, too")
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Supervisor(Multiprocess):
