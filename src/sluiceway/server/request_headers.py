@@ -75,6 +75,8 @@ def expected_digests(request: Request) -> dict[str, bytes]:
 
 def file_digests(request: Request) -> dict[str, bytes]:
     """Of a request that brings a piece: the digests of the whole file. Raises BadDigest."""
+    if not promises_digest(request.headers.raw):
+        return {}
     fields = joined_headers(request)
     return expected_of({name: fields[name] for name in _OF_FILES if name in fields})
 

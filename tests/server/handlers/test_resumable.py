@@ -289,7 +289,15 @@ def test_a_digest_of_the_whole_is_checked_at_the_end(server: RunningServer) -> N
         last = create(server, version, b"helloworld", right[1], done=True)
         assert (last.status, last.headers["repr-digest"]) == (201, digest(b"helloworld"))
 
+    wrong = f"Repr-Digest: {digest(b'another')}"
+    url = create(server, 8, b"hello").headers["location"]
+    assert append(server, 8, url, 5, b"world", right[0]).status == 201
+    assert append(server, 8, url, 5, b"world", right[0]).status == 201
+    assert append(server, 8, url, 5, b"world", wrong).code == "digest-mismatch"
+
     before = server.stored()
+    url = create(server, 8, b"hello").headers["location"]
+    assert append(server, 8, url, 5, b"world", wrong).code == "digest-mismatch"
     url = create(server, 8, b"hello", f"Repr-Digest: {digest(b'another')}").headers["location"]
     last = append(server, 8, url, 5, b"world")
     assert (last.status, last.code) == (400, "digest-mismatch")

@@ -23,11 +23,12 @@ from sluiceway.server.intake import PutTarget, check_length, named_request
 from sluiceway.server.mounted.held_uploads import decided, held_upload
 from sluiceway.server.operator_log import answered_with
 from sluiceway.server.request_body import check_body, content_length
-from sluiceway.server.request_headers import content_digests, joined_headers
+from sluiceway.server.request_headers import content_digests, file_digests, joined_headers
 from sluiceway.server.responses import problem_response
 from sluiceway.server.resumable.content import final_response, finish, take
 from sluiceway.server.resumable.fields import replayed
 from sluiceway.server.resumable.kept import kept_offset
+from sluiceway.server.resumable.repeated import check_stored, is_last_append
 from sluiceway.server.streaming import raw_headers
 from sluiceway.stores.contract import UploadRequest
 from sluiceway.uploads.ledger.record import BASE, UploadRecord
@@ -44,6 +45,7 @@ from sluiceway.uploads.resumable.service import ResumableUploads
 from sluiceway.uploads.service import UploadService
 from sluiceway.wire.names import check_key
 from sluiceway.wire.partial_put import FilePiece, is_piece, kept_range, parse_piece
+from sluiceway.wire.resumable import Announcement
 
 __all__ = ["is_partial", "put_piece"]
 
@@ -188,9 +190,12 @@ class _PiecePut:
 
     async def _repeated(self, record: UploadRecord) -> Response:
         """The question or the piece once more that ended the upload."""
-        piece, size = self._piece, content_length(self._request)
-        if piece.start is not None and (size is None or piece.start + size != record.offset):
-            raise _mismatch(record.offset, piece.start)
+        piece, request = self._piece, self._request
+        if piece.start is not None:
+            said = Announcement(None, piece.start, piece.length)
+            if not await is_last_append(request, record, said, content_digests(request)):
+                raise _mismatch(record.offset, piece.start)
+        await check_stored(self._uploads, record, file_digests(request))
         store = self._upload_service.store
         return replayed(await final_response(self._request, store, record), {})
 

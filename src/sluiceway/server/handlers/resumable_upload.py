@@ -16,7 +16,7 @@ from sluiceway.errors import BadRequest, CompletedUpload, Unsupported
 from sluiceway.server.mounted.held_uploads import held_upload
 from sluiceway.server.operator_log import CODE
 from sluiceway.server.request_body import check_body, content_length
-from sluiceway.server.request_headers import content_digests, joined_headers
+from sluiceway.server.request_headers import content_digests, file_digests, joined_headers
 from sluiceway.server.resumable.content import final_response, finish, settled_length, take
 from sluiceway.server.resumable.fields import (
     answered,
@@ -30,7 +30,7 @@ from sluiceway.server.resumable.fields import (
     version_or_final,
 )
 from sluiceway.server.resumable.interim import Interim
-from sluiceway.server.resumable.repeated import is_last_append
+from sluiceway.server.resumable.repeated import check_stored, is_last_append
 from sluiceway.uploads.keys import checked_id
 from sluiceway.uploads.ledger.record import UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
@@ -166,6 +166,7 @@ class ResumableHandler:
             if offset == record.offset:  # a 409 that names this offset would be sent in circles
                 raise BadRequest(f"{complete_text}, and takes no more bytes")
             raise offset_mismatch(record, offset)
+        await check_stored(self.uploads, record, file_digests(self.request))
         response = await final_response(self.request, self.upload_service.store, record)
         return replayed(response, fields_of(version, self.uploads, record))
 

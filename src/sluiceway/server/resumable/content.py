@@ -16,6 +16,7 @@ from sluiceway.pipe.stages import Stages
 from sluiceway.server.log.access import STAGES
 from sluiceway.server.operator_log import CODE, answered_with
 from sluiceway.server.request_body import BodySource, content_length
+from sluiceway.server.request_headers import file_digests
 from sluiceway.server.responses import problem_response, receipt
 from sluiceway.server.resumable.interim import Interim
 from sluiceway.server.resumable.said_length import said_length
@@ -81,8 +82,9 @@ async def take(
     """Append the content, whose digests are `expected`. The `length` of the upload is written down
     unless the content is refused.
 
-    Raises what `append` and `set_length` raise, and InconsistentLength as above.
+    Raises what `append`, `expect` and `set_length` raise, and InconsistentLength as above.
     """
+    await held.expect(whole := file_digests(request), later=True)
     request.scope[STAGES] = held.stages, store.traits.name
     async with said_length(held, length):
         if content_length(request) == 0:
@@ -100,6 +102,7 @@ async def take(
             if held.record.length is None:
                 raise
             await _spoil(held)
+    await held.expect(whole)
 
 
 async def finish(
@@ -114,6 +117,7 @@ async def finish(
             "append the rest"
         )
 
+    await held.expect(file_digests(request))
     if wish := wanted_digest(request.headers):
         await held.want(wish)
 

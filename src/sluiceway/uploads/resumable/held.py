@@ -37,7 +37,7 @@ from sluiceway.uploads.resumable.drafts.appending import append_content, append_
 from sluiceway.uploads.resumable.drafts.elsewhere import digests_of, is_first_known
 from sluiceway.uploads.resumable.drafts.opening import discard, may_have_draft, open_draft
 from sluiceway.uploads.resumable.drafts.prefix_digests import LateDigests, PrefixDigests
-from sluiceway.uploads.resumable.drafts.wishes import counted_digests, heed_wish
+from sluiceway.uploads.resumable.drafts.wishes import counted_digests, heed_expected, heed_wish
 from sluiceway.uploads.resumable.held_record import HeldRecord
 from sluiceway.uploads.resumable.outcome import PASSING_ERRORS, Respond, replied
 from sluiceway.uploads.resumable.resting import ended_state, is_elsewhere, progress_of, shown_kept
@@ -112,6 +112,12 @@ class HeldUpload:
         """A request asks for this digest of the whole. No byte is there, or all are."""
         await heed_wish(self.digests, self.record, self._rules, algorithm)
 
+    async def expect(self, digests: Mapping[str, bytes], *, later: bool = False) -> None:
+        """The whole must have these; `later`: if they can be checked. As `heed_expected` raises."""
+        request = await heed_expected(self.digests, self.record, self._rules, digests)
+        if request is not None and not later:
+            await self._save(request=request)
+
     async def append(
         self,
         source: Source,
@@ -125,7 +131,6 @@ class HeldUpload:
         Raises DigestMismatch, BadDigest, BodyCut, TooLarge, NoSpace; Gone where the bytes that are
         to be forgotten were passed on, which ends the upload.
         """
-
         start = self.record.offset
         draft, known = await self._open(), self.record.length
         most = self._rules.max_size if known is None else known
@@ -244,7 +249,8 @@ class HeldUpload:
         rests = False
         try:
             if self._draft is not None:
-                if not self._is_kept(self._draft):
+                is_kept = self._draft.written == self._draft.kept == self.record.offset
+                if not (self.is_unwritten or is_kept):  # a part that is only read waits for no disk
                     await self.keep(is_last=True)
                 rests = self.record.state is LedgerState.OPEN
         finally:
@@ -378,10 +384,6 @@ class HeldUpload:
     async def _keep_at(self, offset: int, is_last: bool = False) -> None:
         if await self._row.keep_at(cast("ResumableDraft", self._draft), offset, is_last):
             self._show_kept()
-
-    def _is_kept(self, draft: ResumableDraft) -> bool:
-        """Whether nothing came since: a part that is only read waits for no disk."""
-        return self.is_unwritten or draft.written == draft.kept == self.record.offset
 
     def _show_kept(self) -> None:
         self.progress.kept = max(self.progress.kept, shown_kept(self.record, self._store))
