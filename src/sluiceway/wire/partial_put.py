@@ -25,11 +25,13 @@ class FilePiece:
         start: The offset of its first byte; None for a question.
         length: Bytes of the whole file, None while the client does not know.
         last: Whether the file ends with it; a question ends an upload that has all its bytes.
+        stop: The offset behind its last byte; None where the request does not say it.
     """
 
     start: int | None
     length: int | None
     last: bool
+    stop: int | None = None
 
 
 def is_piece(headers: Mapping[str, str]) -> bool:
@@ -48,13 +50,13 @@ def parse_piece(headers: Mapping[str, str], size: int | None) -> FilePiece:
     Raises BadRequest, and InconsistentLength where the numbers contradict each other.
     """
     if "content-range" in headers:
-        piece, stop = _by_range(headers["content-range"], size)
+        piece = _by_range(headers["content-range"], size)
     else:
-        piece, stop = _by_offset(headers, size)
+        piece = _by_offset(headers, size)
     offset = headers.get("upload-offset")
     if offset is not None and piece.start != _number(offset, "Upload-Offset"):
         raise InconsistentLength("Content-Range and Upload-Offset begin at different bytes")
-    if piece.start is not None and size is not None and stop != piece.start + size:
+    if piece.start is not None and size is not None and piece.stop != piece.start + size:
         raise InconsistentLength(
             f"The request has {size} bytes of content, and its Content-Range another number"
         )
@@ -67,21 +69,21 @@ def kept_range(offset: int) -> dict[str, str]:
     return fields | ({"Range": f"bytes=0-{offset - 1}"} if offset else {})
 
 
-def _by_range(value: str, size: int | None) -> tuple[FilePiece, int | None]:
+def _by_range(value: str, size: int | None) -> FilePiece:
     if value.replace(" ", "").startswith("bytes*/"):
         if size:
             raise BadRequest("Content-Range: bytes */TOTAL asks what is there, and has no content")
         if value.strip().endswith("/*"):
-            return FilePiece(None, None, False), None
+            return FilePiece(None, None, False)
         total = parse_unsatisfied_range(value)
         if total is None:
             raise BadRequest("Content-Range must have the form bytes */TOTAL")
-        return FilePiece(None, total, True), None
+        return FilePiece(None, total, True)
     start, stop, whole = parse_content_range(value)
-    return FilePiece(start, whole, stop == whole), stop
+    return FilePiece(start, whole, stop == whole, stop)
 
 
-def _by_offset(headers: Mapping[str, str], size: int | None) -> tuple[FilePiece, int | None]:
+def _by_offset(headers: Mapping[str, str], size: int | None) -> FilePiece:
     start = _number(headers["upload-offset"], "Upload-Offset")
     last = _says_last(headers)
     stop = None if size is None else start + size
@@ -91,7 +93,7 @@ def _by_offset(headers: Mapping[str, str], size: int | None) -> tuple[FilePiece,
         if (stop is not None and said < stop) or (length is not None and said != length):
             raise InconsistentLength(f"Upload-Length is {said}; the content ends at {stop}")
         length = said
-    return FilePiece(start, length, last), stop
+    return FilePiece(start, length, last, stop)
 
 
 def _number(text: str, field: str) -> int:

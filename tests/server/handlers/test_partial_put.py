@@ -123,6 +123,23 @@ def test_what_contradicts_itself_is_refused(server: RunningServer, case: str) ->
     assert kept(server, key) == 400
 
 
+@pytest.mark.parametrize("stop", [100, 200])
+def test_a_chunked_piece_is_no_longer_than_its_range(server: RunningServer, stop: int) -> None:
+    """What is beyond is of no piece; the upload goes on."""
+    whole, key = noise(200), f"range-{stop}"
+    piece(server, key, whole, 0, 50)
+    fields = [f"Content-Range: bytes 50-{stop - 1}/200", "Transfer-Encoding: chunked"]
+    body = chunk(whole[50:stop]) + chunk(b"x" * 30) + LAST_CHUNK
+    answer = talk(server.port, head("PUT", f"/files/{key}", *fields) + body)
+    assert (answer.status, answer.code) == (400, "inconsistent-length")
+    if stop == 100:
+        offset = kept(server, key)
+        assert 50 <= offset <= stop
+        assert piece(server, key, whole, offset, 200).status == 201
+    else:
+        assert put(server, key, b"", "Content-Range: bytes */200").status in (201, 308)
+
+
 def test_the_total_may_come_late(server: RunningServer) -> None:
     """A producer does not know it: the last piece says it, or a question without content."""
     for key in ("late-piece", "late-question"):
@@ -130,6 +147,9 @@ def test_the_total_may_come_late(server: RunningServer) -> None:
     done = put(server, "late-piece", b"world", "Content-Range: bytes 5-9/10")
     assert done.status == 201
     assert put(server, "late-question", b"", "Content-Range: bytes */5").status == 201
+    assert put(server, "late-short", b"hello", "Content-Range: bytes 0-4/*").status == 308
+    short = put(server, "late-short", b"", "Content-Range: bytes */4")
+    assert (short.status, short.code) == (400, "inconsistent-length")
     assert server.stored()["late-piece"] == 10
     assert server.stored()["late-question"] == 5
 

@@ -244,6 +244,9 @@ def test_an_empty_file_is_finished_by_the_question(server: RunningServer) -> Non
     assert ask(server, "empty", 0).status == 201  # the same response again
     assert piece(server, "not-empty", OLD, 0, 10).status == 308
     assert ask(server, "not-empty", 0).status == 400
+    all_pieces(server, "was-full")
+    assert ask(server, "was-full", 0).status == 200
+    assert (server.root / "was-full").read_bytes() == b""
 
 
 def test_an_interrupted_piece_is_told_where_to_go_on(server: RunningServer) -> None:

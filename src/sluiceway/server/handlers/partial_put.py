@@ -86,6 +86,11 @@ class _PiecePut:
     def _upload(self) -> str:
         return upload_of(self._key, self._uploads.grant.owner)
 
+    @property
+    def _is_empty_file(self) -> bool:
+        """Whether the question is about one, of which it brings all bytes."""
+        return self._piece.start is None and self._piece.length == 0
+
     async def respond(self) -> Response:
         try:
             if self._piece.start == 0:
@@ -158,6 +163,8 @@ class _PiecePut:
         record = held.record
         if record.state is LedgerState.GONE:
             return None
+        if record.state is LedgerState.DONE and record.offset and self._is_empty_file:
+            return None  # it begins here, as that of another length would
         if piece.length is not None and record.length not in (None, piece.length):
             raise InconsistentLength(
                 f"The file was said to have {record.length} bytes before, and now {piece.length}; "
@@ -176,14 +183,20 @@ class _PiecePut:
     async def _take(self, held: HeldUpload, expected: dict[str, bytes]) -> Response:
         """With all of its own digests checked, or nothing of the piece counts."""
         store = self._upload_service.store
-        await take(self._request, held, store, None, expected, self._piece.length)
-        if self._piece.last:
+        piece = self._piece
+        await take(self._request, held, store, None, expected, piece.length, piece.stop)
+        if piece.last:
             return replayed(await finish(self._request, held, store), {})
         return _incomplete(held.record.offset)
 
     async def _show(self, held: HeldUpload) -> Response:
         """How much is kept. Where that is all, the client's last response was lost."""
         length = self._piece.length
+        if length is not None and length < held.record.offset:
+            raise InconsistentLength(
+                f"{held.record.offset} bytes of the file are kept, and it is now said to have "
+                f"{length}; send it from its beginning"
+            )
         if held.record.offset == (held.record.length if length is None else length):
             return replayed(await finish(self._request, held, self._upload_service.store), {})
         return _incomplete(held.record.offset)
@@ -200,8 +213,8 @@ class _PiecePut:
         return replayed(await final_response(self._request, store, record), {})
 
     async def _nothing_kept(self) -> Response:
-        if self._piece.start is None and self._piece.length == 0:
-            return await self._begin()  # these are all bytes of an empty file
+        if self._is_empty_file:
+            return await self._begin()
         if self._piece.start is None:
             return _incomplete(0)
         raise _mismatch(0, self._piece.start)

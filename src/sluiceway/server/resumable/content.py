@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sluiceway.errors import InconsistentLength, SluiceError, TooLarge
+from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import Stages
 from sluiceway.server.log.access import STAGES
 from sluiceway.server.operator_log import CODE, answered_with
@@ -20,6 +21,7 @@ from sluiceway.server.request_headers import file_digests
 from sluiceway.server.responses import problem_response, receipt
 from sluiceway.server.resumable.interim import Interim
 from sluiceway.server.resumable.said_length import said_length
+from sluiceway.server.resumable.up_to import UpTo
 from sluiceway.stores.contract import Entry, Store
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
 from sluiceway.uploads.resumable.held import HeldUpload
@@ -78,9 +80,10 @@ async def take(
     interim: Interim | None,
     expected: Mapping[str, bytes],
     length: int | None = None,
+    stop: int | None = None,
 ) -> None:
     """Append the content, whose digests are `expected`. The `length` of the upload is written down
-    unless the content is refused.
+    unless the content is refused. `stop`: where the content was said to end.
 
     Raises what `append`, `expect` and `set_length` raise, and InconsistentLength as above.
     """
@@ -94,7 +97,7 @@ async def take(
             await held.want(wish)
         try:
             await held.append(
-                BodySource(request, held.stages),
+                _source(request, held, stop),
                 expected,
                 None if interim is None else interim.progress,
             )
@@ -164,6 +167,14 @@ def as_final(response: Response, more: dict[str, str]) -> FinalResponse:
         if name != b"content-length" and (body or name not in OF_THE_BODY)
     ]
     return FinalResponse(response.status_code, (*headers, *more.items()), body)
+
+
+def _source(request: Request, held: HeldUpload, stop: int | None) -> Source:
+    source = BodySource(request, held.stages)
+    if stop is None or source.length is not None:
+        return source
+    text = "The request has more content than its Content-Range says; what is beyond is not kept"
+    return UpTo(source, stop - held.record.offset, InconsistentLength(text))
 
 
 async def _spoil(held: HeldUpload) -> None:

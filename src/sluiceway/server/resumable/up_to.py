@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from sluiceway.errors import TooLarge
+from sluiceway.errors import SluiceError, TooLarge
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer, Source
 
@@ -15,13 +15,14 @@ __all__ = ["UpTo"]
 
 
 class UpTo:
-    """The first `limit` bytes of a source of unknown length; then, if it has more, TooLarge."""
+    """The first `limit` bytes of a source of unknown length; then, if it has more, `error`, else
+    TooLarge."""
 
     reopenable = False
     length: int | None = None
 
-    def __init__(self, source: Source, limit: int) -> None:
-        self._source, self._limit = source, limit
+    def __init__(self, source: Source, limit: int, error: SluiceError | None = None) -> None:
+        self._source, self._limit, self._error = source, limit, error
 
     async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
         left, chunks = self._limit, self._source.open(start, stop)
@@ -30,7 +31,7 @@ class UpTo:
                 if left:
                     yield chunk if len(chunk) <= left else memoryview(chunk)[:left]
                 if len(chunk) > left:
-                    raise TooLarge(
+                    raise self._error or TooLarge(
                         f"More bytes arrived than were announced; {self._limit} were missing",
                         limit=self._limit,
                     )
