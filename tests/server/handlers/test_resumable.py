@@ -276,14 +276,18 @@ def test_a_digest_behind_a_piece_is_refused_with_the_piece(
 
 
 def test_a_digest_of_the_whole_is_checked_at_the_end(server: RunningServer) -> None:
-    """Repr-Digest stands in the creation; Want-Repr-Digest, there or in the last request, asks for
-    it in the last response."""
+    """Repr-Digest stands in the creation; Want-Repr-Digest, there, with the first byte or in the
+    last request, asks for it in the last response."""
     right = [f"Repr-Digest: {digest(b'helloworld')}", "Want-Repr-Digest: sha-256=1"]
     url = create(server, 8, b"hello", *right).headers["location"]
     last = append(server, 8, url, 5, b"world")
     assert (last.status, last.headers["repr-digest"]) == (201, digest(b"helloworld"))
     url = create(server, 8, b"hello").headers["location"]
     last = append(server, 8, url, 5, b"world", right[1])
+    assert (last.status, last.headers["repr-digest"]) == (201, digest(b"helloworld"))
+    url = create(server, 8).headers["location"]  # the first byte comes with the wish
+    assert append(server, 8, url, 0, b"hello", right[1], done=False).status == 204
+    last = append(server, 8, url, 5, b"world")
     assert (last.status, last.headers["repr-digest"]) == (201, digest(b"helloworld"))
     for version in (8, None):  # the one is resumable, the other in one request alone
         last = create(server, version, b"helloworld", right[1], done=True)

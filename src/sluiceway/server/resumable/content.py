@@ -130,7 +130,7 @@ async def finish(
         response = receipt(
             request, store.traits, held.record.id, held.stages, [outcome], replaced=held.replaced
         )
-        if held.record.request.wanted and outcome.reply is None:  # the creation asked, or this one
+        if held.record.request.wanted and outcome.reply is None:  # some request asked
             for name, value in digest_headers(outcome.metadata.digests).items():
                 response.headers[name] = value
         return as_final(response, {})

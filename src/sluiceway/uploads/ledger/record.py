@@ -170,7 +170,7 @@ def from_row(row: tuple[Any, ...]) -> UploadRecord:
 
 
 def _request_text(request: UploadRequest) -> str:
-    """A row is written several times in the life of an upload, always with the same request."""
+    """A row is written several times in the life of an upload, mostly with one request."""
     known = _texts.get(id(request))
     if known is not None and known[0] is request:
         return known[1]

@@ -110,7 +110,8 @@ class HeldUpload:
 
     async def want(self, algorithm: str) -> None:
         """A request asks for this digest of the whole. No byte is there, or all are."""
-        await heed_wish(self.digests, self.record, self._rules, algorithm)
+        if request := await heed_wish(self.digests, self.record, self._rules, algorithm):
+            await self._save(request=request)
 
     async def expect(self, digests: Mapping[str, bytes], *, later: bool = False) -> None:
         """The whole must have these; `later`: if they can be checked. As `heed_expected` raises."""

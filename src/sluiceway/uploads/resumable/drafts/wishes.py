@@ -29,15 +29,20 @@ def counted_digests(rules: UploadRules, request: UploadRequest, wish: str = "") 
 
 async def heed_wish(
     digests: PrefixDigests, record: UploadRecord, rules: UploadRules, wish: str
-) -> None:
+) -> UploadRequest | None:
     """Count what a request asks for, before the first byte or behind the last one.
 
     Few bytes are read again. Where an object would need a copy for that, no late wish is heeded.
+    Returns what the upload is asked for then, so that its last response names it; None where its
+    creation asked, or where that response is the next.
     """
     traits, names = rules.store.traits, counted_digests(rules, record.request, wish)
     is_cheap = not record.offset or (traits.readable_drafts and record.offset <= MOST_READ_AGAIN)
     if is_cheap and not traits.key_first and not digests.algorithms >= {*names}:
         await digests.begin(names)
+    if record.offset or record.request.wanted:
+        return None
+    return dataclasses.replace(record.request, wanted=wish)
 
 
 async def heed_expected(
