@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import shutil
 import signal
@@ -16,7 +15,8 @@ import requests
 
 from fix_server import RunningServer, Serve, start_server
 from fix_taking import eventually, noise
-from raw_http import LAST_CHUNK, Answer, Wire, chunk, head, talk
+from put_pieces import cut, kept, piece, put
+from raw_http import LAST_CHUNK, Wire, chunk, head, talk
 from sluiceway.uploads.resumable.plain_puts import ANNOUNCE_AFTER
 
 CURL = shutil.which("curl")
@@ -28,34 +28,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     running = start_server(Path(tmp_path_factory.mktemp("partial")) / "root")
     yield running
     running.stop()
-
-
-def put(server: RunningServer, key: str, data: bytes, *fields: str) -> Answer:
-    lines = [f"Content-Length: {len(data)}", *fields]
-    return talk(server.port, head("PUT", f"/files/{key}", *lines) + data)
-
-
-def piece(server: RunningServer, key: str, whole: bytes, start: int, stop: int) -> Answer:
-    span = f"Content-Range: bytes {start}-{stop - 1}/{len(whole)}"
-    return put(server, key, whole[start:stop], span)
-
-
-def kept(server: RunningServer, key: str, total: int | str = "*") -> int:
-    """What the question says, in both of its fields."""
-    answer = put(server, key, b"", f"Content-Range: bytes */{total}")
-    assert answer.status == 308
-    offset = int(answer.headers["upload-offset"])
-    assert answer.headers.get("range") == (f"bytes=0-{offset - 1}" if offset else None)
-    return offset
-
-
-def cut(server: RunningServer, key: str, whole: bytes, sent: int, *fields: str) -> Answer:
-    """A PUT whose client closes its half before the end."""
-    with Wire(server.port) as wire:
-        wire.send(head("PUT", f"/files/{key}", f"Content-Length: {len(whole)}", *fields))
-        wire.send(whole[:sent])
-        wire.half_close()
-        return wire.answer()
 
 
 def curl(server: RunningServer, file: Path, *options: str, key: str) -> str:
@@ -197,68 +169,6 @@ def test_conditions_hold_until_the_end(server: RunningServer) -> None:
     assert put(server, "cond", b"faster").status == 201
     assert piece(server, "cond", whole, 5, 10).status in (409, 412)
     assert (server.root / "cond").read_bytes() == b"faster"
-
-
-def digest(data: bytes) -> str:
-    return f"sha-256=:{base64.b64encode(hashlib.sha256(data).digest()).decode()}:"
-
-
-def sha512(data: bytes) -> str:
-    return f"sha-512=:{base64.b64encode(hashlib.sha512(data).digest()).decode()}:"
-
-
-HASHES = {"sha-256": digest, "sha-512": sha512}
-
-
-def test_digests_of_pieces_and_of_the_whole(server: RunningServer) -> None:
-    whole = b"0123456789"
-    right, wrong = f"Content-Digest: {digest(whole[:5])}", f"Content-Digest: {digest(b'x')}"
-    span = "Content-Range: bytes 0-4/10"
-    assert put(server, "sums", whole[:5], span, wrong).status == 400
-    assert kept(server, "sums") == 0
-    assert (
-        put(server, "sums", whole[:5], span, right, f"Repr-Digest: {digest(whole)}").status == 308
-    )
-    bad = put(server, "sums", b"56x89", "Content-Range: bytes 5-9/10")
-    assert (bad.status, bad.code) == (400, "digest-mismatch")
-    assert "sums" not in server.stored()
-
-
-def test_another_file_is_not_told_that_it_is_stored(server: RunningServer) -> None:
-    """A repeated last piece, or the question, with digests of other bytes of the same number."""
-    ours, theirs, span = b"0123456789", b"56789abcde", "Content-Range: bytes 5-9/10"
-    piece(server, "other", ours, 0, 5)
-    whole = f"Repr-Digest: {digest(ours)}"
-    assert put(server, "other", ours[5:], span, whole).status == 201
-    false, question = f"Repr-Digest: {digest(theirs)}", "Content-Range: bytes */10"
-    for answer in (
-        put(server, "other", theirs[5:], span, f"Content-Digest: {digest(theirs[5:])}", false),
-        put(server, "other", ours[5:], span, f"Content-Digest: {digest(theirs[5:])}"),
-        put(server, "other", b"", question, false),
-        put(server, "other", b"", question, f"Repr-Digest: {sha512(ours)}"),
-    ):
-        assert (answer.status, answer.code) == (400, "digest-mismatch")
-    right = f"Content-Digest: {digest(ours[5:])}"
-    assert put(server, "other", ours[5:], span, right, whole).status == 201
-    assert put(server, "other", b"", question, whole).status == 201
-
-
-@pytest.mark.parametrize("hashed", ["sha-256", "sha-512"])
-def test_a_digest_of_the_whole_may_come_late(server: RunningServer, hashed: str) -> None:
-    """Of two files no mix is stored. What was not counted before is read again."""
-    ours, theirs, hash_of = noise(1000), noise(1000, seed=2), HASHES[hashed]
-    piece(server, "late", ours, 0, 500)
-    span = "Content-Range: bytes 500-999/1000"
-    mixed = put(server, "late", theirs[500:], span, f"Repr-Digest: {hash_of(theirs)}")
-    assert (mixed.status, mixed.code) == (400, "digest-mismatch")
-    assert "late" not in server.stored()
-    first = ["Content-Range: bytes 0-499/1000", f"Repr-Digest: {digest(ours)}"]
-    assert put(server, "late", ours[:500], *first).status == 308
-    if hashed == "sha-256":  # of another file; nothing of this piece counts
-        again = put(server, "late", theirs[500:], span, f"Repr-Digest: {digest(theirs)}")
-        assert (again.status, kept(server, "late")) == (400, 500)
-    assert put(server, "late", ours[500:], span, f"Repr-Digest: {hash_of(ours)}").status == 201
-    requests.delete(f"{server.url}/files/late", timeout=10)
 
 
 def test_a_chunked_piece_goes_on_by_its_offset(server: RunningServer) -> None:

@@ -14,7 +14,8 @@ import requests
 
 from fix_server import RunningServer, Serve, start_server
 from fix_taking import eventually
-from raw_http import Answer, Wire, head, talk
+from put_pieces import cut, piece, put
+from raw_http import Answer, Wire, head
 from sluiceway.uploads.resumable.adopting import LEAST_ADOPTED
 
 SMALL = 61_440  # bytes
@@ -23,16 +24,6 @@ OLD, NEW = b"A" * SIZE, b"B" * SIZE
 
 TORTURE = pytest.mark.torture
 Younger = Callable[[RunningServer, str], object]
-
-
-def put(server: RunningServer, key: str, data: bytes, *fields: str) -> Answer:
-    lines = [f"Content-Length: {len(data)}", *fields]
-    return talk(server.port, head("PUT", f"/files/{key}", *lines) + data)
-
-
-def piece(server: RunningServer, key: str, whole: bytes, start: int, stop: int) -> Answer:
-    span = f"Content-Range: bytes {start}-{stop - 1}/{len(whole)}"
-    return put(server, key, whole[start:stop], span)
 
 
 def ask(server: RunningServer, key: str, total: int | str = "*") -> Answer:
@@ -52,13 +43,6 @@ def begun(server: RunningServer, key: str, data: bytes, sent: int) -> Iterator[W
         wire.send(data[:sent])
         eventually(lambda: received(server, upload) == sent)
         yield wire
-
-
-def cut(server: RunningServer, key: str, data: bytes, sent: int) -> Answer:
-    with Wire(server.port) as wire:
-        wire.send(head("PUT", f"/files/{key}", f"Content-Length: {len(data)}") + data[:sent])
-        wire.half_close()
-        return wire.answer()
 
 
 def pieces(server: RunningServer, key: str) -> None:
