@@ -10,7 +10,8 @@ from collections.abc import Callable
 GROWTH = 4  # the input grows by this
 LINEAR = 9.0  # and the time by less than this; a quadratic cost grows by 16
 ATTEMPTS = 4  # a busy machine may spoil one
-REPEATED = 3  # times that the small input is run: one disturbed run of it would hide a growth
+REPEATED = 2  # measurements of each input; the first also asks the kernel for new pages
+MEASURED = 0.001  # seconds that one measurement takes at least: 20 us are noise of the clock
 
 
 def assert_linear(run: Callable[[int], object], size: int) -> None:
@@ -22,9 +23,7 @@ def assert_linear(run: Callable[[int], object], size: int) -> None:
     gc.disable()
     try:
         for _ in range(ATTEMPTS):
-            ratios.append(
-                _cost(run, size * GROWTH) / min(_cost(run, size) for _ in range(REPEATED))
-            )
+            ratios.append(_cost(run, size * GROWTH) / _cost(run, size))
             if ratios[-1] < LINEAR:
                 return
     finally:
@@ -44,7 +43,16 @@ def peak_memory(run: Callable[[], object]) -> int:
 
 
 def _cost(run: Callable[[int], object], size: int) -> float:
-    """Return the processor seconds of this thread: other processes do not count."""
+    """Return the processor seconds of one run in this thread: other processes do not count."""
+    return min(_measured(run, size) for _ in range(REPEATED))
+
+
+def _measured(run: Callable[[int], object], size: int) -> float:
+    """Return the mean cost of as many runs as fill MEASURED."""
     began = time.thread_time()
-    run(size)
-    return time.thread_time() - began
+    runs, spent = 0, 0.0
+    while spent < MEASURED:
+        run(size)
+        runs += 1
+        spent = time.thread_time() - began
+    return spent / runs
