@@ -5,7 +5,6 @@ Values, and the keys that are made of them. Knows no upload under way.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -27,6 +26,7 @@ from sluiceway.uploads.lifetime.lifetimes import Lifetimes, check_none_asked, re
 from sluiceway.uploads.outbox.outbox import Outbox
 from sluiceway.uploads.quota.quotas import Quotas
 from sluiceway.uploads.quota.uploading import UploadQuota
+from sluiceway.wire.headers.digests import mismatched_digest
 from sluiceway.wire.names import check_key, numbered
 from sluiceway.wire.numbers import MOST_INTEGER
 
@@ -203,15 +203,8 @@ def check_digests(
         raise DigestMismatch(
             f"The bytes that arrived do not have the {shown} digest sent along; nothing of them "
             f"was stored. {instead}",
-            mismatched_digests=[
-                {"algorithm": name, "provided_digest": _as_sent(expected[name])} for name in wrong
-            ],
+            mismatched_digests=[mismatched_digest(name, expected[name]) for name in wrong],
         )
-
-
-def _as_sent(digest: bytes) -> str:
-    """As a structured field has it, whichever header brought it."""
-    return f":{base64.b64encode(digest).decode('ascii')}:"
 
 
 def check_no_bytes(expected: Mapping[str, bytes]) -> None:

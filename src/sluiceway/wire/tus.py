@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from sluiceway.errors import BadDigest, BadRequest, PreconditionFailed
 from sluiceway.pipe.hashes import ALGORITHMS, is_available
+from sluiceway.wire.headers.digests import SentDigest
 from sluiceway.wire.numbers import clipped_uint
 
 __all__ = [
@@ -213,7 +214,7 @@ def parse_checksum(text: str | None) -> dict[str, bytes]:
         raise BadDigest("Upload-Checksum is not base64") from None
     if len(digest) != ALGORITHMS[algorithm].size:
         raise BadDigest(f"A {name} digest has {ALGORITHMS[algorithm].size} bytes")
-    return {algorithm: digest}
+    return {algorithm: SentDigest(digest, "Upload-Checksum")}
 
 
 def _number(text: str, field: str) -> int:

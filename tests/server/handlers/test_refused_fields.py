@@ -154,7 +154,8 @@ def test_a_wrong_digest_is_repeated_and_an_unknown_one_answered_with_what_is_kno
     for field in ("Content-Digest", "Repr-Digest"):
         answer = create(server, None, b"hello", TOKEN, f"{field}: {wrong}", done=True)
         (found,) = json.loads(answer.body)["mismatched_digests"]
-        assert found == {"algorithm": "sha-256", "provided_digest": wrong.partition("=")[2]}
+        sent = {"provided_digest": wrong.partition("=")[2], "header": field}
+        assert found == {"algorithm": "sha-256", **sent}
         answer = create(server, None, b"hello", TOKEN, f"{field}: none=:AAAA:", done=True)
         assert answer.status == 400
         assert "sha-256" in answer.headers[f"want-{field.lower()}"]

@@ -226,6 +226,8 @@ def test_a_checksum_is_checked(tus: Tus, taker: RunningServer, algorithm: str) -
     for body in (DATA[half:-1] + b"?", DATA[half:-1]):
         bad = tus.patch(upload, half, body, Upload_Checksum=digest(algorithm, DATA[half:]))
         assert bad.status_code == 460
+        (wrong,) = bad.json()["mismatched_digests"]
+        assert wrong["header"] == "Upload-Checksum"
         assert f"the {'sha-1 digest' if algorithm == 'sha1' else ''}" in bad.json()["detail"]
         assert bad.headers["Tus-Resumable"] == "1.0.0"
         assert tus.offset(upload) == half

@@ -16,6 +16,7 @@ from sluiceway.wire.forms.charsets import CHARSET_FIELD, MOST_CHARSET, field_tex
 from sluiceway.wire.forms.framing import Framing, HeaderLine, Mark, over_limit
 from sluiceway.wire.forms.part_headers import form_boundary, read_part_head, refuse_coding
 from sluiceway.wire.forms.transfer_encodings import TransferDecoder
+from sluiceway.wire.headers.digests import mismatched_digest
 
 __all__ = [
     "PART_COST",
@@ -149,12 +150,12 @@ class _Part:
 
     def check_end(self) -> None:
         """Raises DigestMismatch unless the part's bytes have the digests that its head names."""
-        wrong = [name for name, value, running in self.checks if running.digest() != value]
+        wrong = [(name, value) for name, value, running in self.checks if running.digest() != value]
         if wrong:
             raise DigestMismatch(
-                f"A part of the form does not have the {wrong[0]} digest in its head;"
+                f"A part of the form does not have the {wrong[0][0]} digest in its head;"
                 " nothing was stored. Send it again",
-                mismatched_digests=[{"algorithm": name} for name in wrong],
+                mismatched_digests=[mismatched_digest(*each) for each in wrong],
             )
 
 

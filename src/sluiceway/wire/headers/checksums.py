@@ -16,7 +16,7 @@ from functools import lru_cache
 
 from sluiceway.errors import BadDigest, BadRequest
 from sluiceway.pipe.hashes import ALGORITHMS, is_available
-from sluiceway.wire.headers.digests import MOST_DIGEST_HEADER, Promise, parse_digests
+from sluiceway.wire.headers.digests import MOST_DIGEST_HEADER, Promise, SentDigest, parse_digests
 
 __all__ = ["CHECKSUM_FIELDS", "expected_of", "is_checksum_field", "promises_digest"]
 
@@ -120,7 +120,7 @@ def _promises(header: str, text: str) -> Iterator[Promise]:
             unknown.append(algorithm)
         else:
             found += 1
-            yield Promise(algorithm, _value(header, algorithm, value))
+            yield Promise(algorithm, SentDigest(_value(header, algorithm, value), header))
     if not found:
         names = ", ".join(dict.fromkeys(unknown))
         raise BadDigest(

@@ -9,17 +9,38 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from sluiceway.errors import BadDigest
 from sluiceway.pipe.hashes import ALGORITHMS, SHA256, is_available
 
-__all__ = ["MOST_DIGEST_HEADER", "STANDARD", "WANTED", "Promise", "format_digest", "parse_digests"]
+__all__ = [
+    "MOST_DIGEST_HEADER",
+    "STANDARD",
+    "WANTED",
+    "Promise",
+    "SentDigest",
+    "format_digest",
+    "mismatched_digest",
+    "parse_digests",
+]
 
 STANDARD = (SHA256, "sha-512")  # RFC 9530 calls these two active
 _LENGTHS = {name: ALGORITHMS[name].size for name in STANDARD}  # bytes
 MOST_DIGEST_HEADER = 2048  # characters; all eight registered algorithms together need 350
 
 WANTED = "sha-256=10, sha-512=5"  # a Want-Content-Digest or Want-Repr-Digest value: what to send us
+
+
+class SentDigest(bytes):
+    """The value of a digest, with the header that it came in."""
+
+    header: str
+
+    def __new__(cls, value: bytes, header: str) -> Self:
+        made = super().__new__(cls, value)
+        made.header = header
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +72,16 @@ def format_digest(algorithm: str, value: bytes) -> str:
     return f"{algorithm}=:{base64.b64encode(value).decode('ascii')}:"
 
 
+def mismatched_digest(algorithm: str, value: bytes) -> dict[str, str]:
+    """What a problem says of a digest that the bytes do not have: as a structured field has it,
+    whichever header brought it. One of an earlier request was of the whole file."""
+    return {
+        "algorithm": algorithm,
+        "provided_digest": f":{base64.b64encode(value).decode('ascii')}:",
+        "header": value.header if isinstance(value, SentDigest) else "Repr-Digest",
+    }
+
+
 def _promises(header: str, value: str) -> list[Promise]:
     members = _dictionary(value)
     if not members:
@@ -75,7 +106,7 @@ def _promises(header: str, value: str) -> list[Promise]:
                 f"{algorithm} in {header} {reason}",
                 invalid_digests=[{"algorithm": algorithm, "header": header, "reason": reason}],
             )
-        promises.append(Promise(algorithm, digest))
+        promises.append(Promise(algorithm, SentDigest(digest, header)))
     if not promises:
         raise BadDigest(
             f"{header} has no digest that can be checked; send {_instead(header, members)}",
