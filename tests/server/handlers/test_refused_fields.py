@@ -111,6 +111,27 @@ def test_a_final_upload_of_another_one_is_refused(server: RunningServer) -> None
     assert (refused.status, "is no part" in refused.json()["detail"]) == (400, True)
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [TUS, "Host: another"],
+        [TUS, "Transfer-Encoding: gzip"],
+        [TUS, "Content-Length: five"],
+        [TUS, *["X-Many: 1"] * 130],
+        [TUS, "X-Large: " + "x" * (64 << 10)],
+        ["Content-Length: five", TUS],
+    ],
+    ids=["hosts", "coding", "length", "many", "large", "behind"],
+)
+def test_a_head_that_cannot_be_read_is_refused_as_tus(
+    server: RunningServer, lines: list[str]
+) -> None:
+    """No app sees it. What comes behind the refused line is not known."""
+    answer = talk(server.port, head("POST", "/files", *lines))
+    assert answer.status in (400, 431)
+    assert answer.headers.get("tus-resumable") == ("1.0.0" if lines[0] == TUS else None)
+
+
 def test_a_page_learns_the_version_of_tus_before_it_sends(server: RunningServer) -> None:
     asked = [f"Origin: {ORIGIN}", "Access-Control-Request-Method: PATCH"]
     answer = talk(server.port, head("OPTIONS", "/files", *asked))

@@ -13,6 +13,7 @@ from sluiceway.server.door.urls import SAFE_HEADERS
 from sluiceway.wire.headers.checksums import is_checksum_field
 from sluiceway.wire.numbers import ascii_uint
 from sluiceway.wire.problems import write_problem
+from sluiceway.wire.tus import VERSION
 
 __all__ = [
     "HEAD_BYTES",
@@ -117,10 +118,13 @@ def check_trailer(name: bytes) -> None:
         )
 
 
-def bare_refusal(error: SluiceError, headers: Fields) -> bytes:
-    """The whole response to a request that the app cannot see."""
+def bare_refusal(error: SluiceError, headers: Fields, asked: Fields) -> bytes:
+    """The whole response to a request that the app cannot see. `asked`: the field lines of its head
+    that came before the refused one, or all of them."""
     written = write_problem(error)
     fields = [(name.lower().encode(), value.encode("latin-1")) for name, value in written.headers]
+    if any(name == b"tus-resumable" for name, _ in asked):
+        fields.append((b"tus-resumable", VERSION.encode()))
     names = {name for name, _ in fields}
     fields = [
         *headers,

@@ -324,7 +324,8 @@ class SluiceProtocol(HttpToolsProtocol):
 
     def _write_refusal(self) -> None:
         error = self._limits.error or SluiceError()
-        self.transport.write(bare_refusal(error, self.server_state.default_headers))
+        asked = self.headers or ()  # None before the first request
+        self.transport.write(bare_refusal(error, self.server_state.default_headers, asked))
         self._linger()
 
     def _pause_full(self) -> None:
