@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 
 from sluiceway.client.http.exchange import Response
 from sluiceway.client.http.request import EarlyResponse, StreamingRequest
-from sluiceway.client.resumable.running_digests import RunningDigests
 from sluiceway.errors import BodyCut, DigestMismatch, SourceFailed, TooLarge
 from sluiceway.pipe.budget import MINIMUM, Budget
-from sluiceway.pipe.digests import Digests
+from sluiceway.pipe.digests import Digests, RunningDigests
 from sluiceway.pipe.hashes import SHA256
 from sluiceway.pipe.lending import LentConnection, Update
 from sluiceway.pipe.pump import pump

@@ -7,7 +7,7 @@ loop, because switching to a thread costs more than they do. Knows nothing of he
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, runtime_checkable
 
@@ -15,7 +15,7 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.hashes import ALGORITHMS, SHA256, new_hash
 from sluiceway.pipe.source import Buffer
 
-__all__ = ["Digests", "Tap", "ThreadTap"]
+__all__ = ["Digests", "RunningDigests", "Tap", "ThreadTap"]
 
 BATCH = 512 << 10  # bytes gathered before they go to the hashing thread
 BEHIND = 2 << 20  # bytes that the hashing may lag behind; more gained nothing
@@ -177,3 +177,69 @@ class Digests:
         for _, running in self._hashes:
             for data in batch:
                 running.update(data)
+
+
+class RunningDigests:
+    """Digests of the first `position` bytes of a stream that comes in several requests.
+
+    Each byte counts once, in order. A cut request is sent again from the offset that is kept, which
+    lies before what was hashed: those bytes are skipped.
+    """
+
+    position: int
+
+    def __init__(self, algorithms: Iterable[str], budget: Budget | None = None) -> None:
+        self._algorithms, self._budget = tuple(algorithms), budget
+        self._digests = Digests(self._algorithms, budget)
+        self.position = self._at = 0  # `_at`: of the next byte that is seen
+
+    @property
+    def algorithms(self) -> frozenset[str]:
+        return frozenset(self._algorithms)
+
+    def goes_on(self, offset: int) -> bool:
+        """The next bytes come from `offset` on. Returns whether none is missing before them."""
+        self._at = offset
+        return offset <= self.position
+
+    async def take(self, data: Buffer) -> None:
+        # Before the wait: a request that is cut within it has hashed the bytes, or will.
+        if new := self._unseen(data):
+            await self._digests.take(new)
+
+    async def settle(self) -> None:
+        await self._digests.settle()
+
+    def update(self, data: Buffer) -> None:
+        if new := self._unseen(data):
+            self._digests.update(new)
+
+    async def catch_up(self, chunks: AsyncIterator[Buffer]) -> None:
+        """Count bytes that come from `position` on. Raises what `chunks` raise."""
+        self.goes_on(self.position)
+        async for data in chunks:
+            await self.take(data)
+
+    async def begin(self, algorithms: Iterable[str]) -> None:
+        """Forget all bytes, and count these digests from now on."""
+        await self._digests.aclose()
+        self._algorithms, self.position = tuple(algorithms), 0
+        self._digests = Digests(self._algorithms, self._budget)
+
+    async def forget(self, offset: int) -> None:
+        """Bytes behind `offset` do not count. A hash cannot go back: it begins anew."""
+        if self.position > offset:
+            await self.begin(self._algorithms)
+
+    async def finish(self) -> dict[str, bytes]:
+        """Return the digests of the first `position` bytes."""
+        return await self._digests.finish()
+
+    async def aclose(self) -> None:
+        await self._digests.aclose()
+
+    def _unseen(self, data: Buffer) -> Buffer:
+        skip = min(max(0, self.position - self._at), len(data))
+        self._at += len(data)
+        self.position = max(self.position, self._at)
+        return memoryview(data)[skip:] if skip else data

@@ -23,16 +23,16 @@ from sluiceway.client.resumable.offers import Offer
 from sluiceway.client.resumable.outcome import Next, after_error
 from sluiceway.client.resumable.piece import PieceOfSource
 from sluiceway.client.resumable.resumable_upload import ResumableUpload
-from sluiceway.client.resumable.running_digests import RunningDigests
 from sluiceway.client.resumable.steps import UploadSteps
+from sluiceway.client.resumable.unsent_bytes import go_on
 from sluiceway.client.retry import ANSWERED, connection_broke, reached
 from sluiceway.client.upload_job import Resuming, UploadJob
 from sluiceway.client.upload_receipt import because, upload_receipt
 from sluiceway.errors import DigestMismatch, NotFound, SluiceError, SourceChanged
+from sluiceway.pipe.digests import RunningDigests
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
 from sluiceway.pipe.stages import ANSWER, DESTINATION, Stages
 from sluiceway.pipe.worker_thread import in_thread
-from sluiceway.pipe.wrapped import unthrottled
 from sluiceway.wire.numbers import clipped_uint
 from sluiceway.wire.tus import ONCE_KEY
 
@@ -228,7 +228,7 @@ class ParallelUpload:
 
     async def _count(self) -> Mapping[str, bytes]:
         """The digests of the whole, in order: the file is read once more, from the page cache."""
-        await self._digests.go_on(unthrottled(self._job.source), self._size)
+        await go_on(self._digests, self._job.source, self._size)
         found = await self._digests.finish()
         for promise in self._job.promises:
             if found[promise.algorithm] != promise.value:

@@ -19,13 +19,14 @@ from sluiceway.client.resumable.dialects import DIALECTS, Dialect
 from sluiceway.client.resumable.offers import Offer
 from sluiceway.client.resumable.outcome import Next, after_error
 from sluiceway.client.resumable.piece import PieceOfSource
-from sluiceway.client.resumable.running_digests import RunningDigests
 from sluiceway.client.resumable.steps import UploadSteps
+from sluiceway.client.resumable.unsent_bytes import go_on
 from sluiceway.client.retry import ANSWERED, ATTEMPTS, IDEMPOTENT, UNREADABLE
 from sluiceway.client.source_body import SourceBody
 from sluiceway.client.upload_job import Resuming, UploadJob
 from sluiceway.client.upload_receipt import because, upload_receipt
 from sluiceway.errors import DigestMismatch, PeerFailed, SluiceError, SourceChanged
+from sluiceway.pipe.digests import RunningDigests
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
 from sluiceway.pipe.stages import ANSWER, DESTINATION, SOURCE, Stages
 from sluiceway.pipe.worker_thread import in_thread
@@ -208,10 +209,10 @@ class ResumableUpload:
 
     async def _send(self, start: int, stop: int) -> Response:
         job, last = self._job, stop == self._size
-        if self._digests.counts and self._digests.position < start:
+        if self._digests.algorithms and self._digests.position < start:
             self._stages.enter(SOURCE)
             self._report("checking", start)
-        await self._digests.go_on(job.source, start)
+        await go_on(self._digests, job.source, start)
         self._body = body = SourceBody(
             PieceOfSource(job.source, start, stop),
             promises=job.promises,
@@ -232,7 +233,7 @@ class ResumableUpload:
         self._forget()
         if not 200 <= head.status < 300:
             raise refusal(head, response.text)
-        await self._digests.go_on(job.source, self._size)
+        await go_on(self._digests, job.source, self._size)
         found = await self._digests.finish()
         for promise in job.promises:
             if found[promise.algorithm] != promise.value:

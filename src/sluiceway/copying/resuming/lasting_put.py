@@ -19,7 +19,7 @@ from sluiceway.client.local.bookmarks import (
     take_bookmark,
 )
 from sluiceway.client.resumable.piece import PieceOfSource
-from sluiceway.client.resumable.running_digests import RunningDigests
+from sluiceway.client.resumable.unsent_bytes import go_on
 from sluiceway.client.retry import ATTEMPTS, RetryPolicy, is_transient
 from sluiceway.client.upload_receipt import because
 from sluiceway.copying.contract import Reading
@@ -37,6 +37,7 @@ from sluiceway.errors import (
 )
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.cancellation import finish_then_cancel
+from sluiceway.pipe.digests import RunningDigests
 from sluiceway.pipe.hashes import digest_pairs
 from sluiceway.pipe.lending import Borrower, LentConnection, Update
 from sluiceway.pipe.pump import pump
@@ -153,10 +154,10 @@ class LastingPut:
     async def _send(self, draft: ResumableDraft) -> None:
         job, start = self._job, draft.written
         stages = job.reading.stages
-        if self._digests.counts and self._digests.position < start:
+        if self._digests.algorithms and self._digests.position < start:
             stages.enter(SOURCE)
             self._progress.report("checking")
-        await self._digests.go_on(job.reading.source, start)
+        await go_on(self._digests, job.reading.source, start)
         self._progress.go_on(start)
         if start == job.size:
             return
@@ -173,7 +174,7 @@ class LastingPut:
     async def _digest(self) -> dict[str, bytes]:
         """Of all bytes; those that were not sent now are read."""
         if self._found is None:
-            await self._digests.go_on(self._job.reading.source, self._job.size)
+            await go_on(self._digests, self._job.reading.source, self._job.size)
             self._found = await self._digests.finish()
         return self._found
 

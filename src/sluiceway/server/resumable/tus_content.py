@@ -19,7 +19,7 @@ from sluiceway.server.request_headers import content_digests, joined_headers
 from sluiceway.server.resumable.said_length import said_length
 from sluiceway.server.resumable.tus_responses import ChecksumMismatch, TooSlowForTus
 from sluiceway.server.resumable.up_to import UpTo
-from sluiceway.uploads.resumable.drafts.prefix_digests import LateDigests
+from sluiceway.uploads.resumable.drafts.appending import LateDigests
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.rules import check_no_bytes
 from sluiceway.wire.headers.checksums import promises_digest

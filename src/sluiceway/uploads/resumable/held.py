@@ -12,6 +12,7 @@ from typing import cast
 
 from sluiceway.errors import BadDigest, Cancelled, Gone, OffsetMismatch, SluiceError, TooLarge
 from sluiceway.pipe.cancellation import finish_then_cancel
+from sluiceway.pipe.digests import RunningDigests
 from sluiceway.pipe.hashes import digest_pairs
 from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import Stages
@@ -33,10 +34,10 @@ from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.progress_record import ProgressRecord
 from sluiceway.uploads.quota.quotas import JOINED
 from sluiceway.uploads.resumable.asked import asked_details
-from sluiceway.uploads.resumable.drafts.appending import append_content, append_draft
-from sluiceway.uploads.resumable.drafts.elsewhere import digests_of, is_first_known
+from sluiceway.uploads.resumable.drafts.appending import LateDigests, append_content, append_draft
+from sluiceway.uploads.resumable.drafts.elsewhere import is_first_known
 from sluiceway.uploads.resumable.drafts.opening import discard, may_have_draft, open_draft
-from sluiceway.uploads.resumable.drafts.prefix_digests import LateDigests, PrefixDigests
+from sluiceway.uploads.resumable.drafts.whole_digests import digests_of
 from sluiceway.uploads.resumable.drafts.wishes import counted_digests, heed_expected, heed_wish
 from sluiceway.uploads.resumable.held_record import HeldRecord
 from sluiceway.uploads.resumable.outcome import PASSING_ERRORS, Respond, replied
@@ -56,10 +57,10 @@ class HeldUpload:
         ledger: Ledger,
         rules: UploadRules,
         progress_table: ProgressTable,
-        digests: PrefixDigests,
+        digests: RunningDigests,
         expiry: Expiry,
     ) -> None:
-        self.digests: PrefixDigests = digests
+        self.digests: RunningDigests = digests
         self.stages: Stages = Stages()
         self._row = HeldRecord(record, ledger, rules.quota, expiry)
         self._save = self._row.save
@@ -166,8 +167,7 @@ class HeldUpload:
         return self.record.offset
 
     async def append_upload(self, part: HeldUpload, start: int, count: int) -> None:
-        """Add bytes of another upload, from `start` on; a `keep` follows, later. Raises TooLarge,
-        NoSpace, StoreFailed."""
+        """Add bytes of `part`; a `keep` follows. Raises TooLarge, NoSpace, StoreFailed."""
         most, draft, other = self._rules.max_size, await self._open(), await part._open()
         if most is not None and draft.written + count > most:
             raise TooLarge(f"The parts have more than {most} bytes together", limit=most)

@@ -18,6 +18,7 @@ from typing import Self
 from sluiceway.errors import Gone, Locked, SluiceError, Superseded
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.cancellation import finish_then_cancel
+from sluiceway.pipe.digests import RunningDigests
 from sluiceway.stores.unpublished import AdoptingStore
 from sluiceway.uploads.access.grant import FULL
 from sluiceway.uploads.hooks.around import AppAround
@@ -28,7 +29,6 @@ from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.resumable.claiming import claim
 from sluiceway.uploads.resumable.drafts.opening import lease_drafts
-from sluiceway.uploads.resumable.drafts.prefix_digests import PrefixDigests
 from sluiceway.uploads.resumable.drafts.wishes import counted_digests
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.holding import Holding
@@ -67,7 +67,7 @@ class ResumableUploads(UploadRecords):
         self._holdings: dict[str, Holding] = {}
         self._releasing: dict[str, asyncio.Task[None]] = {}
         # By id and time: another process may have begun the upload anew meanwhile.
-        self._digests: OrderedDict[tuple[str, float], PrefixDigests] = OrderedDict()
+        self._digests: OrderedDict[tuple[str, float], RunningDigests] = OrderedDict()
         keeps_cut = isinstance(rules.store, AdoptingStore)
         self.plain_puts: PlainPuts = PlainPuts(ledger, TAKE_OVER, keeps=keeps_cut)
         totals = progress_table.totals
@@ -261,13 +261,13 @@ class ResumableUploads(UploadRecords):
         digests = self._digests.pop((record.id, record.created), None)
         if digests is None:
             counted = () if record.is_part else counted_digests(self.rules, record.request)
-            digests = PrefixDigests(counted, self._budget)
+            digests = RunningDigests(counted, self._budget)
         return self._with(record, digests)
 
     def _unhashed(self, record: UploadRecord) -> HeldUpload:  # to be looked at only
-        return self._with(record, PrefixDigests((), self._budget))
+        return self._with(record, RunningDigests((), self._budget))
 
-    def _with(self, record: UploadRecord, digests: PrefixDigests) -> HeldUpload:
+    def _with(self, record: UploadRecord, digests: RunningDigests) -> HeldUpload:
         return HeldUpload(
             record, self.ledger, self.rules, self._progress_table, digests, self.expiry
         )

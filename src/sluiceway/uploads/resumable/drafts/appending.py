@@ -5,7 +5,8 @@ Moves bytes only: what is kept, and written down, is decided by its caller.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from sluiceway.errors import StoreFailed
@@ -16,12 +17,26 @@ from sluiceway.pipe.source import Buffer, Source
 from sluiceway.pipe.stages import Stages
 from sluiceway.stores.unpublished import JoinableDraft, ReadableDraft, ResumableDraft
 from sluiceway.uploads.resumable.drafts.elsewhere import held_back
-from sluiceway.uploads.resumable.drafts.prefix_digests import LateDigests
+from sluiceway.uploads.resumable.drafts.reading import read_draft
 from sluiceway.uploads.rules import check_digests
 
-__all__ = ["append_content", "append_draft"]
+__all__ = ["LateDigests", "append_content", "append_draft"]
 
-READ_BLOCK = 1 << 20  # bytes of another draft that are read at once
+
+@dataclass(frozen=True, slots=True)
+class LateDigests:
+    """Digests that stand behind the bytes they are of.
+
+    Args:
+        algorithms: Those that may come: all of them are computed.
+        find: Returns the digests, when all bytes have come. Raises what refuses the bytes.
+    """
+
+    algorithms: tuple[str, ...]
+    find: Callable[[], Mapping[str, bytes]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.algorithms)
 
 
 def append_content(
@@ -99,12 +114,6 @@ class _DraftSource:
         self._draft, self._start = draft, start
         self.length: int | None = count
 
-    async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
-        at = self._start + start
-        end = self._start + ((self.length or 0) if stop is None else stop)
-        while at < end:
-            data = await self._draft.read(at, min(READ_BLOCK, end - at))
-            if not data:
-                raise StoreFailed("The kept bytes of an upload are shorter than they were")
-            yield data
-            at += len(data)
+    def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
+        end = (self.length or 0) if stop is None else stop
+        return read_draft(self._draft, self._start + start, self._start + end)

@@ -10,9 +10,9 @@ import dataclasses
 from collections.abc import Mapping
 
 from sluiceway.errors import DigestMismatch, Unsupported
+from sluiceway.pipe.digests import RunningDigests
 from sluiceway.stores.contract import UploadRequest
 from sluiceway.uploads.ledger.record import UploadRecord
-from sluiceway.uploads.resumable.drafts.prefix_digests import PrefixDigests
 from sluiceway.uploads.rules import UploadRules
 
 __all__ = ["counted_digests", "heed_expected", "heed_wish"]
@@ -28,7 +28,7 @@ def counted_digests(rules: UploadRules, request: UploadRequest, wish: str = "") 
 
 
 async def heed_wish(
-    digests: PrefixDigests, record: UploadRecord, rules: UploadRules, wish: str
+    digests: RunningDigests, record: UploadRecord, rules: UploadRules, wish: str
 ) -> UploadRequest | None:
     """Count what a request asks for, before the first byte or behind the last one.
 
@@ -46,7 +46,7 @@ async def heed_wish(
 
 
 async def heed_expected(
-    digests: PrefixDigests, record: UploadRecord, rules: UploadRules, expected: Mapping[str, bytes]
+    digests: RunningDigests, record: UploadRecord, rules: UploadRules, expected: Mapping[str, bytes]
 ) -> UploadRequest | None:
     """Count the digests that the whole must have, as a later request says. However many bytes came
     before are read again. Returns what the upload is asked for then, None where nothing is new.
