@@ -107,13 +107,12 @@ async def _resumed(
 
 def _one_piece(job: UploadJob, resuming: Resuming, offer: Offer) -> str:
     """Why a file is sent in one piece although parts were asked for; "" for no reason."""
-    counts = job.algorithms or job.promises
     if not offer.joins:
         return "the server joins no parts"
     named = resuming.request.method == "PUT"
     if named and offer.protocol != "tus" and not offer.joins_named:
         return "the server takes parts only where it picks the name"
-    if counts and not isinstance(unthrottled(job.source), LocalFile):
+    if job.counted and not isinstance(unthrottled(job.source), LocalFile):
         return "its digest is counted while it comes (or use --digest none)"
     return ""
 

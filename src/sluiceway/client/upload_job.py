@@ -1,6 +1,6 @@
 """What an upload is asked to do: the source, its request, and how it may go on after a cut.
 
-Values only.
+Values, and their checks.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sluiceway.client.file_request import FileRequest
 from sluiceway.client.retry import DEFAULT_POLICY, RetryPolicy
+from sluiceway.errors import DigestMismatch
 from sluiceway.pipe.hashes import SHA256
 from sluiceway.pipe.source import Source
 from sluiceway.wire.headers.digests import Promise
@@ -74,3 +75,17 @@ class UploadJob:
     retry_policy: RetryPolicy = DEFAULT_POLICY
     algorithms: Sequence[str] = (SHA256,)
     resuming: Resuming | None = None
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """The algorithms of `promises` and `algorithms`, each once."""
+        promised = (promise.algorithm for promise in self.promises)
+        return tuple(dict.fromkeys((*self.algorithms, *promised)))
+
+    def check_promises(self, found: Mapping[str, bytes]) -> None:
+        """Raises DigestMismatch where the digests of the source are not the promised ones."""
+        for promise in self.promises:
+            if found[promise.algorithm] != promise.value:
+                raise DigestMismatch(
+                    f"The {promise.algorithm} of {self.name} is not the one that was announced"
+                )

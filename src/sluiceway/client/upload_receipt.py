@@ -15,7 +15,9 @@ from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.stages import Stages
 from sluiceway.wire.urls import joined, located, redact_url
 
-__all__ = ["because", "upload_receipt"]
+__all__ = ["GOES_ON", "because", "upload_receipt"]
+
+GOES_ON = "the same command goes on where this one stopped"  # a reason, for `because`
 
 Pairs = tuple[tuple[str, str], ...]
 

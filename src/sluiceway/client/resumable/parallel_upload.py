@@ -27,7 +27,7 @@ from sluiceway.client.resumable.steps import UploadSteps
 from sluiceway.client.resumable.unsent_bytes import go_on
 from sluiceway.client.retry import ANSWERED, connection_broke, reached
 from sluiceway.client.upload_job import Resuming, UploadJob
-from sluiceway.client.upload_receipt import because, upload_receipt
+from sluiceway.client.upload_receipt import GOES_ON, because, upload_receipt
 from sluiceway.errors import DigestMismatch, NotFound, SluiceError, SourceChanged
 from sluiceway.pipe.digests import RunningDigests
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
@@ -116,8 +116,7 @@ class ParallelUpload:
         self._bookmark: Bookmark | None = None
         self._changed = False  # since an earlier run
         self._not_here = False  # the server takes no such upload at this URL
-        algorithms = (*job.algorithms, *(promise.algorithm for promise in job.promises))
-        self._digests = RunningDigests(dict.fromkeys(algorithms))
+        self._digests = RunningDigests(job.counted)
 
     async def run(self) -> Receipt | None:
         """Send all parts and have them joined. Raises as `upload` does.
@@ -192,7 +191,7 @@ class ParallelUpload:
             if error is None:
                 raise
             if self._bookmark is not None and any(part.url for part in parts):
-                because(error, "the same command goes on where this one stopped")
+                because(error, GOES_ON)
             else:
                 self._clear()
             raise error from None
@@ -230,11 +229,7 @@ class ParallelUpload:
         """The digests of the whole, in order: the file is read once more, from the page cache."""
         await go_on(self._digests, self._job.source, self._size)
         found = await self._digests.finish()
-        for promise in self._job.promises:
-            if found[promise.algorithm] != promise.value:
-                raise DigestMismatch(
-                    f"The {promise.algorithm} of {self._job.name} is not the one that was announced"
-                )
+        self._job.check_promises(found)
         return found
 
     async def _join(self, urls: list[str], digests: Mapping[str, bytes]) -> Receipt:
@@ -291,7 +286,7 @@ class ParallelUpload:
         wait = self._resuming.retry_policy.wait(error, attempt) if again else None
         if wait is None:
             if self._bookmark is not None and again:
-                because(error, "the same command goes on where this one stopped")
+                because(error, GOES_ON)
             raise error
         self._report("retrying", f"{error.detail}; trying again in {wait:.0f} s")
         await asyncio.sleep(wait)

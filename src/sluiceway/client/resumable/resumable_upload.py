@@ -24,7 +24,7 @@ from sluiceway.client.resumable.unsent_bytes import go_on
 from sluiceway.client.retry import ANSWERED, ATTEMPTS, IDEMPOTENT, UNREADABLE
 from sluiceway.client.source_body import SourceBody
 from sluiceway.client.upload_job import Resuming, UploadJob
-from sluiceway.client.upload_receipt import because, upload_receipt
+from sluiceway.client.upload_receipt import GOES_ON, because, upload_receipt
 from sluiceway.errors import DigestMismatch, PeerFailed, SluiceError, SourceChanged
 from sluiceway.pipe.digests import RunningDigests
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
@@ -70,8 +70,7 @@ class ResumableUpload:
         self._size = job.source.length or 0
         self._dialect = DIALECTS[offer.protocol] if dialect is None else dialect
         self._steps = UploadSteps(transport, self._dialect, resuming, job.headers, self._on_sent)
-        algorithms = (*job.algorithms, *(promise.algorithm for promise in job.promises))
-        self._digests = RunningDigests(dict.fromkeys(algorithms))
+        self._digests = RunningDigests(job.counted)
         self._policy = replace(resuming.retry_policy, jitter=1.0)
         self._on_progress = on_progress
         self._bookmark: BookmarkLike | None = bookmark
@@ -235,11 +234,7 @@ class ResumableUpload:
             raise refusal(head, response.text)
         await go_on(self._digests, job.source, self._size)
         found = await self._digests.finish()
-        for promise in job.promises:
-            if found[promise.algorithm] != promise.value:
-                raise DigestMismatch(
-                    f"The {promise.algorithm} of {job.name} is not the one that was announced"
-                )
+        job.check_promises(found)
         receipt = upload_receipt(response, job.name, self._size, found, self._stages, location)
         self._offset = self._size
         self._report("done", self._size, receipt=receipt)
@@ -285,7 +280,7 @@ class ResumableUpload:
         if self._attempts > 1:
             because(error, f"tried {self._attempts} times")
         if self._steps.url and self._bookmark is not None:
-            because(error, "the same command goes on where this one stopped")
+            because(error, GOES_ON)
         return error
 
     def _forget(self) -> None:

@@ -21,7 +21,7 @@ from sluiceway.client.local.bookmarks import (
 from sluiceway.client.resumable.piece import PieceOfSource
 from sluiceway.client.resumable.unsent_bytes import go_on
 from sluiceway.client.retry import ATTEMPTS, RetryPolicy, is_transient
-from sluiceway.client.upload_receipt import because
+from sluiceway.client.upload_receipt import GOES_ON, because
 from sluiceway.copying.contract import Reading
 from sluiceway.copying.endpoints.verified_put import ProgressTap, check_announced
 from sluiceway.errors import (
@@ -266,7 +266,7 @@ class LastingPut:
         wait = self._policy.wait(error, self._attempts) if again else None
         if wait is None:
             if self._bookmark.notes is not None:
-                because(error, "the same command goes on where this one stopped")
+                because(error, GOES_ON)
             raise error
         self._progress.report("retrying", note=f"{error.detail}; trying again in {wait:.0f} s")
         return wait
