@@ -1,106 +1,47 @@
-"""An upload that one request holds: its bytes are appended, kept, and in the end published.
+"""An upload that one request holds: bytes are appended, the whole is published, or it ends without.
 
-The only code that moves an upload through the ledger's states. An offset is written down before a
-client learns it. Leaving keeps what arrived; another request goes on from there.
+The only code that moves an upload through the ledger's states. What a request leaves, another one
+goes on with. Knows no dialect.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from typing import cast
 
-from sluiceway.errors import BadDigest, Cancelled, Gone, OffsetMismatch, SluiceError, TooLarge
+from sluiceway.errors import BadDigest, Cancelled, Gone, SluiceError, TooLarge
 from sluiceway.pipe.cancellation import finish_then_cancel
-from sluiceway.pipe.digests import RunningDigests
 from sluiceway.pipe.hashes import digest_pairs
 from sluiceway.pipe.source import Source
-from sluiceway.pipe.stages import Stages
-from sluiceway.stores.contract import Draft, Entry, UploadRequest
+from sluiceway.stores.contract import Entry, UploadRequest
 from sluiceway.stores.delivered_later import DeliveredLater
-from sluiceway.stores.unpublished import (
-    AdoptingStore,
-    ResumableDraft,
-    ResumableStore,
-    TellsReplaced,
-    offers,
-)
+from sluiceway.stores.unpublished import ResumableDraft, TellsReplaced, offers
 from sluiceway.uploads.hooks.around import AppAround
-from sluiceway.uploads.ledger.contract import Ledger
-from sluiceway.uploads.ledger.expiry import Expiry
-from sluiceway.uploads.ledger.record import ADOPTED, FinalResponse, UploadRecord, begun_anew
+from sluiceway.uploads.ledger.record import ADOPTED, FinalResponse, begun_anew
 from sluiceway.uploads.ledger.states import LedgerState
-from sluiceway.uploads.progress import ProgressTable
-from sluiceway.uploads.progress_record import ProgressRecord
 from sluiceway.uploads.quota.quotas import JOINED
 from sluiceway.uploads.resumable.asked import asked_details
-from sluiceway.uploads.resumable.drafts.appending import LateDigests, append_content, append_draft
-from sluiceway.uploads.resumable.drafts.elsewhere import is_first_known
-from sluiceway.uploads.resumable.drafts.opening import discard, may_have_draft, open_draft
+from sluiceway.uploads.resumable.drafts.appending import LateDigests, append_content
 from sluiceway.uploads.resumable.drafts.whole_digests import digests_of
 from sluiceway.uploads.resumable.drafts.wishes import counted_digests, heed_expected, heed_wish
-from sluiceway.uploads.resumable.held_record import HeldRecord
+from sluiceway.uploads.resumable.held_draft import HeldDraft
 from sluiceway.uploads.resumable.outcome import PASSING_ERRORS, Respond, replied
-from sluiceway.uploads.resumable.resting import ended_state, is_elsewhere, progress_of, shown_kept
-from sluiceway.uploads.rules import UploadRules, check_digests
+from sluiceway.uploads.resumable.resting import ended_state, is_elsewhere, progress_of
+from sluiceway.uploads.rules import check_digests
 from sluiceway.uploads.states import State
 
 __all__ = ["HeldUpload"]
 
 
-class HeldUpload:
+class HeldUpload(HeldDraft):
     """One upload, held by this request of this process until the block of `hold` ends."""
 
-    def __init__(
-        self,
-        record: UploadRecord,
-        ledger: Ledger,
-        rules: UploadRules,
-        progress_table: ProgressTable,
-        digests: RunningDigests,
-        expiry: Expiry,
-    ) -> None:
-        self.digests: RunningDigests = digests
-        self.stages: Stages = Stages()
-        self._row = HeldRecord(record, ledger, rules.quota, expiry)
-        self._save = self._row.save
-        self._ledger, self._rules, self._expiry = ledger, rules, expiry
-        self._progress_table = progress_table
-        self._draft: ResumableDraft | None = None
-        self.is_ending: bool = False  # it is being published or cancelled
-        self.replaced: bool = False  # whether publishing replaced an object, where the store tells
-        self.app: AppAround | None = None  # that of the request which holds it
-        self.has_ended: bool = False  # while it was held here
-        self.entry: Entry | None = None  # what it became
-        self.error: SluiceError | None = None  # why it became nothing
-
-    @property
-    def record(self) -> UploadRecord:
-        """As it is now, `is_unwritten` or not."""
-        return self._row.record
-
-    @property
-    def is_unwritten(self) -> bool:
-        """Whether bytes are kept of which the ledger does not know yet."""
-        return self._row.is_unwritten
-
-    @cached_property
-    def progress(self) -> ProgressRecord:
-        """Known to watchers from its first use on; a request that only looks shows nothing."""
-        return progress_of(self.record, self._progress_table, self._store, self.stages)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all bytes are kept; its client may still have to say so."""
-        return self.record.offset == self.record.length
-
-    def check_offset(self, offset: int) -> None:
-        """Raises OffsetMismatch, with the right one."""
-        if offset != self.record.offset:
-            raise OffsetMismatch(
-                f"The upload goes on at byte {self.record.offset}, not at {offset}",
-                offset=self.record.offset,
-            )
+    is_ending: bool = False  # it is being published or cancelled
+    replaced: bool = False  # whether publishing replaced an object, where the store tells
+    app: AppAround | None = None  # that of the request which holds it
+    has_ended: bool = False  # while it was held here
+    entry: Entry | None = None  # what it became
+    error: SluiceError | None = None  # why it became nothing
 
     async def set_length(self, length: int | None) -> None:
         """Write the length down that the client knows only now, or None again. Raises TooLarge."""
@@ -166,24 +107,11 @@ class HeldUpload:
         await self.keep(is_last=True)
         return self.record.offset
 
-    async def append_upload(self, part: HeldUpload, start: int, count: int) -> None:
-        """Add bytes of `part`; a `keep` follows. Raises TooLarge, NoSpace, StoreFailed."""
-        most, draft, other = self._rules.max_size, await self._open(), await part._open()
-        if most is not None and draft.written + count > most:
-            raise TooLarge(f"The parts have more than {most} bytes together", limit=most)
-        await append_draft(draft, other, start, count, self._rules.budget)
-        self.progress.join(count)
-
     async def live_until(self, time: float) -> None:
         """Let the upload expire then, unless it expires sooner."""
         if self.record.state is LedgerState.OPEN:
             until, joined = min(self.record.expires or time, time), {JOINED: "1"}
             await self._save(expires=until, details={**self.record.details, **joined})
-
-    async def keep(self, is_last: bool = False) -> None:
-        """Keep what arrived, and write the offset down. `is_last`: the next step writes it down."""
-        if self._draft is not None and self.record.state is LedgerState.OPEN:
-            await self._keep_at(await self._draft.sync(), is_last)
 
     async def finish(self, respond: Respond) -> FinalResponse:
         """Publish the upload. Its event and its response, for a repeated request, are written down.
@@ -238,33 +166,6 @@ class HeldUpload:
         await self._save("restart", **begun_anew(request, length, details, self._expiry))
         self.progress = progress_of(self.record, self._progress_table, self._store, self.stages)
 
-    async def adopt(self, draft: Draft) -> None:
-        """Keep the bytes that a request without a ledger brought. The draft is this one's then."""
-        if self.record.length is None:
-            await self._rules.quota.hold(self.record.id, self.record.request, draft.written)
-        self._draft = await cast("AdoptingStore", self._store).adopt(draft, self.record.id)
-        await self.keep()
-
-    async def leave(self) -> None:
-        """Let go of the draft and of the upload. What was kept stays: raises what prevents that."""
-        rests = False
-        try:
-            if self._draft is not None:
-                is_kept = self._draft.written == self._draft.kept == self.record.offset
-                if not (self.is_unwritten or is_kept):  # a part that is only read waits for no disk
-                    await self.keep(is_last=True)
-                rests = self.record.state is LedgerState.OPEN
-        finally:
-            state = self.record.draft
-            if self._draft is not None:
-                await self._draft.suspend()
-                state = self._draft.save().state if rests else state
-            await self.digests.settle()
-            if self.record.state is LedgerState.OPEN and "progress" in vars(self):
-                self._show_kept()  # it is counted; from now on the ledger tells it
-                self._progress_table.rest(self.progress)
-            await self._row.let_go(state)
-
     async def recover(self, follow: bool = True) -> None:
         """Find out how far it is after an earlier process, or at another server if `follow`."""
         if is_elsewhere(record := self.record, self._store) and follow:
@@ -296,26 +197,6 @@ class HeldUpload:
             async with self._rules.quota.changing(self.record.key):
                 pass
         return found
-
-    @property
-    def _store(self) -> ResumableStore:
-        return cast(ResumableStore, self._rules.store)  # its trait says so
-
-    async def _open(self, counts: bool = True) -> ResumableDraft:
-        if self._draft is None:
-            counted = self.digests.algorithms if counts else frozenset[str]()
-            self._draft = draft = await open_draft(self._store, self._ledger, self.record, counted)
-            if is_first_known(draft, self.record.offset, self.record.draft):
-                await self._keep_at(draft.kept)
-                self.progress.by_kernel = False
-            if offers(draft, DeliveredLater):
-                draft.watch(self.progress.set_waiting)
-        return self._draft
-
-    async def _discard_draft(self) -> None:
-        is_there = self._draft is not None or may_have_draft(self.record, self._store)
-        await discard(self._open(counts=False) if is_there else None, self.record, self._store)
-        self._draft = None
 
     async def _publish(self, draft: ResumableDraft, digests: tuple[tuple[str, str], ...]) -> Entry:
         request = self.record.request
@@ -381,13 +262,6 @@ class HeldUpload:
             await draft.suspend()
             raise
         await self.keep()
-
-    async def _keep_at(self, offset: int, is_last: bool = False) -> None:
-        if await self._row.keep_at(cast("ResumableDraft", self._draft), offset, is_last):
-            self._show_kept()
-
-    def _show_kept(self) -> None:
-        self.progress.kept = max(self.progress.kept, shown_kept(self.record, self._store))
 
     def _end(self, code: str, error: SluiceError | None = None) -> None:
         self.has_ended, self.error = True, error
