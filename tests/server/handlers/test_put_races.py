@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from fix_postgres import Database
 from fix_server import RunningServer, Serve, start_server
 from fix_taking import eventually
 from put_pieces import cut, piece, put
@@ -209,6 +210,23 @@ def test_a_small_cut_put_gets_no_bytes_of_an_older_upload(server: RunningServer)
         wire.half_close()
         assert wire.answer().status == 400
     assert ask(server, "older", SMALL).headers["upload-offset"] == "0"
+
+
+@TORTURE
+def test_a_small_cut_put_is_younger_by_the_clock_of_the_ledger(
+    serve: Serve, tmp_path: Path, database: Database
+) -> None:
+    """The older upload was written down by a server whose clock is an hour ahead."""
+    ahead = "import time\nreal = time.time\ntime.time = lambda: real() + 3600.0\n"
+    (tmp_path / "sitecustomize.py").write_text(ahead)
+    options, root = ("--ledger", f"{database.url}&table={database.fresh()}"), tmp_path / "root"
+    one = serve(*options, root=root, env={"PYTHONPATH": str(tmp_path)})
+    two = serve(*options, root=root)
+    assert piece(one, "older", NEW[:SMALL], 0, 5000).status == 308
+    with small_begun(two, "older") as wire:
+        wire.half_close()
+        assert wire.answer().status == 400
+    assert ask(two, "older", SMALL).headers["upload-offset"] == "0"
 
 
 def test_a_piece_begins_whatever_others_end_meanwhile(server: RunningServer) -> None:

@@ -290,6 +290,18 @@ async def test_ids_are_listed_in_order(open_ledger: Open) -> None:
     assert await ledger.ids("b", 10) == ["~", "é"]
 
 
+async def test_the_time_is_that_of_the_ledger(
+    open_ledger: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server whose clock is an hour ahead says the same as the others."""
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 3600.0)
+    ledger = open_ledger()
+    await claimed_by(ledger)
+    ahead = 3600.0 if isinstance(ledger, SqliteLedger) else 0.0  # all are on that machine
+    assert ahead - 60 < ledger.now() - real() < ahead + 60
+
+
 async def test_one_of_several_processes_sweeps(open_ledger: Open) -> None:
     """Once in a while."""
     one, other = open_ledger(), open_ledger()

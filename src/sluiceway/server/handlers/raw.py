@@ -7,7 +7,6 @@ asked for (RFC 9110 10.1.1).
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import AbstractContextManager
 from functools import partial
 
@@ -47,7 +46,8 @@ async def put_object(request: Request, upload_service: UploadService, key: str) 
     uploads, size = upload_service.resumable, content_length(request)
     # Small ones are seldom cut, and need no ledger; see `keep_cut` and `is_outdated`.
     if uploads is None or (size is not None and size <= LEAST_ADOPTED):
-        return await _put(request, upload_service, key, time.time())
+        began = 0.0 if uploads is None else uploads.ledger.now()
+        return await _put(request, upload_service, key, began)
     with _known_by_key(request, uploads, key) as put:
         # What an earlier PUT left must not be mixed into what this one leaves, if it is cut, too.
         return await _put(request, upload_service, key, put, known_in=uploads)

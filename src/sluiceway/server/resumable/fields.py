@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from math import floor
 
@@ -55,7 +54,9 @@ def limits_of(uploads: ResumableUploads, record: UploadRecord | None = None) -> 
     """What an upload may have; without one, what each may."""
     seconds = uploads.expiry.after
     if record is not None:
-        seconds = None if record.expires is None else max(0.0, record.expires - time.time())
+        seconds = (
+            None if record.expires is None else max(0.0, record.expires - uploads.ledger.now())
+        )
     return UploadLimits(uploads.max_size, None if seconds is None else floor(seconds))
 
 

@@ -78,6 +78,11 @@ class Ledger(Protocol):
         """The name of this process among the holders; locked as long as it lives."""
         ...
 
+    def now(self) -> float:
+        """Seconds since the epoch, by the clock that all processes of this ledger share: who was
+        first must not depend on how well those of the servers are set."""
+        ...
+
     async def check(self) -> None:
         """Raises StoreFailed or Unavailable where uploads could not be written down now."""
         ...

@@ -13,7 +13,6 @@ from typing import LiteralString
 
 from sluiceway.errors import Exists, SluiceError, StoreFailed, Superseded
 from sluiceway.pipe.cancellation import finish_or_undo, finish_then_cancel
-from sluiceway.stores.monitored import skew_of_time
 from sluiceway.uploads.ledger.contract import EventQueue, OutboxEvent
 from sluiceway.uploads.ledger.postgres_database import LedgerDatabase
 from sluiceway.uploads.ledger.postgres_events import PostgresEvents
@@ -23,7 +22,6 @@ from sluiceway.uploads.ledger.postgres_tables import (
     ASK,
     BEGIN_SWEEP,
     CLAIM,
-    CLOCK,
     CREATE,
     DROP_PARTS,
     EXPIRED,
@@ -45,7 +43,6 @@ class PostgresLedger:
         self._place, self._lease, self._rows = database.place, database.lease, database.rows
         self._saves = GroupedSaves(database.pool, database.within_deadline)
         self._events = PostgresEvents(self._rows, database.prepare, self._lease, self._place)
-        self._skew: float | None = None
 
     @property
     def process(self) -> str:
@@ -54,6 +51,9 @@ class PostgresLedger:
     @property
     def events(self) -> EventQueue:
         return self._events
+
+    def now(self) -> float:
+        return time.time() + (self._lease.skew or 0.0)
 
     async def check(self) -> None:
         """Makes the tables that are missing."""
@@ -66,13 +66,11 @@ class PostgresLedger:
                     "Uploads cannot be written down: this role may only read the database, or it "
                     "is a standby"
                 )
-            asked = time.time()
-            row = await (await connection.execute(CLOCK)).fetchone()
-            self._skew = None if row is None else skew_of_time(float(row[0]), asked)
+            await self._lease.compare_clocks(connection)
 
     async def clock_skew(self) -> float | None:
-        """By the last `check`."""
-        return self._skew
+        """By the last `check`, or since then."""
+        return self._lease.skew
 
     async def create(self, record: UploadRecord) -> None:
         if not await self._rows(CREATE, self._place, *to_row(record)):

@@ -78,6 +78,7 @@ class LedgerDatabase:
         if not self.is_ready:
             async with self.within_deadline(), self.pool.connection() as connection:
                 await self.make_tables(connection)
+                await self.lease.compare_clocks(connection)
             self.is_ready = True
 
     async def make_tables(self, connection: Any) -> None:

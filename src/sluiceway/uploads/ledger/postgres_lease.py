@@ -11,15 +11,16 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.cancellation import end_task
+from sluiceway.stores.monitored import skew_of_time
 from sluiceway.stores.postgres.pool import PostgresPool
 from sluiceway.uploads.ledger.deadline import CallDeadline
-from sluiceway.uploads.ledger.postgres_tables import RENEW
+from sluiceway.uploads.ledger.postgres_tables import CLOCK, RENEW
 
 __all__ = ["ProcessLease"]
 
@@ -51,6 +52,10 @@ class ProcessLease:
         self._held: set[str] = set()  # uploads, and events of files that are being published
         self._task: asyncio.Task[None] | None = None
 
+        # Seconds by which the database's clock is ahead of ours, as far as what it took to ask does
+        # not explain them; None before the first answer.
+        self.skew: float | None = None
+
     @property
     def channel(self) -> str:
         return self.channels + self.name
@@ -59,6 +64,10 @@ class ProcessLease:
     def channels(self) -> str:
         """What the channels of all processes of this ledger begin with."""
         return f"{self._pool.table[:30]}:"
+
+    async def compare_clocks(self, connection: Any) -> None:
+        asked = time.time()
+        self._read_clock(await (await connection.execute(CLOCK)).fetchall(), asked)
 
     async def be_seen(self) -> None:
         """An upload is going to be held. Raises Unavailable, StoreFailed."""
@@ -143,7 +152,11 @@ class ProcessLease:
 
     async def _renew(self) -> None:
         async with self._within_deadline():
-            began = time.monotonic()
+            began, asked = time.monotonic(), time.time()
             lock = self._lock if self._has_session else None
-            await self._pool.rows(RENEW, self.name, lock)
+            self._read_clock(await self._pool.rows(RENEW, self.name, lock), asked)
             self._seen = began
+
+    def _read_clock(self, rows: Sequence[tuple[float]], asked: float) -> None:
+        ((now,),) = rows
+        self.skew = skew_of_time(now, asked)

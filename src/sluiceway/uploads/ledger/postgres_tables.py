@@ -181,7 +181,8 @@ ASKED = "SELECT id, epoch FROM {t} WHERE place = %s AND holder = %s AND asked = 
 CLOCK = "SELECT extract(epoch FROM clock_timestamp())::float8"
 EXPIRED = "SELECT {columns} FROM {t} WHERE place = %s AND expires <= %s ORDER BY expires LIMIT %s"
 RENEW = """INSERT INTO {t_processes} (name, lock, seen) VALUES (%s, %s, now())
-    ON CONFLICT (name) DO UPDATE SET lock = EXCLUDED.lock, seen = now()"""
+    ON CONFLICT (name) DO UPDATE SET lock = EXCLUDED.lock, seen = now()
+    RETURNING extract(epoch FROM clock_timestamp())::float8"""
 # A row like that of a process: the one that writes it first sweeps.
 BEGIN_SWEEP = """INSERT INTO {t_processes} (name, seen) VALUES (%s, now())
     ON CONFLICT (name) DO UPDATE SET seen = now()

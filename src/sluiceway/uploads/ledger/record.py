@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -64,7 +63,7 @@ class UploadRecord:
         id: The upload's id, a secret of its client.
         dialect: The protocol that made it; only this one may go on with it.
         request: What the client asked for at its creation.
-        created: Seconds since the epoch.
+        created: Seconds since the epoch, by the ledger's clock; so is `expires`.
         state: See `states`.
         epoch: How often the upload got a new holder.
         holder: The name of the process that may write, "" for none.
@@ -113,9 +112,10 @@ def begun_anew(
     length: int | None,
     details: Mapping[str, str],
     expiry: Expiry,
+    now: float,
 ) -> dict[str, Any]:
-    """What changes in the record of an upload that begins anew under its id."""
-    now = time.time()
+    """What changes in the record of an upload that begins anew under its id, by the ledger's
+    clock."""
     return {
         "request": request,
         "length": length,
@@ -131,16 +131,17 @@ def begun_anew(
 
 
 def changed_record(
-    record: UploadRecord, event: str, expiry: Expiry, changes: Mapping[str, object]
+    record: UploadRecord, event: str, expiry: Expiry, now: float, changes: Mapping[str, object]
 ) -> UploadRecord:
-    """The record after an event, "" for none, and with these changes by name."""
+    """The record after an event, "" for none, and with these changes by name. `now` is by the
+    ledger's clock."""
     found = dict(changes)
     if event:
         found["state"] = state = step(record.state, event)
         if state in (LedgerState.DONE, LedgerState.GONE):
-            found["expires"] = expiry.ended(time.time())
+            found["expires"] = expiry.ended(now)
     elif found.get("offset"):
-        found["expires"] = expiry.moved(record.expires, time.time())
+        found["expires"] = expiry.moved(record.expires, now)
     return dataclasses.replace(record, **found)  # type: ignore[arg-type]  # by name
 
 

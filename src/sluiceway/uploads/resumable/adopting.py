@@ -78,8 +78,8 @@ async def adopt(
 
 
 async def forget_older(uploads: ResumableUploads, key: str, began: float) -> None:
-    """A small PUT was cut that began then, in seconds since the epoch: nobody may take what an
-    older one left for its bytes. What came since, and who has the upload now, is younger.
+    """A small PUT was cut that began then, by the ledger's clock: nobody may take what an older one
+    left for its bytes. What came since, and who has the upload now, is younger.
 
     Raises StoreFailed, Unavailable.
     """

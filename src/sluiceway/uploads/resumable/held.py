@@ -17,7 +17,7 @@ from sluiceway.stores.contract import Entry, UploadRequest
 from sluiceway.stores.delivered_later import DeliveredLater
 from sluiceway.stores.unpublished import ResumableDraft, TellsReplaced, offers
 from sluiceway.uploads.hooks.around import AppAround
-from sluiceway.uploads.ledger.record import ADOPTED, FinalResponse, begun_anew
+from sluiceway.uploads.ledger.record import ADOPTED, FinalResponse
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.quota.quotas import JOINED
 from sluiceway.uploads.resumable.asked import asked_details
@@ -161,9 +161,8 @@ class HeldUpload(HeldDraft):
             await self._rules.quota.restarted(self.record.id, request, length)
         if self.record.state is LedgerState.OPEN:
             await self._discard_draft()
-        await self._row.forget_parts()
         await self.digests.begin(counted_digests(self._rules, request))
-        await self._save("restart", **begun_anew(request, length, details, self._expiry))
+        await self._row.restart(request, length, details)
         self.progress = progress_of(self.record, self._progress_table, self._store, self.stages)
 
     async def recover(self, follow: bool = True) -> None:

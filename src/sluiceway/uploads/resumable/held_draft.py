@@ -47,7 +47,7 @@ class HeldDraft:
         self.stages: Stages = Stages()
         self._row = HeldRecord(record, ledger, rules.quota, expiry)
         self._save = self._row.save
-        self._ledger, self._rules, self._expiry = ledger, rules, expiry
+        self._ledger, self._rules = ledger, rules
         self._progress_table = progress_table
         self._draft: ResumableDraft | None = None
 

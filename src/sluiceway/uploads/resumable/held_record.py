@@ -6,12 +6,13 @@ An offset is durable before a client learns it; to let go of an upload need not 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from sluiceway.stores.contract import UploadRequest
 from sluiceway.stores.unpublished import ResumableDraft, SavedDraft
 from sluiceway.uploads.ledger.contract import Ledger, OutboxEvent
 from sluiceway.uploads.ledger.expiry import Expiry
-from sluiceway.uploads.ledger.record import UploadRecord, changed_record
+from sluiceway.uploads.ledger.record import UploadRecord, begun_anew, changed_record
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.quota.uploading import UploadQuota
 
@@ -38,7 +39,7 @@ class HeldRecord:
         **changes: object,
     ) -> None:
         """Write the changed record down. Raises Superseded when another request has the upload."""
-        changed = changed_record(self.record, event, self._expiry, changes)
+        changed = changed_record(self.record, event, self._expiry, self._ledger.now(), changes)
         await self._ledger.save(changed, parts, events)
         self.record = changed
         self.is_unwritten = False
@@ -57,7 +58,8 @@ class HeldRecord:
                 draft.saved()
             return True
         if moved:
-            self.record = changed_record(self.record, "", self._expiry, {"offset": offset})
+            now, changes = self._ledger.now(), {"offset": offset}
+            self.record = changed_record(self.record, "", self._expiry, now, changes)
             self.is_unwritten = True
         return False
 
@@ -73,5 +75,10 @@ class HeldRecord:
         """What its store needs to find what became of the draft."""
         return SavedDraft(self.record.draft, tuple(await self._ledger.parts(self.record.id)))
 
-    async def forget_parts(self) -> None:
+    async def restart(
+        self, request: UploadRequest, length: int | None, details: Mapping[str, str]
+    ) -> None:
+        """Begin anew under the same id, with no bytes."""
         await self._ledger.drop_parts(self.record, 0)
+        anew = begun_anew(request, length, details, self._expiry, self._ledger.now())
+        await self.save("restart", **anew)

@@ -7,7 +7,6 @@ unless they were sent beside one upload. Knows no dialect and no URL.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
@@ -66,7 +65,7 @@ async def join_parts(uploads: ResumableUploads, held: HeldUpload, ids: Sequence[
     if held.record.length != total:
         await held.set_length(total)
     await _append_parts(uploads, held, parts, 0)
-    until = time.time() + PARTS_LIVE
+    until = uploads.ledger.now() + PARTS_LIVE
 
     async def end_soon(upload: str) -> None:
         async with uploads.hold(upload) as held_part:

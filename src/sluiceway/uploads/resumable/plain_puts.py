@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import Context
@@ -201,7 +200,7 @@ class PlainPuts:
         name = f"{upload}.{self._ledger.process}.{self._count}"
         self._announced[name] = put
         try:
-            await self._ledger.create(_row(name))
+            await self._ledger.create(_row(name, self._ledger.now()))
             await self._ledger.claim(name)
             put.announced = name
         except SluiceError as error:  # an upload of one request does not need the ledger
@@ -261,8 +260,7 @@ class PlainPuts:
             raise Locked("The PUT that was cut is still being kept; try again")
 
 
-def _row(name: str) -> UploadRecord:
-    now = time.time()
+def _row(name: str, now: float) -> UploadRecord:
     return UploadRecord(
         name,
         RUNNING,

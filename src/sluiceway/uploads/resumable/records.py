@@ -6,7 +6,6 @@ Each is admitted by the rules before anything is durable. Knows no draft, no dia
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Mapping
 
 from sluiceway.errors import BadRequest, NotFound
@@ -108,7 +107,7 @@ class UploadRecords:
         length: int | None,
         details: Mapping[str, str],
     ) -> UploadRecord:
-        now = time.time()
+        now = self.ledger.now()
         record = UploadRecord(
             id=upload,
             dialect=dialect,

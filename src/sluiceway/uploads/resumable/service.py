@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -162,7 +161,7 @@ class ResumableUploads(UploadRecords):
     async def sweep(self, now: float | None = None) -> int:
         """End the uploads whose time is over, and forget those that ended long ago. Returns their
         number. An upload that a request holds is left alone."""
-        return await self.sweeps.expire(time.time() if now is None else now)
+        return await self.sweeps.expire(self.ledger.now() if now is None else now)
 
     async def recover_abandoned(self) -> None:
         """Find out how far processes came that ended while they published. Raises StoreFailed."""

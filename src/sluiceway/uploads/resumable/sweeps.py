@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import Context
@@ -139,7 +138,7 @@ class Sweeps:
             await asyncio.sleep(interval * random.uniform(0.9, 1.1))  # noqa: S311  # no secret
 
     async def _sweep(self) -> None:
-        count = await self.expire(time.time())
+        count = await self.expire(self._ledger.now())
         drafts = 0
         # An upload whose bytes are not there is left to its expiry: the folder may be back later.
         if self._expiry.after is not None:
