@@ -50,6 +50,10 @@ __all__ = ["DiskStore"]
 WRITERS = 16  # more only queue at the disk, and 16 syncs at once share a journal commit
 READERS = 8  # for downloads and zips; each reads a block for one of them at a time
 LISTERS = 2  # a page of a listing opens up to a thousand files
+# Of the writers: each publishes a group. Those that wait at once share a commit of the journal: 8
+# had 1.18 times the rate of 2, in the same processor time. The other writers are left for the
+# fsyncs side by side that a publishing thread waits for.
+PUBLISHERS = 8
 # Bytes. A smaller file is made, written and published in one visit to a thread.
 CHECK_FROM = 64 << 10
 
@@ -86,7 +90,7 @@ class DiskStore:
         self._process_lock.sweep()
         self._here = threading.RLock()  # between the threads of this process
         publisher = Publisher(self._tree, self._writers, self._exclusive, self._check)
-        self._group_commit = GroupCommit(publisher.commit, self._writers)
+        self._group_commit = GroupCommit(publisher.commit, self._writers, PUBLISHERS)
 
     @property
     def root(self) -> str:
