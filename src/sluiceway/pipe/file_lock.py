@@ -86,6 +86,11 @@ class ProcessName:
         finally:
             os.close(lock)
 
+    def has_others(self) -> bool:
+        """Whether any other process lives."""
+        names = os.listdir(self._folder)
+        return any(name != self.name and self.is_alive(name) for name in names)
+
     def close(self) -> None:
         """Give up the name."""
         try:

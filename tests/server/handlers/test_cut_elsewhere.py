@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import requests
 
 from fix_postgres import Database
 from fix_server import RunningServer, Serve
@@ -45,8 +46,8 @@ def announced(server: RunningServer) -> list[str]:
             return []
 
 
-def begin(wire: Wire, key: str, data: bytes) -> None:
-    wire.send(head("PUT", f"/files/{key}", f"Content-Length: {SIZE}") + data)
+def begin(wire: Wire, key: str, data: bytes, query: str = "") -> None:
+    wire.send(head("PUT", f"/files/{key}{query}", f"Content-Length: {SIZE}") + data)
 
 
 @pytest.mark.parametrize("ledger", ["", pytest.param("postgresql", marks=pytest.mark.torture)])
@@ -61,8 +62,10 @@ def test_a_put_whose_line_is_dead_is_kept_for_who_asks_elsewhere(
     one, two = (serve(*options, root=tmp_path / "root") for _ in range(2))
     whole = noise(SIZE)
     with Wire(one.port) as wire:
-        begin(wire, "silent", whole[:2_000_000])
-        eventually(lambda: ask(two, "silent") == 2_000_000)
+        begin(wire, "silent", whole[:2_000_000], "?upload=silent-0123456789abcdef")
+        snapshot = f"{one.url}/uploads/silent-0123456789abcdef"
+        eventually(lambda: requests.get(snapshot, timeout=9).json().get("received") == 2_000_000)
+        assert ask(two, "silent") == 2_000_000  # also before the PUT has run for a second
         assert wire.answer().headers["upload-offset"] == "2000000"
     assert go_on(two, "silent", whole, 2_000_000).status == 201
     stored = (one.root / "silent").read_bytes()

@@ -39,8 +39,8 @@ class Process:
         rules = UploadRules(self.store, budget, KeyTemplate(), DEFAULT_CHOICE, None, False)
         self.uploads = ResumableUploads(self.ledger, rules, budget, ProgressTable(), Expiry(100))
 
-    async def begin(self, name: str) -> tuple[PlainPut, Draft]:
-        put = PlainPut(lambda: True)
+    async def begin(self, name: str, began: float = 0.0) -> tuple[PlainPut, Draft]:
+        put = PlainPut(lambda: True, began)
         await begin_plain(self.uploads, KEY, put)
         draft = await self.store.draft(name, None)
         await draft.write(name.encode() * LEAST_ADOPTED)
@@ -67,13 +67,30 @@ async def processes(tmp_path: Path) -> AsyncIterator[tuple[Process, Process]]:
 async def test_of_two_that_did_not_know_of_each_other_none_is_kept(
     processes: tuple[Process, Process],
 ) -> None:
-    """Which one is younger nobody can tell: a client that asks must not get the other's offset."""
+    """Which one is younger nobody can tell where both began at once: a client that asks must not
+    get the other's offset."""
     one, two = processes
-    first, second = await one.begin("a"), await two.begin("b")
+    first, second = await one.begin("a", 7.0), await two.begin("b", 7.05)
     assert await one.cut(first) == LEAST_ADOPTED
     assert await two.cut(second) == 0
     record = await one.uploads.find(upload_of(KEY))
     assert (record.state, record.code) == (LedgerState.GONE, "superseded")
+
+
+@pytest.mark.parametrize("is_cut_first", [True, False], ids=["older first", "younger first"])
+async def test_of_two_that_did_not_know_of_each_other_the_younger_is_kept(
+    processes: tuple[Process, Process], is_cut_first: bool
+) -> None:
+    one, two = processes
+    first, second = await one.begin("a", 7.0), await two.begin("bb", 7.5)
+    if is_cut_first:
+        assert await one.cut(first) == LEAST_ADOPTED
+        assert await two.cut(second) == 2 * LEAST_ADOPTED
+    else:
+        assert await two.cut(second) == 2 * LEAST_ADOPTED
+        assert await one.cut(first) == 0
+    record = await one.uploads.find(upload_of(KEY))
+    assert (record.state, record.offset) == (LedgerState.OPEN, 2 * LEAST_ADOPTED)
 
 
 async def test_one_that_saw_what_another_left_is_younger(

@@ -199,7 +199,7 @@ async def test_a_cut_put_is_written_down_from_so_many_bytes_on(
     for size in (LEAST_ADOPTED - 1, LEAST_ADOPTED):
         draft = await store.draft(f"cut{size}", None)
         await draft.write(b"x" * size)
-        put = PlainPut(lambda: True)
+        put = PlainPut(lambda: True, 0.0)
         put.seen = SeenKey(None, "")
         kept = await adopt(uploads, draft, REQUEST, None, put)
         assert kept == (size if size == LEAST_ADOPTED else 0)

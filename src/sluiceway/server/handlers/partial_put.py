@@ -96,6 +96,8 @@ class _PiecePut:
             if self._piece.start == 0:
                 return await self._begin()
             found = await self._find()
+            if found is None and await self._may_come():
+                found = await self._find()
             return found if found is not None else await self._nothing_kept()
         except OffsetMismatch as error:
             answered_with(self._request.scope, error)
@@ -123,6 +125,12 @@ class _PiecePut:
         asks = self._piece.start is None
         async with held_upload(self._request, self._uploads, upload, brief=asks) as held:
             return await self._go_on(held)
+
+    async def _may_come(self) -> bool:
+        """Whether another process may have bytes of which nothing is known here yet."""
+        if self._is_empty_file:
+            return False
+        return await self._uploads.plain_puts.has_new_elsewhere(self._upload)
 
     async def _begin(self) -> Response:
         target = await PutTarget.of(self._request, self._upload_service, self._key)

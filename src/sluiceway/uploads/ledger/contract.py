@@ -83,6 +83,10 @@ class Ledger(Protocol):
         first must not depend on how well those of the servers are set."""
         ...
 
+    async def may_be_shared(self) -> bool:
+        """Whether another process may use this ledger just now."""
+        ...
+
     async def check(self) -> None:
         """Raises StoreFailed or Unavailable where uploads could not be written down now."""
         ...

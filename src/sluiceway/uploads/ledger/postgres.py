@@ -55,6 +55,9 @@ class PostgresLedger:
     def now(self) -> float:
         return time.time() + (self._lease.skew or 0.0)
 
+    async def may_be_shared(self) -> bool:
+        return True  # a process that holds nothing is not seen
+
     async def check(self) -> None:
         """Makes the tables that are missing."""
         database = self.database

@@ -33,8 +33,8 @@ __all__ = [
 
 # In the details of a part: that it is one, and the upload that it ends with, where it is known.
 PART, WHOLE = "part", "whole"
-# In the details of an upload that was adopted: its PUT may have begun before one that runs. It gets
-# the PUT's reservation.
+# In the details of an upload that was adopted: when its PUT began, which may be before one that
+# runs. It gets the PUT's reservation.
 ADOPTED = "adopted"
 REMEMBERED = 64  # requests and their texts
 BASE = "base"  # the version of the object that an upload to a key would replace; "" for none

@@ -99,6 +99,9 @@ class SqliteLedger:
     def now(self) -> float:
         return time.time()  # all of them are on this machine
 
+    async def may_be_shared(self) -> bool:
+        return await in_thread(self._name.has_others)
+
     async def check(self) -> None:
         await self.finishing("", 1)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from math import inf
 
 from sluiceway.errors import Exists, NotFound, Superseded
 from sluiceway.pipe.cancellation import shield_until_done
@@ -31,6 +32,7 @@ from sluiceway.uploads.resumable.service import ResumableUploads
 __all__ = ["LEAST_ADOPTED", "adopt", "begin_plain", "forget_older"]
 
 LEAST_ADOPTED = 64 << 10  # bytes; to send fewer again costs less than to write down where they are
+SAME_MOMENT = 0.1  # seconds between two that began in different processes: nobody knows the younger
 ADOPT_TRIES, TRY_AGAIN = 50, 0.02  # while another request has the upload; seconds
 
 
@@ -114,7 +116,7 @@ class _Adoption:
         self.upload, self.kept = upload_of(request.key, uploads.grant.owner), 0
         self._uploads, self._draft, self._request = uploads, draft, request
         self._length, self._seen = length, put.seen
-        self._reserved = reserved
+        self._reserved, self._began = reserved, put.began
         # When the upload was created that this PUT may begin anew.
         self._created = None if self._seen is None else self._seen.created
         can = isinstance(uploads.store, AdoptingStore) and draft.written >= LEAST_ADOPTED
@@ -145,28 +147,35 @@ class _Adoption:
         with suppress(Exists):  # another request was faster
             request = await self._uploads.rules.admit(self._request)
             own = await self._uploads.create(
-                BY_KEY, request, self._length, {ADOPTED: "1"}, self.upload
+                BY_KEY, request, self._length, {ADOPTED: repr(self._began)}, self.upload
             )
             self._created = own.created
         return True
 
     async def _decide(self, held: HeldUpload) -> None:
-        record = held.record
-        is_ours = record.created == self._created
-        if record.state is LedgerState.GONE:
+        if held.record.state is LedgerState.GONE:
             return
-        if self._seen is not None and not is_ours and ADOPTED not in record.details:
-            return  # a younger request began it
+        ahead = self._ahead_of(held.record)
+        if ahead < -SAME_MOMENT:
+            return
         base = "" if self._seen is None else self._seen.base
         is_same = await base_of(self._uploads, self._request.key) == base
-        if is_ours and is_same and self._is_worth_it:
+        if ahead > SAME_MOMENT and is_same and self._is_worth_it:
             await shield_until_done(self._move(held, base))
         else:
             await held.cancel(REPLACED)
 
+    def _ahead_of(self, record: UploadRecord) -> float:
+        """Seconds by which this PUT is younger than what began the upload; 0 where nobody knows."""
+        if record.created == self._created:
+            return inf
+        if (began := record.details.get(ADOPTED)) is not None:  # by a PUT that was cut
+            return self._began - float(began)
+        return 0.0 if self._seen is None else -inf
+
     async def _move(self, held: HeldUpload, base: str) -> None:
         # Not given back before: somebody else could take the room.
         await self._uploads.rules.quota.move(self._reserved, self.upload)
-        await held.restart(self._request, self._length, {BASE: base, ADOPTED: "1"})
+        await held.restart(self._request, self._length, {BASE: base, ADOPTED: repr(self._began)})
         await held.adopt(self._draft)
         self.kept = held.record.offset

@@ -37,6 +37,9 @@ MOMENT = 2.0
 # Seconds after which a PUT is written down that still runs: what a shorter one brought is soon sent
 # again, and an upload of one request needs no ledger.
 ANNOUNCE_AFTER = 1.0
+# A question waits until each that began before is announced, and half a second more, before it says
+# that nothing is there: so uploads of one request need not be announced sooner.
+LOOK_AGAIN, LOOKS = 0.1, 15  # seconds
 # Seconds; a killed process takes none of it back, and one that is not there any more is not kept.
 ANNOUNCED_FOR = 30 * 24 * 3600.0
 MOST_ELSEWHERE = 100  # PUTs of one key in other processes that a question waits for
@@ -59,9 +62,20 @@ class SeenKey:
 class PlainPut:
     """One of them. Its handler says which session it has, and what it saw at its key."""
 
-    __slots__ = ("_has_left", "announced", "ended", "is_asked", "is_overtaken", "seen", "session")
+    __slots__ = (
+        "_has_left",
+        "announced",
+        "began",
+        "ended",
+        "is_asked",
+        "is_overtaken",
+        "seen",
+        "session",
+    )
 
-    def __init__(self, has_left: Callable[[], bool]) -> None:
+    def __init__(self, has_left: Callable[[], bool], began: float) -> None:
+        """`began`: by the ledger's clock."""
+        self.began: float = began
         self.session: UploadSession | None = None
         # No asyncio.Event: it holds a deque of 624 bytes before anybody waits.
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -121,7 +135,7 @@ class PlainPuts:
     @contextmanager
     def running(self, upload: str, has_left: Callable[[], bool]) -> Iterator[PlainPut]:
         """Until the end of the block, in which what was cut is kept. `has_left`: its client."""
-        put, timer = PlainPut(has_left), None
+        put, timer = PlainPut(has_left, self._ledger.now()), None
         self._running.setdefault(upload, []).append(put)
         if self._keeps:
             loop = asyncio.get_running_loop()
@@ -147,6 +161,17 @@ class PlainPuts:
         for outcome in outcomes:
             if outcome is not None:
                 raise outcome
+
+    async def has_new_elsewhere(self, upload: str) -> bool:
+        """Whether a PUT may have begun in another process that nobody knows of yet. Returns when
+        one is announced, or when all are that had begun. Raises StoreFailed, Unavailable."""
+        if not (self._keeps and await self._ledger.may_be_shared()):
+            return False
+        for _ in range(LOOKS):
+            if any(record.holder for record in await self._announced_elsewhere(upload)):
+                break
+            await asyncio.sleep(LOOK_AGAIN)
+        return True
 
     async def overtake(self, upload: str, by: PlainPut | None = None) -> bool:
         """A younger request begins: `by`, or one with a piece. Returns whether the ledger knows
