@@ -13,7 +13,7 @@ from sluiceway.client.http.request import EarlyResponse, StreamingRequest
 from sluiceway.errors import BodyCut, DigestMismatch, SourceFailed, TooLarge
 from sluiceway.pipe.budget import MINIMUM, Budget
 from sluiceway.pipe.digests import Digests, RunningDigests
-from sluiceway.pipe.hashes import SHA256
+from sluiceway.pipe.hashes import SHA256, digest_of
 from sluiceway.pipe.lending import LentConnection, Update
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import Buffer, Source, all_at_hand
@@ -54,6 +54,7 @@ class SourceBody:
         self._running, self._last = running, last
         self._request: StreamingRequest | None = None
         self._withheld: Buffer | None = None
+        self._found: Mapping[str, bytes] = {}  # digests of a body in memory
         self._budget = Budget(MINIMUM)  # of blocks for a large source that lends itself
         self.started: bool = False  # the source was opened: bytes of a passing stream are gone
         self.sent: int = 0  # bytes of the source that were written
@@ -68,10 +69,22 @@ class SourceBody:
             return None
         return len(self.head) + self.source.length + len(self.tail)
 
-    @property
-    def at_hand(self) -> bool:
-        """Whether all of it is in memory."""
-        return all_at_hand(self.source) is not None
+    def whole(self) -> bytes | None:
+        """All of the body, where the source has it in memory; None for another one.
+
+        `send` is not called for it, but `whole_sent`. Raises DigestMismatch for a broken promise.
+        """
+        data = all_at_hand(self.source)
+        if data is None or len(data) != self.source.length:
+            return None
+        self.sent, self.digests, self.written = 0, None, False
+        self._found = {name: digest_of(name, data) for name in dict.fromkeys(self._algorithms)}
+        self._check(self._found)
+        return b"".join((self.head, data, self.tail))
+
+    def whole_sent(self, written: bool) -> None:
+        """The peer may have all of it; `written`: our kernel took all of it."""
+        self.sent, self.digests, self.written = self.source.length or 0, self._found, written
 
     @property
     def may_send(self) -> bool:
@@ -93,10 +106,7 @@ class SourceBody:
         self._request, self._withheld = request, None
         try:
             await request.open()
-            if self.at_hand:  # to read it waits for nothing, and a write ends by a response
-                await self._push(request)
-            else:
-                await request.run(self._push(request))
+            await request.run(self._push(request))
             return await request.finish()
         except EarlyResponse as early:
             return early.response

@@ -6,7 +6,9 @@ No loops over bytes here. The redirects are in `redirects`, the waits in `retry`
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
+from sluiceway.client.http.aiohttp_request import WholeBody
 from sluiceway.client.http.error_responses import refusal
 from sluiceway.client.http.exchange import Response
 from sluiceway.client.http.redirects import (
@@ -207,22 +209,46 @@ class _UploadRun:
 
     async def _send(self, chain: RedirectChain, expect: bool) -> Response:
         method = self._job.file_request.method
+        expect = expect or self._transport.will_ask_for_login(chain.url)
+        repeatable = self._body.source.reopenable and method in IDEMPOTENT
+        if (data := self._body.whole()) is not None:
+            return await self._send_whole(data, chain, expect, repeatable)
         self._request = StreamingRequest(
             self._transport,
             method,
             chain.url,
             chain.headers(),
             self._body.length,
-            expect=expect or self._transport.will_ask_for_login(chain.url),
+            expect=expect,
             expect_timeout=EXPECT_WAIT,
-            repeatable=self._body.source.reopenable and method in IDEMPOTENT,
-            at_hand=self._body.at_hand,
+            repeatable=repeatable,
             on_sent=self._on_sent,
         )
         try:
             return await self._body.send(self._request)
         finally:
             self._connected = self._connected or self._request.connected
+
+    async def _send_whole(
+        self, data: bytes, chain: RedirectChain, expect: bool, repeatable: bool
+    ) -> Response:
+        """A small file: no task of its own reads or writes it."""
+        method = self._job.file_request.method
+        whole = WholeBody(
+            data,
+            repeatable=repeatable,
+            expect=expect,
+            expect_timeout=EXPECT_WAIT,
+            on_sent=None if self._on_progress is None else self._on_whole_sent,
+            on_written=partial(self._stages.enter, ANSWER),
+        )
+        try:
+            async with self._transport.ask(method, chain.url, chain.headers(), whole) as response:
+                return await response.read(MOST_RESPONSE)
+        finally:
+            self._connected = self._connected or whole.is_connected
+            if whole.begun:
+                self._body.whole_sent(whole.finished)
 
     async def _log_in(self, chain: RedirectChain) -> None:
         """Let the server ask who we are by a request that changes nothing.
@@ -305,6 +331,13 @@ class _UploadRun:
             self._report("waiting", of_file)
         else:
             self._report("sending" if body.started else "connecting", of_file)
+
+    def _on_whole_sent(self, acknowledged: int) -> None:
+        """As `_on_sent`, of a body in memory."""
+        body = self._body
+        of_file = min(max(0, acknowledged - len(body.head)), body.source.length or 0)
+        stage: Stage = "waiting" if acknowledged >= (body.length or 0) else "sending"
+        self._report(stage, of_file)
 
     def _report(
         self, stage: Stage, done: int, note: str = "", receipt: Receipt | None = None

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from rude_peer import Exchange, Peer
+from sluiceway.client.http.aiohttp_request import WholeBody
 from sluiceway.client.http.exchange import Deadlines
 from sluiceway.client.http.request import MOST_RESPONSE, EarlyResponse, StreamingRequest
 from sluiceway.client.http.transport import Transport
@@ -159,31 +160,32 @@ async def test_a_report_that_fails_ends_the_request() -> None:
         ended.set()
 
 
-async def test_the_head_of_a_body_at_hand_leaves_with_it() -> None:
-    """In one piece. A sender that gives up before has sent nothing at all."""
-    first: asyncio.Queue[bytes] = asyncio.Queue()
+async def test_a_body_in_memory_leaves_with_its_head() -> None:
+    """In one piece; a response that comes with its body needs no second wait."""
+    came: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        data = b""
-        with suppress(ConnectionError):
-            data = await reader.read(64 << 10)
-        await first.put(data)
-        writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+        await came.put(await reader.read(64 << 10))
+        writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 4\r\n\r\nkept")
         writer.close()
 
+    written = list[bool]()
+    body = WholeBody(
+        b"12345",
+        repeatable=True,
+        expect=False,
+        expect_timeout=1.0,
+        on_sent=None,
+        on_written=lambda: written.append(body.finished),
+    )
     async with await asyncio.start_server(serve, "127.0.0.1") as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/in"
         async with Transport(keep=False) as transport, asyncio.timeout(30):
-            given_up = StreamingRequest(transport, "PUT", url, {}, 5, at_hand=True)
-            await given_up.open()
-            await given_up.abort()
-            assert await first.get() == b""
-            request = StreamingRequest(transport, "PUT", url, {}, 5, at_hand=True)
-            await request.open()
-            await request.write(b"12345")
-            assert (await request.finish()).head.status == 201
-            await request.abort()
-            assert (await first.get()).endswith(b"\r\n\r\n12345")
+            async with transport.ask("PUT", url, {}, body) as opened:
+                response = await opened.read(3)
+            assert (response.head.status, response.body, response.cut) == (201, b"kep", True)
+            assert (await came.get()).endswith(b"\r\n\r\n12345")
+    assert (written, body.handed) == ([True], 5)
 
 
 async def test_a_peer_that_never_answers_is_given_up() -> None:

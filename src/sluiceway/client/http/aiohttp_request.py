@@ -1,4 +1,4 @@
-"""The HTTP library's request and body, with what they lack: a bounded wait for 100 Continue, a
+"""The HTTP library's request and bodies, with what they lack: a bounded wait for 100 Continue, a
 body that its sender pushes, an end that the peer notices at once, an end for peers that stall.
 
 Uses private hooks of aiohttp, as `transport` does; hence the upper bound on its version.
@@ -20,6 +20,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.connector import Connection
 from aiohttp.http_writer import StreamWriter
 
+from sluiceway.client.http.exchange import Deadlines
 from sluiceway.client.http.socket_progress import SocketProgress
 from sluiceway.errors import PeerTimeout
 from sluiceway.pipe.descriptors import descriptor_of_its_own
@@ -27,7 +28,7 @@ from sluiceway.pipe.lending import readiness
 from sluiceway.pipe.source import Buffer
 from sluiceway.wire.urls import redact_url
 
-__all__ = ["SEND_CHUNK", "ExpectingRequest", "PushedBody", "StallWatch"]
+__all__ = ["SEND_CHUNK", "ExpectingRequest", "PushedBody", "SentBody", "StallWatch", "WholeBody"]
 
 # Bytes of a block that are handed to the transport at once: a peer that stalls leaves a copy there.
 SEND_CHUNK = 64 << 10
@@ -35,13 +36,12 @@ TICK = 0.1  # seconds between looks at a transfer under way
 LOOKS = 5  # turns of the event loop from bytes in the kernel to the response that they are
 
 
-class PushedBody(aiohttp.Payload):
-    """A body that its sender pushes into the connection, as the library's payload.
+class SentBody(aiohttp.Payload):
+    """A request's body as `Transport.ask` sends it.
 
     `length` is None for a body in chunks. `repeatable`: all of it can be sent once more, should the
-    request be lost. `at_hand`: its first bytes are there, and take the head with them. With
-    `expect`, the body waits for 100 Continue, at most `expect_timeout` seconds. `on_sent` gets the
-    acknowledged bytes, about ten times a second.
+    request be lost. With `expect`, the body waits for 100 Continue, at most `expect_timeout`
+    seconds. `on_sent` gets the acknowledged bytes, about ten times a second.
     """
 
     def __init__(
@@ -49,7 +49,6 @@ class PushedBody(aiohttp.Payload):
         length: int | None,
         *,
         repeatable: bool,
-        at_hand: bool,
         expect: bool,
         expect_timeout: float,
         on_sent: Callable[[int], None] | None,
@@ -57,21 +56,127 @@ class PushedBody(aiohttp.Payload):
         super().__init__(None)
         self.length: int | None = length
         self.repeatable: bool = repeatable
-        self.at_hand: bool = at_hand
         self.expect: bool = expect
         self.expect_timeout: float = expect_timeout
         self.on_sent: Callable[[int], None] | None = on_sent
-        self.progress: SocketProgress | None = None  # the connection, once there is one
+        self.progress: SocketProgress | None = None  # the connection, once it is asked for
         self.handed: int = 0  # bytes given to the connection, the piece under way included
-        self._by_thread = 0  # those of them that a thread sent beside the library
-        self._waits_beside = False  # the last of these are still in the transport's buffer
-        self._transport: asyncio.Transport | None = None
-        self._came: Callable[[float], object] | None = None  # whether the peer sent anything
         self.answered: bool = False  # the response began: nothing more is written
+        self.finished: bool = False  # every byte was written
+        self._transport: asyncio.Transport | None = None
+
+    def tracker(self) -> aiohttp.UploadTracker | None:
+        """Called before the request: what the library counts the body with. Sets `progress`."""
+        raise NotImplementedError
+
+    def connected(self, transport: asyncio.Transport | None) -> None:
+        """Called by the request before it sends anything."""
+        self._transport = transport
+        if self.progress is not None and transport is not None:
+            self.progress.socket = transport.get_extra_info("socket")
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a connection was made."""
+        return self.progress is not None and self.progress.socket is not None
+
+    @property
+    def head_waits(self) -> bool:
+        """Whether the head leaves with the first bytes of the body, and not before."""
+        return self.length == 0
+
+    # What the library asks for
+
+    @property
+    def size(self) -> int | None:
+        return self.length
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        raise TypeError("A streamed body has no text")
+
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        await self.write(writer)
+
+
+class WholeBody(SentBody):
+    """A body that is in memory. It leaves with its head: one call less here, and one turn less at
+    the peer."""
+
+    def __init__(
+        self,
+        data: Buffer,
+        *,
+        repeatable: bool,
+        expect: bool,
+        expect_timeout: float,
+        on_sent: Callable[[int], None] | None,
+        on_written: Callable[[], object],
+    ) -> None:
+        """`on_written` is called when all of it was written."""
+        super().__init__(
+            len(data),
+            repeatable=repeatable,
+            expect=expect,
+            expect_timeout=expect_timeout,
+            on_sent=on_sent,
+        )
+        self._data, self._on_written = data, on_written
+        self.begun: bool = False  # the peer may have all of it
+
+    def tracker(self) -> None:
+        self.progress = SocketProgress(self._taken)
+
+    def _taken(self) -> int:
+        waiting = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        return max(0, self.handed - waiting)
+
+    @property
+    def head_waits(self) -> bool:
+        return True
+
+    @property
+    def consumed(self) -> bool:
+        return self.begun
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        self.begun, self.handed = True, len(self._data)
+        await writer.write(self._data)
+        self.finished = True
+        self._on_written()
+
+
+class PushedBody(SentBody):
+    """A body that its sender pushes into the connection."""
+
+    def __init__(
+        self,
+        length: int | None,
+        *,
+        repeatable: bool,
+        expect: bool,
+        expect_timeout: float,
+        on_sent: Callable[[int], None] | None,
+    ) -> None:
+        super().__init__(
+            length,
+            repeatable=repeatable,
+            expect=expect,
+            expect_timeout=expect_timeout,
+            on_sent=on_sent,
+        )
+        self._by_thread = 0  # bytes that a thread sent beside the library
+        self._waits_beside = False  # the last of these are still in the transport's buffer
+        self._came: Callable[[float], object] | None = None  # whether the peer sent anything
         loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[StreamWriter] = loop.create_future()
         self.end: asyncio.Future[None] = loop.create_future()  # the sender has written all of it
-        self.finished: bool = False  # every byte was written
+
+    def tracker(self) -> aiohttp.UploadTracker:
+        tracker = aiohttp.UploadTracker()
+        self.progress = SocketProgress(lambda: tracker.bytes_written + self.taken_by_thread)
+        return tracker
 
     async def push(self, data: Buffer) -> None:
         """Write the next bytes; returns when the kernel has them. Only after `ready`."""
@@ -145,41 +250,24 @@ class PushedBody(aiohttp.Payload):
         return max(0, self._by_thread - waiting)
 
     def connected(self, transport: asyncio.Transport | None) -> None:
-        """Called by the request before it sends anything."""
+        super().connected(transport)
         if transport is None:
             return
-        self._transport = transport
         # A write returns when the kernel has all of it: a stalled peer leaves one piece here, not
         # two. Not 0: at that, asyncio's TLS pauses at an empty buffer and may never resume.
         transport.set_write_buffer_limits(high=1, low=0)
         if (sock := transport.get_extra_info("socket")) is not None:
             self._came = readiness(sock)
-        if self.progress is not None:
-            self.progress.socket = sock
-
-    # What the library asks for
-
-    @property
-    def size(self) -> int | None:
-        return self.length
 
     @property
     def consumed(self) -> bool:
         """True stops the library from repeating a request by itself when its connection is dead."""
         return self.ready.done()
 
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        raise TypeError("A streamed body has no text")
-
     async def write(self, writer: AbstractStreamWriter) -> None:
         self.ready.set_result(cast("StreamWriter", writer))
         await self.end
         self.finished = True
-
-    async def write_with_length(
-        self, writer: AbstractStreamWriter, content_length: int | None
-    ) -> None:
-        await self.write(writer)
 
 
 class ExpectingRequest(aiohttp.ClientRequest):
@@ -194,18 +282,16 @@ class ExpectingRequest(aiohttp.ClientRequest):
     ) -> None:
         # Kept here: a connection that was given back forgets its transport.
         waiting, transport = self._continue, conn.transport
-        body = self.body if isinstance(self.body, PushedBody) else None
+        body = self.body if isinstance(self.body, SentBody) else None
         timer = None
         if body is not None:
             body.connected(transport)
             if waiting is not None:
                 timer = self.loop.call_later(body.expect_timeout, _stop_waiting, waiting)
             # The head of an empty body is the whole request: it leaves once the source was read
-            # and found to be empty. The head of one that is at hand leaves with it: one call less
-            # here, and one turn less at the peer. Any other head leaves now and not with the first
-            # bytes, so that a peer can refuse by it alone.
-            waits = body.size == 0 or body.at_hand
-            if transport is not None and not transport.is_closing() and not waits:
+            # and found to be empty. Any other head but that of a whole body leaves now and not with
+            # the first bytes, so that a peer can refuse by it alone.
+            if transport is not None and not transport.is_closing() and not body.head_waits:
                 writer.send_headers()
         try:
             # A reset before the first byte is reported to the code that waits for the response.
@@ -219,15 +305,18 @@ class ExpectingRequest(aiohttp.ClientRequest):
 
 
 class StallWatch:
-    """Around the wait for a response: `with StallWatch(url, body, 60.0): ...`, within a task.
+    """Around the wait for a response: `with StallWatch(url, body, deadlines): ...`, within a task.
 
     Looks each TICK and at the end how far the body is. Raises PeerTimeout when the peer takes
-    nothing for `timeout` seconds. A task beside it took a twentieth of a small file's time.
+    nothing for too long, and when the head of its response has no end: the library's own timer
+    restarts with each byte of it, and stops at a 1xx. A task, and a timeout, beside it took a tenth
+    of a small file's time.
     """
 
-    def __init__(self, url: str, body: PushedBody, timeout: float) -> None:
-        self._url, self._body, self._timeout = url, body, timeout
+    def __init__(self, url: str, body: SentBody, deadlines: Deadlines) -> None:
+        self._url, self._body, self._deadlines = url, body, deadlines
         self._last = (-1, time.monotonic())
+        self._finished_at: float | None = None
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[object] | None = None
         self._cancellations = 0  # of the task, before ours
@@ -252,7 +341,7 @@ class StallWatch:
             others = self._task.uncancel() > self._cancellations
             if cancelled and not others:
                 raise self._error from None
-        if not cancelled:
+        if not cancelled and self._body.on_sent is not None:
             self._look()
 
     def _tick(self) -> None:
@@ -276,11 +365,18 @@ class StallWatch:
         moved = taken + acknowledged
         if moved != self._last[0] or taken >= self._body.handed:
             self._last = (moved, now)  # it moves, or there is nothing to take
-        elif now - self._last[1] > self._timeout:
+        elif now - self._last[1] > self._deadlines.idle:
             raise PeerTimeout(
-                f"{redact_url(self._url)} took nothing for {self._timeout:.0f} seconds; "
+                f"{redact_url(self._url)} took nothing for {self._deadlines.idle:.0f} seconds; "
                 "try again later"
             )
+        if self._body.finished:
+            self._finished_at = self._finished_at or now
+            if now - self._finished_at > self._deadlines.answer + 2 * self._deadlines.idle:
+                raise PeerTimeout(
+                    f"{redact_url(self._url)} did not come to the end of its answer; "
+                    "try again later"
+                )
         if self._body.on_sent is not None:
             self._body.on_sent(acknowledged)
 

@@ -38,6 +38,8 @@ class Proxies:
 
     def of(self, url: str) -> Proxy | None:
         """Return the proxy for a URL. Raises BadRequest for a proxy that cannot be used."""
+        if not self._variables:
+            return None
         parts = urlsplit(url)
         text = self._variables.get(parts.scheme) or self._variables.get("all")
         if not text or not parts.hostname:

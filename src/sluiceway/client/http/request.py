@@ -57,9 +57,8 @@ class StreamingRequest:
 
     `length` is that of the whole body in bytes; None sends it in chunks. `repeatable`: its sender
     could send it once more. With `expect`, the peer is asked before the body: for `expect_timeout`
-    seconds, after which the body goes anyway; None insists on the peer's word. `at_hand`: the
-    sender has all of the body, so the head waits for the first write. `on_sent` gets the number of
-    bytes that the peer has acknowledged, about ten times a second.
+    seconds, after which the body goes anyway; None insists on the peer's word. `on_sent` gets the
+    number of bytes that the peer has acknowledged, about ten times a second.
     """
 
     def __init__(
@@ -73,7 +72,6 @@ class StreamingRequest:
         expect: bool = False,
         expect_timeout: float | None = None,
         repeatable: bool = False,
-        at_hand: bool = False,
         on_sent: Callable[[int], None] | None = None,
     ) -> None:
         self._transport, self._method, self._url, self._headers = transport, method, url, headers
@@ -83,7 +81,6 @@ class StreamingRequest:
         self._body = PushedBody(
             length,
             repeatable=repeatable,
-            at_hand=at_hand,
             expect=expect,
             expect_timeout=expect_timeout,
             on_sent=on_sent,
@@ -266,15 +263,7 @@ class StreamingRequest:
         await self._send_rest()
         if not self._body.end.done():
             self._body.end.set_result(None)
-        deadlines = self._transport.deadlines
-        try:
-            # The library's own timer restarts with each byte of a head, and stops at a 1xx.
-            async with asyncio.timeout(deadlines.answer + 2 * deadlines.idle):
-                return await self._outcome()
-        except TimeoutError:
-            raise PeerTimeout(
-                f"{redact_url(self._url)} did not come to the end of its answer; try again later"
-            ) from None
+        return await self._outcome()
 
     async def abort(self) -> None:
         """Break off: the peer sees a body that never ends. Safe at any time, also twice."""
@@ -298,7 +287,7 @@ class StreamingRequest:
     @property
     def connected(self) -> bool:
         """Whether a connection was made."""
-        return self._body.progress is not None and self._body.progress.socket is not None
+        return self._body.is_connected
 
     @property
     def handed(self) -> int:

@@ -11,6 +11,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from itertools import chain
 from typing import Any, Self, TypeVar
 
 import aiohttp
@@ -18,11 +19,10 @@ from yarl import URL
 
 from sluiceway.client.http.address_guard import refused_address
 from sluiceway.client.http.aiohttp_errors import head_too_long, map_error, undecoded
-from sluiceway.client.http.aiohttp_request import ExpectingRequest, PushedBody, StallWatch
+from sluiceway.client.http.aiohttp_request import ExpectingRequest, SentBody, StallWatch
 from sluiceway.client.http.digest_auth import DigestLogin
 from sluiceway.client.http.exchange import Deadlines, Head, Response
 from sluiceway.client.http.proxies import Proxies, Proxy
-from sluiceway.client.http.socket_progress import SocketProgress
 from sluiceway.client.http.tls import Trust
 from sluiceway.client.raw_body import RawBody, take_over
 from sluiceway.errors import BadRequest, PeerFailed, PeerTimeout
@@ -102,6 +102,10 @@ class OpenResponse:
 
     async def read(self, most: int) -> Response:
         """Read at most `most` bytes of the body. `error` is set when it breaks off."""
+        content = self._response.content
+        if self._raw is None and content.is_eof() and content.exception() is None:
+            body = content.read_nowait()  # all of it came with the head: no wait to bound
+            return Response(self.head, body[:most], len(body) > most)
         pieces, left, error = list[bytes](), most, None
         try:
             async with asyncio.timeout(self._deadlines.idle):
@@ -160,6 +164,11 @@ class Transport:
         self.deadlines, self._guard, self._keep, self._ahead = deadlines, guard, keep, ahead
         self._contexts, self._logins = trust.contexts(), logins or {}
         self._proxies = Proxies() if guard is None else None
+        # For the library, of a request without a body and of one with it.
+        self._times, self._times_of_body = (
+            aiohttp.ClientTimeout(total=None, sock_connect=deadlines.connect, sock_read=seconds)
+            for seconds in (deadlines.idle, deadlines.answer)
+        )
         self._learning = asyncio.Lock()  # one request gets a challenge for all
         self._session: aiohttp.ClientSession | None = None
         self._single: aiohttp.ClientSession | None = None  # for requests that must not be repeated
@@ -229,7 +238,7 @@ class Transport:
                 async with self.ask("OPTIONS", url, {}) as response:
                     self.challenged(response.head)
 
-    def _session_for(self, body: PushedBody | None) -> aiohttp.ClientSession:
+    def _session_for(self, body: SentBody | None) -> aiohttp.ClientSession:
         """A new connection for a request that cannot be repeated.
 
         The server may have closed a kept one a moment ago, which shows only after sending.
@@ -244,7 +253,7 @@ class Transport:
 
     @asynccontextmanager
     async def ask(
-        self, method: str, url: str, headers: Mapping[str, str], body: PushedBody | None = None
+        self, method: str, url: str, headers: Mapping[str, str], body: SentBody | None = None
     ) -> AsyncIterator[OpenResponse]:
         """Send the request; yield the response and close it at the end of the block.
 
@@ -252,9 +261,7 @@ class Transport:
         `request.StreamingRequest`. Raises PeerFailed and its kinds, and BadRequest.
         """
         session = self._session_for(body)
-        tracker, deadlines = aiohttp.UploadTracker(), self.deadlines
-        if body is not None:
-            body.progress = SocketProgress(lambda: tracker.bytes_written + body.taken_by_thread)
+        tracker, deadlines = None if body is None else body.tracker(), self.deadlines
         try:
             target = URL(url, encoded=True)
         except ValueError:
@@ -280,11 +287,7 @@ class Transport:
             expect100=body is not None and body.expect,
             allow_redirects=False,
             upload_tracker=tracker,
-            timeout=aiohttp.ClientTimeout(
-                total=None,
-                sock_connect=deadlines.connect,
-                sock_read=deadlines.idle if body is None else deadlines.answer,
-            ),
+            timeout=self._times if body is None else self._times_of_body,
         )
         if body is None:
             with map_error(url, "asking", deadlines):
@@ -292,12 +295,12 @@ class Transport:
         else:
             with (
                 map_error(url, "sending to", deadlines, sends_body=True),
-                StallWatch(url, body, deadlines.idle),
+                StallWatch(url, body, deadlines),
             ):
                 response = await sending
             body.answered = True
         try:
-            if sum(len(name) + len(value) for name, value in response.raw_headers) > MOST_HEAD:
+            if sum(map(len, chain.from_iterable(response.raw_headers))) > MOST_HEAD:
                 raise head_too_long(url)
             coding = ", ".join(response.headers.getall("Transfer-Encoding", []))
             # The library decodes chunks, and nothing else.

@@ -81,10 +81,17 @@ def join_fields(lines: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
     In one pass, because a peer chooses how many there are.
     """
-    found: dict[str, list[str]] = {}
-    for name, value in lines:
-        found.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
-    return {name: ", ".join(values) for name, values in found.items()}
+    found: dict[str, str] = {}
+    repeated: dict[str, list[str]] = {}
+    for raw_name, raw_value in lines:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        if name in found:
+            repeated.setdefault(name, [found[name]]).append(value)
+        else:
+            found[name] = value
+    for name, values in repeated.items():
+        found[name] = ", ".join(values)
+    return found
 
 
 def parse_etags(value: str) -> list[ETag] | Literal["*"]:
