@@ -8,20 +8,74 @@ requests.put(server.url + "/files/a", data=b"…")
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pytest
 
-START = 20.0  # seconds until a server prints its address, also on a busy machine
+START = 60.0  # seconds until a server prints its address, also on a busy machine
+
+
+class Output:
+    """The lines that a process has printed.
+
+    A thread reads them. Whoever asks gets all that the process had printed by then: a line from
+    before an answer is there as soon as the answer is.
+    """
+
+    def __init__(self, pipe: IO[str], each: Callable[[str], None]) -> None:
+        """`each` gets every line; at the end an empty one."""
+        self._pipe, self._each, self._lock = pipe, each, threading.Lock()
+        self._lines: list[str] = []
+        self._taken = 0  # bytes
+        self._ended = False
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def lines(self) -> list[str]:
+        with self._lock:  # bytes are in the pipe or in `_taken`, never in between
+            printed = self._taken + (0 if self._ended else self._waiting())
+        while True:
+            with self._lock:
+                if self._ended or self._taken >= printed:
+                    return [*self._lines]
+            time.sleep(0.001)
+
+    def _waiting(self) -> int:
+        found = fcntl.ioctl(self._pipe, termios.FIONREAD, bytes(4))
+        return int(struct.unpack("i", found)[0])
+
+    def _read(self) -> None:
+        poll, begun = select.poll(), b""
+        poll.register(self._pipe, select.POLLIN)
+        while not self._ended:
+            poll.poll()
+            with self._lock:
+                data = os.read(self._pipe.fileno(), 65536)
+                self._taken += len(data)
+                *whole, begun = (begun + data).splitlines(keepends=True) or [b""]
+                if not data or begun.endswith(b"\n"):
+                    whole, begun = [*whole, begun], b""
+                lines = [line.decode("utf-8", "replace") for line in whole if line]
+                self._lines += lines
+                if not data:
+                    self._ended = True
+                    self._pipe.close()
+            for line in lines if data else [*lines, ""]:
+                self._each(line)
 
 
 @dataclass
@@ -31,7 +85,12 @@ class RunningServer:
     process: subprocess.Popen[str]
     url: str  # without the slash at the end
     root: Path
-    lines: list[str] = field(default_factory=list)  # its output and log so far
+    output: Output
+
+    @property
+    def lines(self) -> list[str]:
+        """Its output and log so far."""
+        return self.output.lines()
 
     @property
     def pid(self) -> int:
@@ -117,26 +176,21 @@ def start_server(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        bufsize=1,
         env={**clean, "PYTHONUNBUFFERED": "1", **(env or {})},
         cwd=root.parent,
     )
-    server = RunningServer(process, "", root)
-    listening = threading.Event()
+    assert process.stdout is not None
+    listening, urls = threading.Event(), list[str]()
 
-    def read() -> None:
-        for line in process.stdout or ():
-            server.lines.append(line)
-            if found := re.search(r"page +(https?://\S+?)/?$", line):
-                server.url = found[1]
-                listening.set()
-        listening.set()
-        if process.stdout:
-            process.stdout.close()
+    def note(line: str) -> None:
+        if found := re.search(r"page +(https?://\S+?)/?$", line):
+            urls.append(found[1])
+        if found or not line:
+            listening.set()
 
-    threading.Thread(target=read, daemon=True).start()
-    if not listening.wait(START) or not server.url:
+    output = Output(process.stdout, note)
+    if not listening.wait(START) or not urls:
         process.kill()
         process.wait(10)
-        raise AssertionError(f"the server did not come up:\n{server.log()}")
-    return server
+        raise AssertionError("the server did not come up:\n" + "".join(output.lines()))
+    return RunningServer(process, urls[0], root, output)
