@@ -104,6 +104,8 @@ class TlsPeer(Peer):
     def _serve(self, sock: socket.socket) -> None:
         spoken = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         self._socks.append(spoken)  # `sock` is empty now
+        with self._lock:
+            del self._heads[sock]
         try:
             spoken.do_handshake()
         except OSError:  # one of the two does not trust the other

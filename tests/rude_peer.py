@@ -13,16 +13,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import select
 import socket
 import struct
 import threading
+import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-SOCKET_TIMEOUT = 20.0  # seconds of a single socket call, so that no test hangs
+BEHIND = 5.0  # seconds in which a head is read that has begun to come
+SOCKET_TIMEOUT = 60.0  # seconds of a single socket call, so that no test hangs
 
 
 class Exchange:
@@ -175,7 +178,10 @@ class Peer:
         window: int = 0,
     ) -> None:
         self.act = act
-        self.seen: list[Exchange] = []
+        self._seen: list[Exchange] = []
+        # Connections without a whole head so far, and whether the head has begun.
+        self._heads: dict[socket.socket, bool] = {}
+        self._lock = threading.Lock()
         self.met = threading.Event()  # set when the first request's head is here
         self.ended = threading.Event()  # set when the test is over: for acts that wait for nothing
         self._listener = socket.create_server((host, port))
@@ -184,6 +190,22 @@ class Peer:
         self.url = f"http://{host}:{self._listener.getsockname()[1]}"
         self._threads: list[threading.Thread] = []
         self._socks: list[socket.socket] = []
+
+    @property
+    def seen(self) -> list[Exchange]:
+        """The exchanges so far, with each whose head was sent by now.
+
+        A client between us and the peer may answer the test before the peer's thread had its turn.
+        """
+        end = time.monotonic() + BEHIND
+        while self._is_behind() and time.monotonic() < end:
+            time.sleep(0.001)
+        return self._seen
+
+    def _is_behind(self) -> bool:
+        with self._lock:
+            waits = not self.ended.is_set() and _readable(self._listener)
+            return waits or any(begun or _readable(sock) for sock, begun in self._heads.items())
 
     def __enter__(self) -> Self:
         self._spawn(self._listen)
@@ -210,8 +232,11 @@ class Peer:
 
     def _listen(self) -> None:
         while not self.ended.is_set():
+            _readable(self._listener, None)
             try:
-                sock, _ = self._listener.accept()
+                with self._lock:
+                    sock, _ = self._listener.accept()
+                    self._heads[sock] = False
             except OSError:
                 return
             sock.settimeout(SOCKET_TIMEOUT)
@@ -220,14 +245,31 @@ class Peer:
 
     def _serve(self, sock: socket.socket) -> None:
         with contextlib.closing(sock), contextlib.suppress(OSError):
-            exchange = Exchange(sock)
-            self.seen.append(exchange)
+            try:
+                _readable(sock, SOCKET_TIMEOUT)
+                with self._lock:
+                    self._heads[sock] = True
+                exchange = Exchange(sock)
+                self._seen.append(exchange)
+            finally:
+                with self._lock:
+                    del self._heads[sock]
             self.met.set()
             try:
                 self.act(exchange)
             finally:
                 exchange.done.set()
             drain_and_close(sock)
+
+
+def _readable(sock: socket.socket, seconds: float | None = 0.0) -> bool:
+    """Whether bytes, a connection or an end wait there, or come within this time."""
+    poll = select.poll()
+    try:
+        poll.register(sock, select.POLLIN)
+    except ValueError:  # it is closed
+        return False
+    return bool(poll.poll(None if seconds is None else seconds * 1000))
 
 
 def drain_and_close(sock: socket.socket) -> None:
