@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import requests
 
 from fix_gateway import takes
 from fix_taking import eventually, noise
+from free_ports import free_port
 from raw_http import form_body, form_head
 from rude_peer import Exchange, Peer
 
@@ -56,6 +56,8 @@ GUNICORN = [
     "gthread",
     "--threads",
     "8",
+    "--keep-alive",  # a busy machine may stop a client for longer than the default
+    "75",
     "-b",
     "127.0.0.1:{port}",
     "django_site:application",
@@ -121,8 +123,7 @@ def site(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterat
     folder, store, temporary = (base / name for name in ("saved", "store", "temporary"))
     for place in (folder, store, temporary):
         place.mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with Peer(backend) as peer:
         env = {
             **os.environ,

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,14 +21,19 @@ from typing import Any
 import requests
 
 from fix_taking import eventually
+from free_ports import free_port
 
 __all__ = ["OURS", "STOCK", "UVICORN", "Shop", "Upload", "shop"]
 
 TESTS = Path(__file__).parent
 Upload = tuple[str, bytes] | tuple[str, bytes, str]
 
-GUNICORN = "-m gunicorn -k gthread --threads 8 -b 127.0.0.1:{port} django_shop.serve:application"
-UVICORN = "-m uvicorn --port {port} django_shop.serve:asgi"
+# A busy machine may stop a client for longer than their idle connections live by default.
+GUNICORN = (
+    "-m gunicorn -k gthread --threads 8 --keep-alive 75 -b 127.0.0.1:{port}"
+    " django_shop.serve:application"
+)
+UVICORN = "-m uvicorn --timeout-keep-alive 75 --port {port} django_shop.serve:asgi"
 
 STOCK: dict[str, Any] = {}
 OURS: dict[str, Any] = {
@@ -116,8 +120,7 @@ def shop(
     temporary = folder / "temporary"
     for each in (folder / "media", folder / "other", temporary):
         each.mkdir(parents=True)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     paths = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
     words = [sys.executable, *(word.format(port=port) for word in command.split())]
     with (folder / "log").open("wb") as log:

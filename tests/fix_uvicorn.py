@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fix_taking import NewLines, eventually
+from free_ports import free_port
 
 __all__ = ["UvicornApp", "uvicorn"]
 
@@ -44,11 +45,20 @@ def uvicorn(app: str, root: Path, *options: str, **env: str) -> Iterator[Uvicorn
     folder, temporary, log = root / "folder", root / "temporary", root / "log"
     for each in (folder, temporary):
         each.mkdir(parents=True)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     own = {"FOLDER": str(folder), "TMPDIR": str(temporary), "LOGGED": str(log), **env}
     path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-m", "uvicorn", "--port", str(port), *options, app]
+    command = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "--timeout-keep-alive",
+        "75",
+        "--port",
+        str(port),
+        *options,
+        app,
+    ]
     process = subprocess.Popen(
         command,
         cwd=TESTS,

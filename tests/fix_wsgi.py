@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sysconfig
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 import requests
 
 from fix_taking import eventually
+from free_ports import free_port
 from raw_http import LAST_CHUNK
 from rude_peer import Exchange, Peer
 
@@ -30,7 +30,9 @@ STOP = 20.0  # seconds a server may take to end before it is killed
 
 SERVERS = {  # the usual commands; the first word is a program in this environment
     "flask run": "flask --app {views} run --port {port}",
-    "gunicorn gthread": "gunicorn -k gthread --threads 4 -b 127.0.0.1:{port} {views}",
+    # A busy machine may stop a client for longer than idle connections live by default.
+    "gunicorn gthread": "gunicorn -k gthread --threads 4 --keep-alive 75"
+    " -b 127.0.0.1:{port} {views}",
     "gunicorn gevent": "gunicorn -k gevent -b 127.0.0.1:{port} {views}",
     "uWSGI": "pyuwsgi --http-socket 127.0.0.1:{port} --module {views}"
     " --master --threads 4 --need-app --die-on-term",
@@ -135,8 +137,7 @@ def running(
     folder, temporary = base / "saved", base / "temporary"
     folder.mkdir()
     temporary.mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     program, *options = SERVERS[name].format(port=port, views=views).split()
     with Peer(act, window=window) as peer, (base / "printed").open("wb") as printed:
         env = {

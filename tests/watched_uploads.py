@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from typing import Any, Protocol
 import requests
 
 from fix_taking import eventually
+from free_ports import free_port
 from raw_http import LAST_CHUNK, Wire, form_begun, form_body, form_head
 from rude_peer import Exchange, Peer
 
@@ -173,13 +173,22 @@ class AsgiApp:
 @contextmanager
 def running_asgi(views: str, folder: Path, backend: Backend, *options: str) -> Iterator[AsgiApp]:
     """uvicorn with these views, in front of the backend; it saves in the folder."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with Peer(backend, window=WINDOW) as peer, (folder / "printed").open("wb") as printed:
         env = {**os.environ, "FOLDER": str(folder), "BACKEND": f"{peer.url}/book"}
         path = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
         env["PYTHONPATH"] = os.pathsep.join(path)
-        command = [sys.executable, "-m", "uvicorn", "--port", str(port), *options, views]
+        command = [
+            sys.executable,
+            "-m",
+            "uvicorn",
+            "--timeout-keep-alive",
+            "75",
+            "--port",
+            str(port),
+            *options,
+            views,
+        ]
         process = subprocess.Popen(command, cwd=TESTS, env=env, stdout=printed, stderr=printed)
         app = AsgiApp(port, folder)
 

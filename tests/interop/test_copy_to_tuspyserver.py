@@ -16,6 +16,7 @@ import pytest
 
 from cutting_proxy import CuttingProxy
 from fix_taking import eventually, noise
+from free_ports import free_port
 from sluiceway import copy
 
 if find_spec("tuspyserver") is None:  # its import takes a second, which only its server needs
@@ -37,8 +38,7 @@ uvicorn.run(app, port=int(sys.argv[2]), log_level="error")
 def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
     """The port of a server, and the folder it stores into."""
     folder = tmp_path_factory.mktemp("stored")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-c", PROGRAM, str(folder), str(port)]
     with subprocess.Popen(command) as process:
         eventually(lambda: _answers(port))

@@ -19,6 +19,7 @@ from fix_s3 import Objects
 from fix_server import Serve, start_server
 from fix_taking import eventually, noise
 from fix_wsgi import running
+from free_ports import free_port
 from raw_http import Wire, head
 
 MIB = 1 << 20
@@ -70,8 +71,7 @@ def test_a_file_goes_to_a_folder_and_a_bucket_in_one_pass(
 def test_a_starlette_app_keeps_its_files_in_a_bucket(s3: Objects, tmp_path: Path) -> None:
     """The service is mounted on plain uvicorn; a form is stored, ranges are read."""
     bucket = s3.fresh()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     env = {**os.environ, **s3.env, "FOLDER": str(tmp_path), "STORE": s3.url(bucket, "mounted")}
     env["PYTHONPATH"] = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-m", "uvicorn", "--port", str(port), "starlette_views:app"]

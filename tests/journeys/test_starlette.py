@@ -20,6 +20,7 @@ import requests
 
 import sluiceway
 from fix_taking import eventually, noise
+from free_ports import free_port
 from raw_http import Wire, chunk, form_begun, form_body, form_head
 from sluiceway.testing.memory_meter import MemoryMeter
 
@@ -48,11 +49,19 @@ def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     folder, store, temporary = (
         tmp_path_factory.mktemp(name) for name in ("saved", "store", "temporary")
     )
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     env = {**os.environ, "FOLDER": str(folder), "STORE": str(store), "TMPDIR": str(temporary)}
     env["PYTHONPATH"] = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-m", "uvicorn", "--port", str(port), f"{request.param}_views:app"]
+    command = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "--timeout-keep-alive",
+        "75",
+        "--port",
+        str(port),
+        f"{request.param}_views:app",
+    ]
     process = subprocess.Popen(
         command, cwd=TESTS, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
