@@ -63,6 +63,7 @@ class RestTarget:
     wait: float = 0.0  # seconds each request takes
     retry_after: str | None = "0"
     keep: bool = False  # keeps the bytes, too
+    most: int | None = None  # objects; what would store a further one waits
     objects: dict[str, Stored] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     failed: Counter[str] = field(default_factory=Counter)
@@ -71,6 +72,7 @@ class RestTarget:
 
     def __post_init__(self) -> None:
         self.lock = threading.Lock()
+        self.changed = threading.Condition(self.lock)
         self.chance = random.Random(self.seed)
         self.answers: dict[str, int] = {}  # idempotency key -> the response's status
         self.busy = 0
@@ -179,6 +181,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _store(self, asked: Asked, fresh: Stored) -> int:
         target, once = self.target, asked.headers.get("idempotency-key", "")
         with target.lock:
+            while target.most is not None and len(target.objects) >= target.most:
+                target.changed.wait(0.01)
             if "once" in target.knows and once in target.answers:
                 return target.answers[once]
             key = f"{asked.key}#{len(target.objects)}" if asked.method == "POST" else asked.key
