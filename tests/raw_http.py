@@ -30,7 +30,7 @@ __all__ = [
     "talk",
 ]
 
-SOCKET_TIMEOUT = 30.0  # seconds of any socket call, so that no test hangs
+SOCKET_TIMEOUT = 60.0  # seconds of any socket call, so that no test hangs
 LAST_CHUNK = b"0\r\n\r\n"
 BOUNDARY = "----sluice7MA4YWxkTrZu0gW"
 

@@ -45,7 +45,7 @@ __all__ = [
 
 
 # seconds, the timeouts of these gateways; the defaults are a minute and ten
-IDLE, ANSWER = 0.6, 1.0
+IDLE, ANSWER = 1.2, 2.0
 
 
 LARGE = noise(24 << 20)  # more than the kernel buffers between two processes hold

@@ -40,6 +40,9 @@ def pytest_report_header() -> list[str]:
 @pytest.fixture(scope="session")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
     """One driver and one Chromium for all modules that a process runs."""
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=TIMEOUT)
     engines = Engines(tmp_path_factory.mktemp("engines"))
     yield engines
     engines.stop()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["LOOKS", "TIMEOUT", "SharedContext"]
 
 LOOKS = {"viewport": {"width": 900, "height": 900}, "locale": "en-GB"}
-TIMEOUT = 15_000  # milliseconds
+TIMEOUT = 30_000  # milliseconds
 
 
 class SharedContext:

@@ -226,8 +226,7 @@ def test_a_small_file_does_not_wait_for_a_large_one(
         page.use(3)
         page.choose(film)
         wait_until_kept(page)
-        page.page.wait_for_timeout(1500)
-        assert page.most == 3
+        page.page.wait_for_function("() => window.most === 3")
         page.choose(small)
         wait_for(page, "done", "small.bin")
         expect(page.page.locator(".row[data-state=done]")).to_have_count(1)

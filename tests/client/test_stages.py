@@ -22,6 +22,7 @@ from sluiceway.pipe.stages import ANSWER, CLIENT, DECODE, DESTINATION, QUEUE, SO
 
 DATA = noise(3_000_000)
 NAMES = {SOURCE, QUEUE, DESTINATION, ANSWER}
+MOMENTS = 0.3  # seconds
 
 
 def taking(exchange: Exchange) -> None:
@@ -53,9 +54,10 @@ def slow_answer(exchange: Exchange) -> None:
 def slow_reader(exchange: Exchange) -> None:
     left = int(exchange.headers["content-length"])
     while left:
-        left -= len(exchange.recv(left))
+        piece = len(exchange.recv(left))
+        left -= piece
         if left > 1 << 20:
-            time.sleep(0.005)
+            time.sleep(piece / 40e6)
     exchange.reply(201)
 
 
@@ -73,9 +75,10 @@ async def timed(src: str | Path, dst: str | Path) -> Receipt:
     receipt = await acopy(src, dst, on_progress=lambda _: looks.append(time.perf_counter()))
     took = time.perf_counter() - began
 
-    assert sum(receipt.stages.values()) == pytest.approx(receipt.seconds, rel=0.02)
-    # From the first report to the last: opening and closing connections is outside.
-    assert 0.98 * (looks[-1] - looks[0]) <= receipt.seconds <= took
+    assert sum(receipt.stages.values()) == pytest.approx(receipt.seconds)
+    # From the first report to the last: opening and closing connections is outside. A busy machine
+    # takes moments between the last stage and the last report.
+    assert looks[-1] - looks[0] - MOMENTS <= receipt.seconds <= took
     assert set(receipt.stages) <= NAMES
     return receipt
 

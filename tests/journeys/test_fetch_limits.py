@@ -89,7 +89,7 @@ def test_a_reader_that_leaves_ends_the_request_at_once(server: RunningServer) ->
         wire.close()
         eventually(lambda: seen, "the remote server is left")
 
-    assert seen[0] - left < 5
+    assert seen[0] - left < 15  # its own deadlines are a minute
 
 
 def test_a_reader_that_leaves_before_the_answer_ends_the_request(server: RunningServer) -> None:
@@ -108,7 +108,7 @@ def test_a_reader_that_leaves_before_the_answer_ends_the_request(server: Running
         wire.close()
         eventually(lambda: seen, "the remote server is left")
 
-    assert seen[0] - left < 5
+    assert seen[0] - left < 15  # its own deadlines are a minute
 
 
 def test_a_slow_reader_slows_the_remote_server(server: RunningServer) -> None:
@@ -137,7 +137,7 @@ def test_a_stalled_remote_server_is_given_up(announced: bool, fetcher: Fetcher) 
     server = fetcher(
         setup=[
             (
-                "deadlines = transport.Deadlines(connect=5, idle=0.5)\n"
+                "deadlines = transport.Deadlines(connect=5, idle=1.5)\n"
                 "transport.Transport.__init__.__defaults__ = (deadlines,)"
             )
         ]

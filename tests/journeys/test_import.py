@@ -234,7 +234,7 @@ def test_a_client_that_leaves_ends_the_import_at_once(how: str, server: RunningS
         wire.close() if how == "close" else wire.reset()
         eventually(lambda: left, "the remote server is left")
 
-    assert left[0] - gone < 5
+    assert left[0] - gone < 15  # its own deadlines are a minute
     eventually(lambda: look(server, upload)["state"] == "cancelled", "the upload ends")
     nothing_new(server, before)
 

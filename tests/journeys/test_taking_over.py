@@ -90,6 +90,12 @@ def _patch_head(path: str, offset: int) -> bytes:
     return head.encode()
 
 
+def received(server: RunningServer, path: str) -> int:
+    with Tus(server.url).session as session:
+        progress = session.get(server.url + path, timeout=30).json()
+    return int(progress.get("received", 0))
+
+
 def test_a_new_request_goes_on_where_another_process_was(
     servers: tuple[list[RunningServer], Callable[[str], bytes]],
 ) -> None:
@@ -102,7 +108,7 @@ def test_a_new_request_goes_on_where_another_process_was(
         server, client = running[turn % len(running)], Tus(running[(turn + 1) % len(running)].url)
         piece = DATA[sent : sent + 130_001]
         socks.append(hang(server, server.url + path, sent, piece))
-        time.sleep(0.15)
+        eventually(lambda: received(server, path) > sent, "some of it is there")  # noqa: B023
         began = time.monotonic()
         offset = client.offset(client.url + path)
         waits.append(time.monotonic() - began)

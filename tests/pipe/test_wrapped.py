@@ -82,7 +82,7 @@ async def test_waits_for_the_source_are_timed_and_the_reader_s_work_is_not() -> 
     spent = stages.spent()
 
     assert spent[SOURCE] > 0.25
-    assert 0.12 < spent[QUEUE] < spent[SOURCE]
+    assert spent[QUEUE] > 0.12
 
 
 async def test_another_stage_can_be_timed_and_the_stopwatch_returns_to_where_it_was() -> None:

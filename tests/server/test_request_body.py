@@ -130,8 +130,8 @@ async def test_a_client_that_trickles_for_ever_is_too_slow() -> None:
 
 
 async def test_a_slow_client_above_the_minimum_rate_is_served() -> None:
-    """Twice the rate, with pauses; and any rate where no minimum is set."""
-    assert await _taken(b"x" * 200, 0.05, 30, least=1000) == 6000
+    """Far above the rate on average, with pauses; and any rate where no minimum is set."""
+    assert await _taken(b"x" * 2000, 0.05, 30, least=1000) == 60_000
     assert await _taken(b"x", 0.05, 30, least=0) == 30
 
 

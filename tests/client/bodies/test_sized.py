@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -102,14 +103,17 @@ async def read_sized(pipe: Path, size: int, end_timeout: float) -> bytes:
 async def test_a_pipe_that_does_not_end_is_an_error(pipe: Path, size: int) -> None:
     """All its bytes are here and it stays open: more may follow, so it is an error soon."""
 
+    told = threading.Event()
+
     def rest(fd: int) -> None:
         write_all(fd, DATA[:size])
-        time.sleep(1.5)
+        told.wait(20)
 
     feeder = asyncio.ensure_future(feeding(pipe, rest))
-    async with asyncio.timeout(1.2):
+    async with asyncio.timeout(15):
         with pytest.raises(SourceFailed, match="does not end"):
             await read_sized(pipe, size, end_timeout=0.3)
+    told.set()
     await feeder
 
 

@@ -21,20 +21,20 @@ from sluiceway.pipe.source import BytesSource, PassingSource
 
 async def test_a_server_without_100_continue_gets_the_body_soon() -> None:
     """Expect costs EXPECT_WAIT with such a server, never the upload."""
-    data, times = os.urandom(2 << 20), {}
+    data, came = os.urandom(2 << 20), list[float]()
 
     def act(exchange: Exchange) -> None:
-        times["asked"] = time.monotonic()
         exchange.wait()
-        times["came"] = time.monotonic()
+        came.append(time.monotonic())
         exchange.read_body()
         exchange.reply(201)
 
+    began = time.monotonic()
     with Peer(act) as peer:
         status, _ = await put(peer.url, SourceBody(BytesSource(data)), expect=True)
 
     assert (status, peer.seen[0].headers["expect"]) == (201, "100-continue")
-    assert times["came"] - times["asked"] > EXPECT_WAIT / 2
+    assert came[0] - began > 0.9 * EXPECT_WAIT
 
 
 async def test_a_server_that_sends_100_continue_gets_the_body() -> None:
@@ -142,10 +142,10 @@ async def test_a_refused_upload_leaves_no_connection() -> None:
         exchange.recv(1000)
         time.sleep(0.5)  # until every buffer on the way is full
         exchange.reply(413)
-        peer.ended.wait(20)
+        peer.ended.wait(40)
 
     with Peer(act) as peer:
         assert (await put(peer.url, SourceBody(BytesSource(bytes(BIG)))))[0] == 413
-        await asyncio.sleep(0.1)
-
-        assert connected_to(int(peer.url.rpartition(":")[2])) == 0
+        async with asyncio.timeout(20):
+            while connected_to(int(peer.url.rpartition(":")[2])):
+                await asyncio.sleep(0.05)

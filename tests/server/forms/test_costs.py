@@ -120,7 +120,7 @@ async def test_fields_wait_for_memory_and_are_refused_readably(
 
 async def test_all_fields_together_have_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow trickle cannot keep a form open for ever; the time of its files does not count."""
-    monkeypatch.setattr(field_reading, "FIELDS_TIME", 0.3)
+    monkeypatch.setattr(field_reading, "FIELDS_TIME", 1.0)
     app = Sluiceway(to="memory:")
     slow = field(b"a", b"x") * 50 + FILE + END
 
@@ -138,7 +138,7 @@ async def test_all_fields_together_have_a_deadline(monkeypatch: pytest.MonkeyPat
     pieces = [field(b"a", b"x") + FILE[:-2], *[b"y"] * 20, b"\r\n" + END]
 
     async def slow_file() -> Message:
-        await asyncio.sleep(0.03 if len(pieces) < 22 else 0)
+        await asyncio.sleep(0.06 if len(pieces) < 22 else 0)
         return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
 
     status, content = await post(app, slow_file)

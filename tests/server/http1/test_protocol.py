@@ -194,11 +194,11 @@ def test_a_stalled_piece_is_kept(hasty: Hasty) -> None:
 
 def test_a_slow_upload_succeeds(hasty: Hasty) -> None:
     """The deadline limits one pause, not the whole: ten pieces take longer than it."""
-    server = hasty(IDLE=1.0)
+    server = hasty(IDLE=3.0)
     with Wire(server.port) as wire:
         wire.send(head("PUT", "/files/slow", "Transfer-Encoding: chunked"))
         for _ in range(10):
-            time.sleep(0.2)  # this is the slowness
+            time.sleep(0.35)  # this is the slowness
             wire.send(chunk(b"piece"))
         wire.send(LAST_CHUNK)
 

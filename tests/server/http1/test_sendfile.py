@@ -137,8 +137,10 @@ def test_the_kernel_sends_whole_objects_and_ranges(patched: Patched) -> None:
         )
 
     eventually(lambda: sent_by_kernel() == sent, f"{sent} bytes were sent by the kernel")
-    assert f'"GET /files/large.bin" 200 {len(whole)} ' in server.log()
-    assert f'"GET /files/large.bin" 206 {len(one)} ' in server.log()
+    for line in (
+        f'"GET /files/large.bin" {end} ' for end in (f"200 {len(whole)}", f"206 {len(one)}")
+    ):
+        eventually(lambda line=line: line in server.log(), line)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -300,7 +302,7 @@ def test_a_reader_that_leaves_leaves_nothing_open(shelf: RunningServer, way: str
 
 def test_a_stalled_reader_is_dropped_and_a_slow_one_is_served(patched: Patched) -> None:
     """The deadline is for a reader that takes no byte; the whole may take longer."""
-    server = patched("sending.READER_TIMEOUT = 1.5")
+    server = patched("sending.READER_TIMEOUT = 3.0")
     sparse(server.root / "endless.bin", ENDLESS)
     began = time.monotonic()
     with slow_reader(server.port, "endless.bin"), slow_reader(server.port, "large.bin") as slow:
@@ -316,7 +318,7 @@ def test_a_stalled_reader_is_dropped_and_a_slow_one_is_served(patched: Patched) 
         )
 
         assert got[got.index(b"\r\n\r\n") + 4 :] == LARGE[: len(got) - got.index(b"\r\n\r\n") - 4]
-        assert time.monotonic() - began > 1.5
+        assert time.monotonic() - began > 3
 
 
 @pytest.mark.parametrize(

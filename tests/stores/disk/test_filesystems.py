@@ -16,6 +16,7 @@ from fix_filesystems import Mount, fill
 from sluiceway.errors import NoSpace
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Metadata, Replace
+from sluiceway.stores.disk.drafts.draft import DiskDraft
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.testing.store_suite import pattern, read, store_bytes
 from stores.disk.test_store import TestDiskStore as DiskSuite
@@ -163,9 +164,13 @@ async def test_bytes_lost_by_a_write_in_the_background_are_never_published(
     root = mount("tmpfs", tmp_path / "small", "size=8m")
     store = DiskStore(str(root), Budget(64 << 20))
     draft = await store.draft("slow", None)
+    assert isinstance(draft, DiskDraft)
     await draft.write(pattern(10_000))
     fill(root)
-    await asyncio.sleep(1.5)  # drafts are looked at twice a second
+    for _ in range(300):  # drafts are looked at twice a second
+        await asyncio.sleep(0.1)
+        if draft.failure:
+            break
     (root / "filler").unlink()
 
     with pytest.raises(NoSpace):  # noqa: PT012  # the first call raises
