@@ -16,12 +16,34 @@ from typing import Generic, TypeVar
 from sluiceway.pipe.cancellation import cancel_later
 from sluiceway.pipe.worker_thread import commit_in_thread
 
-__all__ = ["MOST_TOGETHER", "RUNNERS", "GroupCommit"]
+__all__ = ["MOST_TOGETHER", "RUNNERS", "FsyncPace", "GroupCommit"]
 
 T = TypeVar("T")
 
 MOST_TOGETHER = 16  # of a group: the first one is done when the last one is
 RUNNERS = 2  # threads: while one waits for the disk, the other one writes
+# Seconds. A disk that takes longer for an fsync gets those of a group side by side: it serves them
+# together. On a faster one a thread for each costs more than it saves.
+SLOW_FSYNC = 0.002
+FORGETS = 1.25  # how fast the shortest fsync so far is forgotten, for each one since
+
+
+class FsyncPace:
+    """How long an fsync takes on this disk, of late."""
+
+    __slots__ = ("_shortest",)
+
+    def __init__(self) -> None:
+        self._shortest = 0.0  # seconds
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether the fsyncs of a group are faster side by side."""
+        return self._shortest > SLOW_FSYNC
+
+    def note(self, seconds: float) -> None:
+        # The shortest: any other may have waited for the interpreter's lock.
+        self._shortest = min(seconds, self._shortest * FORGETS + 1e-6)
 
 
 class _Place(Generic[T]):

@@ -41,7 +41,7 @@ async def test_all_are_stored_with_their_attributes(
     if way == "as parts":
         monkeypatch.setattr(folder_publishing, "UNNAMED", 0)
     elif way == "slow disk":
-        monkeypatch.setattr(folder_publishing, "SLOW_FSYNC", -1.0)
+        monkeypatch.setattr("sluiceway.stores.group_commit.SLOW_FSYNC", -1.0)
     os.chmod(folder / "d1/e/001", 0o640)
     os.utime(folder / "d1/e/001", (1_000_000_000, 1_000_000_000))
     report = await sluiceway.acopy_all(folder, tmp_path / "to", preserve=True)

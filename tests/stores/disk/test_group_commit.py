@@ -70,7 +70,7 @@ async def test_many_at_once_are_all_stored(
 ) -> None:
     """In one folder or each in its own; also where each fsync gets a thread."""
     if slow:
-        monkeypatch.setattr("sluiceway.stores.disk.drafts.publishing.SLOW_FSYNC", -1.0)
+        monkeypatch.setattr("sluiceway.stores.group_commit.SLOW_FSYNC", -1.0)
     keys = [f"{folders.format(number)}{number}" for number in range(MANY)]
     assert MANY > MOST_FOLDERS  # one group after the other closes its folders
     open_before = open_below(tmp_path)

@@ -19,12 +19,11 @@ from sluiceway.client.local.folders import Folder, FoldersBelow
 from sluiceway.client.local.part_file import HOLE, PartialFile, file_errors
 from sluiceway.errors import Exists, StoreFailed
 from sluiceway.pipe.source import Buffer
+from sluiceway.stores.group_commit import FsyncPace
 
 __all__ = ["FSYNCS", "FolderPublisher", "SmallFile"]
 
 FSYNCS = 8  # threads for the fsyncs of a slow disk
-SLOW_FSYNC = 0.002  # seconds; on a faster disk, a thread for each costs more than it saves
-FORGETS = 1.25  # how fast the shortest fsync so far is forgotten, for each one since
 UNNAMED = getattr(os, "O_TMPFILE", 0)
 # Where a file system has no files without a name, or /proc is not mounted: a part file instead.
 CANNOT = frozenset(
@@ -64,7 +63,7 @@ class FolderPublisher:
         """`threads` do the fsyncs of a slow disk, beside the one that publishes."""
         self._root, self._existing, self._threads = root, existing, threads
         self._unnamed = bool(UNNAMED)
-        self._shortest_fsync = 0.0  # seconds, of late
+        self._fsync_pace = FsyncPace()
 
     def publish(self, group: Sequence[SmallFile]) -> None:
         """Publish all of them. Raises nothing: each has its own outcome."""
@@ -96,7 +95,7 @@ class FolderPublisher:
 
     def _synchronise(self, group: Sequence[SmallFile]) -> None:
         """The fsync of each file, side by side where the disk is slow: it serves them together."""
-        if self._shortest_fsync > SLOW_FSYNC and len(group) > 1:
+        if self._fsync_pace.is_slow and len(group) > 1:
             for _ in self._threads.map(lambda one: _each([one], self._fsync), group):
                 pass
         else:
@@ -106,8 +105,7 @@ class FolderPublisher:
         began = time.monotonic()
         with file_errors(one.path):
             (os.fdatasync if one.mode is None and one.modified is None else os.fsync)(one.fd)
-        # The shortest: any other may have waited for the interpreter's lock.
-        self._shortest_fsync = min(time.monotonic() - began, self._shortest_fsync * FORGETS + 1e-6)
+        self._fsync_pace.note(time.monotonic() - began)
 
     def _name(self, one: SmallFile, folders: FoldersBelow) -> None:
         folder, name = folders.open(one.segments[:-1]), one.segments[-1]

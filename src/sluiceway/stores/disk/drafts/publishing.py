@@ -20,6 +20,7 @@ from sluiceway.stores.contract import Entry, Metadata, Replace
 from sluiceway.stores.disk.drafts.file import AS_USUAL, DraftFile
 from sluiceway.stores.disk.metadata import entry_of, sidecar
 from sluiceway.stores.disk.tree import OpenFolders, Tree, UndurableFolders
+from sluiceway.stores.group_commit import FsyncPace
 
 __all__ = ["Keeping", "Publication", "Publisher"]
 
@@ -27,10 +28,6 @@ __all__ = ["Keeping", "Publication", "Publisher"]
 # about a second. One that does nothing else, on a busy machine, won 500 times in a row.
 ATTEMPTS = 20_000
 MOST_FOLDERS = 64  # descriptors of folders after which they are synchronised and closed
-# Seconds. A disk that takes longer for an fsync gets those of a group side by side: it serves them
-# together. On a faster one a thread for each costs more than it saves.
-SLOW_FSYNC = 0.002
-FORGETS = 1.25  # how fast the shortest fsync so far is forgotten, for each one since
 
 _T = TypeVar("_T", bound="Keeping | Publication")
 
@@ -118,7 +115,7 @@ class Publisher:
         self._tree, self._threads = tree, threads
         self._exclusive, self._check = exclusive, check
         self._undurable = UndurableFolders()
-        self._shortest_fsync = 0.0  # seconds, of late
+        self._fsync_pace = FsyncPace()
 
     def commit(self, group: Sequence[Keeping | Publication]) -> None:
         """Keep or publish all of them. Raises nothing: each has its own outcome."""
@@ -141,7 +138,7 @@ class Publisher:
 
     def _synchronise(self, group: Sequence[Keeping | Publication]) -> None:
         """The fsync of each file, side by side where the disk is slow."""
-        if self._shortest_fsync > SLOW_FSYNC and len(group) > 1:
+        if self._fsync_pace.is_slow and len(group) > 1:
             for _ in self._threads.map(lambda each: _each([each], self._fsync), group):
                 pass
             return
@@ -155,8 +152,7 @@ class Publisher:
     def _fsync(self, each: Keeping | Publication) -> None:
         began = time.monotonic()
         each.synchronise()
-        # The shortest: any other may have waited for the interpreter's lock.
-        self._shortest_fsync = min(time.monotonic() - began, self._shortest_fsync * FORGETS + 1e-6)
+        self._fsync_pace.note(time.monotonic() - began)
 
     # The name
 
