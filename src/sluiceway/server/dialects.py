@@ -6,7 +6,6 @@ The one place that tells them apart; a request of none is left to the other hand
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
-from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,11 +19,10 @@ from sluiceway.server.handlers.progress import NOTHING_TO_CANCEL, cancel_upload
 from sluiceway.server.handlers.resumable_creation import Creation
 from sluiceway.server.handlers.resumable_upload import ResumableHandler, limits_here, show_limits
 from sluiceway.server.handlers.tus import TusHandler, is_tus, names_file
-from sluiceway.server.intake import PutTarget, named_request
 from sluiceway.server.mounted.held_uploads import held_upload
 from sluiceway.server.resumable.fields import DIALECT, version_or_final
+from sluiceway.server.resumable.kept import answered
 from sluiceway.server.resumable.tus_responses import DIALECT as TUS
-from sluiceway.stores.contract import UploadRequest
 from sluiceway.uploads.keys import checked_id
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.resting import resting_snapshot
@@ -56,7 +54,7 @@ async def show_options(request: Request, upload_service: UploadService) -> Respo
     except Unavailable:  # of another server; a creation says so in words
         uploads = upload_service.resumable
     if uploads is not None:
-        response = TusHandler(uploads).options(request)
+        response = TusHandler(request, upload_service, uploads).options()
     for name, value in show_limits(request, uploads, upload_service.max_size).items():
         response.headers[name] = value
     return response
@@ -75,8 +73,8 @@ async def create(
                 "This server keeps no pieces of files; send the whole file in one request, "
                 "without Tus-Resumable"
             )
-        named = None if key is None else partial(_named, request, upload_service, key)
-        return await TusHandler(uploads).create(request, named)
+        handler = TusHandler(request, upload_service, uploads)
+        return await answered(request.scope, handler.create(key), handler.refused)
     if not is_creation(request.headers):
         return None
     creation = Creation(request, interim)
@@ -89,22 +87,19 @@ async def create(
     return await creation.respond(upload_service, uploads, key)
 
 
-async def _named(request: Request, upload_service: UploadService, key: str) -> UploadRequest:
-    """What a PUT asks for. Raises PreconditionFailed."""
-    target = await PutTarget.of(request, upload_service, key)
-    return named_request(request, target, whole=False)
-
-
 async def show_offset(request: Request, upload_service: UploadService) -> Response | None:
     """HEAD of an upload; None for a request that asks for its progress."""
     if (uploads := upload_service.resumable) is None:
         return None
+    handler: TusHandler | ResumableHandler
     record = None if is_tus(request) else await uploads.look_up(request.path_params["id"])
     if is_tus(request) or (record is not None and record.dialect == TUS):
-        return await TusHandler(uploads).show(request)
-    if record is not None and record.dialect == DIALECT:
-        return await ResumableHandler(request, upload_service, uploads).show()
-    return None
+        handler = TusHandler(request, upload_service, uploads)
+    elif record is not None and record.dialect == DIALECT:
+        handler = ResumableHandler(request, upload_service, uploads)
+    else:
+        return None
+    return await answered(request.scope, handler.show(), handler.refused)
 
 
 def in_dialect(request: Request, response: Response) -> Response:
@@ -147,10 +142,12 @@ def append(request: Request, upload_service: UploadService, interim: str) -> Awa
     uploads = upload_service.resumable
     if uploads is None:
         raise NotFound("This server keeps no pieces of files; send the whole file in one request")
-    content_type = request.headers.get("content-type", "")
-    if is_tus(request) or essence(content_type) == OFFSET_STREAM:
-        return TusHandler(uploads).append(request)
-    return ResumableHandler(request, upload_service, uploads).append(interim)
+    handler: TusHandler | ResumableHandler
+    if is_tus(request) or essence(request.headers.get("content-type", "")) == OFFSET_STREAM:
+        handler = TusHandler(request, upload_service, uploads)
+    else:
+        handler = ResumableHandler(request, upload_service, uploads, interim)
+    return answered(request.scope, handler.append(), handler.refused)
 
 
 async def cancel(request: Request, upload_service: UploadService) -> Response:
@@ -158,12 +155,15 @@ async def cancel(request: Request, upload_service: UploadService) -> Response:
     upload: str = checked_id(request.path_params["id"])
     if (uploads := upload_service.resumable) is None:
         return await cancel_upload(upload_service, upload)
+    handler: TusHandler | ResumableHandler
     if is_tus(request):
-        return await TusHandler(uploads).terminate(request)
+        handler = TusHandler(request, upload_service, uploads)
+        return await answered(request.scope, handler.cancel(), handler.refused)
     if (record := await uploads.look_up(upload)) is None:
         return await cancel_upload(upload_service, upload)
     if record.dialect == DIALECT:
-        return await ResumableHandler(request, upload_service, uploads).cancel()
+        handler = ResumableHandler(request, upload_service, uploads)
+        return await answered(request.scope, handler.cancel(), handler.refused)
     async with held_upload(request, uploads, upload, cancels=True) as held:
         if held.record.state in (LedgerState.DONE, LedgerState.GONE):
             raise NotFound(NOTHING_TO_CANCEL)

@@ -58,6 +58,7 @@ __all__ = [
     "named_request",
     "posted_request",
     "publish",
+    "put_request",
 ]
 
 URL_ENCODED = "application/x-www-form-urlencoded"
@@ -185,6 +186,15 @@ def named_request(request: Request, target: PutTarget, *, whole: bool = True) ->
     """
     name = clean_file_name(request) or clean_name(target.key)
     return _upload_request(request, name, target.key, target.replace, whole=whole)
+
+
+async def put_request(
+    request: Request, upload_service: UploadService, key: str, *, whole: bool
+) -> UploadRequest:
+    """What a PUT asks for whose object is looked up now. As `PutTarget.of` and `named_request`
+    raise."""
+    target = await PutTarget.of(request, upload_service, key)
+    return named_request(request, target, whole=whole)
 
 
 def posted_request(

@@ -19,7 +19,7 @@ from sluiceway.errors import (
     Superseded,
 )
 from sluiceway.server.door.counted_send import MORE_HEADERS
-from sluiceway.server.intake import PutTarget, check_length, named_request
+from sluiceway.server.intake import check_length, put_request
 from sluiceway.server.mounted.held_uploads import decided, held_upload
 from sluiceway.server.operator_log import answered_with
 from sluiceway.server.request_body import check_body, content_length
@@ -133,8 +133,7 @@ class _PiecePut:
         return await self._uploads.plain_puts.has_new_elsewhere(self._upload)
 
     async def _begin(self) -> Response:
-        target = await PutTarget.of(self._request, self._upload_service, self._key)
-        wanted = named_request(self._request, target, whole=False)
+        wanted = await put_request(self._request, self._upload_service, self._key, whole=False)
         check_length(self._request, self._upload_service)
         expected = content_digests(self._request)
         length = self._piece.length

@@ -7,25 +7,26 @@ first piece; or no byte, to learn the URL. `intake` reads what any upload says o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from sluiceway.errors import BadRequest
-from sluiceway.server.intake import PutTarget, check_length, named_request, posted_request
+from sluiceway.server.intake import check_length, posted_request, put_request
 from sluiceway.server.mounted.held_uploads import create_upload, held_upload
 from sluiceway.server.request_headers import content_digests, joined_headers
 from sluiceway.server.resumable.content import agreed_length, finish, settled_length, take
 from sluiceway.server.resumable.fields import (
     DIALECT,
-    answered,
     fields_of,
     limits_of,
+    refusal,
     replayed,
     upload_url,
 )
 from sluiceway.server.resumable.interim import Interim
-from sluiceway.server.resumable.kept import note_kept
+from sluiceway.server.resumable.kept import answered, note_kept
 from sluiceway.server.resumable.whole import WholeFields
 from sluiceway.server.whole_body import check_said_length
 from sluiceway.stores.contract import UploadRequest
@@ -78,12 +79,9 @@ class Creation:
                 "This server stores whole files here, and no pieces; send the whole file in one "
                 "request"
             )
-        found = uploads
-
-        async def step() -> Response:
-            return await self._create(upload_service, found, key)
-
-        return await answered(self._request, uploads, step)
+        refused = partial(refusal, self._request, uploads)
+        step = self._create(upload_service, uploads, key)
+        return await answered(self._request.scope, step, refused)
 
     async def _create(
         self, upload_service: UploadService, uploads: ResumableUploads, key: str | None
@@ -116,8 +114,7 @@ class Creation:
     async def _wanted(self, upload_service: UploadService, key: str | None) -> UploadRequest:
         if key is None:
             return posted_request(self._request, upload_service, whole=self.complete)
-        target = await PutTarget.of(self._request, upload_service, key)
-        return named_request(self._request, target, whole=self.complete)
+        return await put_request(self._request, upload_service, key, whole=self.complete)
 
 
 def _version(headers: Mapping[str, str]) -> ProtocolVersion:

@@ -12,20 +12,20 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sluiceway.errors import BadRequest, CompletedUpload, Unsupported
+from sluiceway.errors import BadRequest, CompletedUpload, SluiceError, Unsupported
 from sluiceway.server.mounted.held_uploads import held_upload
 from sluiceway.server.operator_log import CODE
 from sluiceway.server.request_body import check_body, content_length
 from sluiceway.server.request_headers import content_digests, file_digests, joined_headers
 from sluiceway.server.resumable.content import final_response, finish, settled_length, take
 from sluiceway.server.resumable.fields import (
-    answered,
     check_active,
     check_dialect,
     fields_of,
     limits_of,
     no_limits,
     offset_mismatch,
+    refusal,
     replayed,
     version_or_final,
 )
@@ -75,25 +75,18 @@ def show_limits(
 
 @dataclass(frozen=True, slots=True)
 class ResumableHandler:
-    """One request to an upload."""
+    """One request to an upload. Each method is a step that `answered` takes, with `refused`."""
 
     request: Request
     upload_service: UploadService
     uploads: ResumableUploads
+    interim: str = ""  # the setting, for an append
+
+    def refused(self, error: SluiceError) -> Response:
+        return refusal(self.request, self.uploads, error)
 
     async def show(self) -> Response:
         """204 with the offset, from which an append is accepted."""
-        return await answered(self.request, self.uploads, self._show)
-
-    async def append(self, interim: str) -> Response:
-        """204 (or 201) with the new offset, or the final response."""
-        return await answered(self.request, self.uploads, lambda: self._append(interim))
-
-    async def cancel(self) -> Response:
-        """204."""
-        return await answered(self.request, self.uploads, self._cancel)
-
-    async def _show(self) -> Response:
         version = self._bodiless_version()
         record = await self.uploads.at_rest((await self._find(version)).id)
         check_active(version, record)
@@ -103,7 +96,8 @@ class ResumableHandler:
             return replayed(record.response, fields)  # refused for good: nothing is stored
         return Response(status_code=204, headers=fields)
 
-    async def _append(self, interim: str) -> Response:
+    async def append(self) -> Response:
+        """204 (or 201) with the new offset, or the final response."""
         headers = joined_headers(self.request)
         version = parse_version(headers)
         check_creation(version, headers)
@@ -125,7 +119,7 @@ class ResumableHandler:
                 response = await finish(self.request, held, store)
                 return replayed(response, fields_of(version, self.uploads, held.record))
             length = await settled_length(held, self.request, announcement, complete)
-            interims = Interim(self.request, version, interim)
+            interims = Interim(self.request, version, self.interim)
             await take(self.request, held, store, interims, expected, length)
             if complete:
                 response = await finish(self.request, held, store, interims)
@@ -170,7 +164,8 @@ class ResumableHandler:
         response = await final_response(self.request, self.upload_service.store, record)
         return replayed(response, fields_of(version, self.uploads, record))
 
-    async def _cancel(self) -> Response:
+    async def cancel(self) -> Response:
+        """204."""
         version = self._bodiless_version()
         record = await self._find(version)
         async with held_upload(self.request, self.uploads, record.id, cancels=True) as held:

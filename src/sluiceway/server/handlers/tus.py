@@ -6,9 +6,8 @@ names the version, errors included.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,21 +21,22 @@ from sluiceway.errors import (
     Unsupported,
 )
 from sluiceway.server.http1.peer_gone import PROTOCOL
+from sluiceway.server.intake import put_request
 from sluiceway.server.mounted.held_uploads import create_part, create_upload, held_upload
 from sluiceway.server.operator_log import log_error
 from sluiceway.server.request_body import check_body, content_length
 from sluiceway.server.request_headers import joined_headers, query_values
 from sluiceway.server.resumable.fields import upload_url
 from sluiceway.server.resumable.kept import note_kept
-from sluiceway.server.resumable.tus_content import check_empty, digests_sent, take_body
+from sluiceway.server.resumable.tus_content import Expected, check_empty, digests_sent, take_body
 from sluiceway.server.resumable.tus_responses import (
     DIALECT,
-    answered,
     check_taken,
     described,
     expires,
     final_response,
     note_expiry,
+    refusal,
     stored_at,
     tus_response,
 )
@@ -47,6 +47,7 @@ from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.joining import find_parts, join_parts, length_of
 from sluiceway.uploads.resumable.service import ResumableUploads
+from sluiceway.uploads.service import UploadService
 from sluiceway.wire.headers.media_types import essence, kept_type
 from sluiceway.wire.names import clean_folders, clean_name
 from sluiceway.wire.tus import (
@@ -58,6 +59,7 @@ from sluiceway.wire.tus import (
     ONCE_KEY,
     PART_OF,
     VERSION,
+    Concatenation,
     TusCreation,
     check_version,
     name_in,
@@ -68,8 +70,6 @@ from sluiceway.wire.tus import (
 )
 
 __all__ = ["TusHandler", "is_tus", "names_file"]
-
-Named = Callable[[], Awaitable[UploadRequest]]
 
 CREATIONS = ("upload-length", "upload-defer-length", "upload-concat")
 OTHERS = ("upload-complete", "upload-incomplete", "upload-draft-interop-version")  # of the IETF
@@ -100,13 +100,18 @@ def names_file(request: Request) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class TusHandler:
-    """tus over the uploads of one service."""
+    """One request of tus. Each method is a step that `answered` takes, with `refused`."""
 
+    request: Request
+    upload_service: UploadService
     uploads: ResumableUploads
 
-    def options(self, request: Request) -> Response:
+    def refused(self, error: SluiceError) -> Response:
+        return refusal(self.request, self.uploads.max_size, error)
+
+    def options(self) -> Response:
         """What this server speaks. Tus-Resumable of the request does not matter here."""
-        lacks = set() if PROTOCOL in request.scope else {"checksum-trailer"}
+        lacks = set() if PROTOCOL in self.request.scope else {"checksum-trailer"}
         if not self._joins:
             lacks |= {"concatenation", "concatenation-unfinished"}
         headers = {
@@ -120,99 +125,107 @@ class TusHandler:
             headers["Tus-Max-Size"] = str(self.uploads.max_size)
         return tus_response(204, headers)
 
-    def create(self, request: Request, named: Named | None = None) -> Awaitable[Response]:
+    async def create(self, key: str | None) -> Response:
         """POST /files: 201 with the URL of the upload; bytes of the body are its first ones.
 
-        A PUT of a key, too: `named` says what is asked for then.
+        `key` is that of a PUT, which may create an upload, too.
         """
-        return answered(request, self.uploads.max_size, partial(self._create, named=named))
-
-    def show(self, request: Request) -> Awaitable[Response]:
-        """HEAD /uploads/{id}: the offset. A request that still sends to it is interrupted."""
-        return answered(request, self.uploads.max_size, self._show)
-
-    def append(self, request: Request) -> Awaitable[Response]:
-        """PATCH /uploads/{id}: 204 with the new offset."""
-        return answered(request, self.uploads.max_size, self._append)
-
-    def terminate(self, request: Request) -> Awaitable[Response]:
-        """DELETE /uploads/{id}: 204."""
-        return answered(request, self.uploads.max_size, self._terminate)
-
-    async def _create(self, request: Request, named: Named | None) -> Response:
+        request = self.request
         headers = joined_headers(request)
         check_version(headers)
         check_body(request, may_lack=True)
         creation = parse_creation(headers)
-        concatenation = creation.concatenation
         length, details = creation.length, {"metadata": creation.metadata_text}
-        upload: str | None = None
+        join: str | None = None  # its id, where it has a key
         expected = digests_sent(request)
         check_empty(request, expected)
-        if concatenation is not None and not self._joins:
-            raise BadRequest(
-                "This server sends files on while they arrive, and joins no parts; send the file "
-                "as one upload"
-            )
-        if concatenation is not None:
+        if (concatenation := creation.concatenation) is not None:
+            ids = self._part_ids(concatenation)
             details["concat"] = concatenation.text
-        if concatenation is not None and concatenation.is_final:
-            if content_length(request) != 0:
-                raise BadRequest("A final upload has no bytes of its own")
-            ids = [_part_id(url) for url in concatenation.partials]
-            if once := headers.get(ONCE_KEY):
-                upload = id_from(once, *ids)
-                if await self.uploads.look_up(upload) is not None:
-                    return await self._joined_before(request, upload)
-            length, details["parts"] = await self._length_of(ids), " ".join(ids)
-        is_part = details.get("concat") == PART
+            if concatenation.is_final:
+                if once := headers.get(ONCE_KEY):
+                    join = id_from(once, *ids)
+                    if await self.uploads.look_up(join) is not None:
+                        return await self._joined_before(join)
+                length, details["parts"] = await self._length_of(ids), " ".join(ids)
+        is_part, is_join = details.get("concat") == PART, "parts" in details
         if is_part and PART_OF in headers:
             whole = checked_id(headers[PART_OF])
             record = await create_part(request, self.uploads, DIALECT, whole, length, details)
         else:
-            wanted = await (self._wanted(request, creation) if named is None else named())
+            wanted = await self._wanted(creation, key)
             record = await create_upload(
-                request, self.uploads, DIALECT, wanted, length, details, upload=upload, part=is_part
+                request, self.uploads, DIALECT, wanted, length, details, upload=join, part=is_part
             )
-        found = {"Location": _place(request, record.id)}
         note_kept(request.scope, 0)  # a client that gets an error does not learn its URL
-        has_bytes = essence(headers.get("content-type", "")) == OFFSET_STREAM
-        if has_bytes or length == 0 or "parts" in details:
-            async with held_upload(request, self.uploads, record.id) as held:
-                try:
-                    if has_bytes and "parts" not in details:
-                        await take_body(request, held, expected)
-                        found["Upload-Offset"] = str(held.record.offset)
-                    found |= await self._finished(request, held)
-                except SluiceError as error:
-                    # its client does not learn its URL
-                    if held.record.state is LedgerState.OPEN and not (
-                        upload and isinstance(error, Superseded)  # by the same join, once more
-                    ):
-                        await held.cancel("cancelled", error)
-                    raise
-                record = held.record
-        return tus_response(201, found | expires(record))
+        has_bytes = essence(headers.get("content-type", "")) == OFFSET_STREAM and not is_join
+        if has_bytes or is_join or length == 0:
+            return await self._begin(record.id, expected if has_bytes else None, join)
+        return tus_response(201, {"Location": self._place(record.id)} | expires(record))
 
-    async def _wanted(self, request: Request, creation: TusCreation) -> UploadRequest:
-        wanted = replace(_wanted(creation), values=_times_asked(request, creation))
-        if self._joins:
-            return wanted
-        # the URL at the next server may name them
-        return replace(wanted, values={**creation.metadata, **query_values(request)})
+    async def _begin(self, upload: str, expected: Expected | None, join: str | None) -> Response:
+        """The response to a creation that has bytes, with these digests, or is whole without."""
+        found = {"Location": self._place(upload)}
+        async with held_upload(self.request, self.uploads, upload) as held:
+            try:
+                if expected is not None:
+                    await take_body(self.request, held, expected)
+                    found["Upload-Offset"] = str(held.record.offset)
+                found |= await self._finished(held)
+            except SluiceError as error:
+                is_same_join = join is not None and isinstance(error, Superseded)  # once more
+                if held.record.state is LedgerState.OPEN and not is_same_join:
+                    await held.cancel("cancelled", error)  # its client does not learn its URL
+                raise
+            return tus_response(201, found | expires(held.record))
 
-    async def _joined_before(self, request: Request, upload: str) -> Response:
+    async def _wanted(self, creation: TusCreation, key: str | None) -> UploadRequest:
+        if key is not None:
+            return await put_request(self.request, self.upload_service, key, whole=False)
+        name, kind = name_in(creation.metadata), type_in(creation.metadata)
+        filename = clean_name(name) if name else "unnamed"
+        asked = query_values(self.request)
+        return UploadRequest(
+            filename=filename,
+            type=kept_type(kind, filename),
+            method="POST",
+            folders=clean_folders(name) if name else "",
+            # the URL at the next server may name them
+            values=_times_asked(creation, asked) if self._joins else {**creation.metadata, **asked},
+        )
+
+    async def _joined_before(self, upload: str) -> Response:
         """The response to a join that comes again with its key: no second object."""
-        async with held_upload(request, self.uploads, upload, looks=True) as held:
+        async with held_upload(self.request, self.uploads, upload, looks=True) as held:
             check_taken(held.record)
-            found = await self._finished(request, held)
-            place = {"Location": _place(request, upload)}
+            found = await self._finished(held)
+            place = {"Location": self._place(upload)}
             return tus_response(201, place | found | expires(held.record))
+
+    @property
+    def _id(self) -> str:
+        return str(self.request.path_params["id"])
+
+    def _place(self, upload: str) -> str:
+        """Relative to the URL of a POST: right behind each proxy and mount, whatever they strip."""
+        is_put = self.request.method == "PUT"
+        return upload_url(self.request, upload) if is_put else f"uploads/{upload}"
 
     @property
     def _joins(self) -> bool:
         """A part that was sent on to another server would be a file of its own there."""
         return self.uploads.store.traits.keeps != "whole"
+
+    def _part_ids(self, concatenation: Concatenation) -> list[str]:
+        """The parts that a final upload joins. Raises BadRequest."""
+        if not self._joins:
+            raise BadRequest(
+                "This server sends files on while they arrive, and joins no parts; send the file "
+                "as one upload"
+            )
+        if concatenation.is_final and content_length(self.request) != 0:
+            raise BadRequest("A final upload has no bytes of its own")
+        return [_part_id(url) for url in concatenation.partials]
 
     async def _length_of(self, ids: Sequence[str]) -> int | None:
         """Bytes of the parts of a final upload, where all are known. Raises BadRequest."""
@@ -223,12 +236,14 @@ class TusHandler:
             )
         return length_of(parts)
 
-    async def _show(self, request: Request) -> Response:
+    async def show(self) -> Response:
+        """HEAD /uploads/{id}: the offset. A request that still sends to it is interrupted."""
+        request = self.request
         check_version(joined_headers(request))
         try:
-            async with held_upload(request, self.uploads, _id(request), looks=True) as held:
+            async with held_upload(request, self.uploads, self._id, looks=True) as held:
                 check_taken(held.record)
-                await self._finished(request, held)
+                await self._finished(held)
                 return tus_response(200, described(held.record) | {"Cache-Control": "no-store"})
         except SluiceError as error:
             if error.status < 500 and not isinstance(error, Superseded):
@@ -239,44 +254,48 @@ class TusHandler:
             log_error(error, request.method)
             raise Locked("The upload cannot be looked at now; ask again") from error
 
-    async def _append(self, request: Request) -> Response:
+    async def append(self) -> Response:
+        """PATCH /uploads/{id}: 204 with the new offset."""
+        request = self.request
         headers = joined_headers(request)
         check_version(headers)
         if essence(headers.get("content-type", "")) != OFFSET_STREAM:
-            raise await self._wrong_type(request)
+            raise await self._wrong_type()
         check_body(request, may_lack=True)
         offset, length = parse_offset(headers), parse_length(headers)
         del headers  # half a KiB, as long as a slow body comes
         expected = digests_sent(request)
-        async with held_upload(request, self.uploads, _id(request)) as held:
+        async with held_upload(request, self.uploads, self._id) as held:
             check_taken(held.record)
             _check_takes_bytes(held.record)
             held.check_offset(offset)
             await take_body(request, held, expected, length)
-            found = await self._finished(request, held)
+            found = await self._finished(held)
             return tus_response(
                 204, {"Upload-Offset": str(held.record.offset)} | found | expires(held.record)
             )
 
-    async def _wrong_type(self, request: Request) -> SluiceError:
-        if (record := await self.uploads.look_up(_id(request))) is not None:
-            note_expiry(request, record)
+    async def _wrong_type(self) -> SluiceError:
+        if (record := await self.uploads.look_up(self._id)) is not None:
+            note_expiry(self.request, record)
             _check_takes_bytes(record)
         return Unsupported(f"A PATCH of tus needs Content-Type: {OFFSET_STREAM}")
 
-    async def _terminate(self, request: Request) -> Response:
-        check_version(joined_headers(request))
-        async with held_upload(request, self.uploads, _id(request), cancels=True) as held:
+    async def cancel(self) -> Response:
+        """DELETE /uploads/{id}: 204. tus calls it termination."""
+        check_version(joined_headers(self.request))
+        async with held_upload(self.request, self.uploads, self._id, cancels=True) as held:
             if held.record.state is not LedgerState.DONE or held.record.dialect != DIALECT:
                 check_taken(held.record)  # one that was refused can be forgotten, too
             await held.cancel("cancelled")
             return tus_response(204, {})
 
-    async def _finished(self, request: Request, held: HeldUpload) -> dict[str, str]:
+    async def _finished(self, held: HeldUpload) -> dict[str, str]:
         """Publish a whole upload, where it is one. Returns the headers that say so.
 
         Raises FinallyRefused.
         """
+        request = self.request
         record, response = held.record, held.record.response
         if record.state is LedgerState.OPEN and not record.is_part:
             if "parts" in record.details:
@@ -291,11 +310,6 @@ class TusHandler:
             return dict([stored_at(request, held.record.key)])
         found = () if response is None else response.headers
         return {name: value for name, value in found if name.lower() in OF_A_FILE}
-
-
-def _place(request: Request, upload: str) -> str:
-    """Relative to the URL of a POST: right behind each proxy and mount, whatever they strip."""
-    return upload_url(request, upload) if request.method == "PUT" else f"uploads/{upload}"
 
 
 def _check_takes_bytes(record: UploadRecord) -> None:
@@ -320,24 +334,8 @@ def _part_id(url: str) -> str:
     )
 
 
-def _times_asked(request: Request, creation: TusCreation) -> dict[str, str]:
-    """How long the file is to last: from the headers, the query or the metadata."""
+def _times_asked(creation: TusCreation, asked: Mapping[str, str]) -> dict[str, str]:
+    """How long the file is to last: from the headers and the query, `asked`, or the metadata."""
     values = {name: text for name in TIMES if (text := creation.metadata.get(name))}
-    asked = query_values(request)
     named = {name: name.removeprefix("x-").replace("-", "_") for name in asked}
     return values | {name: asked[name] for name, plain in named.items() if plain in TIMES}
-
-
-def _wanted(creation: TusCreation) -> UploadRequest:
-    name, kind = name_in(creation.metadata), type_in(creation.metadata)
-    filename = clean_name(name) if name else "unnamed"
-    return UploadRequest(
-        filename=filename,
-        type=kept_type(kind, filename),
-        method="POST",
-        folders=clean_folders(name) if name else "",
-    )
-
-
-def _id(request: Request) -> str:
-    return str(request.path_params["id"])

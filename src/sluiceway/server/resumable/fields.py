@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from math import floor
 
 from starlette.requests import Request
@@ -15,7 +13,7 @@ from starlette.responses import Response
 from sluiceway.errors import Gone, NotFound, OffsetMismatch, SluiceError, TooLarge
 from sluiceway.server.request_headers import joined_headers
 from sluiceway.server.responses import problem_response
-from sluiceway.server.resumable.kept import error_to_answer, kept_offset
+from sluiceway.server.resumable.kept import kept_offset
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.service import ResumableUploads
@@ -30,13 +28,13 @@ from sluiceway.wire.resumable import (
 
 __all__ = [
     "DIALECT",
-    "answered",
     "check_active",
     "check_dialect",
     "fields_of",
     "limits_of",
     "no_limits",
     "offset_mismatch",
+    "refusal",
     "replayed",
     "upload_url",
     "version_or_final",
@@ -118,23 +116,16 @@ def replayed(response: FinalResponse, fields: dict[str, str]) -> Response:
     return replay
 
 
-async def answered(
-    request: Request, uploads: ResumableUploads, step: Callable[[], Awaitable[Response]]
-) -> Response:
-    """The response of a step. That to an error says by Upload-Complete: ?0 that it comes from the
-    upload's protocol, so that its client may go on."""
-    try:
-        return await step()
-    except (SluiceError, asyncio.CancelledError) as caught:
-        error = error_to_answer(request.scope, caught)
-        response = problem_response(error)
-        version = version_or_final(request)
-        fields = write_fields(
-            version,
-            offset=kept_offset(error),
-            complete=False,
-            limits=limits_of(uploads) if isinstance(error, TooLarge) else None,
-        )
-        for name, value in fields.items():
-            response.headers[name] = value
-        return response
+def refusal(request: Request, uploads: ResumableUploads, error: SluiceError) -> Response:
+    """The response to an error. It says by Upload-Complete: ?0 that it comes from the upload's
+    protocol, so that its client may go on."""
+    response = problem_response(error)
+    fields = write_fields(
+        version_or_final(request),
+        offset=kept_offset(error),
+        complete=False,
+        limits=limits_of(uploads) if isinstance(error, TooLarge) else None,
+    )
+    for name, value in fields.items():
+        response.headers[name] = value
+    return response

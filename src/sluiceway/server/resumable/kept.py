@@ -6,7 +6,9 @@ The errors are raised where nobody knows that, and say that nothing was stored. 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
+from starlette.responses import Response
 from starlette.types import Scope
 
 from sluiceway.errors import BodyCut, SluiceError, Unavailable
@@ -15,7 +17,7 @@ from sluiceway.server.operator_log import answered_with
 from sluiceway.server.request_body import BROKEN
 from sluiceway.uploads.session import STOPPED
 
-__all__ = ["FORM", "KEPT", "error_to_answer", "kept_offset", "note_kept", "with_kept"]
+__all__ = ["FORM", "KEPT", "answered", "kept_offset", "note_kept", "with_kept"]
 
 # In the scope of a request: bytes of its upload that are kept, and from which its client can go on.
 KEPT = "sluiceway.kept"
@@ -59,16 +61,23 @@ def with_kept(scope: Scope, error: SluiceError) -> SluiceError:
     return Unavailable(text) if is_stop else BodyCut(text, **error.members)
 
 
-def error_to_answer(scope: Scope, caught: SluiceError | asyncio.CancelledError) -> SluiceError:
-    """The error as the client gets it, once the app's hooks and the log know of it.
+async def answered(
+    scope: Scope, step: Awaitable[Response], refused: Callable[[SluiceError], Response]
+) -> Response:
+    """The response of a step of a protocol; that to an error is what `refused` makes of it.
 
-    A cancelled request is one of a server that stops and has waited long enough. Raises HookFailed
-    again: the app's framework may have an answer.
+    The app's hooks and the log know of the error before. Raises HookFailed: the app's framework may
+    have an answer.
     """
-    error = with_kept(scope, caught if isinstance(caught, SluiceError) else Unavailable(STOPPED))
-    if (hooks := scope.get(HOOKS)) is not None:
-        hooks.note(error)
-    if isinstance(caught, HookFailed):
-        raise caught
-    answered_with(scope, error)
-    return error
+    try:
+        return await step
+    except (SluiceError, asyncio.CancelledError) as caught:
+        # A cancelled request is one of a server that stops and has waited long enough.
+        found = caught if isinstance(caught, SluiceError) else Unavailable(STOPPED)
+        error = with_kept(scope, found)
+        if (hooks := scope.get(HOOKS)) is not None:
+            hooks.note(error)
+        if isinstance(caught, HookFailed):
+            raise
+        answered_with(scope, error)
+        return refused(error)

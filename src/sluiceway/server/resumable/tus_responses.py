@@ -6,9 +6,6 @@ which they begin anew.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -25,7 +22,7 @@ from sluiceway.server.log.access import UPLOAD
 from sluiceway.server.operator_log import CODE
 from sluiceway.server.responses import object_url, problem_response, time_headers
 from sluiceway.server.resumable.content import as_final
-from sluiceway.server.resumable.kept import error_to_answer, kept_offset
+from sluiceway.server.resumable.kept import kept_offset
 from sluiceway.stores.contract import Entry
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
@@ -38,12 +35,12 @@ __all__ = [
     "ChecksumMismatch",
     "FinallyRefused",
     "TooSlowForTus",
-    "answered",
     "check_taken",
     "described",
     "expires",
     "final_response",
     "note_expiry",
+    "refusal",
     "stored_at",
     "tus_response",
 ]
@@ -85,29 +82,23 @@ class TooSlowForTus(TooSlow, code="too-slow", status=423, title="No bytes arrive
     (two of them but 409, too), and go on after that."""
 
 
-async def answered(
-    request: Request, max_size: int | None, step: Callable[[Request], Awaitable[Response]]
-) -> Response:
-    """The response of a step, also to an error. `max_size`: bytes of an upload, if limited."""
-    try:
-        return await step(request)
-    except (SluiceError, asyncio.CancelledError) as caught:
-        error = error_to_answer(request.scope, caught)
-        if isinstance(error, FinallyRefused):
-            response = error.as_response()
-            request.scope[CODE] = error.answered_code
-        else:
-            response = problem_response(error)
-        response.headers["Tus-Resumable"] = VERSION
-        if isinstance(error, UnsupportedVersion):
-            response.headers["Tus-Version"] = VERSION
-        if (offset := kept_offset(error)) is not None:
-            response.headers["Upload-Offset"] = str(offset)
-        if isinstance(error, TooLarge) and max_size is not None:
-            response.headers["Tus-Max-Size"] = str(max_size)
-        for name, value in _expires_anyhow(request).items():
-            response.headers[name] = value
-        return response
+def refusal(request: Request, max_size: int | None, error: SluiceError) -> Response:
+    """The response to an error. `max_size`: bytes of an upload, if limited."""
+    if isinstance(error, FinallyRefused):
+        response = error.as_response()
+        request.scope[CODE] = error.answered_code
+    else:
+        response = problem_response(error)
+    response.headers["Tus-Resumable"] = VERSION
+    if isinstance(error, UnsupportedVersion):
+        response.headers["Tus-Version"] = VERSION
+    if (offset := kept_offset(error)) is not None:
+        response.headers["Upload-Offset"] = str(offset)
+    if isinstance(error, TooLarge) and max_size is not None:
+        response.headers["Tus-Max-Size"] = str(max_size)
+    for name, value in _expires_anyhow(request).items():
+        response.headers[name] = value
+    return response
 
 
 def note_expiry(request: Request, record: UploadRecord) -> None:
