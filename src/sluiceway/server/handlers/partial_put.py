@@ -25,7 +25,7 @@ from sluiceway.server.operator_log import answered_with
 from sluiceway.server.request_body import check_body, content_length
 from sluiceway.server.request_headers import content_digests, file_digests, joined_headers
 from sluiceway.server.responses import problem_response
-from sluiceway.server.resumable.content import final_response, finish, take
+from sluiceway.server.resumable.content import finish, repeated_response, take_body
 from sluiceway.server.resumable.fields import replayed
 from sluiceway.server.resumable.kept import kept_offset
 from sluiceway.server.resumable.repeated import check_stored, is_last_append
@@ -133,23 +133,27 @@ class _PiecePut:
         return await self._uploads.plain_puts.has_new_elsewhere(self._upload)
 
     async def _begin(self) -> Response:
-        wanted = await put_request(self._request, self._upload_service, self._key, whole=False)
+        upload_request = await put_request(
+            self._request, self._upload_service, self._key, whole=False
+        )
         check_length(self._request, self._upload_service)
         expected = content_digests(self._request)
         length = self._piece.length
-        wanted = await decided(self._request, self._uploads, self._upload, wanted, length)
+        upload_request = await decided(
+            self._request, self._uploads, self._upload, upload_request, length
+        )
         await self._uploads.plain_puts.overtake(self._upload)
         for _ in range(BEGIN_AGAIN):
-            if (response := await self._begin_once(wanted, expected)) is not None:
+            if (response := await self._begin_once(upload_request, expected)) is not None:
                 return response
         raise Superseded("", offset=0)
 
     async def _begin_once(
-        self, wanted: UploadRequest, expected: dict[str, bytes]
+        self, upload_request: UploadRequest, expected: dict[str, bytes]
     ) -> Response | None:
         """None where another request ended the upload before this one had it."""
         uploads, length = self._uploads, self._piece.length
-        upload = await make_by_key(uploads, self._key, wanted, length)
+        upload = await make_by_key(uploads, self._key, upload_request, length)
         async with AsyncExitStack() as stack:
             try:
                 taken = held_upload(self._request, uploads, upload)
@@ -158,7 +162,9 @@ class _PiecePut:
                 return None
             if held.record.state is LedgerState.GONE:
                 return None
-            await held.restart(wanted, length, {BASE: await base_of(uploads, wanted.key)})
+            await held.restart(
+                upload_request, length, {BASE: await base_of(uploads, upload_request.key)}
+            )
             return await self._take(held, expected)
 
     async def _go_on(self, held: HeldUpload) -> Response | None:
@@ -191,7 +197,7 @@ class _PiecePut:
         """With all of its own digests checked, or nothing of the piece counts."""
         store = self._upload_service.store
         piece = self._piece
-        await take(self._request, held, store, None, expected, piece.length, piece.stop)
+        await take_body(self._request, held, store, None, expected, piece.length, piece.stop)
         if piece.last:
             return replayed(await finish(self._request, held, store), {})
         return _incomplete(held.record.offset)
@@ -217,7 +223,7 @@ class _PiecePut:
                 raise _mismatch(record.offset, piece.start)
         await check_stored(self._uploads, record, file_digests(request))
         store = self._upload_service.store
-        return replayed(await final_response(self._request, store, record), {})
+        return replayed(await repeated_response(self._request, store, record), {})
 
     async def _nothing_kept(self) -> Response:
         if self._is_empty_file:

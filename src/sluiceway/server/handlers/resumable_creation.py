@@ -16,7 +16,7 @@ from sluiceway.errors import BadRequest
 from sluiceway.server.intake import check_length, posted_request, put_request
 from sluiceway.server.mounted.held_uploads import create_upload, held_upload
 from sluiceway.server.request_headers import content_digests, joined_headers
-from sluiceway.server.resumable.content import agreed_length, finish, settled_length, take
+from sluiceway.server.resumable.content import agreed_length, finish, settled_length, take_body
 from sluiceway.server.resumable.fields import (
     DIALECT,
     fields_of,
@@ -87,7 +87,7 @@ class Creation:
         self, upload_service: UploadService, uploads: ResumableUploads, key: str | None
     ) -> Response:
         request, store = self._request, upload_service.store
-        upload_request = await self._wanted(upload_service, key)
+        upload_request = await self._upload_request(upload_service, key)
         check_length(request, upload_service)
         if self.complete:
             check_said_length(request)
@@ -104,14 +104,16 @@ class Creation:
             note_kept(request.scope, 0)  # a client that gets an error does not learn its URL
         async with held_upload(request, uploads, record.id) as held:
             length = await settled_length(held, request, self._announcement, self.complete)
-            await take(request, held, store, self._interim, expected, length)
+            await take_body(request, held, store, self._interim, expected, length)
             if self.complete:
                 response = await finish(request, held, store, self._interim)
                 return replayed(response, fields_of(self.version, uploads, held.record))
             fields = fields_of(self.version, uploads, held.record)
         return Response(status_code=201, headers={"Location": url, **fields})
 
-    async def _wanted(self, upload_service: UploadService, key: str | None) -> UploadRequest:
+    async def _upload_request(
+        self, upload_service: UploadService, key: str | None
+    ) -> UploadRequest:
         if key is None:
             return posted_request(self._request, upload_service, whole=self.complete)
         return await put_request(self._request, upload_service, key, whole=self.complete)

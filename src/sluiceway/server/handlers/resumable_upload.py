@@ -17,7 +17,7 @@ from sluiceway.server.mounted.held_uploads import held_upload
 from sluiceway.server.operator_log import CODE
 from sluiceway.server.request_body import check_body, content_length
 from sluiceway.server.request_headers import content_digests, file_digests, joined_headers
-from sluiceway.server.resumable.content import final_response, finish, settled_length, take
+from sluiceway.server.resumable.content import finish, repeated_response, settled_length, take_body
 from sluiceway.server.resumable.fields import (
     check_active,
     check_dialect,
@@ -120,7 +120,7 @@ class ResumableHandler:
                 return replayed(response, fields_of(version, self.uploads, held.record))
             length = await settled_length(held, self.request, announcement, complete)
             interims = Interim(self.request, version, self.interim)
-            await take(self.request, held, store, interims, expected, length)
+            await take_body(self.request, held, store, interims, expected, length)
             if complete:
                 response = await finish(self.request, held, store, interims)
                 return replayed(response, fields_of(version, self.uploads, held.record))
@@ -161,7 +161,7 @@ class ResumableHandler:
                 raise BadRequest(f"{complete_text}, and takes no more bytes")
             raise offset_mismatch(record, offset)
         await check_stored(self.uploads, record, file_digests(self.request))
-        response = await final_response(self.request, self.upload_service.store, record)
+        response = await repeated_response(self.request, self.upload_service.store, record)
         return replayed(response, fields_of(version, self.uploads, record))
 
     async def cancel(self) -> Response:

@@ -153,9 +153,16 @@ class TusHandler:
             whole = checked_id(headers[PART_OF])
             record = await create_part(request, self.uploads, DIALECT, whole, length, details)
         else:
-            wanted = await self._wanted(creation, key)
+            upload_request = await self._upload_request(creation, key)
             record = await create_upload(
-                request, self.uploads, DIALECT, wanted, length, details, upload=join, part=is_part
+                request,
+                self.uploads,
+                DIALECT,
+                upload_request,
+                length,
+                details,
+                upload=join,
+                part=is_part,
             )
         note_kept(request.scope, 0)  # a client that gets an error does not learn its URL
         has_bytes = essence(headers.get("content-type", "")) == OFFSET_STREAM and not is_join
@@ -179,7 +186,7 @@ class TusHandler:
                 raise
             return tus_response(201, found | expires(held.record))
 
-    async def _wanted(self, creation: TusCreation, key: str | None) -> UploadRequest:
+    async def _upload_request(self, creation: TusCreation, key: str | None) -> UploadRequest:
         if key is not None:
             return await put_request(self.request, self.upload_service, key, whole=False)
         name, kind = name_in(creation.metadata), type_in(creation.metadata)

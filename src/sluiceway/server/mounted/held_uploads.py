@@ -31,7 +31,7 @@ async def create_upload(
     request: Request,
     uploads: ResumableUploads,
     dialect: str,
-    wanted: UploadRequest,
+    upload_request: UploadRequest,
     length: int | None = None,
     details: Mapping[str, str] | None = None,
     *,
@@ -45,9 +45,9 @@ async def create_upload(
     upload = upload or new_id()
     hooks: RequestHooks | None = request.scope.get(HOOKS)
     if hooks is not None:
-        wanted = await hooks.start(upload, wanted, length, part)
+        upload_request = await hooks.start(upload, upload_request, length, part)
     record = await uploads.create(
-        dialect, wanted, length, details, upload, is_part=part, asks=not part
+        dialect, upload_request, length, details, upload, is_part=part, asks=not part
     )
     if hooks is not None:
         hooks.goes_on()
@@ -73,7 +73,7 @@ async def decided(
     request: Request,
     uploads: ResumableUploads,
     upload: str,
-    wanted: UploadRequest,
+    upload_request: UploadRequest,
     length: int | None,
 ) -> UploadRequest:
     """What the app and the operator's hook make of an upload that begins anew.
@@ -82,11 +82,11 @@ async def decided(
     """
     hooks: RequestHooks | None = request.scope.get(HOOKS)
     if hooks is not None:
-        wanted = await hooks.start(upload, wanted, length, False)
-    await uploads.rules.ask_start(upload, wanted, length)
+        upload_request = await hooks.start(upload, upload_request, length, False)
+    await uploads.rules.ask_start(upload, upload_request, length)
     if hooks is not None:
         hooks.goes_on()
-    return wanted
+    return upload_request
 
 
 def held_upload(

@@ -141,26 +141,26 @@ class RequestHooks:
         await self._end(held.error, record.offset, seconds)
 
     async def start(
-        self, upload: str, wanted: UploadRequest, size: int | None, part: bool = False
+        self, upload: str, upload_request: UploadRequest, size: int | None, part: bool = False
     ) -> UploadRequest:
         """What is stored, as the app wants it. Raises what refuses it."""
         self._upload = upload
-        self._filenames.append(wanted.filename)
+        self._filenames.append(upload_request.filename)
         if self._hooks.on_start is None:
-            return wanted
+            return upload_request
         started = StartedUpload(
             upload,
-            wanted.field,
-            tuple(wanted.fields),
+            upload_request.field,
+            tuple(upload_request.fields),
             size,
-            wanted.filename,
-            wanted.type,
-            wanted.key,
-            metadata=dict(wanted.user),
+            upload_request.filename,
+            upload_request.type,
+            upload_request.key,
+            metadata=dict(upload_request.user),
             part=part,
         )
         await self._call(self._hooks.on_start, started)
-        return _changed(wanted, started)
+        return _changed(upload_request, started)
 
     async def kept(self, kept: KeptUpload) -> None:
         """Called before the file is published. Raises what the app's function raises."""
@@ -233,22 +233,22 @@ def _outcome(error: BaseException | None) -> Outcome:
     return "refused" if ours or isinstance(error, Refused) else "failed"
 
 
-def _changed(wanted: UploadRequest, upload: StartedUpload) -> UploadRequest:
+def _changed(asked: UploadRequest, upload: StartedUpload) -> UploadRequest:
     """What the client asked for, with what the app has set. Raises BadName."""
-    key, allowed = wanted.key, wanted.replace
+    key, allowed = asked.key, asked.replace
     if upload.key != key:
         # the client's conditions are about another key
         key, allowed = check_key(upload.key) if upload.key else "", Replace()
     if upload.replaces is not None:
         allowed = replace(allowed, allowed=upload.replaces)
-    filename = wanted.filename
+    filename = asked.filename
     if upload.filename != filename:
         filename = clean_name(upload.filename)
     return replace(
-        wanted,
+        asked,
         key=key,
         filename=filename,
-        type=wanted.type if upload.type == wanted.type else kept_type(upload.type, filename),
+        type=asked.type if upload.type == asked.type else kept_type(upload.type, filename),
         replace=allowed,
         user=_metadata(upload.metadata),
     )

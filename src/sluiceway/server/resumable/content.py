@@ -29,7 +29,14 @@ from sluiceway.uploads.rules import check_no_bytes
 from sluiceway.wire.headers.object_digests import digest_headers, wanted_digest
 from sluiceway.wire.resumable import Announcement
 
-__all__ = ["agreed_length", "as_final", "final_response", "finish", "settled_length", "take"]
+__all__ = [
+    "agreed_length",
+    "as_final",
+    "finish",
+    "repeated_response",
+    "settled_length",
+    "take_body",
+]
 
 OF_THE_BODY = (b"content-type", b"content-encoding", b"content-digest", b"content-md5")
 
@@ -73,7 +80,7 @@ async def settled_length(
     return length
 
 
-async def take(
+async def take_body(
     request: Request,
     held: HeldUpload,
     store: Store,
@@ -142,7 +149,7 @@ async def finish(
     return response
 
 
-async def final_response(request: Request, store: Store, record: UploadRecord) -> FinalResponse:
+async def repeated_response(request: Request, store: Store, record: UploadRecord) -> FinalResponse:
     """What the last request of a finished upload got.
 
     Where the process that published died before it could write it down, it is made anew. Raises

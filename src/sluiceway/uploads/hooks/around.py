@@ -40,7 +40,7 @@ class AppAround(Protocol):
     asks_kept: bool  # whether `kept` decides
 
     async def start(
-        self, upload: str, wanted: UploadRequest, size: int | None, part: bool = False
+        self, upload: str, request: UploadRequest, size: int | None, part: bool = False
     ) -> UploadRequest:
         """What is stored, before its first byte. `part`: only bytes of another upload."""
         ...
