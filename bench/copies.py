@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from bench.contenders import Contender
@@ -24,7 +25,7 @@ from bench.process import Failed, Server, free_port, serving
 from bench.results import Result, Wanted, noted, versus
 from bench.rounds import Bench, Sent, paired_rounds
 from bench.stored import new_place
-from bench.table import RATE, Unit
+from bench.table import PER_GB, RATE, Unit
 from bench.usage import Others
 
 __all__ = [
@@ -48,14 +49,17 @@ PER_SECOND = Unit(" files/s", 1, 0)
 MS_EACH = Unit(" ms each", 1e-3, 2)
 
 
-def _contender(name: str, writes: str, ours: bool = False) -> Contender:
+def _contender(name: str, writes: str, ours: bool = False, digest: str = "none") -> Contender:
     return Contender(
         name=name, command=(), how="command", path="", writes=writes, fsync=ours, ours=ours,
-        digest="sha-256" if ours else "none",
+        digest=digest,
     )  # fmt: skip
 
 
-OURS = _contender("sluiceway copy", "fsync of file and folder before the name", ours=True)
+DURABLE = "fsync of file and folder before the name"
+OURS = _contender("sluiceway copy", DURABLE, ours=True, digest="sha-256")
+# Like with like: curl counts no digest.
+OURS_NONE = _contender("sluiceway copy --digest none", DURABLE, ours=True)
 CURL = _contender("curl", "no fsync, no digest")
 CURL_PARALLEL = _contender("curl --parallel", "no fsync, no digest")
 RCLONE = _contender("rclone copy, its own server", "no fsync, no digest over HTTP")
@@ -101,12 +105,11 @@ def _large_rows(bench: Bench, wanted: Wanted, result: Result, server: Server, la
     def fetched(to: Path) -> int:
         return size if filecmp.cmp(large, to, shallow=False) else 0
 
+    sending = [sluiceway, "copy", "-q", str(large)]
     up = {
-        OURS.name: CommandRun(
-            OURS,
-            lambda to: [sluiceway, "copy", "-q", str(large), f"{url}/{to.name}"],
-            server,
-            stored,
+        OURS.name: CommandRun(OURS, lambda to: [*sending, f"{url}/{to.name}"], server, stored),
+        OURS_NONE.name: CommandRun(
+            OURS_NONE, lambda to: [*sending, f"{url}/{to.name}", "--digest", "none"], server, stored
         ),
         CURL.name: CommandRun(
             CURL,
@@ -117,9 +120,11 @@ def _large_rows(bench: Bench, wanted: Wanted, result: Result, server: Server, la
     }
     _rows(bench, wanted, result, "copy of one file to a server", up, size, RATE)
     subprocess.run(up[CURL.name].command(Path("source")), check=True, timeout=LIMIT)
+    fetching = [sluiceway, "copy", "-q", f"{url}/source"]
     down = {
-        OURS.name: CommandRun(
-            OURS, lambda to: [sluiceway, "copy", "-q", f"{url}/source", str(to)], server, fetched
+        OURS.name: CommandRun(OURS, lambda to: [*fetching, str(to)], server, fetched),
+        OURS_NONE.name: CommandRun(
+            OURS_NONE, lambda to: [*fetching, str(to), "--digest", "none"], server, fetched
         ),
         CURL.name: CommandRun(
             CURL, lambda to: ["curl", "-sSf", "-o", str(to), f"{url}/source"], server, fetched
@@ -217,24 +222,21 @@ def _rows(
     amount: int,
     unit: Unit,
 ) -> None:
-    """One row against each peer."""
+    """One row of each of ours against each peer."""
+    ours = [run.who for run in runs.values() if run.who.ours]
     asked = wanted(tuple(run.who for run in runs.values() if not run.who.ours))
     cost = MS_EACH if unit is PER_SECOND else None
     series = paired_rounds(
         bench,
-        [OURS, *asked],
+        [*ours, *asked],
         lambda contender: run_once(bench, runs[contender.name], amount),
         most=lambda _: bench.rounds if cost is None else MANY_ROUNDS,
         text=lambda sent: _text(sent, unit, cost),
     )
-    for peer in asked:
-        words = f"{title} against {peer.name}"
-        row = (
-            versus(words, series, OURS, [peer], GOAL, unit)
-            if cost is None
-            else versus(words, series, OURS, [peer], GOAL, unit, cost)
-        )
-        result.rows.append(row)
+    for one, peer in product(ours, asked):
+        options = one.name.removeprefix(OURS.name)
+        words = f"{title}{options} against {peer.name}"
+        result.rows.append(versus(words, series, one, [peer], GOAL, unit, cost or PER_GB))
     data, failed = noted(series)
     result.data[title] = data
     result.failed += failed
