@@ -92,7 +92,8 @@ class ProgressRecord(ctypes.Structure):
         `next` is the index's.
         """
         self.id = upload
-        self.name = _Name.from_buffer_copy(hash_id(upload))
+        # Element by element: an array of its own would be held with the record.
+        self.name[:] = list(hash_id(upload))
         self.received = self.forwarded = self.kept = 0
         self.length = length
         self._watched_at, self.ended_at, self._code = 0.0, 0.0, b""

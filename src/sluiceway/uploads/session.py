@@ -62,6 +62,10 @@ class _DraftedFile:
     request: UploadRequest
 
 
+# An empty set holds 216 bytes.
+NONE_REPLACED: frozenset[str] = frozenset()
+
+
 class UploadSession:
     """One upload, of one or several files. Leaving the block without `publish` discards everything.
 
@@ -89,7 +93,7 @@ class UploadSession:
         self.is_handed_over: bool = False  # uploads of the ledger go on with it
         # Whether the store knows what it replaced: then `replaced` says it after `publish`.
         self.tells_replaced: bool = rules.store.traits.tells_replaced
-        self.replaced: set[str] = set()  # keys of those objects
+        self.replaced: frozenset[str] = NONE_REPLACED  # keys of those objects
         self.keys: list[str] = []  # of its files, in order, as soon as they are known
         self.left: int = 0  # bytes of a cut file with which an upload of the ledger goes on
         self._taken = 0  # bytes of files so far: the limit is for the request, not for each file
@@ -235,7 +239,7 @@ class UploadSession:
                     break
                 entries.append(entry)
                 if self.tells_replaced and cast("TellsReplaced", file.draft).replaced:
-                    self.replaced.add(file.key)
+                    self.replaced |= {file.key}
                 kept += entry.size
                 if kept > self.record.kept:  # the counter never goes back
                     self.record.kept = kept

@@ -30,17 +30,14 @@ class CountedSend:
     has not set itself.
     """
 
+    __slots__ = ("_more", "_protocol", "_scope", "_send", "_trace", "sent", "status")
+
     def __init__(
         self, scope: Scope, send: Send, more: list[tuple[bytes, bytes]], trace: RequestTrace
     ) -> None:
         self.status: int = 0
         self.sent: int = 0
-        self._scope, self._send, self._more = scope, send, more
-        self._defaults = (
-            *SAFE_HEADERS,
-            (b"x-request-id", trace.request_id.encode()),
-            (b"traceparent", trace.parent.encode()),
-        )
+        self._scope, self._send, self._more, self._trace = scope, send, more, trace
         self._protocol: Any = scope.get(PROTOCOL)
 
     async def whole(self, status: int, headers: Fields, body: bytes) -> None:
@@ -72,5 +69,10 @@ class CountedSend:
 
     def _completed(self, own: Fields, names: Container[bytes]) -> list[tuple[bytes, bytes]]:
         """`names` are those of its own fields, in lower case."""
-        safe = [field for field in self._defaults if field[0] not in names]
+        defaults = (  # made now: a slow upload would hold them to its end
+            *SAFE_HEADERS,
+            (b"x-request-id", self._trace.request_id.encode()),
+            (b"traceparent", self._trace.parent.encode()),
+        )
+        safe = [field for field in defaults if field[0] not in names]
         return [*own, *safe, *self._more, *self._scope.get(MORE_HEADERS, ())]

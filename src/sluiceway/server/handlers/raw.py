@@ -7,7 +7,7 @@ asked for (RFC 9110 10.1.1).
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 from starlette.requests import Request
@@ -32,7 +32,7 @@ from sluiceway.server.resumable.whole import note_stored
 from sluiceway.server.whole_body import check_whole, whole_body
 from sluiceway.uploads.resumable.adopting import LEAST_ADOPTED, begin_plain
 from sluiceway.uploads.resumable.by_key import upload_of
-from sluiceway.uploads.resumable.plain_puts import PlainPut
+from sluiceway.uploads.resumable.plain_puts import PlainPut, RunningPut
 from sluiceway.uploads.resumable.service import ResumableUploads
 from sluiceway.uploads.service import UploadService
 from sluiceway.wire.names import check_key
@@ -44,51 +44,40 @@ async def put_object(request: Request, upload_service: UploadService, key: str) 
     """PUT /files/{key} with the file's bytes as its body."""
     check_whole(request)
     uploads, size = upload_service.resumable, content_length(request)
+    running: AbstractContextManager[PlainPut | float]
     # Small ones are seldom cut, and need no ledger; see `keep_cut` and `is_outdated`.
     if uploads is None or (size is not None and size <= LEAST_ADOPTED):
-        began = 0.0 if uploads is None else uploads.ledger.now()
-        return await _put(request, upload_service, key, began)
-    with _known_by_key(request, uploads, key) as put:
-        # What an earlier PUT left must not be mixed into what this one leaves, if it is cut, too.
-        return await _put(request, upload_service, key, put, known_in=uploads)
+        running = nullcontext(0.0 if uploads is None else uploads.ledger.now())
+    else:
+        running = _known_by_key(request, uploads, key)
+    # What an earlier PUT left must not be mixed into what this one leaves, if it is cut, too.
+    with running as put:  # of a small one, when it began
+        target = await PutTarget.of(request, upload_service, key)
+        upload_request = named_request(request, target)
+        check_length(request, upload_service)
+        if uploads is not None and isinstance(put, PlainPut):
+            await _begin_plain(request, uploads, target, put)
+        async with begin_upload(request, upload_service) as session:
+            if isinstance(put, PlainPut):
+                put.session = session
+            try:
+                await session.take(whole_body(request, session.stages), upload_request)
+            except (BodyCut, TooSlow):
+                await keep_cut(request, upload_service, session, upload_request, put)
+                raise
+            except asyncio.CancelledError:
+                if session.leaves_rest:  # also a client of the server that comes next
+                    kept = keep_cut(request, upload_service, session, upload_request, put)
+                    await finish_then_cancel(kept)
+                raise
+            entries = await target.publish(request, upload_service, session)
+        note_stored(request.scope, entries[0].size)
+        return upload_response(
+            request, upload_service, session, entries, replaced=target.replaced(session, entries)
+        )
 
 
-async def _put(
-    request: Request,
-    upload_service: UploadService,
-    key: str,
-    put: PlainPut | float,
-    known_in: ResumableUploads | None = None,
-) -> Response:
-    """`put`: of a small one, when it began."""
-    target = await PutTarget.of(request, upload_service, key)
-    upload_request = named_request(request, target)
-    check_length(request, upload_service)
-    if known_in is not None and isinstance(put, PlainPut):
-        await _begin_plain(request, known_in, target, put)
-    async with begin_upload(request, upload_service) as session:
-        if isinstance(put, PlainPut):
-            put.session = session
-        try:
-            await session.take(whole_body(request, session.stages), upload_request)
-        except (BodyCut, TooSlow):
-            await keep_cut(request, upload_service, session, upload_request, put)
-            raise
-        except asyncio.CancelledError:
-            if session.leaves_rest:  # also a client of the server that comes next
-                kept = keep_cut(request, upload_service, session, upload_request, put)
-                await finish_then_cancel(kept)
-            raise
-        entries = await target.publish(request, upload_service, session)
-    note_stored(request.scope, entries[0].size)
-    return upload_response(
-        request, upload_service, session, entries, replaced=target.replaced(session, entries)
-    )
-
-
-def _known_by_key(
-    request: Request, uploads: ResumableUploads, key: str
-) -> AbstractContextManager[PlainPut]:
+def _known_by_key(request: Request, uploads: ResumableUploads, key: str) -> RunningPut:
     """From its first moment on: its client may be gone, and ask already how much was kept."""
     upload = upload_of(check_key(key, uploads.store.traits.max_key_bytes), uploads.grant.owner)
     return uploads.plain_puts.running(upload, partial(input_is_over, request.scope))

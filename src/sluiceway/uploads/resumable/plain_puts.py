@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from sluiceway.errors import Locked, SluiceError, Superseded
@@ -27,7 +25,7 @@ from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.claiming import has_let_go
 from sluiceway.uploads.session import UploadSession
 
-__all__ = ["RUNNING", "PlainPut", "PlainPuts", "SeenKey"]
+__all__ = ["RUNNING", "PlainPut", "PlainPuts", "RunningPut", "SeenKey"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
@@ -120,6 +118,25 @@ class PlainPut:
         return self.ended.done()
 
 
+class RunningPut:
+    """`with plain_puts.running(…) as put`. A generator for it held 400 bytes of each slow PUT."""
+
+    __slots__ = ("_put", "_puts", "_timer", "_upload")
+
+    def __init__(self, puts: PlainPuts, upload: str, put: PlainPut) -> None:
+        self._puts, self._upload, self._put = puts, upload, put
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> PlainPut:
+        self._timer = self._puts.begin(self._upload, self._put)
+        return self._put
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._puts.end(self._upload, self._put)
+
+
 class PlainPuts:
     """Those under way in this process, and those that others announce."""
 
@@ -132,23 +149,26 @@ class PlainPuts:
         self._count = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
-    @contextmanager
-    def running(self, upload: str, has_left: Callable[[], bool]) -> Iterator[PlainPut]:
-        """Until the end of the block, in which what was cut is kept. `has_left`: its client."""
-        put, timer = PlainPut(has_left, self._ledger.now()), None
+    def running(self, upload: str, has_left: Callable[[], bool]) -> RunningPut:
+        """Until the end of its block, in which what was cut is kept. `has_left`: its client."""
+        return RunningPut(self, upload, PlainPut(has_left, self._ledger.now()))
+
+    def begin(self, upload: str, put: PlainPut) -> asyncio.TimerHandle | None:
+        """For `RunningPut`. Returns what announces it."""
         self._running.setdefault(upload, []).append(put)
-        if self._keeps:
-            loop = asyncio.get_running_loop()
-            timer = loop.call_later(ANNOUNCE_AFTER, self._start_announcing, upload, put)
-        try:
-            yield put
-        finally:
-            if timer is not None:
-                timer.cancel()
-            self._running[upload].remove(put)
-            if not self._running[upload]:
-                del self._running[upload]
-            put.ended.set_result(None)
+        if not self._keeps:
+            return None
+        loop = asyncio.get_running_loop()
+        return loop.call_later(ANNOUNCE_AFTER, self._start_announcing, upload, put)
+
+    def end(self, upload: str, put: PlainPut) -> None:
+        """For `RunningPut`."""
+        self._running[upload].remove(put)
+        if not self._running[upload]:
+            del self._running[upload]
+        put.ended.set_result(None)
+        if put.announced in self._announced:
+            self._start(self._withdraw(put.announced))
 
     async def settle(self, upload: str) -> None:
         """Wait until what a cut PUT brought is kept, in whichever process. Raises Locked where that
@@ -230,11 +250,8 @@ class PlainPuts:
             put.announced = name
         except SluiceError as error:  # an upload of one request does not need the ledger
             log.debug("A PUT is not known to other processes: %s", error.for_log)
-        put.ended.add_done_callback(partial(self._end, name))
-
-    def _end(self, name: str, _: asyncio.Future[None]) -> None:
-        if name in self._announced:
-            self._start(self._withdraw(name))
+        if put.ended.done() or not put.announced:
+            await self._withdraw(name)
 
     async def _withdraw(self, name: str) -> None:
         try:
