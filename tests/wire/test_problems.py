@@ -95,6 +95,8 @@ def test_a_response_has_the_headers_of_its_status() -> None:
     assert len(headers(errors.Unauthorized())["WWW-Authenticate"]) == 2
     assert headers(errors.MethodNotAllowed("x", allow="GET, PUT"))["Allow"] == ["GET, PUT"]
     assert headers(errors.RangeUnsatisfiable("x", size=5))["Content-Range"] == ["bytes */5"]
+    found = headers(errors.Unsupported("x", accept_encoding="identity", accept_patch="a/b"))
+    assert (found["Accept-Encoding"], found["Accept-Patch"]) == (["identity"], ["a/b"])
     assert headers(errors.Unavailable())["Retry-After"] == ["5"]
     assert "Retry-After" not in headers(errors.NotFound())
 

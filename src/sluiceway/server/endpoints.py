@@ -67,6 +67,7 @@ from sluiceway.uploads.service import UploadService
 from sluiceway.wire.names import compose, stays_inside
 from sluiceway.wire.request_targets import check_path
 from sluiceway.wire.resumable import PARTIAL_UPLOAD
+from sluiceway.wire.tus import OFFSET_STREAM
 
 __all__ = ["Endpoints"]
 
@@ -339,7 +340,8 @@ class Endpoints:
         if not dialects.is_append(request):
             raise Unsupported(
                 "A PATCH adds bytes to an upload: send it with Upload-Offset, Upload-Complete and "
-                f"Content-Type: {PARTIAL_UPLOAD}, or by tus. {what_works(request.scope)}"
+                f"Content-Type: {PARTIAL_UPLOAD}, or by tus. {what_works(request.scope)}",
+                accept_patch=f"{PARTIAL_UPLOAD}, {OFFSET_STREAM}",
             )
         return await dialects.append(request, await self._service(request), self._interim)
 

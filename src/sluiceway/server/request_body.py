@@ -63,11 +63,12 @@ def check_body(request: Request, *, may_lack: bool = False) -> None:
         raise ExpectationFailed(
             f"This server knows only Expect: 100-continue, not {expect!r}; leave the header out"
         )
-    coding = request.headers.get("content-encoding", "identity").lower()
-    if coding != "identity":
+    coding = request.headers.get("content-encoding", "").strip(" \t,").lower()
+    if coding not in ("", "identity"):  # a list of codings may be empty (RFC 9110 5.6.1)
         raise Unsupported(
             f"The body is encoded as {coding!r}. Send the file as it is, without Content-Encoding: "
-            "this server stores exactly the bytes that arrive"
+            "this server stores exactly the bytes that arrive",
+            accept_encoding="identity",
         )
     _check_framed(request, may_lack=may_lack)
 

@@ -24,7 +24,7 @@ from sluiceway.uploads.progress_record import FOR_BACKEND
 from sluiceway.uploads.service import UploadService
 from sluiceway.uploads.session import UploadSession
 from sluiceway.wire.headers.http_dates import http_date
-from sluiceway.wire.headers.object_digests import digest_headers, wanted_digest
+from sluiceway.wire.headers.object_digests import wanted_digest, wished_headers
 from sluiceway.wire.problems import write_problem
 
 __all__ = [
@@ -205,8 +205,8 @@ def receipt(
     if len(entries) == 1:
         if entries[0].metadata.user:
             headers |= time_headers(entries[0])
-        if not is_ordinary(request) and wanted_digest(request.headers):
-            headers |= digest_headers(entries[0].metadata.digests)
+        if not is_ordinary(request) and (wanted := wanted_digest(request.headers)):
+            headers |= wished_headers(entries[0].metadata.digests, request.headers, wanted)
     if len(entries) == 1 and traits.readable:
         headers["Location"] = str(files[0]["url"])
         headers["ETag"] = f'"{entries[0].etag}"'

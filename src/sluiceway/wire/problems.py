@@ -18,6 +18,8 @@ __all__ = ["PROBLEM_TYPE", "ProblemResponse", "problem", "write_problem"]
 PROBLEM_TYPE = "application/problem+json"
 DIGEST_FIELDS = ("Content-Digest", "Repr-Digest")  # of which a response can say what it wants
 RETRY_AFTER = "5"  # seconds, with 408 and 503
+# Members of a 415 that are headers, too: RFC 9110 12.5.3, RFC 5789 2.2
+_ACCEPTED = {"accept_encoding": "Accept-Encoding", "accept_patch": "Accept-Patch"}
 
 # The member that an error carries, or its code, decides its registered type:
 # draft-ietf-httpapi-digest-fields-problem-types, draft-ietf-httpbis-resumable-upload.
@@ -59,6 +61,8 @@ def write_problem(error: SluiceError, instance: str | None = None) -> ProblemRes
         headers.append(("Allow", str(error.members.get("allow", ""))))
     if isinstance(error, RangeUnsatisfiable) and isinstance(size := error.members.get("size"), int):
         headers.append(("Content-Range", unsatisfied_range(size)))
+    members = error.members
+    headers += [(field, str(members[name])) for name, field in _ACCEPTED.items() if name in members]
     unknown = {each.get("header") for each in _unsupported(error)}
     headers += [(f"Want-{field}", WANTED) for field in DIGEST_FIELDS if field in unknown]
     if error.status in (408, 503):

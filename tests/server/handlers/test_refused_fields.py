@@ -63,6 +63,7 @@ def test_each_refusal_names_the_version_of_tus(server: RunningServer) -> None:
     for status, answer in refused.items():
         assert answer.status == status, answer
         assert answer.headers["tus-resumable"] == "1.0.0", answer
+    assert refused[415].headers["accept-encoding"] == "identity"
     for expectation in ("Expect: 200-ok", "Content-Encoding: gzip"):
         answer = ask(server, "POST", "/files", TUS, NO_BODY, "Upload-Length: 9", expectation)
         assert answer.status in (415, 417)

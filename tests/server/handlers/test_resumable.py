@@ -292,6 +292,11 @@ def test_a_digest_of_the_whole_is_checked_at_the_end(server: RunningServer) -> N
     for version in (8, None):  # the one is resumable, the other in one request alone
         last = create(server, version, b"helloworld", right[1], done=True)
         assert (last.status, last.headers["repr-digest"]) == (201, digest(b"helloworld"))
+        refused = "Want-Repr-Digest: sha-256=0, sha-512=10"
+        last = create(server, version, b"helloworld", refused, done=True)
+        assert "sha-256" not in last.headers.get("repr-digest", "")
+    shown = ask(server, None, last.headers["location"], refused)
+    assert (shown.status, "sha-256" in shown.headers.get("repr-digest", "")) == (200, False)
 
     wrong = f"Repr-Digest: {digest(b'another')}"
     url = create(server, 8, b"hello").headers["location"]

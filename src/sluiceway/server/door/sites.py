@@ -38,7 +38,7 @@ METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, MOVE, OPTIONS"
 # Headers that a page can read only if they are listed (Fetch 3.3.3). "*" has no effect in responses
 # to requests with credentials.
 EXPOSED_HEADERS = (
-    "Accept-Ranges, Allow, Content-Digest, Content-Disposition, Content-Encoding, "
+    "Accept-Patch, Accept-Ranges, Allow, Content-Digest, Content-Disposition, Content-Encoding, "
     "Content-Location, Content-Range, Date, Digest, ETag, Link, Location, Repr-Digest, "
     "Retry-After, Server-Timing, traceparent, Upload-Complete, Upload-Draft-Interop-Version, "
     "Upload-Id, Upload-Incomplete, "

@@ -30,7 +30,11 @@ from sluiceway.wire.headers.conditions import (
 )
 from sluiceway.wire.headers.disposition import format_disposition
 from sluiceway.wire.headers.media_types import INLINE_TYPES, OCTET_STREAM, essence, shown_type
-from sluiceway.wire.headers.object_digests import digest_headers
+from sluiceway.wire.headers.object_digests import (
+    DIGEST_HEADERS,
+    digest_headers,
+    wished_headers,
+)
 from sluiceway.wire.headers.ranges import (
     ByteRange,
     byteranges_head,
@@ -90,6 +94,10 @@ async def respond_with(request: Request, reader: ObjectReader) -> Response:
     viewed = request.query_params.get("view") == "1"
     try:
         headers = object_headers(reader.entry, viewed)
+        if "want-repr-digest" in request.headers:
+            named = wished_headers(reader.entry.metadata.digests, request.headers)
+            others = {name: headers[name] for name in headers if name not in DIGEST_HEADERS}
+            headers = others | named
         if reader.entry.metadata.headers and (
             "authorization" in request.headers or "cookie" in request.headers
         ):

@@ -212,8 +212,8 @@ def _upload_request(request: Request, wanted: ImportRequest, head: Head) -> Uplo
 
 
 def _file_length(head: Head) -> int | None:
-    coding = head.headers.get("content-encoding", "identity").lower()
-    if coding != "identity":
+    coding = head.headers.get("content-encoding", "").lower()
+    if coding not in ("", "identity"):
         raise PeerFailed(
             f"{redact_url(head.url)} sends the file as {coding!r} although it was asked for the "
             "file as it is; nothing was stored"

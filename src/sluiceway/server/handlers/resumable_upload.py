@@ -192,7 +192,8 @@ class ResumableHandler:
 def _offset(version: ProtocolVersion, announcement: Announcement, content_type: str) -> int:
     """Raises Unsupported, and BadRequest for an append that lacks a field."""
     if version.partial_type and essence(content_type) != PARTIAL_UPLOAD:
-        raise Unsupported(f"An append needs Content-Type: {PARTIAL_UPLOAD}")
+        text = f"An append needs Content-Type: {PARTIAL_UPLOAD}"
+        raise Unsupported(text, accept_patch=PARTIAL_UPLOAD)
     if announcement.offset is None:
         raise BadRequest("An append needs Upload-Offset, a number of bytes")
     if announcement.complete is None and version.must_say_complete:

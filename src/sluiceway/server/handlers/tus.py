@@ -286,7 +286,8 @@ class TusHandler:
         if (record := await self.uploads.look_up(self._id)) is not None:
             note_expiry(self.request, record)
             _check_takes_bytes(record)
-        return Unsupported(f"A PATCH of tus needs Content-Type: {OFFSET_STREAM}")
+        text = f"A PATCH of tus needs Content-Type: {OFFSET_STREAM}"
+        return Unsupported(text, accept_patch=OFFSET_STREAM)
 
     async def cancel(self) -> Response:
         """DELETE /uploads/{id}: 204. tus calls it termination."""

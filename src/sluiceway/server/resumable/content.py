@@ -26,7 +26,7 @@ from sluiceway.stores.contract import Entry, Store
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.rules import check_no_bytes
-from sluiceway.wire.headers.object_digests import digest_headers, wanted_digest
+from sluiceway.wire.headers.object_digests import wanted_digest, wished_headers
 from sluiceway.wire.resumable import Announcement
 
 __all__ = [
@@ -137,8 +137,10 @@ async def finish(
         response = receipt(
             request, store.traits, held.record.id, held.stages, [outcome], replaced=held.replaced
         )
-        if held.record.request.wanted and outcome.reply is None:  # some request asked
-            for name, value in digest_headers(outcome.metadata.digests).items():
+        wanted = held.record.request.wanted
+        if wanted and outcome.reply is None:  # some request asked
+            named = wished_headers(outcome.metadata.digests, request.headers, wanted)
+            for name, value in named.items():
                 response.headers[name] = value
         return as_final(response, {})
 

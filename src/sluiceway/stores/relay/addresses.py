@@ -89,7 +89,7 @@ class HiddenAddresses:
 
     def body(self, body: bytes, headers: Mapping[str, str]) -> bytes:
         """Text without addresses. What is encoded, or no text, stays as it is."""
-        if headers.get("content-encoding", "identity") != "identity":
+        if headers.get("content-encoding", "") not in ("", "identity"):
             return body
         kind = headers.get("content-type", "text/plain")
         return self.text(body) if _TEXT.match(kind) else body

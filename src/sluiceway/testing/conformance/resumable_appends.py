@@ -147,6 +147,7 @@ def _an_append_has_its_media_type(server: ResumableServer) -> None:
     url = server.create(b"12345")
     response = server.append(url, 5, b"67", False, content_type="text/plain")
     require_status(response, 415)
+    check("accept-patch" in response.headers, "415 without Accept-Patch (RFC 5789 2.2)")
     server.require_unchanged(url, 5)
 
 
@@ -287,6 +288,13 @@ def _a_refused_append_says_no_length(server: ResumableServer) -> None:
     require_status(server.append(url, 5, b"678", True, upload_length=8), -200)
 
 
+def _empty_fields_say_nothing(server: ResumableServer) -> None:
+    url = server.create(b"12345")
+    for name in ("content-digest", "repr-digest", "content-encoding"):
+        response = server.append(url, server.offset(url), b"6", False, **{name: ""})
+        check(response.is_good, f"{response.status} to an empty {name}")
+
+
 TEXT = "draft-ietf-httpbis-resumable-upload"
 OFFSET, APPEND = f"{TEXT}, Offset Retrieval", f"{TEXT}, Upload Append"
 CANCEL, MEET, DIGEST = f"{TEXT}, Upload Cancellation", f"{TEXT}, Concurrency", "RFC 9530 2"
@@ -336,5 +344,6 @@ ROWS = (
     (CHOICE, APPEND, "A repeated last append may be chunked", _a_repeated_end_may_be_chunked),
     (MUST, APPEND, "A repeated end with another length is refused", _a_repeated_end_agrees),
     (CHOICE, APPEND, "A refused append sets no length", _a_refused_append_says_no_length),
+    (MUST, "RFC 9651 3.2", "An empty dictionary or list says nothing", _empty_fields_say_nothing),
 )
 CASES = numbered("resumable-appends", ROWS)

@@ -54,13 +54,14 @@ class Promise:
 def parse_digests(content_digest: str | None, repr_digest: str | None) -> list[Promise]:
     """Return the promises that can be checked, before the body is read.
 
-    An unknown algorithm beside a known one is ignored. Raises BadDigest with the member
-    `invalid_digests` for a malformed field or a value of the wrong length, `unsupported_algorithms`
-    where a field holds no known algorithm: its sender would believe that the bytes are protected.
+    An empty field is a dictionary without members, and promises nothing (RFC 9651 3.2). An unknown
+    algorithm beside a known one is ignored. Raises BadDigest with the member `invalid_digests` for
+    a malformed field or a value of the wrong length, `unsupported_algorithms` where a field holds
+    no known algorithm: its sender would believe that the bytes are protected.
     """
     promises: list[Promise] = []
     for header, value in (("Content-Digest", content_digest), ("Repr-Digest", repr_digest)):
-        if value is not None:
+        if value is not None and value.strip(" "):
             promises += _promises(header, value)
     return promises
 

@@ -35,6 +35,7 @@ __all__ = [
     "digests_to_text",
     "named_in_headers",
     "wanted_digest",
+    "wished_headers",
 ]
 
 _OWN_HEADERS = {f"x-checksum-{name}": name for name in CHOICES if name not in STANDARD}
@@ -81,14 +82,23 @@ def wanted_digest(headers: Mapping[str, str]) -> str:
 
     A weight of 0 refuses an algorithm; a field that cannot be read asks for nothing (RFC 9530 4).
     """
-    weights: dict[str, int] = {}
-    for header in ("want-repr-digest", "want-content-digest"):
-        if not (value := headers.get(header, "")):
-            continue
-        for name, weight in _weights(value).items():
-            weights[name] = max(weight, weights.get(name, 0))
+    weights = _wishes(headers)
     accepted = [name for name in STANDARD if weights.get(name)]
     return max(accepted, key=weights.__getitem__, default="")
+
+
+def wished_headers(
+    digests: Iterable[tuple[str, str]], headers: Mapping[str, str], wanted: str = ""
+) -> dict[str, str]:
+    """As `digest_headers`, for a client that said which it wants: none of weight 0.
+
+    `wanted` is what an upload was to be counted with; where the file has that, only that is named.
+    """
+    known = dict(digests)
+    if wanted in known:
+        return digest_headers([(wanted, known[wanted])])
+    refused = {name for name, weight in _wishes(headers).items() if not weight}
+    return digest_headers(pair for pair in known.items() if pair[0] not in refused)
 
 
 def digests_to_text(promises: Iterable[Promise]) -> str:
@@ -124,6 +134,15 @@ def _of_s3(headers: Mapping[str, str]) -> bytes | None:
     except (ValueError, binascii.Error):
         return None
     return value if len(value) == ALGORITHMS[CRC64NVME].size else None
+
+
+def _wishes(headers: Mapping[str, str]) -> dict[str, int]:
+    """The weights of both fields, by algorithm."""
+    weights: dict[str, int] = {}
+    for header in ("want-repr-digest", "want-content-digest"):
+        for name, weight in _weights(headers.get(header, "")).items():
+            weights[name] = max(weight, weights.get(name, 0))
+    return weights
 
 
 def _weights(value: str) -> dict[str, int]:
