@@ -18,6 +18,17 @@ from fix_taking import eventually
 from journeys.test_operation import PIECE
 from raw_http import Wire, head, talk
 from resumable_requests import append_fields, ask, create
+from tus_by_hand import OFFSET_STREAM, Tus
+
+# A folder of a network whose server does not answer any more, just when a file is to get its name.
+HANGS = """
+import os, time
+import sluiceway.server.listening.serving as serving
+import sluiceway.uploads.resumable.service as service
+
+serving.CLOSE_TIMEOUT, service.STOP_TIMEOUT = 3.0, 0.5
+os.link = lambda *_, **__: time.sleep(3600)
+"""
 
 
 def test_a_running_upload_finishes_after_sigterm(serve: Serve) -> None:
@@ -84,6 +95,29 @@ def test_what_a_stop_cuts_is_kept(serve: Serve, tmp_path: Path) -> None:
         for answer in (talk(again.port, head("PUT", "/files/late", *question)), ask(again, 8, url))
     ]
     assert told == offsets == [2 * PIECE, PIECE]
+
+
+def test_an_upload_that_a_hung_place_publishes_is_left(serve: Serve, tmp_path: Path) -> None:
+    """The log says which; the next server goes on with it."""
+    (tmp_path / "sitecustomize.py").write_text(HANGS)
+    root = tmp_path / "hung"
+    options = ("--shutdown-timeout", "1", "--key-template", "{filename}")
+    hung = serve(*options, root=root, env={"PYTHONPATH": str(tmp_path)})
+    upload = Tus(hung.url).create(PIECE, filename="a")
+    fields = ["Tus-Resumable: 1.0.0", f"Content-Type: {OFFSET_STREAM}", "Upload-Offset: 0"]
+    path = upload.removeprefix(hung.url)
+    with Wire(hung.port) as wire:
+        wire.send(head("PATCH", path, *fields, f"Content-Length: {PIECE}") + bytes(PIECE))
+        name = path.rpartition("/")[2]
+        eventually(lambda: _state(hung, name) == "checking", "it is published")
+        assert hung.stop() == -signal.SIGKILL
+    assert f"Upload {name}: its place has not answered" in hung.log()
+    assert "A place hangs" in hung.log()
+    again = Tus(serve(root=root).url)
+    found = upload.replace(hung.url, again.url)
+    assert again.offset(found) == PIECE
+    eventually(lambda: again.patch(found, PIECE, b"").status_code == 204)
+    assert (root / "a").read_bytes() == bytes(PIECE)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

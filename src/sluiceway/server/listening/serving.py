@@ -36,9 +36,13 @@ KEEP_ALIVE = 30  # seconds that an idle connection stays open: browsers use it f
 # Seconds for which idle connections may still bring a request where the supervisor holds the port,
 # and waits for our end before it starts the next server.
 LAST_REQUESTS = 0.5
+# Seconds from the end of the last request until the process ends, whatever still hangs: uploads,
+# spool and events have deadlines of their own, 35 seconds in all. A thread has none.
+CLOSE_TIMEOUT = 45.0
 LOOP_ANSWERS = 10.0  # seconds
 WORKERS_START = 60.0  # seconds until all workers must be ready
 LEAVE: int | None = getattr(signal, "SIGUSR1", None)  # to workers: a successor serves already
+KILL: int = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has one way only
 POLL = 0.05  # seconds
 
 
@@ -107,7 +111,10 @@ class SluiceServer(uvicorn.Server):
         async with asyncio.timeout(None) as self._drain:
             if self._hurries:
                 self._hurry()
-            await super()._wait_tasks_to_complete()
+            try:
+                await super()._wait_tasks_to_complete()
+            finally:
+                _end_process_within(CLOSE_TIMEOUT)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """A stop while a successor serves leaves only `--shutdown-timeout` for what still runs."""
@@ -130,6 +137,20 @@ class SluiceServer(uvicorn.Server):
         with super().capture_signals():
             yield
             self._captured_signals.clear()
+
+
+def _end_process_within(seconds: float) -> None:
+    """A thread that waits for a hung place would hold up the end of the stores, of the event loop
+    and of Python itself. What it was to store is resumed as after a kill."""
+
+    def end() -> None:
+        log.error("A place hangs and holds up the stop; the server kills itself")
+        logging.shutdown()
+        os.kill(os.getpid(), KILL)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
 
 
 class WorkerProcess(multiprocess.Process):

@@ -45,7 +45,9 @@ log: logging.Logger = logging.getLogger("sluiceway")
 # Seconds that a request waits for the one before it. A holder keeps what it took in milliseconds,
 # unless its destination hangs.
 TAKE_OVER = 5.0
+STOP_TIMEOUT = 10.0  # seconds that what is being published may take when the server stops
 READ_TOGETHER = 1000  # ids of uploads of dead processes
+LEFT = "the server stops. It can be resumed at the next server, which finds out what is stored"
 CANCELLED = "Another request has cancelled this upload"
 MOST_DIGESTS = 10_000  # uploads whose running hashes are remembered; a few hundred bytes each
 
@@ -203,18 +205,20 @@ class ResumableUploads(UploadRecords):
             holding.release()
 
     async def aclose(self) -> None:
-        """Interrupt the requests that still run, and wait until they kept what they took.
+        """Interrupt the requests that still run, and wait until they kept what they took. One that
+        publishes to a place that hangs is left as a kill leaves it.
 
         The ledger is its owner's to close.
         """
         await self.sweeps.aclose()
-        running = list(self._holdings.values())
-        for holding in running:
+        running = dict(self._holdings)
+        for holding in running.values():
             holding.interrupt()
-        for holding in running:
-            await asyncio.shield(holding.released)
-        if self._releasing:
-            await asyncio.wait(self._releasing.values())
+        if ends := [*(each.released for each in running.values()), *self._releasing.values()]:
+            await asyncio.wait(ends, timeout=STOP_TIMEOUT)
+        for upload, holding in running.items():
+            if not holding.released.done():
+                log.warning("Upload %s: its place has not answered, and %s", upload, LEFT)
         await self.plain_puts.aclose()
         for digests in self._digests.values():
             await digests.aclose()
