@@ -24,7 +24,7 @@ from sluiceway.stores.contract import (
 )
 from sluiceway.stores.fanout.best_effort import DISCARD_TIMEOUT, BestEffortTarget
 from sluiceway.stores.fanout.required import RequiredTarget, naming, run_all
-from sluiceway.stores.locks import KeyLocks
+from sluiceway.stores.keys.locks import KeyLocks
 
 __all__ = ["CATCH_UP_TIMEOUT", "FanoutDraft"]
 

@@ -17,7 +17,7 @@ from sluiceway.stores.contract import Entry, Metadata, Replace
 from sluiceway.stores.fanout.draft import FanoutDraft
 from sluiceway.stores.fanout.late_copies import LateCopies
 from sluiceway.stores.fanout.required import RequiredTarget
-from sluiceway.stores.locks import KeyLocks
+from sluiceway.stores.keys.locks import KeyLocks
 from sluiceway.stores.unpublished import KnowsDigests, ReadableDraft, ResumableDraft, SavedDraft
 
 __all__ = ["LastingFanout", "split_saved"]

@@ -34,7 +34,7 @@ from sluiceway.stores.fanout.draft import FanoutDraft
 from sluiceway.stores.fanout.lasting import LastingFanout, split_saved
 from sluiceway.stores.fanout.late_copies import LateCopies
 from sluiceway.stores.fanout.required import RequiredTarget, naming, run_all
-from sluiceway.stores.locks import KeyLocks
+from sluiceway.stores.keys.locks import KeyLocks
 from sluiceway.stores.unpublished import ChecksRoom, ResumableDraft, ResumableStore, SavedDraft
 
 __all__ = ["Destination", "FanoutStore"]

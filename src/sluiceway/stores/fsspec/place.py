@@ -13,7 +13,7 @@ from sluiceway.stores.fsspec.connections import ConnectionPool
 from sluiceway.stores.fsspec.errors import map_error
 from sluiceway.stores.fsspec.tree import FsspecTree
 from sluiceway.stores.fsspec.versions import RecentVersions, Version
-from sluiceway.stores.locks import KeyLocks
+from sluiceway.stores.keys.locks import KeyLocks
 
 __all__ = ["FsspecPlace", "entry_of"]
 

@@ -23,7 +23,7 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import Buffer
 from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.contract import FOLDER_MARKER, Draft, Entry, Metadata, Omitted, Pairs, Replace
-from sluiceway.stores.locks import KeyLocks
+from sluiceway.stores.keys.locks import KeyLocks
 from sluiceway.stores.objects.errors import map_error
 from sluiceway.stores.objects.metadata import (
     DRAFTS,

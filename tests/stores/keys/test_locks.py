@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from sluiceway.stores.locks import KeyLocks
+from sluiceway.stores.keys.locks import KeyLocks
 
 
 async def test_one_key_is_held_by_one_task_at_a_time_in_order() -> None:
