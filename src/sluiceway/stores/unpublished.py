@@ -32,6 +32,7 @@ __all__ = [
     "ResumableDraft",
     "ResumableStore",
     "SavedDraft",
+    "TakesBack",
     "TellsReplaced",
     "offers",
 ]
@@ -120,6 +121,30 @@ class TellsReplaced(Protocol):
     @property
     def replaced(self) -> bool:
         """Whether `publish` replaced an object; False before."""
+        ...
+
+
+@runtime_checkable
+class TakesBack(Protocol):
+    """A Store that can undo a publish in one step. What was replaced is there again, as it was."""
+
+    def keep_replaced(self, draft: Draft) -> None:
+        """Before the publish: what it replaces is kept until `take_back` or `let_go`."""
+        ...
+
+    async def take_back(self, draft: Draft) -> bool:
+        """Undo the publish, also one that raised an error, unless the object changed since.
+
+        Returns:
+            False where the published object stays: what it replaced could not be kept.
+
+        Raises:
+            StoreFailed: The destination failed; the published object stays.
+        """
+        ...
+
+    async def let_go(self, draft: Draft) -> None:
+        """The publish stands: what it replaced goes. Does nothing where nothing is kept."""
         ...
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 
 from sluiceway.errors import BadName, DigestMismatch, Exists, NotFound, SluiceError, TooLarge
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.hashes import DigestChoice, new_hash
 from sluiceway.stores.contract import Draft, Entry, Metadata, Replace, Store, UploadRequest
+from sluiceway.stores.keys.revocable import RevocablePublish
 from sluiceway.stores.unpublished import ChecksRoom, offers
 from sluiceway.uploads.access.admission import admitted, counting
 from sluiceway.uploads.access.grant import FULL, Grant, Right
@@ -64,13 +65,13 @@ class UploadRules:
     def __post_init__(self) -> None:
         object.__setattr__(self, "quota", UploadQuota(self.quotas, self.grant))  # it is frozen
 
-    async def take_back(self, entry: Entry) -> None:
-        """Delete what was just published, unless it changed since, where that can be done."""
-        if not self.store.traits.undoable:
-            return
-        async with self.quota.changing(entry.key):
-            with suppress(SluiceError):  # deleted or replaced: no longer ours
-                await self.store.delete(entry.key, Replace(allowed=True, etag=entry.etag))
+    async def take_back(self, publish: RevocablePublish, key: str) -> bool:
+        """Undo a publish. Returns whether nothing of it remains."""
+        try:
+            async with self.quota.changing(key):
+                return await publish.undo()
+        except SluiceError:  # another upload is changing it
+            return False
 
     @property
     def accounted_store(self) -> Store:

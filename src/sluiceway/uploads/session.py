@@ -17,13 +17,11 @@ from sluiceway.errors import (
     AwaitsBackend,
     Cancelled,
     Exists,
-    PeerFailed,
-    Refused,
     SluiceError,
     Superseded,
     TooLarge,
 )
-from sluiceway.pipe.cancellation import cancel_task, shield_until_done
+from sluiceway.pipe.cancellation import cancel_task, finish_then_cancel, shield_until_done
 from sluiceway.pipe.digests import Digests
 from sluiceway.pipe.hashes import digest_pairs
 from sluiceway.pipe.pump import pump
@@ -42,6 +40,7 @@ from sluiceway.stores.unpublished import TellsReplaced
 from sluiceway.uploads.hooks.around import AppAround, ask_app
 from sluiceway.uploads.keys import new_id
 from sluiceway.uploads.progress_record import ProgressRecord
+from sluiceway.uploads.publishing.all_or_none import AllOrNone, partly
 from sluiceway.uploads.rules import UploadRules, check_digests
 from sluiceway.uploads.states import ENDED, State, after
 from sluiceway.wire.names import check_key
@@ -225,39 +224,47 @@ class UploadSession:
         self.stages.enter(ANSWER)
         if self.app is not None or self._rules.asker is not None:
             await self._ask_kept()
-        entries: list[Entry] = []
-        waiting: list[Entry] = []
-        kept = 0
+        app, waiting, kept, number = self.app, list[Entry](), 0, 0
+        together = AllOrNone(
+            self._rules,
+            self.id,
+            [(file.draft, file.key, file.replace) for file in self._drafted],
+            may_fail_later=app is not None and app.asks_published,
+        )
         outbox = self._rules.outbox
         events = [] if outbox is None else await outbox.expect(self.id, self.drafted)
         try:
-            for number, file in enumerate(self._drafted):
+            for number in await together.order():
+                file = self._drafted[number]
                 try:
-                    entry = await self._publish_file(number, file)
+                    entry = await self._publish_file(number, file, together)
                 except AwaitsBackend:
                     waiting = await self._hand_over(number)
                     break
-                entries.append(entry)
                 if self.tells_replaced and cast("TellsReplaced", file.draft).replaced:
                     self.replaced |= {file.key}
                 kept += entry.size
                 if kept > self.record.kept:  # the counter never goes back
                     self.record.kept = kept
-            if self.app is not None:
+            entries = [entry for _, entry in sorted(together.entries.items())]
+            if app is not None:
                 for entry in entries:
-                    await self.app.published(entry)
+                    await app.published(entry)
         except BaseException as error:
-            await self._take_back(entries)
-            undoable, is_sure = self._rules.store.traits.undoable, isinstance(error, SluiceError)
+            stay = await finish_then_cancel(together.roll_back())
+            is_sure = isinstance(error, SluiceError)
             if outbox is not None:
-                await outbox.settle(events, 0 if undoable else len(entries), is_sure=is_sure)
+                await outbox.settle(events, stay, is_sure=is_sure)
             if isinstance(error, Exists):
-                error.members.setdefault("key", self._drafted[len(entries)].key)
-            if isinstance(error, SluiceError) and not undoable and entries:
-                raise _partly(error, [entry.key for entry in entries]) from error
+                error.members.setdefault("key", self._drafted[number].key)
+            if isinstance(error, SluiceError) and stay:
+                undoable = self._rules.store.traits.undoable
+                keys = [self._drafted[each].key for each in stay]
+                raise partly(error, keys, is_undoable=undoable) from error
             raise
+        await together.settle()
         if outbox is not None:
-            await shield_until_done(outbox.settle(events, len(entries)))
+            await shield_until_done(outbox.settle(events, list(together.entries)))
         if waiting:
             return entries + waiting
         self.record.by_kernel = False
@@ -272,10 +279,10 @@ class UploadSession:
             if self._rules.asker is not None:
                 await self._rules.ask_kept(self.id, new_id(), file.key, file.metadata, file.draft)
 
-    async def _publish_file(self, number: int, file: _DraftedFile) -> Entry:
+    async def _publish_file(self, number: int, file: _DraftedFile, together: AllOrNone) -> Entry:
         reserved, size = self._reserved[number], file.draft.written
         async with self._quota.publishing(reserved, file.key, file.request, size) as change:
-            entry = await file.draft.publish(file.key, file.metadata, file.replace)
+            entry = await together.publish(number, file.metadata)
             change.has(file.key, entry)
         self._reserved[number] = ""  # it became the file
         return entry
@@ -358,12 +365,6 @@ class UploadSession:
         if failed is not None:
             raise failed
 
-    async def _take_back(self, entries: list[Entry]) -> None:
-        """A later file could not be published: delete those that were, unless they changed
-        since."""
-        for entry in entries:
-            await self._rules.take_back(entry)
-
     def _note(self, error: BaseException | None) -> None:
         if isinstance(error, SluiceError):
             self.record.code = error.code
@@ -371,16 +372,3 @@ class UploadSession:
 
     def _move(self, event: str) -> None:
         self._state = self.record.state = after(self._state, event)
-
-
-def _partly(error: SluiceError, published: list[str]) -> SluiceError:
-    """The same error, which says what another server has taken and will keep.
-
-    The client learns that also where the other server's refusal would have been its answer.
-    """
-    if isinstance(error, Refused):
-        what, status = "the files before it in the form are there already", error.status
-        error = PeerFailed(f"{error.detail}; {what}", answered=status)
-        error.for_operator(f"The destination answered {status}; {what}")
-    error.members.setdefault("already_taken", published)
-    return error

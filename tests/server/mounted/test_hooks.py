@@ -70,6 +70,21 @@ async def test_all_destinations_of_a_fan_out_take_it_back(tmp_path: Path) -> Non
     await app.aclose()
 
 
+async def test_a_refusal_leaves_the_file_that_was_replaced(tmp_path: Path) -> None:
+    """In one request and in pieces; a key that was free is free again."""
+    app = Sluiceway(to=tmp_path)
+    assert (await put(app, "old")).status_code == 201
+    await app.aclose()
+    tag = (tmp_path / "old").stat().st_ino
+    app = Sluiceway(to=tmp_path, on_published=refuses)
+    for pieces in ({}, {"Content-Range": "bytes 0-2/3"}):
+        for key in ("old", "new"):
+            assert (await put(app, key, headers=pieces)).status_code == 422
+        assert [each.name for each in tmp_path.iterdir() if each.is_file()] == ["old"]
+        assert (tmp_path / "old").stat().st_ino == tag
+    await app.aclose()
+
+
 async def test_alone_the_service_answers_errors_of_functions_itself(tmp_path: Path) -> None:
     def start(upload: StartedUpload, request: Request) -> None:
         if upload.key == "teapot":

@@ -107,6 +107,7 @@ class RequestHooks:
     def __init__(self, hooks: AppHooks, request: Request) -> None:
         self._hooks, self._request = hooks, request
         self.asks_kept: bool = hooks.on_kept is not None
+        self.asks_published: bool = hooks.on_published is not None
         self._began = time.monotonic()
         self._entries: list[Entry] = []
         self._filenames: list[str] = []

@@ -18,7 +18,15 @@ from sluiceway.stores.contract import MOST_METADATA, Entry, Metadata
 from sluiceway.stores.disk.tree import PRIVATE, Tree
 from sluiceway.stores.metadata_json import metadata_from_json, metadata_to_json
 
-__all__ = ["drop_note", "entry_of", "read_entry", "sidecar", "write_note"]
+__all__ = [
+    "drop_note",
+    "entry_of",
+    "keep_note",
+    "put_note_back",
+    "read_entry",
+    "sidecar",
+    "write_note",
+]
 
 ATTRIBUTE = "user.sluiceway"
 # Algorithms by which no two contents have the same digest: a checksum can be made to fit.
@@ -88,6 +96,20 @@ def drop_note(tree: Tree, key: str) -> None:
     # usually there are no sidecars at all
     with suppress(Exception), tree.folder(SIDECARS) as folder:
         os.unlink(_sidecar(key), dir_fd=folder)
+
+
+def keep_note(tree: Tree, key: str, drafts: int, name: str) -> None:
+    """Give the sidecar of an object a second name among the drafts, if it has one."""
+    with suppress(Exception), tree.folder(SIDECARS) as folder:
+        os.link(_sidecar(key), name, src_dir_fd=folder, dst_dir_fd=drafts)
+
+
+def put_note_back(tree: Tree, drafts: int, name: str, key: str) -> None:
+    """What `keep_note` kept is the object's sidecar again; without it there is none."""
+    drop_note(tree, key)
+    with suppress(Exception), tree.folder(SIDECARS) as folder:
+        os.rename(name, _sidecar(key), src_dir_fd=drafts, dst_dir_fd=folder)
+        os.fsync(folder)
 
 
 def read_entry(tree: Tree, fd: int, status: os.stat_result, key: str) -> Entry:

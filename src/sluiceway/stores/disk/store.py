@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ from sluiceway.stores.disk.drafts.file import DraftFile, Reserve
 from sluiceway.stores.disk.drafts.live_drafts import LiveDrafts
 from sluiceway.stores.disk.drafts.process_lock import ProcessLock, lasting_name
 from sluiceway.stores.disk.drafts.publishing import Publisher
+from sluiceway.stores.disk.drafts.replaced import ReplacedFiles
 from sluiceway.stores.disk.errors import map_error
 from sluiceway.stores.disk.listing import page
 from sluiceway.stores.disk.metadata import drop_note, read_entry
@@ -89,7 +91,10 @@ class DiskStore:
         self._drafts = self._process_lock.drafts
         self._process_lock.sweep()
         self._here = threading.RLock()  # between the threads of this process
-        publisher = Publisher(self._tree, self._writers, self._exclusive, self._check)
+        self._replaced = ReplacedFiles(self._tree, self._drafts, self._exclusive)
+        publisher = Publisher(
+            self._tree, self._writers, self._exclusive, self._check, self._replaced
+        )
         self._group_commit = GroupCommit(publisher.commit, self._writers, PUBLISHERS)
 
     @property
@@ -137,6 +142,24 @@ class DiskStore:
 
     async def find_published(self, upload: str, saved: SavedDraft, key: str) -> Entry | None:
         return await self._in_thread(lambda: self._find_published(lasting_name(upload), key))
+
+    def keep_replaced(self, draft: Draft) -> None:
+        name = self._process_lock.draft_name(f"replaced {uuid.uuid4().hex}")
+        cast("DiskDraft", draft).keep_replaced(name)
+
+    async def take_back(self, draft: Draft) -> bool:
+        each = cast("DiskDraft", draft).publication
+        if each is None or not each.is_named:
+            return True
+        ours, aside = each.identity, each.aside if each.is_kept else ""
+        return await self._in_thread(
+            lambda: self._replaced.put_back(each.key, ours, aside, each.replaced)
+        )
+
+    async def let_go(self, draft: Draft) -> None:
+        each = cast("DiskDraft", draft).publication
+        if each is not None and each.is_kept:
+            await self._in_thread(lambda: self._replaced.let_go(each.aside))
 
     def draft_name(self, upload: str) -> str:
         return lasting_name(upload)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace as changed
 from typing import Any, TypeVar
 
@@ -54,6 +54,8 @@ class FanoutDraft:
         self._front, self._locks = front, locks
         self._over = ""  # why nothing more can be done with it
         self._published = False
+        self.key: str = ""  # once it is published
+        self.keeps_replaced: bool = False  # what `publish` replaces, until `settle`
         self.written: int = 0
 
     @property
@@ -113,11 +115,22 @@ class FanoutDraft:
                 raise _with_copies(error, undoing.result()) from error
             raise
         finally:
-            for target in self._required:
-                await target.close()
-        self._published = True
+            if not self.keeps_replaced:
+                await self.settle()
+        self._published, self.key = True, key
         await self._catch_up(key, metadata, Replace(allowed=replace.allowed))
         return self._entry()
+
+    async def take_back(self) -> bool:
+        """Undo the publish everywhere, or leave it everywhere. Returns False where it stays."""
+        if not self._published:
+            return True  # a publish that fails undoes itself
+        return not await self._undo(self.key, together=True)
+
+    async def settle(self) -> None:
+        """The publish stands: what it replaced goes."""
+        for target in self._required:
+            await target.settle()
 
     async def discard(self) -> None:
         if self._published:
@@ -168,13 +181,19 @@ class FanoutDraft:
                 terms = replace if target is self._front else Replace(allowed=replace.allowed)
                 await run_all([target.publish(key, metadata, terms)])
 
-    async def _undo(self, key: str) -> list[str]:
-        """Undo what was published, last first; returns the destinations where a copy remains."""
-        published = [target for target in reversed(self._required) if target.entry is not None]
+    async def _undo(self, key: str, *, together: bool = False) -> list[str]:
+        """Undo what was published, last first; returns the destinations where a copy remains.
+
+        `together`: where the first copy cannot be undone, the others stay as well.
+        """
         remaining: list[str] = []
+        undoable = [target for target in reversed(self._required) if target.undoable]
         async with self._locks.acquire(key):
-            remaining += await _undo_each(target for target in published if target.undoable)
-        remaining += await _undo_each(target for target in published if not target.undoable)
+            for target in sorted(undoable, key=lambda target: target.undoes_surely):
+                if not (together and remaining) and not await target.undo_publish():
+                    remaining.append(target.display_name)
+        elsewhere = [target for target in reversed(self._required) if not target.undoable]
+        remaining += [each.display_name for each in elsewhere if not await each.undo_publish()]
         if remaining:
             log.warning("%s remains at %s: undo failed", key, " and ".join(remaining))
         return remaining
@@ -209,11 +228,6 @@ class FanoutDraft:
     def _check(self) -> None:
         if self._over:
             raise StoreFailed(self._over)
-
-
-async def _undo_each(targets: Iterable[RequiredTarget]) -> list[str]:
-    """Returns the names of those that could not be undone."""
-    return [target.display_name for target in targets if not await target.undo_publish()]
 
 
 async def _pause(draft: Draft) -> None:

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import replace as changed
 
-from sluiceway.errors import SluiceError
+from sluiceway.errors import NotFound, SluiceError
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.cancellation import cancel_task
 from sluiceway.pipe.pump import pump
@@ -48,6 +48,19 @@ class LateCopies:
         return changed(
             entry, notes=(*entry.notes, *notes), copies=(*entry.copies, *results), reply=None
         )
+
+    async def follow(self, key: str) -> None:
+        """The object at the front went, or came back, when its publish was undone."""
+        try:
+            await self.add_to(await self._front.stat(key), Replace(allowed=True))
+        except NotFound:
+            for (name, _), store in self._to.items():
+                try:
+                    await store.delete(key)
+                except NotFound:
+                    continue
+                except SluiceError as error:
+                    log.warning("%s remains at %s: %s", key, name, error.detail)
 
     async def aclose(self) -> None:
         """End the copies under way; their drafts are discarded."""

@@ -10,18 +10,11 @@ from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from sluiceway.errors import NotFound, PreconditionFailed, SluiceError
+from sluiceway.errors import SluiceError
 from sluiceway.pipe.cancellation import finish_all
-from sluiceway.pipe.pump import pump
-from sluiceway.stores.contract import (
-    Draft,
-    EarlyFailure,
-    Entry,
-    Metadata,
-    ObjectReader,
-    Replace,
-    Store,
-)
+from sluiceway.stores.contract import Draft, EarlyFailure, Entry, Metadata, Replace, Store
+from sluiceway.stores.keys.revocable import RevocablePublish
+from sluiceway.stores.unpublished import TakesBack, offers
 
 __all__ = ["RequiredTarget", "Undoable", "naming", "run_all"]
 
@@ -53,12 +46,16 @@ class RequiredTarget:
         self.store, self.display_name, self.draft = store, display_name, draft
         self.public_name: str = public_name or display_name
         self.entry: Entry | None = None  # set when it is published
-        self._upload = upload
-        self._replaced: ObjectReader | None = None  # the object that was there before
+        self._revocable = RevocablePublish(store, draft, upload)
 
     @property
     def undoable(self) -> bool:
         return self.store.traits.undoable
+
+    @property
+    def undoes_surely(self) -> bool:
+        """Whether an undo is one step that needs no room."""
+        return offers(self.store, TakesBack)
 
     @property
     def failure(self) -> SluiceError | None:
@@ -69,50 +66,30 @@ class RequiredTarget:
         return error
 
     async def publish(self, key: str, metadata: Metadata, replace: Replace) -> None:
-        """Publish, and hold the replaced object open: an undo puts it back."""
+        """Publish, and keep what is replaced, where that can be undone."""
         with naming(self.display_name):
-            if self.undoable and replace.allowed:
-                try:
-                    self._replaced = await self.store.open(key)
-                except SluiceError:
-                    pass  # there is none, or none that can be replaced: then publish raises that
-            self.entry = await self.draft.publish(key, metadata, replace)
+            if self.undoable:
+                self.entry = await self._revocable.run(key, metadata, replace)
+            else:
+                self.entry = await self.draft.publish(key, metadata, replace)
 
     async def undo_publish(self) -> bool:
         """Returns whether nothing of it remains.
 
-        A replaced object is there again, with a new tag.
+        A replaced object is there again, perhaps with a new tag.
         """
-        entry = self.entry
-        if entry is None:
-            return True
+        if self.undoable:
+            return await self._revocable.undo()
         try:
-            if not self.undoable:
-                return isinstance(self.store, Undoable) and await self.store.undo_publish(entry)
-            ours = Replace(allowed=True, etag=entry.etag)
-            if self._replaced is None:
-                await self.store.delete(entry.key, ours)
-            else:
-                await self._put_back(entry.key, self._replaced, ours)
-        except (NotFound, PreconditionFailed):
-            return True  # another client deleted or replaced it meanwhile: it is no longer ours
+            return self.entry is None or (
+                isinstance(self.store, Undoable) and await self.store.undo_publish(self.entry)
+            )
         except (SluiceError, OSError):
             return False
-        return True
 
-    async def close(self) -> None:
-        """Close the replaced object."""
-        replaced, self._replaced = self._replaced, None
-        if replaced is not None:
-            await replaced.aclose()
-
-    async def _put_back(self, key: str, replaced: ObjectReader, ours: Replace) -> None:
-        draft = await self.store.draft(f"{self._upload}.before", replaced.length)
-        try:
-            await pump(replaced, draft)
-            await draft.publish(key, replaced.entry.metadata, ours)
-        finally:
-            await draft.discard()
+    async def settle(self) -> None:
+        """It stands: what it replaced goes."""
+        await self._revocable.settle()
 
 
 @contextmanager

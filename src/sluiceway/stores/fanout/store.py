@@ -117,6 +117,19 @@ class FanoutStore:
             self._locks,
         )
 
+    def keep_replaced(self, draft: Draft) -> None:
+        cast("FanoutDraft", draft).keeps_replaced = True
+
+    async def take_back(self, draft: Draft) -> bool:
+        published = cast("FanoutDraft", draft)
+        is_undone = await published.take_back()
+        if is_undone and published.key and self._best_effort:
+            await self._copies.follow(published.key)
+        return is_undone
+
+    async def let_go(self, draft: Draft) -> None:
+        await cast("FanoutDraft", draft).settle()
+
     async def check_room(self, size: int) -> None:
         for each in self._required:
             if isinstance(each.store, ChecksRoom):

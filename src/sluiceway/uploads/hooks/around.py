@@ -38,6 +38,7 @@ class AppAround(Protocol):
     """An app around the service, as an upload knows it. Each method may raise what refuses."""
 
     asks_kept: bool  # whether `kept` decides
+    asks_published: bool  # whether `published` does
 
     async def start(
         self, upload: str, request: UploadRequest, size: int | None, part: bool = False

@@ -45,14 +45,15 @@ class Outbox:
         return found
 
     async def settle(
-        self, events: Sequence[OutboxEvent], published: int, *, is_sure: bool = True
+        self, events: Sequence[OutboxEvent], published: Sequence[int], *, is_sure: bool = True
     ) -> None:
-        """The first `published` files are there; without `is_sure`, the others perhaps.
+        """The files of these numbers are there; without `is_sure`, the others perhaps.
 
         A file that is kept is not refused for its event: what the ledger does not take now is
         looked at again later.
         """
-        there, others = events[:published], events[published:]
+        there = [event for number, event in enumerate(events) if number in published]
+        others = [event for number, event in enumerate(events) if number not in published]
         try:
             if there:
                 await self._events.confirm(there)

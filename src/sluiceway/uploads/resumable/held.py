@@ -15,10 +15,16 @@ from sluiceway.pipe.hashes import digest_pairs
 from sluiceway.pipe.source import Source
 from sluiceway.stores.contract import Entry, UploadRequest
 from sluiceway.stores.delivered_later import DeliveredLater
+from sluiceway.stores.keys.revocable import RevocablePublish
 from sluiceway.stores.unpublished import ResumableDraft, TellsReplaced, offers
 from sluiceway.uploads.hooks.around import AppAround
 from sluiceway.uploads.ledger.record import ADOPTED, FinalResponse
 from sluiceway.uploads.ledger.states import LedgerState
+from sluiceway.uploads.publishing.refusable import (
+    refusable_publish,
+    replacing_details,
+    take_back,
+)
 from sluiceway.uploads.quota.quotas import JOINED
 from sluiceway.uploads.resumable.asked import asked_details
 from sluiceway.uploads.resumable.drafts.appending import LateDigests, append_content
@@ -42,6 +48,7 @@ class HeldUpload(HeldDraft):
     has_ended: bool = False  # while it was held here
     entry: Entry | None = None  # what it became
     error: SluiceError | None = None  # why it became nothing
+    _refusable: RevocablePublish | None = None  # its publish, until the app has agreed
 
     async def set_length(self, length: int | None) -> None:
         """Write the length down that the client knows only now, or None again. Raises TooLarge."""
@@ -120,6 +127,13 @@ class HeldUpload(HeldDraft):
         what the app does of a published file, which is final.
         """
         self.is_ending = True
+        try:
+            return await self._finish(respond)
+        finally:
+            if self._refusable is not None:
+                await self._refusable.settle()
+
+    async def _finish(self, respond: Respond) -> FinalResponse:
         if (there := await self._published_before()) is not None:
             return await self._done(there, respond)
         draft = await self._open()
@@ -202,11 +216,15 @@ class HeldUpload(HeldDraft):
         key = self.record.key or request.key or await self._rules.free_key(request)
         self.progress.state = State.CHECKING
         asked = await asked_details(self._rules, self.app, self.record, key, digests, draft)
+        refusable = refusable_publish(self.app, self._rules, draft, self.record.id)
+        if refusable is not None:
+            asked = await replacing_details(self._rules, key, request, asked)
+        self._refusable, publish = refusable, refusable.run if refusable else draft.publish
         await self._save("whole", key=key, details=asked)
         self._show_kept()
         share = self._rules.quota.publishing(self.record.id, key, request, draft.written)
         async with self._rules.counted(1), share as change:
-            entry = await draft.publish(key, request.metadata(digests), request.replace)
+            entry = await publish(key, request.metadata(digests), request.replace)
             change.has(key, entry)
         self.replaced = self._store.traits.tells_replaced and cast("TellsReplaced", draft).replaced
         return entry
@@ -216,9 +234,10 @@ class HeldUpload(HeldDraft):
         try:
             if self.app is not None:
                 await self.app.published(entry)
-        except SluiceError:
-            await self._rules.take_back(entry)
-            raise
+        except SluiceError as error:
+            raise await take_back(
+                self._rules, self._refusable, entry, self.record, error
+            ) from error
 
     async def _done(self, entry: Entry, respond: Respond) -> FinalResponse:
         try:

@@ -71,6 +71,7 @@ class DiskDraft:
     """
 
     __slots__ = (
+        "_aside",
         "_blocks",
         "_budget",
         "_failed",
@@ -84,6 +85,7 @@ class DiskDraft:
         "_size",
         "_writers",
         "kept",
+        "publication",
         "recent",
         "replaced",
         "written",
@@ -110,6 +112,8 @@ class DiskDraft:
         self.kept: int = file.position
         self.recent: int = 0  # bytes since the observer looked last
         self.replaced: bool = False  # whether `publish` replaced an object
+        self._aside = ""
+        self.publication: Publication | None = None  # the last one, also if it failed
         observer.receiving(self)
 
     @property
@@ -244,11 +248,17 @@ class DiskDraft:
 
     async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
         async with self._lock:
-            each = Publication(self._file, self._write_rest, self.written, key, metadata, replace)
+            each = self.publication = Publication(
+                self._file, self._write_rest, self.written, key, metadata, replace, self._aside
+            )
             await self._commit(each, self.written)
             self.kept, self.replaced = self.written, each.replaced
             self._end()
             return cast("Entry", each.entry)
+
+    def keep_replaced(self, aside: str) -> None:
+        """What `publish` replaces gets this name among the drafts."""
+        self._aside = aside
 
     async def discard(self) -> None:
         await self._leave(self._file.remove)

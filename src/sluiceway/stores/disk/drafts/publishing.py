@@ -18,6 +18,7 @@ from typing import TypeVar
 from sluiceway.errors import Exists, Forbidden, SluiceError
 from sluiceway.stores.contract import Entry, Metadata, Replace
 from sluiceway.stores.disk.drafts.file import AS_USUAL, DraftFile
+from sluiceway.stores.disk.drafts.replaced import ReplacedFiles
 from sluiceway.stores.disk.metadata import entry_of, sidecar
 from sluiceway.stores.disk.tree import OpenFolders, Tree, UndurableFolders
 from sluiceway.stores.group_commit import FsyncPace
@@ -56,13 +57,18 @@ class Keeping:
 class Publication:
     """A draft that is to become visible under `key`; in the end it has an entry or an error.
 
-    `write` puts into the file what its draft still holds.
+    `write` puts into the file what its draft still holds. `aside` is the name under which the file
+    that it replaces is kept; "" keeps none.
     """
 
     __slots__ = (
+        "aside",
         "entry",
         "error",
         "file",
+        "identity",
+        "is_kept",
+        "is_named",
         "key",
         "metadata",
         "note",
@@ -80,6 +86,7 @@ class Publication:
         key: str,
         metadata: Metadata,
         replace: Replace,
+        aside: str = "",
     ) -> None:
         self.file: DraftFile = file
         self.write: Callable[[], None] = write
@@ -90,12 +97,17 @@ class Publication:
         self.note: bytes | None = None  # for a file of its own, where there are no attributes
         self.entry: Entry | None = None
         self.replaced: bool = False
+        self.aside: str = aside
+        self.is_kept: bool = False  # what it replaced
+        self.is_named: bool = False  # it has the name of its key, perhaps not durably
+        self.identity: tuple[int, int] = (0, 0)  # device and inode
         self.error: Exception | None = None
 
     def seal(self) -> None:
         self.file.make(AS_USUAL)
         self.write()
         status, self.note = self.file.seal(self.size, self.metadata)
+        self.identity = status.st_dev, status.st_ino
         self.entry = entry_of(self.metadata, status, self.key)
 
     def synchronise(self) -> None:
@@ -111,9 +123,11 @@ class Publisher:
         threads: Executor,
         exclusive: Callable[[], AbstractContextManager[None]],
         check: Callable[[str, Replace], bool],
+        replaced_files: ReplacedFiles,
     ) -> None:
         self._tree, self._threads = tree, threads
         self._exclusive, self._check = exclusive, check
+        self._replaced_files = replaced_files
         self._undurable = UndurableFolders()
         self._fsync_pace = FsyncPace()
 
@@ -172,6 +186,7 @@ class Publisher:
         for attempt in range(ATTEMPTS):
             try:
                 self._move(each, folders.open(segments), last)
+                each.is_named = True
                 return
             except FileNotFoundError:
                 folders.forget(segments)
@@ -193,7 +208,11 @@ class Publisher:
             each.replaced = self._check(each.key, replace)
             if each.replaced:
                 _refuse_other_kinds(folder, last, each.key)
-                os.rename(each.file.name, last, src_dir_fd=each.file.folder, dst_dir_fd=folder)
+                draft, there = (each.file.folder, each.file.name), (folder, last)
+                if each.aside:
+                    each.is_kept = self._replaced_files.replace(draft, there, each.key, each.aside)
+                else:
+                    os.rename(draft[1], last, src_dir_fd=draft[0], dst_dir_fd=folder)
         # The object whose owner was to be compared is gone, or was none. What another client may
         # create there now takes no lock, and was not compared: it is not replaced.
         if not each.replaced:
