@@ -248,7 +248,10 @@ def test_the_stages_of_a_slow_sender_are_the_whole_and_name_it(
 
 @pytest.fixture
 def slow_disk(serve: Serve, tmp_path: Path) -> RunningServer:
-    """Each block takes 500 ms to be written; and two threads serve all senders."""
+    """Each block takes 800 ms to be written, and two threads serve all senders.
+
+    Our own work takes far less, also on a busy machine.
+    """
     more = """
 import time
 import sluiceway.stores.disk.drafts.file as file
@@ -256,7 +259,7 @@ import sluiceway.server.request_body as body
 lending.THREADS, body.PACE = 2, 0.4
 write = file.DraftFile.write_direct
 def slow(self, data, at):
-    time.sleep(0.5)
+    time.sleep(0.8)
     write(self, data, at)
 file.DraftFile.write_direct = slow
 """
@@ -305,7 +308,7 @@ def test_few_threads_serve_many_senders_fairly_and_name_the_disk(slow_disk: Runn
         found.append((least, waits))
         # To wait for a thread that waits for the disk counts for the disk, too.
         others = max(waits["wait-for-client"], waits["queue"])
-        if least >= len(LARGE) and waits["destination"] > others:
+        if least >= len(LARGE) and waits["destination"] + waits["wait-for-answer"] > others:
             break
     else:
         pytest.fail(f"{found}")
