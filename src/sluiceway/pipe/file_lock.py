@@ -7,14 +7,23 @@ from __future__ import annotations
 
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["HAS_LOCKS", "ProcessName", "lock_file", "try_lock_file", "try_lock_part", "unlock_part"]
+__all__ = [
+    "HAS_LOCKS",
+    "ProcessName",
+    "lock_file",
+    "locked_file",
+    "try_lock_file",
+    "try_lock_part",
+    "unlock_part",
+]
 
 HAS_LOCKS: bool = fcntl is not None
 _OPEN = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -24,6 +33,20 @@ def lock_file(fd: int) -> None:
     """Wait for the lock. Does nothing where there are no locks."""
     if fcntl is not None:
         fcntl.flock(fd, fcntl.LOCK_EX)
+
+
+@contextmanager
+def locked_file(path: str) -> Iterator[int]:
+    """The descriptor of a file, which is made where it is missing, while its lock is held.
+
+    Each call opens the file anew: threads wait for each other, too.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+    try:
+        lock_file(fd)
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def try_lock_file(fd: int) -> bool:

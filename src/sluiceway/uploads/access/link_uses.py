@@ -15,7 +15,7 @@ from typing import Protocol
 
 from sluiceway.errors import AwaitsBackend, Forbidden
 from sluiceway.pipe.cancellation import finish_or_undo, finish_then_cancel, shield_until_done
-from sluiceway.pipe.file_lock import lock_file
+from sluiceway.pipe.file_lock import locked_file
 from sluiceway.uploads.access.grant import Grant
 from sluiceway.wire.numbers import clipped_uint
 
@@ -87,16 +87,12 @@ class FolderUses:
         self._forget()
         end = "never" if ends is None else str(round(ends))
         path = os.path.join(self._folder, f"{link}.{end}")
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            lock_file(fd)
+        with locked_file(path) as fd:
             count = (clipped_uint(os.pread(fd, 20, 0).decode("latin-1").strip()) or 0) + files
             if files:
                 os.pwrite(fd, b"%-20d" % max(count, 0), 0)
                 os.fsync(fd)
             return count
-        finally:
-            os.close(fd)
 
     def _forget(self) -> None:
         now = time.time()

@@ -27,10 +27,8 @@ STEPS: Final[dict[tuple[LedgerState, str], LedgerState]] = {
     (LedgerState.OPEN, "refuse"): LedgerState.DONE,  # by the app: its answer is final
     (LedgerState.OPEN, "end"): LedgerState.GONE,
     (LedgerState.FINISHING, "publish"): LedgerState.DONE,
-    (
-        LedgerState.FINISHING,
-        "refuse",
-    ): LedgerState.DONE,  # the key is taken: sending again changes nothing
+    # The key is taken: sending again changes nothing.
+    (LedgerState.FINISHING, "refuse"): LedgerState.DONE,
     (LedgerState.FINISHING, "retry"): LedgerState.OPEN,  # the destination is full or stopped
     (LedgerState.DONE, "end"): LedgerState.GONE,
     # A key has one upload at a time, and its client may begin it anew.

@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from typing import Protocol
 
-from sluiceway.pipe.file_lock import lock_file
+from sluiceway.pipe.file_lock import locked_file
 from sluiceway.wire.numbers import clipped_uint
 
 __all__ = ["RESUMED_FOR", "DownloadCounts", "FolderDownloads", "reader_mark"]
@@ -74,10 +74,7 @@ class FolderDownloads:
 
     def _begin(self, number: str, most: int, mark: str, ranged: bool) -> bool:
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        fd = os.open(self._path(number), flags, 0o600)
-        try:
-            lock_file(fd)
+        with locked_file(self._path(number)) as fd:
             lines, now = _lines_of(fd), time.time()
             if ranged and any(who == mark and now < at + RESUMED_FOR for who, at in lines):
                 return True
@@ -87,8 +84,6 @@ class FolderDownloads:
             os.pwrite(fd, f"{mark} {round(now):012d}\n".encode(), len(lines) * _LINE)
             os.fsync(fd)
             return True
-        finally:
-            os.close(fd)
 
     def _read(self, number: str) -> list[tuple[str, int]]:
         try:

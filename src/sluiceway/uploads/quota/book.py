@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sluiceway.errors import StoreFailed
-from sluiceway.pipe.file_lock import ProcessName, lock_file
+from sluiceway.pipe.file_lock import ProcessName, locked_file
 from sluiceway.uploads.quota.account import Amount, Limits, QuotaRefusal
 
 __all__ = ["QuotaBook"]
@@ -50,7 +50,7 @@ class QuotaBook:
         os.makedirs(os.path.join(folder, "processes"), mode=0o700, exist_ok=True)
         self._processes = os.open(os.path.join(folder, "processes"), os.O_RDONLY)
         self._lock = threading.Lock()
-        with _locked(os.path.join(folder, "lock")):
+        with locked_file(os.path.join(folder, "lock")):
             names = os.listdir(self._processes)
             self._process = ProcessName(self._processes)
             is_first = not any(self._process.is_alive(name) for name in names)
@@ -287,13 +287,3 @@ def _open(path: str) -> sqlite3.Connection:
     for text in _SCHEMA:
         db.execute(text)
     return db
-
-
-@contextmanager
-def _locked(path: str) -> Iterator[None]:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        lock_file(fd)
-        yield
-    finally:
-        os.close(fd)

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 
 from sluiceway.errors import NoSpace
-from sluiceway.pipe.file_lock import ProcessName, lock_file
+from sluiceway.pipe.file_lock import ProcessName, locked_file
 
 __all__ = ["MOST_SPOOLED", "SpoolClaims"]
 
@@ -35,7 +35,7 @@ class SpoolClaims:
 
     def take(self, name: str, size: int, lasts: bool) -> None:
         """Claim `size` bytes in all for one draft. Raises NoSpace, OSError."""
-        with self._locked():
+        with locked_file(os.path.join(self._folder, "lock")):
             others, count = self._others(name, lasts)
             if others + size > self._most or (lasts and count >= MOST_SPOOLED):
                 raise NoSpace(FULL)
@@ -94,14 +94,3 @@ class SpoolClaims:
     def _path(self, name: str) -> str:
         hidden = hashlib.sha256(name.encode()).hexdigest()[:32]
         return os.path.join(self._folder, "uploads", hidden)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Between processes and threads: each call opens the file anew."""
-        path = os.path.join(self._folder, "lock")
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            lock_file(fd)
-            yield
-        finally:
-            os.close(fd)
