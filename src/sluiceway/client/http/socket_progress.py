@@ -54,11 +54,6 @@ class SocketProgress:
         return self._taken()
 
     @property
-    def is_exact(self) -> bool:
-        """Whether `acknowledged` counts what the peer has, and not only what our kernel took."""
-        return self._outstanding() is not None
-
-    @property
     def acknowledged(self) -> int:
         """Bytes of the body that the peer's kernel has; without SIOCOUTQ, those our kernel took."""
         # Read first: an acknowledgement in between makes the result too small, never too large.
