@@ -2,9 +2,10 @@
 // it breaks; who calls decides what follows. Each request has an end, also on a dead line.
 
 import { snapshotOf } from "../uploads/progress.js";
+import { GuardedRequest } from "./guarded-request.js";
 import { findOffset, NoResponse } from "./protocol.js";
 import { appendPart, createPart, TUS } from "./tus-parts.js";
-import { guard, PASSING } from "./waiting.js";
+import { PASSING } from "./waiting.js";
 
 /** @typedef {import("./protocol.js").Reply} Reply */
 /** @typedef {import("./sending.js").Sender} Sender */
@@ -109,12 +110,7 @@ export class PartRequests {
    */
   async #append(part, signal) {
     const { file, headers } = this.sender;
-    const request = new AbortController();
-    const onStop = () => request.abort();
-    signal.addEventListener("abort", onStop);
-    if (signal.aborted) onStop();
-    let [movedAt, most] = [Date.now(), 0];
-    const unguard = guard(STILL_MS, () => movedAt, onStop);
+    const request = new GuardedRequest(signal, STILL_MS);
     part.stale = true;
     this.#sent.add(part);
     this.#poll();
@@ -122,14 +118,8 @@ export class PartRequests {
       const reply = await appendPart(part.url, part.kept, headers(), {
         body: file.slice(part.start + part.kept, part.stop),
         signal: request.signal,
-        left: (loaded) => {
-          // As for the beginning: what a browser sends once more by itself is wrong by now.
-          if (loaded < most) request.abort();
-          [movedAt, most] = [Date.now(), loaded];
-        },
-        all: () => {
-          movedAt = Infinity;
-        },
+        left: (loaded) => request.left(loaded),
+        all: () => request.allLeft(),
       });
       if (isGone(reply)) [part.url, part.kept] = ["", 0];
       else if (reply.status > 299 || reply.offset === null) throw new PartRefused(reply);
@@ -137,8 +127,7 @@ export class PartRequests {
       if (!isWhole(part)) throw new NoResponse();
     } finally {
       this.#sent.delete(part);
-      unguard();
-      signal.removeEventListener("abort", onStop);
+      request.abort();
     }
   }
 
@@ -177,16 +166,11 @@ export class PartRequests {
  * @param {AbortSignal} [stop]
  */
 async function brief(send, stop) {
-  const request = new AbortController();
-  const [onStop, begun] = [() => request.abort(), Date.now()];
-  stop?.addEventListener("abort", onStop);
-  if (stop?.aborted) onStop();
-  const unguard = guard(STILL_MS, () => begun, onStop);
+  const request = new GuardedRequest(stop, STILL_MS);
   try {
     return await send(request.signal);
   } finally {
-    unguard();
-    stop?.removeEventListener("abort", onStop);
+    request.abort();
   }
 }
 

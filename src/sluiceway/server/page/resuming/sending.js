@@ -2,13 +2,17 @@
 // After a break it asks how much is kept and goes on there. Draws nothing.
 
 import { bookmarksOf, forgetBookmark, keepBookmark } from "./bookmarks.js";
+import {
+  Busy, FileGone, Final, GoesOnElsewhere, Interruption, NotOffered, Stopped,
+} from "./ends.js";
+import { GuardedRequest } from "./guarded-request.js";
 import { idOf, PartRefused } from "./part-requests.js";
 import { Parts } from "./parts.js";
 import {
   append, createUpload, endUpload, findOffset, limitsOf, NoResponse, partsHeader,
 } from "./protocol.js";
 import { claim, hold, isStillHeld, release } from "./tabs.js";
-import { delayOf, guard, PASSING, untilThen } from "./waiting.js";
+import { delayOf, PASSING, untilThen } from "./waiting.js";
 
 /** @typedef {import("./protocol.js").Reply} Reply */
 /** @typedef {import("../uploads/response.js").Answer} Answer */
@@ -40,45 +44,6 @@ import { delayOf, guard, PASSING, untilThen } from "./waiting.js";
  * @property {() => void} all all of them did
  * @property {(pause: Break) => void} breaks
  */
-
-/** The server says again and again that it cannot now. */
-export class Busy extends Error {}
-
-/** The file cannot be read any more. */
-export class FileGone extends Error {}
-
-/** Another tab goes on with it. */
-export class GoesOnElsewhere extends Error {}
-
-/** The place takes whole files only, whatever it said before. */
-export class NotOffered extends Error {}
-
-/** It was stopped from outside. */
-class Stopped extends Error {}
-
-/** The server's last word on this file. */
-class Final extends Error {
-  /** @param {Answer} answer */
-  constructor(answer) {
-    super();
-    this.answer = answer;
-  }
-}
-
-/** Passes by itself: a new attempt follows. */
-class Interruption extends Error {
-  /**
-   * @param {boolean} [busy] the server itself said so
-   * @param {number | null} [retryAfter] seconds
-   * @param {boolean} [backend] the server has all, and its destination does not answer now
-   */
-  constructor(busy = false, retryAfter = null, backend = false) {
-    super();
-    this.busy = busy;
-    this.backend = backend;
-    this.retryAfter = retryAfter;
-  }
-}
 
 // Nothing left the browser and nothing arrived for so long: a new connection is tried, after each
 // failure later. While they wait to send more, browsers look at no answer, nor at the end of a
@@ -260,18 +225,12 @@ export class ResumableSending {
   async #append(from, stop, { parts = [], isKnown = false, goesOn = false } = {}) {
     const { file, headers, begins, left, all, movedAt } = this.sender;
     const [isLast, body] = [stop === file.size, file.slice(from, parts.length ? from : stop)];
-    const request = new AbortController();
-    const onStop = () => request.abort();
-    this.#stop.signal.addEventListener("abort", onStop);
-    let [leftAt, most] = [Date.now(), 0];
-    const lastMove = () => Math.max(leftAt, movedAt());
     const stillMs = STILL_MS * 2 ** Math.min(this.#failures, 4);
-    const unguard = guard(stillMs, lastMove, () => request.abort());
+    const request = new GuardedRequest(this.#stop.signal, stillMs, movedAt);
     begins(idOf(this), from, request.signal, goesOn);
     this.#stale = true;
     const onAll = () => {
-      // The destination may take its time now.
-      leftAt = Infinity;
+      request.allLeft();
       if (isLast) all();
     };
     if (body.size === 0) onAll();
@@ -280,10 +239,7 @@ export class ResumableSending {
         body,
         signal: request.signal,
         left: (loaded) => {
-          // On a connection that was used before, browsers send a request once more by themselves;
-          // from where it began, that is wrong by now.
-          if (loaded < most) request.abort();
-          [leftAt, most] = [Date.now(), loaded];
+          request.left(loaded);
           left(from + loaded, 0);
         },
         all: onAll,
@@ -295,8 +251,6 @@ export class ResumableSending {
       if (reply.status > 299 || reply.complete === false) throw this.#failureOf(reply);
       return this.#done(reply.answer);
     } finally {
-      unguard();
-      this.#stop.signal.removeEventListener("abort", onStop);
       request.abort();
     }
   }

@@ -43,32 +43,3 @@ export function untilThen(milliseconds, asked, signal) {
     if (signal.aborted) end();
   });
 }
-
-const LOOK_MS = 1000;
-// Browsers wake the timers of hidden pages once a minute.
-const ASLEEP_MS = 90_000;
-
-/**
- * Calls `lost` when a connection under way is certainly dead, or nothing has moved on it for so
- * long that a new one is better: systems notice by themselves only after many minutes.
- * @param {number} stillMs
- * @param {() => number} movedAt Date.now() of the last sign of life; Infinity: none is expected
- * @param {() => void} lost
- * @returns {() => void} ends the guard
- */
-export function guard(stillMs, movedAt, lost) {
-  let lookedAt = Date.now();
-  const look = () => {
-    const now = Date.now();
-    // The machine slept: whatever it was connected to has given it up.
-    const slept = now - lookedAt > ASLEEP_MS;
-    lookedAt = now;
-    if (slept || now - movedAt() > stillMs) lost();
-  };
-  const timer = setInterval(look, LOOK_MS);
-  addEventListener("offline", lost);
-  return () => {
-    clearInterval(timer);
-    removeEventListener("offline", lost);
-  };
-}

@@ -8,10 +8,9 @@ import { FormSending } from "./form-sending.js";
 import { snapshotOf, watch } from "./progress.js";
 import { isReadable } from "./readable.js";
 import { authorizationOf, statusOf } from "./target.js";
+import { Busy, FileGone, GoesOnElsewhere, NotOffered } from "../resuming/ends.js";
 import { NoResponse } from "../resuming/protocol.js";
-import {
-  Busy, FileGone, GoesOnElsewhere, NotOffered, ResumableSending,
-} from "../resuming/sending.js";
+import { ResumableSending } from "../resuming/sending.js";
 import {
   connectionLost, fileGone, ownProblem, problemOfAnswer, problemOfCode,
 } from "../texts/problems.js";
