@@ -140,7 +140,7 @@ def other_database(path: Path) -> None:
 def test_another_database_is_refused_and_not_touched(tmp_path: Path) -> None:
     other_database(tmp_path / "j")
     before = (tmp_path / "j").read_bytes()
-    with pytest.raises(BadRequest, match="no journal of a copy"):
+    with pytest.raises(BadRequest, match="not a journal of a copy"):
         SqliteJournal(str(tmp_path / "j"), "a", "b")
     assert (tmp_path / "j").read_bytes() == before
     assert os.listdir(tmp_path) == ["j"]
@@ -149,7 +149,7 @@ def test_another_database_is_refused_and_not_touched(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", [b"precious\n", b"precious", b"{}\n", b"\0" * 5000])
 def test_another_file_is_refused_and_not_touched(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "j").write_bytes(text)
-    with pytest.raises(BadRequest, match="no journal of a copy"):
+    with pytest.raises(BadRequest, match="not a journal of a copy"):
         SqliteJournal(str(tmp_path / "j"), "a", "b")
     assert (tmp_path / "j").read_bytes() == text
 

@@ -176,8 +176,8 @@ def test_failures_and_a_report_are_printed(folder: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["{folder}", "{folder}/000 ü.bin"], "no folder"),
-        (["{folder}/000 ü.bin", "{folder}/x"], "no folder"),
+        (["{folder}", "{folder}/000 ü.bin"], "not a folder"),
+        (["{folder}/000 ü.bin", "{folder}/x"], "not a folder"),
         (["{folder}", "{folder}/x", "--include", "[a"], "pattern"),
         (["{folder}", "{folder}/x", "--limit-rate", "fast"], "rate"),
         (["{folder}", "{folder}/x", "--name", "a"], "one file"),

@@ -152,7 +152,7 @@ def test_contradictory_options_are_refused(photos: Path, tmp_path: Path) -> None
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceFailed, match="holds no file"):
         sluiceway.copy(tmp_path / "empty", tmp_path / "x.zip", pack="zip")
-    with pytest.raises(BadRequest, match="no folder"):
+    with pytest.raises(BadRequest, match="not a folder"):
         sluiceway.copy(photos / "1.jpg", tmp_path / "x.zip", pack="zip")
     with pytest.raises(BadRequest, match="zip"):
         sluiceway.copy(photos, tmp_path / "x.zip", pack="7z")

@@ -132,7 +132,7 @@ def test_a_server_that_is_no_sluiceway_is_said_to_be_none() -> None:
         report = examine(parse_target(peer.url))
 
     assert report.is_well
-    assert any("this is no Sluiceway" in text for text in report.not_seen)
+    assert any("this is not Sluiceway" in text for text in report.not_seen)
 
 
 def test_a_server_that_is_lost_on_the_way_leaves_what_was_found() -> None:

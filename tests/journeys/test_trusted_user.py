@@ -117,7 +117,7 @@ def test_a_name_that_cannot_be_one_is_refused(
         ({"trust_user_header": "a b", "trusted_proxies": "10.0.0.1"}, "takes a name"),
         ({"trust_user_header": "Authorization", "trusted_proxies": "10.0.0.1"}, "takes a name"),
         ({"trust_user_header": HEADER, "trusted_proxies": "0.0.0.0/0"}, "every address"),
-        ({"trust_user_header": HEADER, "trusted_proxies": "proxy"}, "no network"),
+        ({"trust_user_header": HEADER, "trusted_proxies": "proxy"}, "not a network"),
         ({"user_rights": "fly"}, "no right"),
         ({"user_prefix": "../"}, "ends in /"),
         ({"user_prefix": "{name}/"}, "ends in /"),

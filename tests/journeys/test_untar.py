@@ -219,7 +219,7 @@ def test_a_cut_archive_is_an_error_and_leaves_complete_files_only(
 def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
     """A picture, a folder, an empty file, an unknown format."""
     (tmp_path / "x.jpg").write_bytes(pattern(5000))
-    with pytest.raises(SourceFailed, match="is no tar"):
+    with pytest.raises(SourceFailed, match="is not a tar"):
         sluiceway.copy_all(tmp_path / "x.jpg", tmp_path / "out", unpack="tar")
     with pytest.raises(SourceFailed, match="folder"):
         sluiceway.copy_all(tmp_path, tmp_path / "out", unpack="tar")

@@ -139,13 +139,13 @@ class TarReader:
         try:
             info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except (tarfile.HeaderError, ValueError) as error:
-            what = "is damaged: a member's head" if self._begun else "is no tar: its head"
+            what = "is damaged: a member's head" if self._begun else "is not a tar: its head"
             raise SourceFailed(f"{self._display_name} {what} cannot be read ({error})") from error
         size = block[_SIZE]
         # int() would take 1_0 and -1 as well.
         if size[0] < 0x80 and not _OCTAL.issuperset(size.split(b"\0", 1)[0].strip()):
             raise BadRequest(
-                f"{self._display_name} has a member of {size!r} bytes, which is no number"
+                f"{self._display_name} has a member of {size!r} bytes, which is not a number"
             )
         if not 0 <= info.size <= MOST_INTEGER:
             raise BadRequest(
@@ -203,7 +203,7 @@ class TarReader:
             if extended is None or extended > MOST_INTEGER:
                 raise BadRequest(
                     f"{self._display_name} says that {name!r} has {more['size'][:30]!r} bytes,"
-                    " which is no number"
+                    " which is not a number"
                 )
             size = extended
         if info.type == tarfile.GNUTYPE_SPARSE or any(
@@ -217,7 +217,7 @@ class TarReader:
         if size and (kind == "folder" or info.type in _OMITTED):
             # Some programs skip so many bytes, others none: they would read two different archives.
             raise BadRequest(
-                f"{self._display_name} says that {name!r}, which is no file, has {size} bytes"
+                f"{self._display_name} says that {name!r}, which is not a file, has {size} bytes"
             )
         self._left, self._padding = size, -size % BLOCK
         omitted = (

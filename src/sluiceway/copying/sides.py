@@ -163,7 +163,7 @@ def _object_of(place: Place, options: CopyOptions) -> StoreTarget:
     from sluiceway.copying.endpoints.store_target import StoreTarget
 
     if place.key.rstrip("/") and not stays_inside(place.key.rstrip("/")):
-        raise BadRequest(f"{place.key!r} is no key: no empty segments, no . and ..")
+        raise BadRequest(f"{place.key!r} is not a key: no empty segments, no . and ..")
     resuming = _resuming(options, options.retry_policy)
     if is_local_folder(options):
         return StoreTarget(
@@ -212,7 +212,7 @@ def many_source(
         )
     if not os.path.isdir(text):
         raise BadRequest(
-            f"{text} is no folder; many objects come from a folder, a store or a server"
+            f"{text} is not a folder; many objects come from a folder, a store or a server"
         )
     from sluiceway.copying.endpoints.folder import FolderSource
 
@@ -251,7 +251,9 @@ def many_target(
             resuming=_resuming(options, RetryPolicy(1)),  # the engine's own retries count
         )
     if text == "-" or (os.path.lexists(text) and not os.path.isdir(text)):
-        raise BadRequest(f"{text} is no folder; many objects go to a folder, a store or a server")
+        raise BadRequest(
+            f"{text} is not a folder; many objects go to a folder, a store or a server"
+        )
     from sluiceway.copying.endpoints.folder import FolderTarget
 
     return FolderTarget(text, options.preserve, journals, options.resume)

@@ -91,7 +91,7 @@ class FormReading:
     def parts(self) -> Iterator[FormField | FlaskFile]:
         """The parts that are still to come; a file that was not read is skipped."""
         while (part := self._next()) is not None:
-            # a file input that was left empty is no part
+            # a file input that was left empty is not a part
             if isinstance(part, FormField) or part.filename or not part.live.at_end():
                 yield part
 

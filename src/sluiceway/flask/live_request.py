@@ -155,7 +155,7 @@ class LiveRequest(flask.Request):
     def get_data(self, *args: Any, **kwargs: Any) -> Any:
         """Werkzeug's, which `data` and `json` use, with a warning in debug mode above 1 MiB.
 
-        What was read as a form is no data.
+        What was read as a form is not data.
         """
         parse = kwargs.get("parse_form_data", args[2] if len(args) > 2 else False)
         if not parse and "reading" not in self.__dict__:

@@ -25,7 +25,7 @@ __all__ = ["ORDERS", "BrowsedFile", "BrowsedPage", "View", "browse", "walk_view"
 MOST_READ = 100_000  # objects that one page of a view reads: 3 s on a disk
 MOST_FOLDERS = 10_000  # folders of a view, which are held in memory; 2.5 MB of longest names
 MOST_SEARCH = 200  # characters of the words that are looked for
-MOST_OMITTED = 1000  # names of a view that are no objects; the plain listing has all
+MOST_OMITTED = 1000  # names of a view that are not objects; the plain listing has all
 LISTED = 1000  # objects asked of the store at a time
 LISTED_IN_LARGE_FOLDER = 64  # the same, while most of them are in a folder that is skipped
 _LAST_IN_FOLDER = "\ufffd"  # sorts after nearly every name; a name after it is read and skipped
@@ -82,7 +82,7 @@ class BrowsedPage:
         folders: Paths of the folders in it, each with its `/`.
         files: The files of this page, in order.
         next: The cursor of the next page; None on the last one.
-        omitted: What stands there and is no object; on the first page only.
+        omitted: What stands there and is not an object; on the first page only.
     """
 
     folders: list[str]

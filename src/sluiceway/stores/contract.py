@@ -305,7 +305,7 @@ class ReadinessProbed(Protocol):
     """A Store that can check cheaply and often whether it would take a file now."""
 
     async def probe(self) -> None:
-        """Send one small request that reads, is no listing and leaves nothing behind.
+        """Send one small request that reads, is not a listing and leaves nothing behind.
 
         Raises:
             SluiceError: It would not; the text says what to do.

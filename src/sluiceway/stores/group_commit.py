@@ -86,8 +86,8 @@ class GroupCommit(Generic[T]):
             raise cancelled
 
     async def commit(self, item: T, *, alone: bool) -> None:
-        """As `run`, but a success is no cancellation: it is done. A large one is done `alone`, so
-        that no other waits for it."""
+        """As `run`, but what is done is not cancelled. A large one is done `alone`, so that no
+        other waits for it."""
         if alone:
             await commit_in_thread(partial(self._commit, [item]), self._threads)
         elif await self._wait(item) is not None:

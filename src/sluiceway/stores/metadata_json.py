@@ -86,7 +86,7 @@ def extras_from_json(note: object) -> tuple[Pairs, Pairs, Pairs] | None:
 
 
 def with_sha256(sha256: str | None, others: Pairs) -> Pairs:
-    """All digests of an object. What is no sha-256 is left out."""
+    """All digests of an object. What is not a sha-256 is left out."""
     return tuple(sorted((*others, (SHA256, str(sha256))))) if is_digest(SHA256, sha256) else others
 
 

@@ -45,7 +45,7 @@ class InFolder(Protocol):
 def skew_of_date(value: str | None, asked: float, answered: float) -> float | None:
     """How far a Date header (RFC 9110 6.6.1) is ahead of our clock.
 
-    A Date has whole seconds and was written between the two times: what they explain is no skew.
+    A Date has whole seconds and was written between the two times: what they explain is not skew.
     """
     date = None if value is None else parse_http_date(value)
     if date is None:

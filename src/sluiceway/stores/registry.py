@@ -56,7 +56,7 @@ def open_root(text: str, budget: Budget, options: Mapping[str, str] = NO_OPTIONS
     Raises BadRequest.
     """
     if not is_place(text):
-        raise BadRequest(f"{redact_url(text)} is no URL of a store")
+        raise BadRequest(f"{redact_url(text)} is not a URL of a store")
     scheme = _scheme(text)
     try:
         if scheme in ("postgresql", "postgres"):

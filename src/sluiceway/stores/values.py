@@ -274,8 +274,8 @@ class Omitted:
     Args:
         name: Readable by people; never used to open anything.
         code: A stable code of errors.py ("bad-name", "forbidden", "store-failed"), or
-            FOLDER_MARKER, which is no failure.
-        detail: One sentence: why it is no entry.
+            FOLDER_MARKER, which is not a failure.
+        detail: One sentence: why it is not an entry.
     """
 
     name: str

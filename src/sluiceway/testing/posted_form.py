@@ -58,7 +58,7 @@ def form(parts: FormParts, order: Sequence[str] = ()) -> PostedForm:
     ]
     unknown = [name for name in order if name not in {name for name, _ in flat}]
     if unknown:
-        raise BadRequest(f"order names {unknown[0]!r}, which is no part of the form")
+        raise BadRequest(f"order names {unknown[0]!r}, which is not a part of the form")
     places = {name: at for at, name in enumerate(order)}
     flat.sort(key=lambda part: places.get(part[0], len(places)))
     boundary = f"sluiceway-{secrets.token_hex(8)}"

@@ -68,7 +68,7 @@ def parse_pattern(text: str) -> HostPattern:
         except (UnicodeError, BadRequest, Forbidden):
             pass
     raise BadRequest(
-        f"{text!r} is no host; write files.example.com, *.example.com, [2001:db8::7] or *,"
+        f"{text!r} is not a host; write files.example.com, *.example.com, [2001:db8::7] or *,"
         " with :PORT behind it or not, and without https:// and path"
     )
 
@@ -98,12 +98,12 @@ def _canonical(host: str, names_only: bool = False) -> str:
             return str(IPv6Address("" if names_only or "%" in host else host))
         except ValueError:
             raise BadRequest(
-                "The URL's host is no IPv6 address; write it in full, without a zone"
+                "The URL's host is not an IPv6 address; write it in full, without a zone"
             ) from None
     name = host.lower().removesuffix(".")
     labels = name.split(".")
     if len(name) > MOST_HOST or not all(_LABEL.fullmatch(label) for label in labels):
-        raise BadRequest("The URL's host is no name of letters, digits, dots and hyphens")
+        raise BadRequest("The URL's host is not a name of letters, digits, dots and hyphens")
     if _NUMBER.fullmatch(labels[-1]):
         try:
             return str(IPv4Address("" if names_only else host))

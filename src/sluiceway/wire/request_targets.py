@@ -102,7 +102,7 @@ def parse_authority(text: str) -> Authority:
     """Read a Host field. Raises BadRequest for anything but a host."""
     found = _HOST.fullmatch(text.strip(" \t"))
     if found is None:
-        raise BadRequest("The Host of this request is no host with or without a port")
+        raise BadRequest("The Host of this request is not a host with or without a port")
     return Authority(_canonical(found[1]), clipped_uint(found[2]) if found[2] else None)
 
 
@@ -113,7 +113,7 @@ def parse_origin(text: str) -> Origin | None:
     found = _ORIGIN.fullmatch(text.strip(" \t"))
     if found is None:
         raise BadRequest(
-            "The Origin of this request is no origin; browsers write SCHEME://HOST:PORT or null"
+            "The Origin of this request is not an origin; browsers write SCHEME://HOST:PORT or null"
         )
     try:
         authority = parse_authority(found[2])
@@ -149,4 +149,4 @@ def _canonical(host: str) -> str:
     try:
         return str(IPv6Address(host[1:-1]))
     except ValueError:
-        raise BadRequest("The Host of this request is no IPv6 address") from None
+        raise BadRequest("The Host of this request is not an IPv6 address") from None

@@ -100,7 +100,7 @@ def _means(url: str, host: str, port: int | None) -> bool:
 
 
 def _encoded(text: str, safe: str) -> str:
-    """Percent-encode bytes that were no UTF-8, as `located` keeps them.
+    """Percent-encode bytes that were not UTF-8, as `located` keeps them.
 
     Any other half of a character is refused.
     """

@@ -83,7 +83,7 @@ def test_lines_and_tables_say_the_same(text: str) -> None:
         ("[alice]\nrights = 'upload'", "secret and hash"),
         (f"[alice]\nhash = '{HASH}'\nrights = 1", "list of words"),
         (f"[alice]\nhash = '{HASH}'\nrights = 'upload'\ncolor = 1", "no 'color'"),
-        ("[alice", "no TOML"),
+        ("[alice", "not TOML"),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_words(line: str, words: str) -> None:

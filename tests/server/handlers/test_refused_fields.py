@@ -109,7 +109,7 @@ def test_a_final_upload_of_another_one_is_refused(server: RunningServer) -> None
     final = created(server, f"Upload-Concat: final;{part}")
     concat = f"Upload-Concat: final;{final}"
     refused = ask(server, "POST", "/files", TUS, NO_BODY, concat)
-    assert (refused.status, "is no part" in refused.json()["detail"]) == (400, True)
+    assert (refused.status, "is not a part" in refused.json()["detail"]) == (400, True)
 
 
 @pytest.mark.parametrize(

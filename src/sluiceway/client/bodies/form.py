@@ -72,7 +72,7 @@ class Form:
         Args:
             name: The field's name.
             value: Text or bytes.
-            type: Its media type, where it is no plain text, such as application/json.
+            type: Its media type, where it is not plain text, such as application/json.
             headers: More headers of this part.
 
         Returns:

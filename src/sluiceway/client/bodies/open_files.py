@@ -109,7 +109,7 @@ class OpenFile:
         length: int = max(0, file.tell() - start)
         file.seek(start)
         if isinstance(file, io.FileIO | io.BufferedReader | io.BufferedRandom):
-            # Suppressed: the buffer may be around an object that is no file of the system.
+            # Suppressed: the buffer may be around an object that is not a file of the system.
             with suppress(OSError, AttributeError):
                 size = measured(file.fileno())[1]
                 return None if size is None else length

@@ -193,7 +193,7 @@ def _why_outside(evidence: Evidence, ours: bool) -> list[str]:
     if ours:
         why = f"/doctor got {status}; with the secret of a name with the right `admin` it shows all"
         return [f"timeouts, chunked bodies, Expect, events, 104 and Host: {why}"]
-    why = f"this is no Sluiceway, or it is not at this path (status {status})"
+    why = f"this is not Sluiceway, or it is not at this path (status {status})"
     outside = evidence.outside
     early = outside is not None and outside.early
     buffering = [] if early else ["whether bodies are buffered: no response came before the end"]

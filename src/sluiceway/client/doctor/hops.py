@@ -80,7 +80,7 @@ def author_of(response: ProbeResponse) -> Hop | None:
 
 
 def front_of(refusal: bytes, ordinary: Sequence[ProbeResponse]) -> Hop | None:
-    """Who takes the connections: by its response to a request that is no HTTP, else by name."""
+    """Who takes the connections: by its response to a request that is not HTTP, else by name."""
     _, _, body = refusal.partition(b"\r\n\r\n")
     for hop, pattern in _PAGES:
         if hop is not Hop.TRAEFIK and pattern.search(body):

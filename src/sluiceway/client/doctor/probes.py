@@ -74,7 +74,7 @@ def greet(target: Target) -> ProbeResponse:
 
 
 def send_malformed(target: Target) -> bytes:
-    """What the first hop says to a request that is no HTTP: its name is in the wording."""
+    """What the first hop says to a request that is not HTTP: its name is in the wording."""
     with ProbeConnection(target.without_secret(), HEAD_TIMEOUT) as connection:
         return connection.raw(MALFORMED % target.authority.encode("latin-1"), HEAD_TIMEOUT)
 

@@ -95,7 +95,7 @@ def parse_network(text: str) -> Network:
     try:
         return ip_network(text)
     except ValueError as error:
-        raise BadRequest(f"This is no network such as 10.1.0.0/16: {error}") from None
+        raise BadRequest(f"This is not a network such as 10.1.0.0/16: {error}") from None
 
 
 def refused_address(why: str) -> Forbidden:

@@ -205,7 +205,7 @@ class PushedBody(SentBody):
         return descriptor_of_its_own(sock)
 
     async def push_beside(self, data: Buffer, *, counts: bool) -> None:
-        """Write what a thread left, in pieces of `SEND_CHUNK`; `counts`: it is no framing.
+        """Write what a thread left, in pieces of `SEND_CHUNK`; `counts`: it is not framing.
 
         They are copied: the transport may hold a piece for a caller that has left.
         """

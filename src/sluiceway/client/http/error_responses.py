@@ -55,7 +55,7 @@ HINTS = {
 
 
 def refusal(head: Head, text: str, token: str = TOKEN) -> SluiceError:
-    """Return the error for a response that is no success.
+    """Return the error for a response that is not a success.
 
     Members: `answered` (the status), `answer_code` (the problem's code), `url`, `retry_after` (the
     header as it came). `token` names the options that give this server a token.

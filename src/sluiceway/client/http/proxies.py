@@ -55,7 +55,7 @@ class Proxies:
             address = parse_address(text if "://" in text else f"http://{text}")
         except BadRequest:  # its text may hold a password
             raise BadRequest(
-                f"The proxy that the environment names for {parts.scheme}:// is no URL of a server"
+                f"The proxy that the environment names for {parts.scheme}:// is not a server's URL"
             ) from None
         return Proxy(address.url, address.authorization)
 

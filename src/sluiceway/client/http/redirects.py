@@ -126,7 +126,7 @@ async def follow_redirects(
     allow: Callable[[str], None] = lambda url: None,
     cookies: ChainCookies | None = None,
 ) -> AsyncIterator[OpenResponse]:
-    """Yield the first response that is no redirect. `extra` headers go to every hop, as a range.
+    """Yield the first response that is not a redirect. `extra` headers go to every hop, as a range.
 
     `cookies` are those of an earlier chain that goes on here. `allow` gets the URL of each hop
     before its request, and raises to refuse it.
@@ -143,7 +143,7 @@ async def follow_redirects(
 
 
 def redirect_target(head: Head, hops: int, *, sends_body: bool, repeatable: bool) -> str | None:
-    """Return the URL to go on with; None when the response is no redirect.
+    """Return the URL to go on with; None when the response is not a redirect.
 
     `hops` were followed before. `repeatable`: the body can be sent once more. Raises PeerFailed,
     with the reason, for a redirect that must not be followed.
@@ -153,7 +153,7 @@ def redirect_target(head: Head, hops: int, *, sends_body: bool, repeatable: bool
     try:
         target = located(head.url, head.headers["location"])
     except BadRequest as error:
-        raise _refused(head, f"something that is no web address: {error}") from error
+        raise _refused(head, f"something that is not a web address: {error}") from error
     place = redact_url(target)
     if hops >= MOST_REDIRECTS:
         raise _refused(head, f"{place}, the {hops + 1}th place in a row; check the URL")

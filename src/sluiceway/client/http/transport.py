@@ -75,7 +75,7 @@ class OpenResponse:
                         yield chunk
             except (aiohttp.ClientError, OSError):
                 # Up to 2 MiB that did arrive: readany() raises before it hands them out, and there
-                # is no public way.
+                # is not a public way.
                 if rest := content._read_nowait(-1):
                     yield rest
                 raise
@@ -266,7 +266,7 @@ class Transport:
             target = URL(url, encoded=True)
         except ValueError:
             raise BadRequest(
-                f"{redact_url(url)} is no URL that can be asked; check host and port"
+                f"{redact_url(url)} is not a URL that can be asked; check host and port"
             ) from None
         login = self._login(url)
         if login is not None and not login.known and method == "HEAD":

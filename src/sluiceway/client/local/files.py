@@ -74,14 +74,14 @@ class LocalFile:
     ) -> None:
         """Blocking. A file of at most `at_once` bytes is read, too: they are its `content` then.
 
-        Raises OSError; SourceChanged if it is no regular file, or changes while it is read.
+        Raises OSError; SourceChanged if it is not a regular file, or changes while it is read.
         """
         self._path, self._start, self._opener = path, start, opener
         fd = self._descriptor()
         try:
             self._seen, size = measured(fd)
             if not stat.S_ISREG(self._seen.st_mode):
-                raise SourceChanged(f"{self._name} is no plain file any more")
+                raise SourceChanged(f"{self._name} is not a plain file any more")
             self.content: bytes | None = None
             if size is not None and not start and size <= at_once:
                 self.content = self._read(fd, size)

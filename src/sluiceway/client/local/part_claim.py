@@ -136,7 +136,7 @@ def _lock(fd: int, folder: Folder, name: str) -> None:
             raise StoreFailed(f"Another copy is writing {path} already; wait for it") from None
         raise
     if not is_same(fd, folder, name):
-        # It was published or removed between opening and locking: it is no part any more.
+        # It was published or removed between opening and locking: it is not a part any more.
         os.close(fd)
         raise StoreFailed(f"Another copy finished {path} just now; try again")
 

@@ -60,7 +60,7 @@ class CopyAllKeywords(SharedKeywords, total=False):
 
 
 def check_names(function: str, options: Mapping[str, object], keywords: type) -> None:
-    """Raises TypeError for a name that is no option, as Python does for written-out parameters.
+    """Raises TypeError for a name that is not an option, as Python does for written-out parameters.
 
     A type checker knows the names by `Unpack`; at run time Python takes every name.
     """

@@ -18,7 +18,7 @@ __all__ = ["check_place", "with_store_options"]
 def with_store_options(side: str, given: Mapping[str, str] | None) -> str:
     """The URL of a place, with the options in its query; what stands there already wins.
 
-    Raises BadRequest for an option that is no text.
+    Raises BadRequest for an option that is not text.
     """
     options = dict(given or {})
     if not options or not is_place(side) or side.lower().startswith(("postgres", "sqlite")):

@@ -78,7 +78,7 @@ class DaskCluster:
             cluster = cls(client, name)
             try:
                 await cluster._check_versions()
-                # What other people's tasks print is no output of this program.
+                # What other people's tasks print is not output of this program.
                 client.unsubscribe_topic("print")
                 client.subscribe_topic(TOPIC, cluster._hear)
                 watching = asyncio.create_task(cluster._watch())
@@ -221,7 +221,7 @@ async def _connect(address: str, name: str) -> Any:
             name="sluiceway-copy",
         )
     except ValueError as error:
-        raise BadRequest(f"{name} is no address of a scheduler: {error}") from None
+        raise BadRequest(f"{name} is not an address of a scheduler: {error}") from None
     except OSError as error:
         raise PeerUnreachable(
             f"The Dask scheduler {name} did not answer within {CONNECT_TIMEOUT:.0f} s; is the "

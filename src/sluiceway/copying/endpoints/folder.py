@@ -141,7 +141,7 @@ def _open_file(folders: FoldersBelow, root: str, key: str, path: str) -> LocalFi
         raise NotFound(f"{path} is gone") from error
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise SourceChanged(f"{path} is no plain file any more") from error
+            raise SourceChanged(f"{path} is not a plain file any more") from error
         raise SourceFailed(f"{path} cannot be read: {error.strerror or error}") from error
 
 
@@ -309,7 +309,7 @@ class FolderTarget:
 
 def _segments(key: str) -> list[str]:
     if not stays_inside(key):
-        raise Forbidden(f"{key!r} leads out of the folder, or is no plain name")
+        raise Forbidden(f"{key!r} leads out of the folder, or is not a plain name")
     if os.name == "nt":
         check_key(key)
     segments = key.split("/")

@@ -1,8 +1,8 @@
 """Walks a folder of this machine: every file in sorted order, at every depth.
 
 Files are reached by descriptors of their folders; only the names of the folders on the way are
-held. An entry that cannot be read, or is no plain file, comes with the reason: nothing is left out
-in silence. Blocking calls, for a thread.
+held. An entry that cannot be read, or is not a plain file, comes with the reason: nothing is left
+out in silence. Blocking calls, for a thread.
 """
 
 from __future__ import annotations

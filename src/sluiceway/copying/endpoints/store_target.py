@@ -103,8 +103,8 @@ class StoreTarget:
         whole = self._key_for(key)
         if not stays_inside(whole) or len(whole.encode()) > self._store.traits.max_key_bytes:
             raise BadName(
-                f"{key!r} is no key for {self.display_name}: too long, or with an empty segment, "
-                ". or .."
+                f"{key!r} is not a key for {self.display_name}: too long, or with an empty "
+                "segment, . or .."
             )
         metadata = reading.metadata
         name = clean_name(metadata.filename) if metadata.filename else ""

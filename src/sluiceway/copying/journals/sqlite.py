@@ -120,7 +120,7 @@ class SqliteJournal(Journal):
         if head and (
             not head.startswith(_MAGIC) or head[68:72] != APPLICATION_ID.to_bytes(4, "big")
         ):
-            raise BadRequest(f"{self.path} is no journal of a copy; name another file")
+            raise BadRequest(f"{self.path} is not a journal of a copy; name another file")
 
     def _connect(self) -> sqlite3.Connection:
         # Autocommit; used by one thread at a time.

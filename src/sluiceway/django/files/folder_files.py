@@ -27,7 +27,7 @@ class FolderFiles(FileSystemStorage):
     """The arguments are Django's."""
 
     def path(self, name: str) -> str:
-        """Django's own. Raises SuspiciousFileOperation for what is no file of the site."""
+        """Django's own. Raises SuspiciousFileOperation for what is not a file of the site."""
         path: str = super().path(name)
         if OWN_FOLDER in os.path.relpath(path, self.location).split(os.sep):
             raise _OwnFolder(f"{OWN_FOLDER} has no files of the site").for_operator()

@@ -1,4 +1,4 @@
-"""The files of a storage in a store that is no folder: a bucket, a database, what fsspec knows.
+"""The files of a storage in a store that is not a folder: a bucket, a database, what fsspec knows.
 
 Each call asks the store; nothing is cached. Knows no drafts of forms.
 """

@@ -168,11 +168,13 @@ def _tables(text: str) -> list[tuple[str, str, Mapping[str, object]]]:
     try:
         parsed = tomllib.loads(text)
     except ValueError as error:
-        raise BadSetting(f"it is no TOML: {error}") from None
+        raise BadSetting(f"it is not TOML: {error}") from None
     found: list[tuple[str, str, Mapping[str, object]]] = []
     for name, table in parsed.items():
         if not isinstance(table, dict):
-            raise BadSetting(f"{name} is no table; a token is [NAME] with secret, hash, rights …")
+            raise BadSetting(
+                f"{name} is not a table; a token is [NAME] with secret, hash, rights …"
+            )
         given = {key.replace("_", "-"): value for key, value in table.items()}
         found.append((f"[{name}]", name, given))
     return found

@@ -18,7 +18,7 @@ __all__ = ["IndexedRequest", "is_bare", "is_ordinary"]
 
 # The fields of an ordinary head. None of them is a condition, a digest, an expectation, an encoding
 # of the body, a piece of a file, a name, another protocol, or what only browsers' pages send. One
-# that is not listed here is no mistake: it costs a few questions more.
+# that is not listed here is not a mistake: it costs a few questions more.
 ORDINARY = frozenset(
     [
         b"accept",

@@ -145,7 +145,7 @@ def _destination_key(request: Request) -> str:
         url = urlsplit(value)
         path = unquote_to_bytes(url.path).decode()
     except ValueError:
-        raise BadRequest("Destination is no URL in UTF-8") from None
+        raise BadRequest("Destination is not a URL in UTF-8") from None
     files = f"{request.scope.get('root_path', '')}/files/"
     elsewhere = bool(url.netloc) and url.netloc != request.headers.get("host", "")
     if elsewhere or not path.startswith(files) or url.query or url.fragment:

@@ -331,7 +331,7 @@ def _part_id(url: str) -> str:
     folder, _, upload = url.partition("?")[0].rstrip("/").rpartition("/")
     try:
         if {".", ".."} & {*folder.split("/")}:
-            raise BadRequest("A path with dots is no URL of an upload")
+            raise BadRequest("A path with dots is not a URL of an upload")
         # A separator of another kind would make one URL, and one part, of several.
         if folder.endswith("uploads") and not {",", ";"} & {*url}:
             return checked_id(upload)

@@ -33,8 +33,8 @@ def read_verdict(body: bytes) -> HookVerdict | None:
     """Read `{"refuse": "words"}`, `{"refuse": {"detail": …, "status": …}}` or problem+json.
 
     Returns:
-        None for what is no JSON object. Without the member `refuse` it refuses nothing by itself:
-        the status or the exit code decides, and `detail` or `title` are the words.
+        None for what is not a JSON object. Without the member `refuse` it refuses nothing by
+        itself: the status or the exit code decides, and `detail` or `title` are the words.
     """
     try:
         found = json.loads(body)

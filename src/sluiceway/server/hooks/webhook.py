@@ -78,7 +78,7 @@ class Webhook:
 def _read(response: Response, shown_url: str) -> HookResponse:
     """A 2xx accepts, unless its JSON refuses. A 4xx with JSON refuses; all else is a failure.
 
-    A proxy's page, or that of a wrong path, is no decision about a file.
+    A proxy's page, or that of a wrong path, is not a decision about a file.
     """
     head = response.head
     why = f"{shown_url} answered {head.status}"

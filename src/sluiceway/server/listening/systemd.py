@@ -55,7 +55,7 @@ def _adopt(descriptor: int) -> socket.socket:
     if sock.family not in (socket.AF_INET, socket.AF_INET6) or not listens:
         sock.close()
         raise BadSetting(
-            f"Descriptor {descriptor} is no TCP socket that listens; give ListenStream=PORT or "
+            f"Descriptor {descriptor} is not a TCP socket that listens; give ListenStream=PORT or "
             "ADDRESS:PORT, with Accept=no"
         )
     return sock

@@ -1,6 +1,6 @@
 """Which requests of an app's own views are watched: those with a body and an id in their query.
 
-What cannot be read is no id: the app decides what to make of its request. Knows text only.
+What cannot be read is not an id: the app decides what to make of its request. Knows text only.
 """
 
 from __future__ import annotations

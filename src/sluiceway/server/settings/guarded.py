@@ -89,7 +89,7 @@ def open_lasting(path: str) -> BinaryIO:
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | waits_not))  # noqa: SIM115
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise BadSetting("it is no file, and is read again when it changes; write it to a file")
+        raise BadSetting("it is not a file, and is read again when it changes; write it to a file")
     return file
 
 

@@ -1,6 +1,6 @@
 """A listing of a root in key order, with one open folder a level and a few names of each in memory.
 
-A page costs one pass over each folder it enters, at any depth. Every file that is no object is
+A page costs one pass over each folder it enters, at any depth. Every file that is not an object is
 reported with the reason. Blocking calls only.
 """
 
@@ -25,7 +25,7 @@ __all__ = ["Found", "page", "walk"]
 BATCH = 1024  # names of a folder held at a time: enough for a page in one pass
 # Folders open at a time, as many as a key of ours has. One of a longer path is opened again later.
 MOST_OPEN = 32
-MOST_OMITTED = 1000  # names of a page that are no objects; more are only counted
+MOST_OMITTED = 1000  # names of a page that are not objects; more are only counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def page(tree: Tree, prefix: str, after: str, limit: int) -> Page:
 
 def _with_rest(omitted: list[Omitted], unnamed: int) -> tuple[Omitted, ...]:
     more = (
-        [Omitted("…", omitted[-1].code, f"{unnamed} more names that are no objects")]
+        [Omitted("…", omitted[-1].code, f"{unnamed} more names that are not objects")]
         if unnamed
         else []
     )

@@ -68,7 +68,7 @@ class FsspecTree:
     def is_key(self, key: str) -> bool:
         """Whether an object can have this key.
 
-        Another store may have its root below this one: its unfinished uploads are no objects.
+        Another store may have its root below this one: its unfinished uploads are not objects.
         """
         return (
             stays_inside(key) and OWN_FOLDER not in key.split("/") and self._refused.isdisjoint(key)
@@ -89,7 +89,7 @@ class FsspecTree:
         version = version_of(found)
         if version is None:
             raise Exists(
-                f"{path.rpartition('/')[2]!r} is a folder or another thing that is no file; "
+                f"{path.rpartition('/')[2]!r} is a folder or another thing that is not a file; "
                 "it was not touched"
             )
         return version
@@ -253,13 +253,13 @@ class FsspecTree:
             )
 
     def _omitted(self, key: str, info: Mapping[str, Any]) -> Omitted | None:
-        """Why a name in a listing is no entry; None when it is one."""
+        """Why a name in a listing is not an entry; None when it is one."""
         name = readable_name(key)
         if key.rpartition("/")[2] == OWN_FOLDER:
             return Omitted(
                 name,
                 "own-file",
-                "It is the folder in which another store below this one keeps what is no object",
+                "It is where another store below this one keeps what is not an object",
             )
         if is_link(info):
             return Omitted(
@@ -268,7 +268,7 @@ class FsspecTree:
                 "It is a symbolic link; its target may be outside, and would be listed twice",
             )
         if info.get("type") not in ("file", "directory"):
-            return Omitted(name, "special-file", "It is no file, but a pipe, a socket or a device")
+            return Omitted(name, "special-file", "It is a pipe, a socket or a device, not a file")
         if not self.is_key(key):
             return Omitted(
                 name,

@@ -60,7 +60,7 @@ ROUNDING = 1.0  # seconds: servers tell times in whole seconds, and Swift rounds
 REPLACE_ANY = Replace(allowed=True)
 FOLDER_MARKER_DETAIL = "It is the empty object that a console makes to show a folder"
 
-# A key and what is there. The key is "" where it is no text. An entry has no metadata yet.
+# A key and what is there. The key is "" where it is not text. An entry has no metadata yet.
 Listed = tuple[str, Entry | Omitted]
 
 
@@ -306,7 +306,7 @@ def _may_be_in_parts(etag: str) -> bool:
 
 
 def omitted(key: str, size: int, root: str = "") -> Omitted | None:
-    """Why a key of the bucket is no entry; None where it is one, or ours.
+    """Why a key of the bucket is not an entry; None where it is one, or ours.
 
     `root` is the name for the key "".
     """

@@ -121,7 +121,7 @@ def format_note(key: str, digests: Pairs) -> bytes:
 
 
 def parse_note(data: bytes) -> tuple[str, Pairs]:
-    """The key of the object and its digests; "" and () where it is no note."""
+    """The key of the object and its digests; "" and () where it is not a note."""
     try:
         note = json.loads(data)
         key, digests = str(note["key"]), dict(note["digests"])

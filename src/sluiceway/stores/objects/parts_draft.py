@@ -163,7 +163,7 @@ class PartsDraft:
             response.close()
 
     async def sync(self) -> int:
-        """Does not wait: bytes that are no whole part cannot be kept by themselves."""
+        """Does not wait: bytes that are not a whole part cannot be kept by themselves."""
         self._check()
         return self.kept
 

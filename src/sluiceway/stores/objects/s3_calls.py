@@ -197,7 +197,7 @@ class S3Calls:
             return await in_thread(call, self._writers if name in WRITES else self.readers)
         except (ClientError, SluiceError):
             raise
-        except Exception as error:  # of boto3 or urllib3, or for a response that is no XML
+        except Exception as error:  # of boto3 or urllib3, or for a response that is not XML
             raise map_error(error, self.display_name) from error
 
     def _map_error(

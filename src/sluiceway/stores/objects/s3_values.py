@@ -105,7 +105,7 @@ def condition_params(replace: Replace) -> dict[str, str]:
 
 
 def _date(text: str) -> datetime:
-    """RFC 9111, 5.3: a value that is no date, "0" above all, is a time in the past."""
+    """RFC 9111, 5.3: a value that is not a date, "0" above all, is a time in the past."""
     try:
         return parsedate_to_datetime(text)
     except ValueError:

@@ -146,7 +146,7 @@ class ObjectStore:
                     continue
                 if last and len(entries) + len(omitted) >= limit:
                     return Page(entries, last, complete=False, omitted=tuple(omitted))
-                last = key  # "" for a key that is no text: no page can begin after it
+                last = key  # "" for a key that is not text: no page can begin after it
                 if isinstance(found, Omitted):
                     omitted.append(found)
                 else:

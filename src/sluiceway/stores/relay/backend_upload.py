@@ -240,7 +240,7 @@ class BackendUpload:
             raise self._passing(head, "to the last bytes, and waits for more")
 
     def _refusal(self, response: Response) -> SluiceError:
-        """The error for a response that is no success. PeerFailed: it may pass."""
+        """The error for a response that is not a success. PeerFailed: it may pass."""
         head = response.head
         if head.status in LOST_STATUSES:
             return self.lost(f"it answered {head.status}", LOST_WORDS)

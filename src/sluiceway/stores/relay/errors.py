@@ -1,4 +1,4 @@
-"""What a response that is no success means, and which texts about it a client may read.
+"""What a response that is not a success means, and which texts about it a client may read.
 
 A destination's own 4xx and 5xx go through to the client. Whatever only a gateway can understand is
 a 502.
@@ -24,7 +24,7 @@ CREDENTIAL = "--relay-header 'Authorization: …' or USER:PASSWORD@ before the h
 
 
 def map_response(response: Response, backend: Backend) -> SluiceError:
-    """The error for a response that is no success."""
+    """The error for a response that is not a success."""
     head, place = response.head, redact_url(response.head.url)
     if 200 <= head.status < 300:
         return PeerFailed(
@@ -33,7 +33,7 @@ def map_response(response: Response, backend: Backend) -> SluiceError:
         )
     if not 300 <= head.status < 600:  # no client could read it from us, either
         return PeerFailed(
-            f"{place} answered {head.status}, which is no status of HTTP for an upload"
+            f"{place} answered {head.status}, which is not a status of HTTP for an upload"
         )
     if 300 <= head.status < 400:
         try:

@@ -50,7 +50,7 @@ def end_of_prefix(prefix: str) -> str | None:
     for at in range(len(prefix) - 1, -1, -1):
         code = ord(prefix[at]) + 1
         if code <= 0x10FFFF:
-            # Half of a surrogate pair is no text.
+            # Half of a surrogate pair is not text.
             return prefix[:at] + chr(0xE000 if 0xD800 <= code <= 0xDFFF else code)
     return None
 

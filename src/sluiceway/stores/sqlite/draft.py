@@ -143,7 +143,7 @@ class SqliteDraft(RowsDraft):
             db.execute(query(BEGIN), (self._id, self._upload, now))
 
     def _end_row(self, db: sqlite3.Connection) -> None:
-        """In the writer's thread: it is no draft any more."""
+        """In the writer's thread: it is not a draft any more."""
         if db.execute(self._database.query(END), (self._id,)).rowcount != 1:
             raise StoreFailed("The upload rested for so long that a sweep removed its bytes")
 

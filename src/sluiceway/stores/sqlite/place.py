@@ -53,7 +53,7 @@ class SqlitePlace:
             raise BadRequest(f"The URL names no database file; {_SLASHES}")
         if path.startswith((":memory:", "file:")):
             raise BadRequest(
-                "SQLite's names with a colon are no files; write memory: for a store in memory"
+                "SQLite's names with a colon are not files; write memory: for a store in memory"
             )
         return cls(path, _table(query), key, f"{SCHEME}/{file}" + (f"?{query}" if query else ""))
 

@@ -129,7 +129,7 @@ def _whole_uploads_are_no_parts(tus: TusServer) -> None:
     url = tus.create(4)
     tus.append(url, 0, b"1234")
     response = _join(tus, url)
-    check(response.status // 100 == 4, f"{response.status} with an upload that is no part")
+    check(response.status // 100 == 4, f"{response.status} with an upload that is not a part")
 
 
 def _another_word_is_refused(tus: TusServer) -> None:
@@ -172,8 +172,8 @@ ROWS = (
     (MUST, CONCAT, "PATCH of a final upload gets 403", _a_final_upload_takes_no_bytes),
     (CHOICE, CONCAT, "A final upload with a length gets 400", _a_final_upload_has_no_length),
     (CHOICE, CONCAT, "A final upload with a body is refused", _a_final_upload_has_no_body),
-    (CHOICE, CONCAT, "A part that is no upload here is refused", _unknown_parts_are_refused),
-    (CHOICE, CONCAT, "An upload that is no part is refused", _whole_uploads_are_no_parts),
+    (CHOICE, CONCAT, "A part that is not an upload here is refused", _unknown_parts_are_refused),
+    (CHOICE, CONCAT, "An upload that is not a part is refused", _whole_uploads_are_no_parts),
     (CHOICE, CONCAT, "Another Upload-Concat gets 400", _another_word_is_refused),
     (MUST, CONCAT, "Unfinished parts are joined later, or refused", _unfinished_parts),
 )

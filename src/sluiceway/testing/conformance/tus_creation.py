@@ -200,7 +200,7 @@ ROWS = (
     (MUST, CREATION, "An upload of no bytes is whole at once", _an_empty_upload_is_whole),
     (MUST, CREATION, "A length above Tus-Max-Size gets 413", _the_largest_size_holds),
     (MUST, CREATION, "Upload-Length is digits alone", _lengths_are_digits),
-    (CHOICE, CREATION, "A huge length is no server error", _a_huge_length_is_no_server_error),
+    (CHOICE, CREATION, "A huge length is not a server error", _a_huge_length_is_no_server_error),
     (MUST, CREATION, "A creation says one length, or that it comes later", _one_length_is_required),
     (MUST, CREATION, "HEAD repeats Upload-Metadata as it was sent", _metadata_come_back),
     (CHOICE, CREATION, "Metadata that break the grammar get 400", _unreadable_metadata_are_refused),

@@ -1,7 +1,7 @@
 """Signed links: what their holder may do is in the link itself, with an HMAC over every byte of it.
 
-Pure: text, keys and a clock in, a grant out. A changed link is no link; one that is revoked or over
-opens nothing.
+Pure: text, keys and a clock in, a grant out. A link that was changed, is revoked or is
+over opens nothing.
 """
 
 from __future__ import annotations

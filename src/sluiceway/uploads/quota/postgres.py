@@ -275,7 +275,7 @@ class PostgresAccount:
         )
 
     async def aclose(self) -> None:
-        """This process is no member any more; the ledger closes the database."""
+        """This process is not a member any more; the ledger closes the database."""
         if self._is_member:
             self._database.lease.drop(HELD)
             try:

@@ -30,7 +30,7 @@ async def find_parts(uploads: ResumableUploads, ids: Sequence[str]) -> list[Uplo
     for upload in dict.fromkeys(ids):
         record = await uploads.look_up(upload)
         if record is not None and record.state is LedgerState.DONE:
-            raise BadRequest("One of the parts is no part, but a whole upload that has ended")
+            raise BadRequest("One of the parts is not a part, but a whole upload that has ended")
         if record is None or record.state is not LedgerState.OPEN:
             raise BadRequest("One of the parts does not exist, or exists no more")
         found[upload] = record

@@ -33,7 +33,7 @@ def cloud_event(
     data: Mapping[str, object],
     extensions: Mapping[str, str],
 ) -> str:
-    """The JSON of an event, in ASCII: a key may hold what is no text in UTF-8.
+    """The JSON of an event, in ASCII: a key may hold what is not text in UTF-8.
 
     `time` is in seconds since the epoch. What `subject` must not hold is replaced in it; an empty
     one is left out. Extensions have names in lower case, and are left out where they are empty.
@@ -54,7 +54,7 @@ def cloud_event(
 
 
 def check_source(text: str) -> str:
-    """Raises BadRequest for what is no URI-reference."""
+    """Raises BadRequest for what is not a URI-reference."""
     if not _SOURCE.fullmatch(text):
         raise BadRequest(
             f"it is a URI or a path, such as https://files.example.com/files, of at most "

@@ -23,7 +23,7 @@ __all__ = [
 CHARSET_FIELD = "_charset_"
 MOST_CHARSET = 40  # characters; the longest existing name has 25
 
-# Those of WHATWG's Encoding Standard, and no other: Python also has codecs that are no charset,
+# Those of WHATWG's Encoding Standard, and no other: Python also has codecs that are not charsets,
 # some of quadratic time (idna), and remembers each unknown name for ever. Where browsers mean the
 # larger set by an old name, the table has the larger one.
 _PLAIN = [

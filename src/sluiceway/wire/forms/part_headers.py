@@ -87,7 +87,7 @@ def form_boundary(content_type: str) -> bytes:
         )
     if not _BOUNDARY.fullmatch(boundary):
         raise BadForm(
-            "The boundary holds a character that is no printable ASCII, or ends in a space;"
+            "The boundary holds a character that is not printable ASCII, or ends in a space;"
             " use letters, digits and -"
         )
     return boundary.encode("ascii")

@@ -154,7 +154,7 @@ def shown_type(kind: str) -> str | None:
 def clean_type(value: str) -> str | None:
     """Return a client's type with its parameters, without those that cannot be kept.
 
-    None for text that is no type.
+    None for text that is not a type.
     """
     text = value.strip(" \t")
     found = _ESSENCE.match(text)

@@ -1,7 +1,7 @@
 """What the claims of a checked token mean: a name, its rights, its folder and its limits. Pure.
 
-A claim that should hold the name, the rights or the folder and does not is no permission. Words
-that are no rights here give none: a provider's list has many that are not for us.
+A claim that should hold the name, the rights or the folder and does not is not a permission. Words
+that are not rights here give none: a provider's list has many that are not for us.
 """
 
 from __future__ import annotations

@@ -109,10 +109,10 @@ def _members(text: str) -> list[object]:
     except (ValueError, RecursionError):
         raise BadRequest("it is neither JSON nor PEM") from None
     if not isinstance(document, dict):
-        raise BadRequest("it is no JWK set: that is an object with the member keys")
+        raise BadRequest("it is not a JWK set: that is an object with the member keys")
     keys = document.get("keys", [document])
     if not isinstance(keys, list):
-        raise BadRequest("its member keys is no list")
+        raise BadRequest("its member keys is not a list")
     return keys
 
 

@@ -117,7 +117,7 @@ class WebTokens:
             raise _refused("The token cannot be read") from None
         algorithm, kid = header.get("alg"), header.get("kid")
         if str(header.get("typ", "jwt")).lower().removeprefix("application/") not in TYPES:
-            raise _refused("This is no token for access")
+            raise _refused("This is not a token for access")
         if not isinstance(algorithm, str) or algorithm not in self._algorithms:
             raise _refused("The token is signed in a way that is not accepted here")
         keys = await self._source.keys_for(kid)

@@ -235,7 +235,7 @@ export default {
   "problem.no-space.todo": "Make room there, then retry.",
   "problem.store-failed": "The destination failed.",
   "problem.store-failed.todo": "Retry; if it happens again, tell whoever runs the server.",
-  "problem.peer-failed": "The destination broke off or answered what is no answer.",
+  "problem.peer-failed": "The destination broke off or answered what is not an answer.",
   "problem.peer-failed.todo": "Look there before you retry: it may have the file.",
   "problem.peer-unreachable": "The destination cannot be reached; nothing was stored.",
   "problem.peer-unreachable.todo":
