@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import threading
 import time
 from random import getrandbits
 from typing import Unpack, cast
@@ -148,6 +149,7 @@ class Sluiceway:
         self._asker: HookAsker | None = None
         self._gauges: GaugeWriter | None = None
         self._upload_service: UploadService | None = None
+        self._opening = threading.Lock()  # of what several places share
         self._places = OpenPlaces(self._open_place)
         self._endpoints = Endpoints(
             self.settings,
@@ -207,6 +209,9 @@ class Sluiceway:
             self._progress_table = None
 
     def _open_place(self, place: tuple[str, ...]) -> UploadService:
+        """Blocking, and called by several threads where a request chooses the place."""
+        with self._opening:
+            table, hooks = self.progress_table, self._open_hooks()
         settings = dataclasses.replace(self.settings, to=place)
         store = open_destination(settings, self.budget)
         chosen = "" if place == self.settings.to else "\n".join(place)
@@ -214,14 +219,14 @@ class Sluiceway:
         return UploadService(
             store,
             self.budget,
-            self.progress_table,
+            table,
             template=KeyTemplate(settings.key_template),
             digests=settings.digests,
             max_size=settings.max_upload_bytes,
             flatten=settings.flatten,
             ledger=ledger,
             expiry=settings.expiry,
-            hooks=self._open_hooks(),
+            hooks=hooks,
             respond_later=respond_later,
             link_uses=open_link_uses(settings, store, ledger),
             quotas=open_quotas(settings, store, ledger),

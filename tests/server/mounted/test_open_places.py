@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import ClassVar
@@ -39,6 +40,33 @@ def places() -> OpenPlaces:
     CountedStore.opened.clear()
     budget, table = Budget(64 << 20), ProgressTable()
     return OpenPlaces(lambda place: UploadService(CountedStore(place[0]), budget, table))
+
+
+async def test_a_place_that_opens_slowly_holds_nobody_else_up() -> None:
+    """It is opened once for all who ask, and again after it could not be."""
+    budget, table, may_open = Budget(64 << 20), ProgressTable(), threading.Event()
+    tried: list[str] = []
+
+    def open_place(place: tuple[str, ...]) -> UploadService:
+        tried.append(place[0])
+        if place == ("slow",):
+            assert may_open.wait(30)
+        if place == ("broken",) and tried.count("broken") == 1:
+            raise OSError("no such disk")
+        return UploadService(MemoryStore(), budget, table)
+
+    places = OpenPlaces(open_place)
+    slow = [asyncio.create_task(places.use(("slow",))) for _ in range(2)]
+    await asyncio.sleep(0)  # they have begun
+    await places.use(("quick",))
+    with pytest.raises(OSError, match="no such disk"):
+        await places.use(("broken",))
+    await places.use(("broken",))
+    may_open.set()
+    first, second = await asyncio.gather(*slow)
+    assert first is second
+    assert sorted(tried) == ["broken", "broken", "quick", "slow"]
+    await places.aclose()
 
 
 async def test_beyond_the_bound_the_longest_unused_place_is_closed(places: OpenPlaces) -> None:
