@@ -8,6 +8,7 @@ pinned.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -44,6 +45,9 @@ WORKERS_START = 60.0  # seconds until all workers must be ready
 LEAVE: int | None = getattr(signal, "SIGUSR1", None)  # to workers: a successor serves already
 KILL: int = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has one way only
 POLL = 0.05  # seconds
+# Objects that came and did not go, after which Python looks for circles among them. 16 small uploads
+# under way have more than its own 700: it looked once for 18 of them.
+LOOK_AFTER = 2000
 
 
 def shutdown_seconds(seconds: float) -> int:
@@ -91,6 +95,8 @@ class SluiceServer(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._loop = asyncio.get_running_loop()
+            gc.freeze()  # what is loaded stays: to look through it would stop the loop for 25 ms
+            gc.set_threshold(LOOK_AFTER, *gc.get_threshold()[1:])
             try:
                 self._on_started()
             except SluiceError as error:
