@@ -45,8 +45,8 @@ WORKERS_START = 60.0  # seconds until all workers must be ready
 LEAVE: int | None = getattr(signal, "SIGUSR1", None)  # to workers: a successor serves already
 KILL: int = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has one way only
 POLL = 0.05  # seconds
-# Objects that came and did not go, after which Python looks for circles among them. 16 small uploads
-# under way have more than its own 700: it looked once for 18 of them.
+# Objects that came and did not go, after which Python looks for circles among them. 16 small
+# uploads under way have more than its own 700: it looked once for 18 of them.
 LOOK_AFTER = 2000
 
 
