@@ -230,7 +230,9 @@ class ObjectCopier:
             source, throttle = reading.source, self._rules.throttle
             if reading.content is not None and throttle is None:
                 # Too few bytes for the bar to show them under way; a wrapper costs more than they.
-                yield dataclasses.replace(reading, digests=self._rules.digests)
+                if reading.digests != self._rules.digests:
+                    reading = dataclasses.replace(reading, digests=self._rules.digests)
+                yield reading
                 return
             if throttle is not None:
                 source = ThrottledSource(source, throttle)

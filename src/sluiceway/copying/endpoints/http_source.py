@@ -301,7 +301,7 @@ def _reading(item: CopyItem, described: Mapping[str, object], content: bytes) ->
         kind if isinstance(kind, str) and _TYPE.fullmatch(kind) else OCTET_STREAM,
         digests,
     )
-    found = dataclasses.replace(item, size=len(content))
+    found = item if item.size == len(content) else dataclasses.replace(item, size=len(content))
     return Reading(found, BytesSource(content), metadata, content=content)
 
 
