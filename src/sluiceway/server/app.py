@@ -313,16 +313,19 @@ class Sluiceway:
         finally:
             if PLACE in scope:
                 await self._places.release(scope[PLACE][0])
-            code = scope.get(CODE, "")
-            totals, spent = self.progress_table.totals, None
-            totals.count_request(code)
-            if STAGES in scope:
-                spent = scope[STAGES][0].spent()
-                totals.count_stages(spent)
-            seconds = time.monotonic() - began
-            log_access(scope, counted.status, counted.sent, seconds, code, spent)
-            if self._spans is not None:
-                self._spans.end(scope, counted.status, seconds, code)
+            self._note_end(scope, counted, time.monotonic() - began)
+
+    def _note_end(self, scope: Scope, counted: CountedSend, seconds: float) -> None:
+        """The request has ended: metrics, access log and spans learn of it."""
+        code = scope.get(CODE, "")
+        totals, spent = self.progress_table.totals, None
+        totals.count_request(code)
+        if STAGES in scope:
+            spent = scope[STAGES][0].spent()
+            totals.count_stages(spent)
+        log_access(scope, counted.status, counted.sent, seconds, code, spent)
+        if self._spans is not None:
+            self._spans.end(scope, counted.status, seconds, code)
 
     async def _check(self, request: Request) -> Response | None:
         """The checks of every request, before routing; the response to a CORS preflight, if it is
