@@ -6,10 +6,12 @@ import socket
 import struct
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 
-from sluiceway.client.http.socket_progress import SocketProgress
+from fix_taking import eventually
+from sluiceway.client.http.socket_progress import SocketProgress, unacknowledged
 
 LINUX = pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux tells what a peer has acknowledged"
@@ -55,6 +57,25 @@ def test_acknowledged_is_what_tcp_info_says() -> None:
             while progress.acknowledged < sent and time.monotonic() < deadline:
                 time.sleep(0.01)
             assert progress.acknowledged == sent == acked(out) - before
+
+
+@LINUX
+def test_bytes_that_our_side_has_not_counted_yet_take_nothing_back() -> None:
+    """A thread counts what it sent when its call returns; our kernel has the bytes before that."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as out,
+    ):
+        progress = SocketProgress(lambda: 1000)
+        progress.socket = out
+        out.sendall(b"x" * 1000)
+        eventually(lambda: progress.acknowledged == 1000, "the peer's kernel has them")
+        out.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                out.send(b"x" * 65536)
+        assert unacknowledged(out)
+        assert progress.acknowledged == 1000
 
 
 def test_without_a_connection_only_our_own_bytes_count() -> None:

@@ -47,6 +47,7 @@ class SocketProgress:
     def __init__(self, taken: Callable[[], int]) -> None:
         self._taken = taken
         self.socket: socket.socket | None = None
+        self._least = 0  # bytes that the peer has for certain
 
     @property
     def taken(self) -> int:
@@ -56,9 +57,12 @@ class SocketProgress:
     @property
     def acknowledged(self) -> int:
         """Bytes of the body that the peer's kernel has; without SIOCOUTQ, those our kernel took."""
-        # Read first: an acknowledgement in between makes the result too small, never too large.
+        # Read first: what our kernel gets in between makes the result too small, never too large.
         taken = self.taken
-        return max(0, taken - (self._outstanding() or 0))
+        if (outstanding := self._outstanding()) is None:
+            return taken
+        self._least = max(self._least, taken - outstanding)
+        return self._least
 
     def _outstanding(self) -> int | None:
         return None if self.socket is None else unacknowledged(self.socket)
