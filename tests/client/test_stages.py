@@ -57,7 +57,7 @@ def slow_reader(exchange: Exchange) -> None:
         piece = len(exchange.recv(left))
         left -= piece
         if left > 1 << 20:
-            time.sleep(piece / 40e6)
+            time.sleep(piece / 8e6)  # far slower than our own work on a busy machine
     exchange.reply(201)
 
 
@@ -65,7 +65,7 @@ def slow_giver(exchange: Exchange) -> None:
     exchange.head(200, {"Content-Length": str(len(DATA)), "ETag": '"v1"'})
     for at in range(0, len(DATA), 300_000):
         exchange.send(DATA[at : at + 300_000])
-        time.sleep(0.12)
+        time.sleep(0.18)
 
 
 async def timed(src: str | Path, dst: str | Path) -> Receipt:
@@ -102,7 +102,7 @@ async def test_a_slow_answer_is_the_destinations(source: Path) -> None:
 async def test_a_slow_reader_is_the_destination(tmp_path: Path) -> None:
     """It takes its time while bytes wait."""
     big = tmp_path / "big"
-    big.write_bytes(bytes(32 << 20))
+    big.write_bytes(bytes(20 << 20))
     with Peer(slow_reader) as peer:
         receipt = await timed(big, f"{peer.url}/f")
 
@@ -154,7 +154,7 @@ async def test_a_slow_server_to_read_from_is_the_source(tmp_path: Path) -> None:
         )
 
     for receipt in (down, across):
-        assert receipt.stages[SOURCE] > 1
+        assert receipt.stages[SOURCE] > 0.9
         assert receipt.verdict.endswith(" % source")
     assert ANSWER not in down.stages
 

@@ -185,7 +185,7 @@ def at_once(wire: Wire) -> Answer:
 TRIES, MOMENTS = 8, 0.02  # seconds
 SLOW: dict[str, tuple[int, float, Callable[[Wire], Answer], str, str]] = {
     "the client": (10**9, 0.0, slow_client, "wait-for-client", "client"),
-    "the backend's reading": (20_000_000, 0.0, at_once, "destination", "backend"),
+    "the backend's reading": (8_000_000, 0.0, at_once, "destination", "backend"),
     "the backend's answer": (10**9, 1.0, at_once, "wait-for-answer", "backend"),
 }
 
@@ -206,14 +206,14 @@ def test_stages_name_the_slow_side(gateway: Gateway, tmp_path: Path, who: str) -
             spent = timing(response)
             total = spent.pop("total")
             assert total <= wall + 0.001
-            if total >= 0.98 * wall - MOMENTS:
+            slowest = max(spent, key=lambda stage: spent[stage])
+            if total >= 0.98 * wall - MOMENTS and slowest == stage:
                 break
         else:
             pytest.fail(f"{wall:.3f} s by the client, {total:.3f} by the gateway: {spent}")
 
     assert response.status == 201
     assert total == pytest.approx(sum(spent.values()), abs=0.001)
-    assert max(spent, key=lambda stage: spent[stage]) == stage
     server.stop()
     line = next(line for line in reversed(server.lines) if '"PUT /files/a" 201' in line)
     assert f"{stage}={spent[stage]:.3f}s"[:-3] in line
