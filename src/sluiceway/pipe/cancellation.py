@@ -2,12 +2,14 @@
 
 `finish_then_cancel` raises the cancellation after the work, `finish_or_undo` once that is undone;
 `shield_until_done` returns a success and drops the cancellation: `cancel_task` and `end_task`
-cancel again. Knows nothing of threads, files or what the work is.
+cancel again. `run_each` goes on past what fails. Knows nothing of threads, files or what the work
+is.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import Any, TypeVar
@@ -20,10 +22,13 @@ __all__ = [
     "finish_all",
     "finish_or_undo",
     "finish_then_cancel",
+    "run_each",
     "shield_until_done",
 ]
 
 T = TypeVar("T")
+
+log: logging.Logger = logging.getLogger("sluiceway")
 
 CANCEL_AGAIN = 1.0  # seconds; a library may take a cancellation for a failure of its own
 
@@ -129,6 +134,24 @@ async def finish_all(jobs: Collection[asyncio.Future[Any]]) -> None:
             cancelled = error
         finally:
             job.remove_done_callback(wake)
+    if cancelled is not None:
+        raise cancelled
+
+
+async def run_each(*steps: Callable[[], Awaitable[object]]) -> None:
+    """Close several things, one after the other. What one raises is logged, and the others go on.
+
+    A full disk refused one write at the end, and nothing behind it was closed. Only a cancellation
+    is raised, at the end.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    for step in steps:
+        try:
+            await step()
+        except asyncio.CancelledError as error:
+            cancelled = error
+        except Exception as error:
+            log.warning("At the end of the server: %s", error)
     if cancelled is not None:
         raise cancelled
 

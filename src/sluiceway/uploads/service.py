@@ -15,6 +15,7 @@ from typing import Self, cast
 
 from sluiceway.errors import BodyCut, Cancelled, Unavailable
 from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.cancellation import run_each
 from sluiceway.pipe.hashes import DEFAULT_CHOICE, DigestChoice
 from sluiceway.stores.contract import Store
 from sluiceway.stores.delivered_later import DeliversLater
@@ -243,21 +244,15 @@ class UploadService:
         tasks = [session.task for session in live if session.task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=STOP_TIMEOUT)
-        if self._file_sweep is not None:
-            await self._file_sweep.aclose()
-        if self._spool is not None:
-            await self._spool.aclose()
-        if self.resumable is not None:
-            await self.resumable.aclose()
-        if self._deliverer is not None:
-            await self._deliverer.aclose(send_timeout)
-        if self.rules.quotas is not None:
-            await self.rules.quotas.aclose()
-        if self.elsewhere is not None:
-            await self.elsewhere.aclose()
-        if self._ledger is not None:
-            await self._ledger.aclose()
-        await self.store.aclose()
+        parts = (self._file_sweep, self._spool, self.resumable)
+        deliverer = self._deliverer
+        sending = [] if deliverer is None else [lambda: deliverer.aclose(send_timeout)]
+        then = (self.rules.quotas, self.elsewhere, self._ledger, self.store)
+        await run_each(
+            *(part.aclose for part in parts if part is not None),
+            *sending,
+            *(part.aclose for part in then if part is not None),
+        )
 
     async def _recover(self) -> None:
         """Events of what processes published that ended meanwhile."""

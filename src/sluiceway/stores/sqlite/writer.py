@@ -9,20 +9,30 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from sluiceway.errors import SluiceError, StoreFailed
+from sluiceway.errors import SluiceError, StoreFailed, Unavailable
 from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.group_commit import GroupCommit
 from sluiceway.stores.sqlite.connections import SqliteFile
 from sluiceway.stores.sqlite.errors import map_error
 
-__all__ = ["WriterThread"]
+__all__ = ["BusyWait", "WriterThread"]
 
 T = TypeVar("T")
 
 MOST_TOGETHER = 32  # pieces of work in one transaction
 MOST_BYTES = 16 << 20  # of rows in one transaction; the last piece of work may go beyond it
+
+
+@dataclass(frozen=True, slots=True)
+class BusyWait:
+    """Seconds to wait while another program writes to the file. `again`: once that was in vain,
+    until a wait succeeds."""
+
+    first: float
+    again: float
 
 
 class _Job:
@@ -41,8 +51,9 @@ class _Job:
 class WriterThread:
     """Writes to one file. Opens it when first needed, and again when another file is there."""
 
-    def __init__(self, file: SqliteFile) -> None:
-        self._file = file
+    def __init__(self, file: SqliteFile, busy: BusyWait | None = None) -> None:
+        """`busy`: None for as long as a store waits."""
+        self._file, self._busy, self._is_away = file, busy, False
         self._db: sqlite3.Connection | None = None
         self._number: tuple[int, int] | None = None  # of the file that is open
         self._synchronous = ""  # as the open connection has it
@@ -104,18 +115,28 @@ class WriterThread:
             self._run(jobs)
 
     def _run(self, jobs: list[_Job]) -> None:
-        """One transaction. After an error each job gets one of its own."""
+        """One transaction. After an error each job gets one of its own, unless the file is locked:
+        they would wait for that one after the other."""
         try:
             self._transact(jobs)
         except Exception as error:
-            if len(jobs) > 1:
+            failure: Exception = error
+            if isinstance(error, sqlite3.Error):
+                failure = map_error(error, self._file.path)
+                failure.__cause__ = error
+            self._is_away = isinstance(failure, Unavailable)
+            if len(jobs) > 1 and not self._is_away:
                 for job in jobs:
                     self._run([job])
                 return
-            jobs[0].error = error
-            if isinstance(error, sqlite3.Error):
-                jobs[0].error = map_error(error, self._file.path)
-                jobs[0].error.__cause__ = error
+            if self._is_away and self._busy is not None:
+                self._close()  # the next connection is less patient
+            for job in jobs:
+                job.error = failure
+        else:
+            if self._is_away:
+                self._is_away = False
+                self._close()  # the next connection is as patient as before
 
     def _transact(self, jobs: list[_Job]) -> None:
         db = self._open()
@@ -139,9 +160,16 @@ class WriterThread:
             self._close()
         if self._db is None:
             self._synchronous = ""
-            self._db = self._file.open_writer()
+            self._db = self._file.open_writer(*self._patience)
             self._number = self._file.number()
         return self._db
+
+    @property
+    def _patience(self) -> tuple[float, ...]:
+        """Of a connection. After an error the next one is opened anew."""
+        if self._busy is None:
+            return ()
+        return (self._busy.again if self._is_away else self._busy.first,)
 
     def _set_synchronous(self, db: sqlite3.Connection, value: str) -> None:
         """In WAL mode NORMAL waits for no disk at a commit, and FULL for all commits so far."""

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from sluiceway.errors import Unavailable
 
-__all__ = ["CallDeadline"]
+__all__ = ["AWAY_TIMEOUT", "CALL_TIMEOUT", "CallDeadline"]
 
 CALL_TIMEOUT = 10.0  # seconds
 # Seconds, once a call waited in vain, until one succeeds: a request makes several, and its client

@@ -21,13 +21,14 @@ from functools import partial
 from typing import TypeVar
 
 from sluiceway.errors import Exists, SluiceError, StoreFailed, Superseded
-from sluiceway.pipe.cancellation import end_task, finish_then_cancel
+from sluiceway.pipe.cancellation import end_task, finish_then_cancel, run_each
 from sluiceway.pipe.file_lock import HAS_LOCKS, ProcessName
 from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.sqlite.connections import MissingTable, SqliteFile
 from sluiceway.stores.sqlite.readers import ReaderThreads
-from sluiceway.stores.sqlite.writer import WriterThread
+from sluiceway.stores.sqlite.writer import BusyWait, WriterThread
 from sluiceway.uploads.ledger.contract import EventQueue, OutboxEvent
+from sluiceway.uploads.ledger.deadline import AWAY_TIMEOUT, CALL_TIMEOUT
 from sluiceway.uploads.ledger.record import COLUMNS, UploadRecord, from_row, to_row
 from sluiceway.uploads.ledger.sqlite_events import SqliteEvents, add_events
 from sluiceway.uploads.ledger.states import LedgerState
@@ -38,6 +39,10 @@ log: logging.Logger = logging.getLogger("sluiceway")
 
 T = TypeVar("T")
 
+# Another program may have locked the file. A request waits for the work before its own as well: so
+# long as that, twice, and as for a ledger on another machine (`deadline`).
+LOCKED_TIMEOUT = CALL_TIMEOUT / 2  # seconds
+BUSY = BusyWait(first=LOCKED_TIMEOUT, again=AWAY_TIMEOUT / 2)
 LOOK_EVERY = 0.02  # seconds between looks whether another process asks for an upload
 
 _NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
@@ -82,7 +87,7 @@ class SqliteLedger:
         self._processes = os.open(os.path.join(folder, "processes"), os.O_RDONLY | os.O_DIRECTORY)
         self._name = ProcessName(self._processes)
         self._file = SqliteFile(os.path.join(folder, "uploads.sqlite"), _SCHEMA, _TABLES)
-        self._writer, self._readers = WriterThread(self._file), ReaderThreads(self._file)
+        self._writer, self._readers = WriterThread(self._file, BUSY), ReaderThreads(self._file)
         self._events = SqliteEvents(self._file, self._writer, self._readers, self._name)
         self._let_go: Callable[[str, int], None] | None = None
         self._looking: asyncio.Task[None] | None = None
@@ -257,10 +262,14 @@ class SqliteLedger:
     async def aclose(self) -> None:
         if self._looking is not None:
             await end_task(self._looking)
+        await run_each(self._let_all_go, self._writer.aclose, self._readers.aclose, self._leave)
+
+    async def _let_all_go(self) -> None:
+        """At once: without it others see that this process is gone, when they ask for one."""
         if self._held:
             await self._write("UPDATE uploads SET holder = '' WHERE holder = ?", self.process)
-        await self._writer.aclose()
-        await self._readers.aclose()
+
+    async def _leave(self) -> None:
         if self._processes >= 0:
             self._name.close()
             os.close(self._processes)

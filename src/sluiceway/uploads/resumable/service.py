@@ -16,7 +16,7 @@ from typing import Self
 
 from sluiceway.errors import Gone, Locked, SluiceError, Superseded
 from sluiceway.pipe.budget import Budget
-from sluiceway.pipe.cancellation import finish_then_cancel
+from sluiceway.pipe.cancellation import finish_then_cancel, run_each
 from sluiceway.pipe.digests import RunningDigests
 from sluiceway.stores.unpublished import AdoptingStore
 from sluiceway.uploads.access.grant import FULL
@@ -210,7 +210,10 @@ class ResumableUploads(UploadRecords):
 
         The ledger is its owner's to close.
         """
-        await self.sweeps.aclose()
+        await run_each(self.sweeps.aclose, self._end_holdings, self.plain_puts.aclose)
+        await run_each(*(digests.aclose for digests in self._digests.values()))
+
+    async def _end_holdings(self) -> None:
         running = dict(self._holdings)
         for holding in running.values():
             holding.interrupt()
@@ -219,9 +222,6 @@ class ResumableUploads(UploadRecords):
         for upload, holding in running.items():
             if not holding.released.done():
                 log.warning("Upload %s: its place has not answered, and %s", upload, LEFT)
-        await self.plain_puts.aclose()
-        for digests in self._digests.values():
-            await digests.aclose()
 
     def _interrupt(self, upload: str, epoch: int) -> None:
         """Another process asks for an upload. What is held since is not what it asked for."""
