@@ -40,7 +40,7 @@ from sluiceway.server.resumable.kept import note_kept
 from sluiceway.server.streaming import on_client_leaving, raw_headers
 from sluiceway.stores.contract import Entry, Replace, UploadRequest
 from sluiceway.uploads.keys import checked_id
-from sluiceway.uploads.resumable.adopting import adopt, forget_older
+from sluiceway.uploads.resumable.adopting import SmallPut, adopt
 from sluiceway.uploads.resumable.by_key import version_of
 from sluiceway.uploads.resumable.plain_puts import PlainPut
 from sluiceway.uploads.service import UploadService
@@ -101,21 +101,21 @@ async def keep_cut(
     upload_service: UploadService,
     session: UploadSession,
     upload_request: UploadRequest,
-    put: PlainPut | float,
+    put: PlainPut | SmallPut | None,
 ) -> None:
-    """Keep what a cut PUT brought, where the destination can: a client may go on by the key. Of a
-    small one, which is never kept, `put` says when it began."""
+    """Keep what a cut PUT brought, where the destination can: a client may go on by the key. A
+    small one is never kept."""
     uploads, draft = upload_service.resumable, session.release_cut()
     if draft is None:
         return
     # An app's on_start may have chosen another key for this request, and for the next one again.
-    if uploads is None or session.app is not None:
+    if uploads is None or put is None or session.app is not None:
         await draft.discard()
         return
     try:
-        if isinstance(put, float):
+        if isinstance(put, SmallPut):
             await draft.discard()
-            await forget_older(uploads, upload_request.key, put)
+            await put.forget_older()
             return
         length = content_length(request)
         offset = await adopt(uploads, draft, upload_request, length, put, session.reserved)

@@ -262,6 +262,16 @@ def test_pieces_survive_kill_9(serve: Serve, tmp_path: Path) -> None:
     assert (root / "killed").read_bytes() == whole
 
 
+HANGING: list[Wire] = []  # connections of PUTs that their clients left open
+FORM = b"--B\r\nContent-Disposition: form-data; name=f; filename=a\r\n\r\n"
+
+
+def hang(server: RunningServer, key: str, new: bytes) -> None:
+    """A small PUT whose line is dead."""
+    HANGING.append(Wire(server.port))
+    HANGING[-1].send(head("PUT", f"/files/{key}", "Content-Length: 60000") + new[:30_000])
+
+
 NEWER: dict[str, Callable[[RunningServer, str, bytes], object]] = {
     "cut": lambda server, key, new: cut(server, key, new, 30_000),
     "stored": lambda server, key, new: put(server, key, new),
@@ -270,6 +280,16 @@ NEWER: dict[str, Callable[[RunningServer, str, bytes], object]] = {
         cut(server, key, new, 30_000),
     ),
     "small and stored": lambda server, key, new: put(server, key, new[:100]),
+    "small and silent": hang,
+    "a form that is cut": lambda server, key, new: cut(
+        server, key, FORM + new, 200_000, "Content-Type: multipart/form-data; boundary=B"
+    ),
+    "begun by tus": lambda server, key, new: put(
+        server, key, b"", "Tus-Resumable: 1.0.0", f"Upload-Length: {len(new)}"
+    ),
+    "begun by another protocol": lambda server, key, new: put(
+        server, key, new[:200_000], "Upload-Complete: ?0", "Upload-Draft-Interop-Version: 6"
+    ),
     "stored by pieces of another protocol": lambda server, key, new: put(
         server, key, new, "Upload-Complete: ?1", "Upload-Draft-Interop-Version: 8"
     ),
@@ -284,6 +304,8 @@ def test_bytes_of_two_puts_are_never_mixed(server: RunningServer, case: str) -> 
     eventually(lambda: kept(server, key) == 200_000)
     NEWER[case](server, key, new)
     eventually(lambda: kept(server, key) == 0)
+    while HANGING:
+        HANGING.pop().close()
     late = piece(server, key, new, 200_000, 300_000)
     assert (late.status, late.headers["upload-offset"]) == (409, "0")
     assert piece(server, key, new, 0, 300_000).status in (200, 201)

@@ -40,6 +40,7 @@ from sluiceway.server.resumable.kept import FORM
 from sluiceway.server.resumable.whole import note_stored
 from sluiceway.server.whole_body import check_whole
 from sluiceway.stores.contract import Replace, UploadRequest
+from sluiceway.uploads.resumable.adopting import begin_other
 from sluiceway.uploads.rules import check_digests
 from sluiceway.uploads.service import UploadService
 from sluiceway.uploads.session import UploadSession
@@ -91,6 +92,8 @@ async def put_form(
     """PUT /files/{key} with a form: the object is its one file, and never the form around it."""
     target = await PutTarget.of(request, upload_service, key)
     with _FormUpload(request, upload_service, limits, target) as form:
+        if (uploads := upload_service.resumable) is not None:
+            await begin_other(uploads, target.key)
         async with begin_upload(request, upload_service) as session:
             await form.receive(session)
             if not form.files:

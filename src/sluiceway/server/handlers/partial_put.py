@@ -6,6 +6,7 @@ Google's resumable uploads do; the last piece is answered as a PUT of the whole 
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack, suppress
 
 from starlette.requests import Request
@@ -50,6 +51,7 @@ from sluiceway.wire.resumable import Announcement
 __all__ = ["is_partial", "put_piece"]
 
 RESUME_INCOMPLETE = 308
+GRACE = 0.1  # seconds
 BEGIN_AGAIN = 20  # times that an upload is begun which another request ends meanwhile
 ASK_AGAIN = 5  # times that a question is asked again which a newer request interrupted
 
@@ -119,11 +121,21 @@ class _PiecePut:
         return await self._find_once(upload)
 
     async def _find_once(self, upload: str) -> Response | None:
-        await self._uploads.plain_puts.settle(upload)
+        puts, asks = self._uploads.plain_puts, self._piece.start is None
+        await puts.settle(upload)
         if await self._uploads.look_up(upload) is None:
             return None
-        asks = self._piece.start is None
-        async with held_upload(self._request, self._uploads, upload, brief=asks) as held:
+        if asks and (puts.small or await self._uploads.ledger.may_be_shared()):
+            # Another process may not have begun with a PUT that came before the question, and a
+            # small one has not looked yet. What is here belongs to an older one then.
+            await asyncio.sleep(GRACE)
+            await puts.settle(upload)
+        async with AsyncExitStack() as stack:
+            taken = held_upload(self._request, self._uploads, upload, brief=asks)
+            try:
+                held = await stack.enter_async_context(taken)
+            except NotFound:  # it has just gone
+                return None
             return await self._go_on(held)
 
     async def _may_come(self) -> bool:

@@ -30,7 +30,7 @@ from sluiceway.server.request_body import content_length
 from sluiceway.server.responses import upload_response
 from sluiceway.server.resumable.whole import note_stored
 from sluiceway.server.whole_body import check_whole, whole_body
-from sluiceway.uploads.resumable.adopting import LEAST_ADOPTED, begin_plain
+from sluiceway.uploads.resumable.adopting import LEAST_ADOPTED, SmallPut, begin_plain
 from sluiceway.uploads.resumable.by_key import upload_of
 from sluiceway.uploads.resumable.plain_puts import PlainPut, RunningPut
 from sluiceway.uploads.resumable.service import ResumableUploads
@@ -44,14 +44,15 @@ async def put_object(request: Request, upload_service: UploadService, key: str) 
     """PUT /files/{key} with the file's bytes as its body."""
     check_whole(request)
     uploads, size = upload_service.resumable, content_length(request)
-    running: AbstractContextManager[PlainPut | float]
-    # Small ones are seldom cut, and need no ledger; see `keep_cut` and `is_outdated`.
-    if uploads is None or (size is not None and size <= LEAST_ADOPTED):
-        running = nullcontext(0.0 if uploads is None else uploads.ledger.now())
+    running: AbstractContextManager[PlainPut | SmallPut | None]
+    if uploads is None:
+        running = nullcontext()
+    elif size is not None and size <= LEAST_ADOPTED:  # see also `is_outdated`
+        running = SmallPut(uploads, key)
     else:
         running = _known_by_key(request, uploads, key)
     # What an earlier PUT left must not be mixed into what this one leaves, if it is cut, too.
-    with running as put:  # of a small one, when it began
+    with running as put:
         target = await PutTarget.of(request, upload_service, key)
         upload_request = named_request(request, target)
         check_length(request, upload_service)

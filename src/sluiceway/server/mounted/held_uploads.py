@@ -21,6 +21,7 @@ from sluiceway.stores.contract import UploadRequest
 from sluiceway.uploads.keys import new_id
 from sluiceway.uploads.ledger.record import UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
+from sluiceway.uploads.resumable.adopting import begin_other
 from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.service import ResumableUploads
 
@@ -42,7 +43,7 @@ async def create_upload(
 
     Raises what the app's function raises.
     """
-    upload = upload or new_id()
+    upload, key = upload or new_id(), upload_request.key
     hooks: RequestHooks | None = request.scope.get(HOOKS)
     if hooks is not None:
         upload_request = await hooks.start(upload, upload_request, length, part)
@@ -51,6 +52,8 @@ async def create_upload(
     )
     if hooks is not None:
         hooks.goes_on()
+    if request.method == "PUT":
+        await begin_other(uploads, key)
     return record
 
 

@@ -7,10 +7,12 @@ that a younger one began, in whichever process; where nobody knows who is younge
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 from math import inf
+from typing import Self
 
-from sluiceway.errors import Exists, NotFound, Superseded
+from sluiceway.errors import Exists, NotFound, SluiceError, Superseded
 from sluiceway.pipe.cancellation import shield_until_done
 from sluiceway.stores.contract import Draft, UploadRequest
 from sluiceway.stores.unpublished import AdoptingStore
@@ -29,11 +31,15 @@ from sluiceway.uploads.resumable.held import HeldUpload
 from sluiceway.uploads.resumable.plain_puts import PlainPut, SeenKey
 from sluiceway.uploads.resumable.service import ResumableUploads
 
-__all__ = ["LEAST_ADOPTED", "adopt", "begin_plain", "forget_older"]
+__all__ = ["LEAST_ADOPTED", "SmallPut", "adopt", "begin_other", "begin_plain", "forget_older"]
 
 LEAST_ADOPTED = 64 << 10  # bytes; to send fewer again costs less than to write down where they are
 SAME_MOMENT = 0.1  # seconds between two that began in different processes: nobody knows the younger
 ADOPT_TRIES, TRY_AGAIN = 50, 0.02  # while another request has the upload; seconds
+HOLDER_TRIES = 3  # the same, before it is interrupted
+SOON = 0.03  # seconds; a question waits for longer (`partial_put.GRACE`)
+
+log: logging.Logger = logging.getLogger("sluiceway")
 
 
 async def begin_plain(
@@ -55,6 +61,56 @@ async def begin_plain(
             return
         created = None if earlier is None else earlier.created
     put.seen = SeenKey(created, base)
+
+
+async def begin_other(uploads: ResumableUploads, key: str) -> None:
+    """A PUT begins whose bytes nobody finds by its key: a form, or an upload with an id of its own.
+    What an older request left at the key is not part of it, nor is its response. Raises nothing."""
+    upload = upload_of(key, uploads.grant.owner)
+    try:
+        if await uploads.plain_puts.overtake(upload):
+            await forget_earlier(uploads, upload)
+    except Superseded:
+        return  # a newer request has it
+    except SluiceError as error:  # it needs no ledger for that
+        log.warning("What an older PUT left may answer for a newer one: %s", error.for_log)
+
+
+class SmallPut:
+    """`with` around a PUT so small that it is not kept when it is cut. But nobody may take what an
+    older one left for its bytes.
+
+    Most are whole at once, and a look into the ledger would take as long as the PUT: one that still
+    runs after `SOON` looks.
+    """
+
+    __slots__ = ("_key", "_timer", "_uploads", "began")
+
+    def __init__(self, uploads: ResumableUploads, key: str) -> None:
+        self._uploads, self._key = uploads, key
+        self.began: float = uploads.ledger.now()
+
+    def __enter__(self) -> Self:
+        self._uploads.plain_puts.small += 1
+        self._timer = asyncio.get_running_loop().call_later(SOON, self._begin)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._uploads.plain_puts.small -= 1
+        self._timer.cancel()
+
+    async def forget_older(self) -> None:
+        """It was cut. Raises StoreFailed, Unavailable."""
+        await forget_older(self._uploads, self._key, self.began)
+
+    def _begin(self) -> None:
+        self._uploads.plain_puts.start(self._end_older())
+
+    async def _end_older(self) -> None:
+        try:
+            await forget_older(self._uploads, self._key, self.began, interrupts=True)
+        except SluiceError as error:
+            log.debug("An older upload could not be ended: %s", error.for_log)
 
 
 async def adopt(
@@ -79,20 +135,28 @@ async def adopt(
     return adoption.kept
 
 
-async def forget_older(uploads: ResumableUploads, key: str, began: float) -> None:
-    """A small PUT was cut that began then, by the ledger's clock: nobody may take what an older one
-    left for its bytes. What came since, and who has the upload now, is younger.
+async def forget_older(
+    uploads: ResumableUploads, key: str, began: float, *, interrupts: bool = False
+) -> None:
+    """A small PUT began then, by the ledger's clock: nobody may take what an older one left for its
+    bytes. What came since is younger. So is who has the upload now; with `interrupts`, only one
+    that begins it anew, which shows in a moment.
 
-    Raises StoreFailed, Unavailable.
+    Raises StoreFailed, Unavailable, Locked, Superseded.
     """
     upload = upload_of(key, uploads.grant.owner)
-    record = await uploads.look_up(upload)
-    if record is None or not _is_older(uploads, record, began):
-        return
-    with suppress(NotFound):  # it has just gone
-        async with uploads.hold_free(upload) as held:
-            if held is not None and _is_older(uploads, held.record, began):
-                await held.cancel(REPLACED)
+    for attempt in range(1 + HOLDER_TRIES * interrupts):
+        record = await uploads.look_up(upload)
+        if record is None or not _is_older(uploads, record, began):
+            return
+        is_last = interrupts and attempt == HOLDER_TRIES
+        with suppress(NotFound):  # it has just gone
+            async with uploads.hold(upload) if is_last else uploads.hold_free(upload) as held:
+                if held is not None:
+                    if _is_older(uploads, held.record, began):
+                        await held.cancel(REPLACED)
+                    return
+        await asyncio.sleep(TRY_AGAIN * interrupts)
 
 
 def _is_older(uploads: ResumableUploads, record: UploadRecord, began: float) -> bool:

@@ -148,6 +148,7 @@ class PlainPuts:
         self._announced: dict[str, PlainPut] = {}  # by their ids in the ledger
         self._count = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self.small: int = 0  # others under way here, too small to be kept
 
     def running(self, upload: str, has_left: Callable[[], bool]) -> RunningPut:
         """Until the end of its block, in which what was cut is kept. `has_left`: its client."""
@@ -168,7 +169,7 @@ class PlainPuts:
             del self._running[upload]
         put.ended.set_result(None)
         if put.announced in self._announced:
-            self._start(self._withdraw(put.announced))
+            self.start(self._withdraw(put.announced))
 
     async def settle(self, upload: str) -> None:
         """Wait until what a cut PUT brought is kept, in whichever process. Raises Locked where that
@@ -223,7 +224,7 @@ class PlainPuts:
         put = self._announced.get(upload)
         if put is not None and not put.is_asked:
             put.is_asked = True
-            self._start(self._answer(upload, put))
+            self.start(self._answer(upload, put))
         return put is not None
 
     async def aclose(self) -> None:
@@ -236,7 +237,7 @@ class PlainPuts:
     # Announced here
 
     def _start_announcing(self, upload: str, put: PlainPut) -> None:
-        self._start(self._announce(upload, put))
+        self.start(self._announce(upload, put))
 
     async def _announce(self, upload: str, put: PlainPut) -> None:
         """A row that nobody goes on with: GONE, so that a sweep may forget it. Another process that
@@ -273,7 +274,8 @@ class PlainPuts:
             put.is_asked = False
         await self._withdraw(name)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """In the background, and not beyond `aclose`."""
         task = asyncio.get_running_loop().create_task(work, context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
