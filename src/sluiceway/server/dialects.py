@@ -20,10 +20,10 @@ from sluiceway.server.handlers.resumable_creation import Creation
 from sluiceway.server.handlers.resumable_upload import ResumableHandler, limits_here, show_limits
 from sluiceway.server.handlers.tus import TusHandler, is_tus, names_file
 from sluiceway.server.mounted.held_uploads import held_upload
-from sluiceway.server.resumable.fields import DIALECT, version_or_final
+from sluiceway.server.resumable.fields import DIALECT, fields_of, version_or_final
 from sluiceway.server.resumable.kept import answered
 from sluiceway.server.resumable.tus_responses import DIALECT as TUS
-from sluiceway.uploads.keys import checked_id
+from sluiceway.uploads.keys import is_id
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.resting import resting_snapshot
 from sluiceway.uploads.service import UploadService
@@ -38,11 +38,14 @@ __all__ = [
     "create",
     "find_resting",
     "in_dialect",
+    "in_version",
     "is_append",
+    "offset_fields",
     "show_offset",
     "show_options",
 ]
 
+WHOLE_ONLY = "This server keeps no pieces of files; send the whole file in one request"
 APPENDED = "/files/uploads/"  # where aiotus looks for an upload
 
 
@@ -87,19 +90,47 @@ async def create(
     return await creation.respond(upload_service, uploads, key)
 
 
-async def show_offset(request: Request, upload_service: UploadService) -> Response | None:
-    """HEAD of an upload; None for a request that asks for its progress."""
+async def show_offset(request: Request, upload_service: UploadService) -> Response:
+    """HEAD of an upload. Its progress is in the body of GET: where no offset is known there is no
+    upload for a HEAD. Raises NotFound where no upload outlives its request."""
     if (uploads := upload_service.resumable) is None:
-        return None
+        raise NotFound(WHOLE_ONLY)
     handler: TusHandler | ResumableHandler
     record = None if is_tus(request) else await uploads.look_up(request.path_params["id"])
     if is_tus(request) or (record is not None and record.dialect == TUS):
         handler = TusHandler(request, upload_service, uploads)
-    elif record is not None and record.dialect == DIALECT:
-        handler = ResumableHandler(request, upload_service, uploads)
     else:
-        return None
+        handler = ResumableHandler(request, upload_service, uploads)
     return await answered(request.scope, handler.show(), handler.refused)
+
+
+async def offset_fields(request: Request, upload_service: UploadService) -> Mapping[str, str]:
+    """What GET of a resumable upload says beside its progress: the headers of HEAD.
+
+    A client that names its version asks where to go on, so a request that still sends is
+    interrupted. Any other one may only watch: it learns no offset that is about to move.
+    """
+    uploads = upload_service.resumable
+    if uploads is None or is_tus(request):
+        return {}
+    record = await uploads.look_up(request.path_params["id"])
+    if record is None or record.dialect != DIALECT or record.state is LedgerState.GONE:
+        return {}
+    version = version_or_final(request)
+    if version.number is not None:
+        record = await uploads.at_rest(record.id)
+    fields = fields_of(version, uploads, record)
+    if record.state is LedgerState.OPEN and record.holder:
+        del fields["Upload-Offset"]
+    return fields
+
+
+async def in_version(request: Request, response: Awaitable[Response]) -> Response:
+    """With the version of tus, if the request had one: each response names it."""
+    found = await response
+    if "tus-resumable" in request.headers:
+        found.headers["Tus-Resumable"] = VERSION
+    return found
 
 
 def in_dialect(request: Request, response: Response) -> Response:
@@ -117,8 +148,12 @@ def in_dialect(request: Request, response: Response) -> Response:
 
 
 def correct_path(request: Request) -> None:
-    """Some clients of tus append a relative Location to the URL that they sent the creation to."""
+    """A creation may come to `/files/`, and OPTIONS to `*`, which is the whole server. Some clients
+    of tus append a relative Location to the URL that they sent the creation to."""
     root = request.scope.get("root_path", "")
+    target = request.method, request.scope["path"].removeprefix(root)
+    if target in (("POST", "/files/"), ("OPTIONS", "*")):
+        request.scope["path"] = f"{root}/files"
     wrong = f"{root}{APPENDED}"
     if "tus-resumable" in request.headers and request.scope["path"].startswith(wrong):
         upload = request.scope["path"].removeprefix(wrong)
@@ -141,9 +176,9 @@ def append(request: Request, upload_service: UploadService, interim: str) -> Awa
     """PATCH of an upload. Raises NotFound where no upload outlives its request."""
     uploads = upload_service.resumable
     if uploads is None:
-        raise NotFound("This server keeps no pieces of files; send the whole file in one request")
+        raise NotFound(WHOLE_ONLY)
     handler: TusHandler | ResumableHandler
-    if is_tus(request) or essence(request.headers.get("content-type", "")) == OFFSET_STREAM:
+    if is_tus(request):
         handler = TusHandler(request, upload_service, uploads)
     else:
         handler = ResumableHandler(request, upload_service, uploads, interim)
@@ -152,7 +187,9 @@ def append(request: Request, upload_service: UploadService, interim: str) -> Awa
 
 async def cancel(request: Request, upload_service: UploadService) -> Response:
     """DELETE of an upload, of whichever kind. Raises NotFound for one that has ended."""
-    upload: str = checked_id(request.path_params["id"])
+    upload: str = request.path_params["id"]
+    if not is_id(upload):
+        raise NotFound(NOTHING_TO_CANCEL)
     if (uploads := upload_service.resumable) is None:
         return await cancel_upload(upload_service, upload)
     handler: TusHandler | ResumableHandler

@@ -57,6 +57,7 @@ from sluiceway.server.routing import (
     no_such_path,
     what_works,
     wrong_method,
+    wrong_override,
 )
 from sluiceway.server.settings.checked import Settings
 from sluiceway.stores.contract import Store
@@ -64,6 +65,7 @@ from sluiceway.uploads.access.grant import FULL, Right
 from sluiceway.uploads.elsewhere.exchange import ElsewhereTable
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.service import UploadService
+from sluiceway.wire.event_stream import EVENT_STREAM_TYPE
 from sluiceway.wire.names import compose, stays_inside
 from sluiceway.wire.request_targets import check_path
 from sluiceway.wire.resumable import PARTIAL_UPLOAD
@@ -141,6 +143,7 @@ class Endpoints:
                     "id",
                     False,
                     ByMethod(
+                        UPLOAD_METHODS,  # a POST only in the place of another method
                         GET=needs(self._show, Right.UPLOAD),
                         POST=needs(self._override, Right.UPLOAD),
                         PATCH=needs(self._append, Right.UPLOAD),
@@ -158,9 +161,11 @@ class Endpoints:
 
     def respond(self, request: Request) -> Awaitable[Response]:
         """Raises what the handler raises, NotFound and MethodNotAllowed."""
-        if not is_ordinary(request):
+        is_usual = is_ordinary(request)
+        if not is_usual or request.scope["path"].endswith(("/files/", "*")):
             dialects.correct_path(request)
-        return self._routes.respond(request)
+        response = self._routes.respond(request)
+        return response if is_usual else dialects.in_version(request, response)
 
     async def _service(self, request: Request) -> UploadService:
         """The destination of this request, as its sender may use it."""
@@ -210,7 +215,10 @@ class Endpoints:
 
     async def _take_post(self, request: Request, upload_service: UploadService) -> Response:
         if not is_ordinary(request) and "tus-resumable" in request.headers:
-            self._refuse_override(request)
+            if (method := _override_of(request)) == "OPTIONS":
+                return await self._options(request)
+            if method != "POST":
+                raise wrong_override(method, CREATION_METHODS)
         if (created := await dialects.create(request, upload_service, self._interim)) is not None:
             return created
         if may_be_import_request(request):
@@ -300,9 +308,7 @@ class Endpoints:
 
     async def _show(self, request: Request) -> Response:
         if request.method == "HEAD":
-            shown = await dialects.show_offset(request, await self._service(request))
-            if shown is not None:
-                return shown
+            return await dialects.show_offset(request, await self._service(request))
 
         async def find_resting(upload: str) -> Mapping[str, object] | None:
             return await dialects.find_resting(upload, await self._service(request))
@@ -314,27 +320,33 @@ class Endpoints:
             table = ElsewhereTable(self._progress_table(), elsewhere)
         if (grant := grant_of(request)) is not FULL:
             table = GrantedTable(table, grant)
-        return await show_upload(request, table, upload, find_resting, elsewhere)
+        watches = EVENT_STREAM_TYPE in request.headers.get("accept", "")
+        fields = (
+            {} if watches else await dialects.offset_fields(request, await self._service(request))
+        )
+        response = await show_upload(request, table, upload, find_resting, elsewhere)
+        response.headers.update(fields)
+        return response
 
     async def _override(self, request: Request) -> Response:
         """A POST that names another method: for clients whose proxies let only GET and POST pass.
 
         No other method may: a GET never deletes.
         """
-        handlers = {"HEAD": self._show, "PATCH": self._append, "DELETE": self._cancel}
-        method = request.headers.get("x-http-method-override", "").strip().upper()
-        if method not in handlers:
+        handlers = {
+            "HEAD": self._show,
+            "PATCH": self._append,
+            "DELETE": self._cancel,
+            "OPTIONS": self._options,
+        }
+        method = _override_of(request)
+        if method == "POST":
             raise wrong_method(request, UPLOAD_METHODS)
+        if method not in handlers:
+            raise wrong_override(method, UPLOAD_METHODS)
         await self._service(request)  # known to this request, which gives its place back
         named = IndexedRequest({**request.scope, "method": method}, request.receive)
         return await handlers[method](named)
-
-    def _refuse_override(self, request: Request) -> None:
-        """A method that the path of creations does not take. Raises MethodNotAllowed."""
-        method = request.headers.get("x-http-method-override", "POST").strip().upper()
-        if method != "POST":
-            named = IndexedRequest({**request.scope, "method": method})
-            raise wrong_method(named, CREATION_METHODS)
 
     async def _append(self, request: Request) -> Response:
         if not dialects.is_append(request):
@@ -362,3 +374,8 @@ class Endpoints:
         if not self._has_one_place:
             return await show_liveness(request)  # a probe has no place of its own
         return await self._readiness.show(request, await self._whole_service(request))
+
+
+def _override_of(request: Request) -> str:
+    """The method that a POST names, if it names one."""
+    return request.headers.get("x-http-method-override", "").strip().upper() or "POST"

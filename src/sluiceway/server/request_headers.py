@@ -24,7 +24,7 @@ from sluiceway.wire.headers.disposition import parse_disposition
 from sluiceway.wire.headers.media_types import essence
 from sluiceway.wire.names import clean_name
 from sluiceway.wire.resumable import PARTIAL_UPLOAD, is_creation
-from sluiceway.wire.tus import name_in, parse_metadata, type_in
+from sluiceway.wire.tus import OFFSET_STREAM, name_in, parse_metadata, type_in
 
 __all__ = [
     "clean_file_name",
@@ -112,7 +112,7 @@ def file_name(request: Request) -> str | None:
 def file_type(request: Request) -> str:
     """The media type of the file, "" for none: that of a creation may be about its bytes alone."""
     kind = request.headers.get("content-type", "")
-    if essence(kind) != PARTIAL_UPLOAD:
+    if essence(kind) not in (PARTIAL_UPLOAD, OFFSET_STREAM):
         return kind
     return type_in(_tus_metadata(request))
 

@@ -15,11 +15,20 @@ from starlette.types import Scope
 
 from sluiceway.errors import MethodNotAllowed, NotFound
 from sluiceway.server.access.identity import grant_of
+from sluiceway.server.http1.head_limits import MOST_METHOD
 from sluiceway.uploads.access.grant import Right
 
-__all__ = ["ByMethod", "Guarded", "Routes", "needs", "no_such_path", "what_works", "wrong_method"]
+__all__ = [
+    "ByMethod",
+    "Guarded",
+    "Routes",
+    "needs",
+    "no_such_path",
+    "what_works",
+    "wrong_method",
+    "wrong_override",
+]
 
-MOST_METHOD = 20  # characters of a method that an error repeats; any token is a method
 _SENDING = ("PUT", "POST", "PATCH")
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -48,13 +57,14 @@ def needs(handler: Handler, *rights: Right) -> Guarded:
 
 
 class ByMethod:
-    """The handlers of one path. HEAD is answered by GET's; OPTIONS lists the methods."""
+    """The handlers of one path. HEAD is answered by GET's; OPTIONS lists the methods, or `allow`
+    where some are not to be listed."""
 
-    def __init__(self, **handlers: Guarded) -> None:
+    def __init__(self, allow: str = "", **handlers: Guarded) -> None:
         if "GET" in handlers:
             handlers["HEAD"] = handlers["GET"]
         self._handlers = handlers
-        self._allow = ", ".join(sorted({*handlers, "OPTIONS"}))
+        self._allow = allow or ", ".join(sorted({*handlers, "OPTIONS"}))
 
     def __iter__(self) -> Iterator[tuple[str, Guarded]]:
         return iter(self._handlers.items())
@@ -119,6 +129,15 @@ def wrong_method(request: Request, allow: str) -> MethodNotAllowed:
     """The 405 of a path that takes the methods of `allow`."""
     return MethodNotAllowed(
         f"This path takes {allow}, not {request.method[:MOST_METHOD]}. {what_works(request.scope)}",
+        allow=allow,
+    )
+
+
+def wrong_override(method: str, allow: str) -> MethodNotAllowed:
+    """The 405 of a POST that names a method which a POST cannot stand for here."""
+    return MethodNotAllowed(
+        f"X-HTTP-Method-Override cannot be {method[:MOST_METHOD]} here; send that method itself, "
+        f"if the path takes it: {allow}",
         allow=allow,
     )
 

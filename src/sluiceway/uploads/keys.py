@@ -14,7 +14,15 @@ from datetime import UTC, datetime
 from sluiceway.errors import BadName, BadRequest
 from sluiceway.wire.names import check_key
 
-__all__ = ["DEFAULT_TEMPLATE", "KeyTemplate", "checked_id", "id_from", "new_id", "shown_path"]
+__all__ = [
+    "DEFAULT_TEMPLATE",
+    "KeyTemplate",
+    "checked_id",
+    "id_from",
+    "is_id",
+    "new_id",
+    "shown_path",
+]
 
 DEFAULT_TEMPLATE = "{id}/{path}"
 FIELDS = ("id", "path", "filename", "year", "month", "day")
@@ -55,9 +63,14 @@ def id_from(*secrets: str) -> str:
     return found.translate(_SYMBOL_OF_BYTE, _LEFT_OUT).decode()[:ID_LENGTH]
 
 
+def is_id(upload: str) -> bool:
+    """Whether an upload can have this id."""
+    return SHORTEST_ID <= len(upload) <= LONGEST_ID and _CHOSEN.issuperset(upload)
+
+
 def checked_id(upload: str) -> str:
     """Return an id that a client chose. Raises BadRequest for one that could be guessed."""
-    if not SHORTEST_ID <= len(upload) <= LONGEST_ID or not _CHOSEN.issuperset(upload):
+    if not is_id(upload):
         raise BadRequest(
             f"An upload id has {SHORTEST_ID} to {LONGEST_ID} letters, digits, '-' or '_', and is"
             " random: a client that knows it can watch and cancel the upload"

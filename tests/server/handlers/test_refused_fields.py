@@ -67,10 +67,33 @@ def test_each_refusal_names_the_version_of_tus(server: RunningServer) -> None:
     for expectation in ("Expect: 200-ok", "Content-Encoding: gzip"):
         answer = ask(server, "POST", "/files", TUS, NO_BODY, "Upload-Length: 9", expectation)
         assert answer.status in (415, 417)
-    for method in ("PATCH", "DELETE"):
+    for method, status in (("PATCH", 405), ("DELETE", 405), ("OPTIONS", 204), ("", 201)):
         override = f"X-HTTP-Method-Override: {method}"
         answer = ask(server, "POST", "/files", TUS, NO_BODY, "Upload-Length: 1", override)
-        assert (answer.status, answer.headers["tus-resumable"]) == (405, "1.0.0")
+        assert (answer.status, answer.headers["tus-resumable"]) == (status, "1.0.0")
+        answer = ask(server, "POST", upload, TUS, NO_BODY, override)
+        assert answer.status == (status if method == "OPTIONS" else answer.status)
+    assert (answer.status, "not POST" in answer.json()["detail"]) == (405, True)
+    assert answer.headers["allow"] == refused[405].headers["allow"]
+    for method, path in (("GET", upload), ("GET", "/files")):
+        answer = ask(server, method, path, TUS)
+        assert (answer.status, answer.headers["tus-resumable"]) == (200, "1.0.0")
+    for wrong in ("x", "x" * 300):
+        assert ask(server, "DELETE", f"/uploads/{wrong}", TUS).status == 404
+
+
+def test_the_whole_server_and_a_slash_behind_its_path_say_the_same(server: RunningServer) -> None:
+    """OPTIONS of `*`; a creation at `/files/`. A method that nobody knows is named."""
+    for path in ("*", "/files/"):
+        answer = ask(server, "OPTIONS", path)
+        assert (answer.status, answer.headers["tus-version"]) == (204, "1.0.0")
+        assert f"max-size={LIMIT}" in answer.headers["upload-limit"]
+    made = ask(server, "POST", "/files/", TUS, "Upload-Length: 3", NO_BODY)
+    assert (made.status, made.headers["location"].startswith("../uploads/")) == (201, True)
+    assert patched(server, made.headers["location"][2:], "Upload-Offset: 0").status == 204
+    answer = ask(server, "FOO", "/files", NO_BODY)
+    assert (answer.status, "PATCH" in answer.headers["allow"]) == (405, True)
+    assert "no method FOO" in answer.json()["detail"]
 
 
 def test_each_refused_patch_says_how_long_the_upload_lives(server: RunningServer) -> None:
@@ -81,9 +104,18 @@ def test_each_refused_patch_says_how_long_the_upload_lives(server: RunningServer
         (413, TYPE, "Upload-Offset: 0", "Upload-Length: 9"),
         (460, TYPE, "Upload-Offset: 0", "Upload-Checksum: crc32 AAAAAA=="),
         (415, "Content-Type: text/plain", "Upload-Offset: 0"),
+        (415, TYPE, "Upload-Offset: 0", "Content-Encoding: gzip"),
+        (417, TYPE, "Upload-Offset: 0", "Expect: 200-ok"),
+        (400, TYPE),
+        (400, TYPE, "Upload-Offset: x"),
+        (400, TYPE, "Upload-Offset: 0", "Upload-Length: x"),
+        (400, TYPE, "Upload-Offset: 0", "Upload-Checksum: none AAAA"),
+        (400, TYPE, "Upload-Offset: 0", "Trailer: Upload-Checksum"),
+        (412, TYPE, "Upload-Offset: 0"),
     ):
         data = b"x" * 10 if status == 413 else b"abc"
-        lines = [TUS, kind, f"Content-Length: {len(data)}", *fields]
+        tus = TUS if status != 412 else "Tus-Resumable: 0.2.2"
+        lines = [tus, kind, f"Content-Length: {len(data)}", *fields]
         answer = ask(server, "PATCH", upload, *lines, data=data)
         assert answer.status == status, answer
         assert "upload-expires" in answer.headers, answer

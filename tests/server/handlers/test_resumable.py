@@ -210,6 +210,9 @@ def test_retrieval_and_cancel_have_no_fields_of_appends(server: RunningServer) -
         for method, good in (("HEAD", 204), ("DELETE", 204)):
             answer = ask(server, version, url, "Upload-Offset: 5", method=method)
             assert answer.status == (400 if version in (3, 4, 5, 6) else good)
+        if version in (3, 4, 5, 6):
+            answer = ask(server, version, url, "Upload-Length: 5")
+            assert answer.status == (400 if version == 6 else 204)
 
 
 def test_an_append_says_what_it_is(server: RunningServer) -> None:
@@ -231,6 +234,58 @@ def test_an_append_says_what_it_is(server: RunningServer) -> None:
     assert (
         patch(*named(8), f"{partial};v=1", "Upload-Offset: 005;a", "Upload-Complete: ?1;b") == 201
     )
+
+
+@pytest.mark.parametrize("method", ["PATCH", "POST"])
+def test_an_early_append_may_have_the_type_of_tus(server: RunningServer, method: str) -> None:
+    """tus-js-client's ietf-draft-03 sends it; the version says whose request it is."""
+    kind, data = "Content-Type: application/offset+octet-stream", b"world"
+    for version in (3, 4, 5):
+        url = create(server, version, b"hello", kind).headers["location"]
+        fields = [*append_fields(version, 5, True), kind, f"Content-Length: {len(data)}"]
+        override = ["X-HTTP-Method-Override: PATCH"] if method == "POST" else []
+        last = talk(server.port, head(method, url, *fields, *override) + data)
+        assert (last.status, stored(server, last)) == (201, b"helloworld")
+        assert last.json()["files"][0]["type"] == "text/plain"  # of book.txt
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_each_refused_append_says_where_the_upload_goes_on(
+    server: RunningServer, version: int | None
+) -> None:
+    """-01 to -05 ask for it."""
+    more = ["Upload-Length: 9"] if version in LATER else []
+    url = create(server, version, b"hello", *more).headers["location"]
+    right = append_fields(version, 5, done=True)
+    refused = {
+        "digest": [*right, f"Content-Digest: {digest(b'x')}"],
+        "no offset": [line for line in right if "Offset" not in line],
+        "coding": [*right, "Content-Encoding: gzip"],
+        "expectation": [*right, "Expect: 200-ok"],
+    }
+    if version in LATER:
+        refused["length"] = right
+        refused["type"] = [line for line in right if "Content-Type" not in line]
+    for name, fields in refused.items():
+        answer = talk(server.port, head("PATCH", url, *fields, "Content-Length: 1") + b"w")
+        assert answer.status // 100 == 4, (name, answer)
+        assert answer.headers.get("upload-offset") == "5", (name, answer)
+
+
+def test_get_says_what_head_says(server: RunningServer) -> None:
+    """An end has no time: what it said before was longer than its answer is remembered."""
+    for version in (9, None):
+        url = create(server, version, b"hello").headers["location"]
+        for offset, whole in (("5", False), ("10", True)):
+            for answer in (ask(server, version, url), ask(server, version, url, method="GET")):
+                assert answer.headers["upload-offset"] == offset
+                assert says_complete(version, answer) is whole
+                assert ("max-age" in answer.headers["upload-limit"]) is not whole
+            append(server, version, url, 5, b"world")
+    plain = talk(server.port, head("POST", f"/files?upload={'p' * 22}", "Content-Length: 1") + b"x")
+    assert plain.status == 201
+    assert ask(server, 8, "/uploads/" + "p" * 22).status == 404
+    assert ask(server, 8, "/uploads/" + "p" * 22, method="GET").status == 200
 
 
 def test_an_early_append_without_the_field_is_the_last_one(server: RunningServer) -> None:

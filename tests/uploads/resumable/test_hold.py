@@ -106,6 +106,28 @@ async def test_a_new_request_interrupts_the_one_that_runs(start: Start, same: bo
     assert stored.endswith(b"end")
 
 
+async def test_one_that_waited_in_vain_learns_the_offset(start: Start) -> None:
+    """A newer one interrupted it before it had the upload."""
+    process = start()
+    upload = (await process.uploads.create("tus", REQUEST)).id
+
+    async def wait() -> None:
+        async with process.uploads.hold(upload):
+            pass
+
+    async with process.uploads.hold(upload, brief=True) as held:
+        await held.append(BytesSource(b"ten bytes."))
+        waiting = [asyncio.create_task(wait()) for _ in range(3)]
+        await asyncio.sleep(0)
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    errors = [error for error in outcomes if error is not None]
+    assert errors
+    assert all(isinstance(error, Superseded) for error in errors)
+    assert [error.members for error in errors if isinstance(error, Superseded)] == [
+        {"offset": 10}
+    ] * len(errors)
+
+
 async def test_of_many_requests_at_once_each_offset_is_true(start: Start) -> None:
     """Each adds ten bytes at the offset it finds; the object has all of them."""
     processes = [start(), start()]

@@ -82,8 +82,8 @@ class ResumableHandler:
     uploads: ResumableUploads
     interim: str = ""  # the setting, for an append
 
-    def refused(self, error: SluiceError) -> Response:
-        return refusal(self.request, self.uploads, error)
+    async def refused(self, error: SluiceError) -> Response:
+        return await refusal(self.request, self.uploads, error)
 
     async def show(self) -> Response:
         """204 with the offset, from which an append is accepted."""
@@ -177,7 +177,8 @@ class ResumableHandler:
         """Of HEAD and DELETE. Raises BadRequest for fields that only an append has."""
         version = version_or_final(self.request)
         if version.refuses_extra_fields:
-            extra = [field for field in _OF_UPLOADS if field in self.request.headers]
+            known = (*_OF_UPLOADS, "upload-length") if version.has_limits else _OF_UPLOADS
+            extra = [field for field in known if field in self.request.headers]
             if extra:
                 raise BadRequest(f"{extra[0]} stands in requests with content; leave it out")
         return version

@@ -35,7 +35,6 @@ from sluiceway.server.resumable.tus_responses import (
     described,
     expires,
     final_response,
-    note_expiry,
     refusal,
     stored_at,
     tus_response,
@@ -83,10 +82,12 @@ TIMES = ("expires", "retain", "max_downloads")
 def is_tus(request: Request) -> bool:
     """Whether the request speaks tus, perhaps without the version that each request must have."""
     headers = request.headers
-    if "tus-resumable" in headers or "upload-defer-length" in headers or "upload-concat" in headers:
+    if "tus-resumable" in headers:
         return True
     if any(name in headers for name in OTHERS):
-        return False
+        return False  # also with the type of tus: tus-js-client sends it in its first IETF mode
+    if "upload-defer-length" in headers or "upload-concat" in headers:
+        return True
     announced = headers.get("upload-length", "0").strip() != "0"
     empty = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
     return (announced and empty) or essence(headers.get("content-type", "")) == OFFSET_STREAM
@@ -106,8 +107,8 @@ class TusHandler:
     upload_service: UploadService
     uploads: ResumableUploads
 
-    def refused(self, error: SluiceError) -> Response:
-        return refusal(self.request, self.uploads.max_size, error)
+    async def refused(self, error: SluiceError) -> Response:
+        return await refusal(self.request, self.uploads, error)
 
     def options(self) -> Response:
         """What this server speaks. Tus-Resumable of the request does not matter here."""
@@ -215,8 +216,10 @@ class TusHandler:
 
     def _place(self, upload: str) -> str:
         """Relative to the URL of a POST: right behind each proxy and mount, whatever they strip."""
-        is_put = self.request.method == "PUT"
-        return upload_url(self.request, upload) if is_put else f"uploads/{upload}"
+        if self.request.method == "PUT":
+            return upload_url(self.request, upload)
+        sent_to = self.request.scope.get("raw_path", b"").partition(b"?")[0]
+        return f"../uploads/{upload}" if sent_to.endswith(b"/") else f"uploads/{upload}"
 
     @property
     def _joins(self) -> bool:
@@ -284,7 +287,6 @@ class TusHandler:
 
     async def _wrong_type(self) -> SluiceError:
         if (record := await self.uploads.look_up(self._id)) is not None:
-            note_expiry(self.request, record)
             _check_takes_bytes(record)
         text = f"A PATCH of tus needs Content-Type: {OFFSET_STREAM}"
         return Unsupported(text, accept_patch=OFFSET_STREAM)

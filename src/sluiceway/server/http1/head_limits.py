@@ -5,10 +5,11 @@ Sans-IO. The bounds hold for our own server; the number of field lines for the a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from http import HTTPStatus
 
-from sluiceway.errors import BadDigest, BadRequest, HeadTooLarge, SluiceError
+from sluiceway.errors import BadDigest, BadRequest, HeadTooLarge, MethodNotAllowed, SluiceError
 from sluiceway.server.door.urls import SAFE_HEADERS
 from sluiceway.wire.headers.checksums import is_checksum_field
 from sluiceway.wire.numbers import ascii_uint
@@ -18,6 +19,7 @@ from sluiceway.wire.tus import VERSION
 __all__ = [
     "HEAD_BYTES",
     "MOST_FIELDS",
+    "MOST_METHOD",
     "announced_digests",
     "bare_refusal",
     "body_length",
@@ -26,6 +28,7 @@ __all__ = [
     "framing_fields",
     "head_error",
     "too_large",
+    "unreadable",
 ]
 
 # Bytes of request line and header fields, or of anything else that is not body. nginx takes 32 KiB,
@@ -34,7 +37,23 @@ HEAD_BYTES = 64 << 10
 # Field lines of a head. Apache and gunicorn take 100, browsers behind two proxies send 40.
 MOST_FIELDS = 128
 
+MOST_METHOD = 20  # characters of a method that an error repeats
+MOST_LINE = 8 << 10  # bytes of a request line in which an unknown method is looked for
+# A request line in order, whatever its method (RFC 9112 3)
+_LINE = re.compile(rb"(?:\r?\n)*([!#$%&'*+.^_`|~0-9A-Za-z-]+) [^ \r\n]+ HTTP/1\.[01]\r?\n")
+_METHODS = "DELETE, GET, HEAD, MOVE, OPTIONS, PATCH, POST, PUT"
+
 Fields = Sequence[tuple[bytes, bytes]]
+
+
+def unreadable(line: bytes | memoryview) -> SluiceError:
+    """The error of what the parser does not read. `line`: where it does not know the method, which
+    may be any token: then the rest is in order, and a client may send it by another one."""
+    if (found := _LINE.match(bytes(line[:MOST_LINE]))) is None:
+        return BadRequest("This is not well-formed HTTP; nothing of it was stored")
+    method = found[1][:MOST_METHOD].decode("ascii")
+    text = f"This server knows no method {method}; nothing was stored"
+    return MethodNotAllowed(text, allow=_METHODS)
 
 
 def head_error(version: str, fields: Fields) -> SluiceError | None:

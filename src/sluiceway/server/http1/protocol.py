@@ -16,13 +16,13 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from sluiceway.errors import BadRequest, SluiceError, TooSlow, Unavailable
+from sluiceway.errors import SluiceError, TooSlow, Unavailable
 from sluiceway.pipe.descriptors import descriptor_of_its_own
 from sluiceway.pipe.lending import LentSocket
 from sluiceway.server.http1.connection_limit import Admission, ConnectionLimit
 from sluiceway.server.http1.cycle import SluiceCycle
 from sluiceway.server.http1.flow import FlowControl
-from sluiceway.server.http1.head_limits import bare_refusal, body_length, framing_fields
+from sluiceway.server.http1.head_limits import bare_refusal, body_length, framing_fields, unreadable
 from sluiceway.server.http1.lending import lendable_bytes
 from sluiceway.server.http1.limits import (
     BODY,
@@ -290,8 +290,9 @@ class SluiceProtocol(HttpToolsProtocol):
             # the other protocol's first bytes.
             if self._limits.state is UPGRADE:
                 self._replace_parser(framing_fields(self.headers))
-        except httptools.HttpParserError:
-            self._refuse(BadRequest("This is not well-formed HTTP; nothing of it was stored"))
+        except httptools.HttpParserError as error:
+            is_method = isinstance(error, httptools.HttpParserInvalidMethodError)
+            self._refuse(unreadable(data if is_method else b""))
 
     def _replace_parser(self, framing: bytes) -> None:
         """Read the body, or its rest, with a parser that knows only the fields that frame it."""

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from sluiceway.errors import Gone, NotFound, OffsetMismatch, SluiceError, TooLarge
 from sluiceway.server.request_headers import joined_headers
 from sluiceway.server.responses import problem_response
-from sluiceway.server.resumable.kept import kept_offset
+from sluiceway.server.resumable.kept import KEPT, kept_offset, upload_of_error
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.service import ResumableUploads
@@ -51,7 +51,9 @@ def upload_url(request: Request, upload: str) -> str:
 def limits_of(uploads: ResumableUploads, record: UploadRecord | None = None) -> UploadLimits:
     """What an upload may have; without one, what each may."""
     seconds = uploads.expiry.after
-    if record is not None:
+    if record is not None and record.state is LedgerState.DONE:
+        seconds = None  # it needs no time: that after which its answer is forgotten is no limit
+    elif record is not None:
         seconds = (
             None if record.expires is None else max(0.0, record.expires - uploads.ledger.now())
         )
@@ -116,16 +118,30 @@ def replayed(response: FinalResponse, fields: dict[str, str]) -> Response:
     return replay
 
 
-def refusal(request: Request, uploads: ResumableUploads, error: SluiceError) -> Response:
+async def refusal(request: Request, uploads: ResumableUploads, error: SluiceError) -> Response:
     """The response to an error. It says by Upload-Complete: ?0 that it comes from the upload's
-    protocol, so that its client may go on."""
+    protocol, so that its client may go on, and where: -01 to -05 ask for the offset."""
     response = problem_response(error)
     fields = write_fields(
         version_or_final(request),
-        offset=kept_offset(error),
+        offset=await _offset_beside(error, request, uploads),
         complete=False,
         limits=limits_of(uploads) if isinstance(error, TooLarge) else None,
     )
     for name, value in fields.items():
         response.headers[name] = value
     return response
+
+
+async def _offset_beside(
+    error: SluiceError, request: Request, uploads: ResumableUploads
+) -> int | None:
+    """Where the upload of a refused request goes on; None where it does not, or where its client
+    does not know its URL: then a creation has noted that nothing is kept."""
+    if (offset := kept_offset(error)) is not None:
+        return offset
+    record = await upload_of_error(request, uploads)
+    if record is None or record.dialect != DIALECT or record.state is LedgerState.GONE:
+        return None
+    is_creation = "id" not in request.scope.get("path_params", {})
+    return None if is_creation and not request.scope.get(KEPT) else record.offset

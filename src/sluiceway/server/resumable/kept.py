@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
 from sluiceway.errors import BodyCut, SluiceError, Unavailable
+from sluiceway.server.log.access import UPLOAD
 from sluiceway.server.mounted.hooks import HOOKS, HookFailed
 from sluiceway.server.operator_log import answered_with
 from sluiceway.server.request_body import BROKEN
+from sluiceway.uploads.ledger.record import UploadRecord
+from sluiceway.uploads.resumable.held import HeldUpload
+from sluiceway.uploads.resumable.service import ResumableUploads
 from sluiceway.uploads.session import STOPPED
 
-__all__ = ["FORM", "KEPT", "answered", "kept_offset", "note_kept", "with_kept"]
+__all__ = ["FORM", "KEPT", "answered", "kept_offset", "note_kept", "upload_of_error", "with_kept"]
 
 # In the scope of a request: bytes of its upload that are kept, and from which its client can go on.
 KEPT = "sluiceway.kept"
@@ -42,6 +48,18 @@ def kept_offset(error: SluiceError) -> int | None:
     return offset if isinstance(offset, int) else None
 
 
+async def upload_of_error(request: Request, uploads: ResumableUploads) -> UploadRecord | None:
+    """The upload that a refused request is about, as far as its client may know of it: with the
+    offset that is kept, or was when a newer request took it up. None where there is none."""
+    held = request.scope.get(UPLOAD)
+    if isinstance(held, HeldUpload):
+        return None if held.is_unwritten else held.record
+    upload = request.scope.get("path_params", {}).get("id")
+    with suppress(SluiceError):  # the error that refused the request says more
+        return None if upload is None else await uploads.look_up(str(upload))
+    return None
+
+
 def with_kept(scope: Scope, error: SluiceError) -> SluiceError:
     """The error as the client gets it."""
     is_stop, is_broken = error.detail == STOPPED, error is scope.get(BROKEN)
@@ -62,7 +80,7 @@ def with_kept(scope: Scope, error: SluiceError) -> SluiceError:
 
 
 async def answered(
-    scope: Scope, step: Awaitable[Response], refused: Callable[[SluiceError], Response]
+    scope: Scope, step: Awaitable[Response], refused: Callable[[SluiceError], Awaitable[Response]]
 ) -> Response:
     """The response of a step of a protocol; that to an error is what `refused` makes of it.
 
@@ -80,4 +98,4 @@ async def answered(
         if isinstance(caught, HookFailed):
             raise
         answered_with(scope, error)
-        return refused(error)
+        return await refused(error)

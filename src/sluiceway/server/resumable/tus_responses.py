@@ -18,15 +18,14 @@ from sluiceway.errors import (
     TooLarge,
     TooSlow,
 )
-from sluiceway.server.log.access import UPLOAD
 from sluiceway.server.operator_log import CODE
 from sluiceway.server.responses import object_url, problem_response, time_headers
 from sluiceway.server.resumable.content import as_final
-from sluiceway.server.resumable.kept import kept_offset
+from sluiceway.server.resumable.kept import kept_offset, upload_of_error
 from sluiceway.stores.contract import Entry
 from sluiceway.uploads.ledger.record import FinalResponse, UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
-from sluiceway.uploads.resumable.held import HeldUpload
+from sluiceway.uploads.resumable.service import ResumableUploads
 from sluiceway.wire.headers.http_dates import http_date
 from sluiceway.wire.tus import VERSION, UnsupportedVersion
 
@@ -39,15 +38,12 @@ __all__ = [
     "described",
     "expires",
     "final_response",
-    "note_expiry",
     "refusal",
     "stored_at",
     "tus_response",
 ]
 
 DIALECT = "tus"
-# In the scope of a request: how long its upload lives, where it does not hold that.
-EXPIRES = "sluiceway.tus_expires"
 SENT_AGAIN = (409, 423)  # statuses after which clients send the same again
 
 
@@ -82,8 +78,8 @@ class TooSlowForTus(TooSlow, code="too-slow", status=423, title="No bytes arrive
     (two of them but 409, too), and go on after that."""
 
 
-def refusal(request: Request, max_size: int | None, error: SluiceError) -> Response:
-    """The response to an error. `max_size`: bytes of an upload, if limited."""
+async def refusal(request: Request, uploads: ResumableUploads, error: SluiceError) -> Response:
+    """The response to an error, which says how long the upload lives, too."""
     if isinstance(error, FinallyRefused):
         response = error.as_response()
         request.scope[CODE] = error.answered_code
@@ -94,24 +90,13 @@ def refusal(request: Request, max_size: int | None, error: SluiceError) -> Respo
         response.headers["Tus-Version"] = VERSION
     if (offset := kept_offset(error)) is not None:
         response.headers["Upload-Offset"] = str(offset)
-    if isinstance(error, TooLarge) and max_size is not None:
-        response.headers["Tus-Max-Size"] = str(max_size)
-    for name, value in _expires_anyhow(request).items():
-        response.headers[name] = value
+    if isinstance(error, TooLarge) and uploads.max_size is not None:
+        response.headers["Tus-Max-Size"] = str(uploads.max_size)
+    record = await upload_of_error(request, uploads)
+    if record is not None and record.dialect == DIALECT:
+        for name, value in expires(record).items():
+            response.headers[name] = value
     return response
-
-
-def note_expiry(request: Request, record: UploadRecord) -> None:
-    """This is the upload of a request that does not hold it."""
-    request.scope[EXPIRES] = expires(record)
-
-
-def _expires_anyhow(request: Request) -> dict[str, str]:
-    """What each response to a PATCH says, also one that refuses it."""
-    held = request.scope.get(UPLOAD)
-    if isinstance(held, HeldUpload):
-        return expires(held.record)
-    return dict(request.scope.get(EXPIRES, {}))
 
 
 def final_response(request: Request, outcome: Entry | SluiceError) -> FinalResponse:

@@ -11,7 +11,7 @@ import copy
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Self
 
 from sluiceway.errors import Gone, Locked, SluiceError, Superseded
@@ -155,7 +155,7 @@ class ResumableUploads(UploadRecords):
                 raise
             if holding.task is not None:
                 holding.task.uncancel()
-            raise _superseded(holding) from None
+            raise await self._superseded(upload, holding) from None
         finally:
             del self._holdings[upload]
             holding.release()
@@ -222,6 +222,19 @@ class ResumableUploads(UploadRecords):
         for upload, holding in running.items():
             if not holding.released.done():
                 log.warning("Upload %s: its place has not answered, and %s", upload, LEFT)
+
+    async def _superseded(self, upload: str, holding: Holding) -> Superseded:
+        """With what was kept of the upload, which may go on meanwhile; also for a request that was
+        to wait, and never had it."""
+        if holding.is_cancelled:
+            return Superseded(CANCELLED)
+        record = None if holding.held is None else holding.held.record
+        if record is None:
+            with suppress(SluiceError):
+                record = await self.look_up(upload)
+        if record is None or record.state is not LedgerState.OPEN:
+            return Superseded("")
+        return Superseded("", offset=record.offset)
 
     def _interrupt(self, upload: str, epoch: int) -> None:
         """Another process asks for an upload. What is held since is not what it asked for."""
@@ -298,13 +311,3 @@ class ResumableUploads(UploadRecords):
         if held.has_ended and not is_logged and not held.record.is_part:
             log.info(ended_event(held))
         return unkept if held.is_unwritten else None
-
-
-def _superseded(holding: Holding) -> Superseded:
-    """With what was kept of the upload, which may go on meanwhile."""
-    if holding.is_cancelled:
-        return Superseded(CANCELLED)
-    record = None if holding.held is None else holding.held.record
-    if record is None or record.state is not LedgerState.OPEN:
-        return Superseded("")
-    return Superseded("", offset=record.offset)
