@@ -137,6 +137,9 @@ def test_a_lost_last_response_comes_again(server: RunningServer) -> None:
     ):
         assert (answer.status, answer.body) == (first.status, first.body)
     assert piece(server, "again", whole, 400, 900).headers["upload-offset"] == "1000"
+    for start, data in ((500, bytes(1000)), (400, whole)):  # other bytes; none ended it so
+        other = piece(server, "again", data, start, 1000)
+        assert (other.status, other.headers["upload-offset"]) == (409, "1000")
 
 
 def test_a_new_beginning_forgets_what_was_kept(server: RunningServer) -> None:

@@ -188,6 +188,12 @@ def test_the_last_append_may_be_repeated(server: RunningServer, version: int | N
     assert other.status == (400 if version in (6, 7, 8) else 409)
     if version in (6, 7, 8):
         assert other.json()["type"] == f"{IANA}#completed-upload"
+    for offset, data in ((5, b"w0rld"), (0, b"helloworld"), (8, b"ld")):  # nobody ended it so
+        other = append(server, version, url, offset, data)
+        assert other.status == (400 if version in (6, 7, 8) else 409), (offset, data)
+        if version not in (6, 7, 8):
+            assert other.headers["upload-offset"] == "10"
+    assert append(server, version, url, 10, b"").status == 201  # and asks for the response alone
     behind = append(server, version, url, 10, b"more")  # not 409: its offset is the right one
     assert (behind.status, "complete" in behind.json()["detail"]) == (400, True)
     assert stored(server, first) == b"helloworld"

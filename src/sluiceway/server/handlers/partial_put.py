@@ -229,11 +229,12 @@ class _PiecePut:
     async def _repeated(self, record: UploadRecord) -> Response:
         """The question or the piece once more that ended the upload."""
         piece, request = self._piece, self._request
+        await check_stored(self._uploads, record, file_digests(request))
         if piece.start is not None:
             said = Announcement(None, piece.start, piece.length)
-            if not await is_last_append(request, record, said, content_digests(request)):
+            sent = content_digests(request)
+            if not await is_last_append(request, self._uploads, record, said, sent):
                 raise _mismatch(record.offset, piece.start)
-        await check_stored(self._uploads, record, file_digests(request))
         store = self._upload_service.store
         return replayed(await repeated_response(self._request, store, record), {})
 

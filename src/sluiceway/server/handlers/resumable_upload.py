@@ -152,7 +152,8 @@ class ResumableHandler:
         expected: Mapping[str, bytes],
     ) -> Response:
         """The last append once more: its response was lost. Raises for any other one."""
-        if not await is_last_append(self.request, record, announcement, expected):
+        await check_stored(self.uploads, record, file_digests(self.request))
+        if not await is_last_append(self.request, self.uploads, record, announcement, expected):
             complete_text = "The upload is complete; its file is stored, or was refused"
             if version.knows_completed:
                 raise CompletedUpload(complete_text)
@@ -160,7 +161,6 @@ class ResumableHandler:
             if offset == record.offset:  # a 409 that names this offset would be sent in circles
                 raise BadRequest(f"{complete_text}, and takes no more bytes")
             raise offset_mismatch(record, offset)
-        await check_stored(self.uploads, record, file_digests(self.request))
         response = await repeated_response(self.request, self.upload_service.store, record)
         return replayed(response, fields_of(version, self.uploads, record))
 

@@ -288,6 +288,14 @@ def _a_refused_append_says_no_length(server: ResumableServer) -> None:
     require_status(server.append(url, 5, b"678", True, upload_length=8), -200)
 
 
+def _a_repeated_end_has_the_same_bytes(server: ResumableServer) -> None:
+    url = server.create(b"12345")
+    require_status(server.append(url, 5, b"67", True), -200)
+    for offset, data in ((5, b"xy"), (0, b"xxxxxxx"), (6, b"x")):
+        response = server.append(url, offset, data, True)
+        check(not response.is_good, f"{response.status} to {data!r} at {offset}, never stored")
+
+
 def _empty_fields_say_nothing(server: ResumableServer) -> None:
     url = server.create(b"12345")
     for name in ("content-digest", "repr-digest", "content-encoding"):
@@ -344,6 +352,12 @@ ROWS = (
     (CHOICE, APPEND, "A repeated last append may be chunked", _a_repeated_end_may_be_chunked),
     (MUST, APPEND, "A repeated end with another length is refused", _a_repeated_end_agrees),
     (CHOICE, APPEND, "A refused append sets no length", _a_refused_append_says_no_length),
+    (
+        CHOICE,
+        APPEND,
+        "A repeated end with other bytes is refused",
+        _a_repeated_end_has_the_same_bytes,
+    ),
     (MUST, "RFC 9651 3.2", "An empty dictionary or list says nothing", _empty_fields_say_nothing),
 )
 CASES = numbered("resumable-appends", ROWS)

@@ -21,6 +21,7 @@ __all__ = [
     "ADOPTED",
     "BASE",
     "COLUMNS",
+    "LAST",
     "PART",
     "WHOLE",
     "FinalResponse",
@@ -36,6 +37,7 @@ PART, WHOLE = "part", "whole"
 # In the details of an upload that was adopted: when its PUT began, which may be before one that
 # runs. It gets the PUT's reservation.
 ADOPTED = "adopted"
+LAST = "last"  # the offset at which the request began that ended the upload
 REMEMBERED = 64  # requests and their texts
 BASE = "base"  # the version of the object that an upload to a key would replace; "" for none
 
@@ -102,6 +104,11 @@ class UploadRecord:
     def whole(self) -> str:
         """The id of the upload that this one is sent beside; "" for none."""
         return self.details.get(WHOLE, "")
+
+    @property
+    def last_start(self) -> int | None:
+        """The offset at which the last request began; None where nobody knows it."""
+        return int(self.details[LAST]) if LAST in self.details else None
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(UploadRecord))

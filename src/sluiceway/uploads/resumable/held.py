@@ -18,7 +18,7 @@ from sluiceway.stores.delivered_later import DeliveredLater
 from sluiceway.stores.keys.revocable import RevocablePublish
 from sluiceway.stores.unpublished import ResumableDraft, TellsReplaced, offers
 from sluiceway.uploads.hooks.around import AppAround
-from sluiceway.uploads.ledger.record import ADOPTED, FinalResponse
+from sluiceway.uploads.ledger.record import ADOPTED, LAST, FinalResponse
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.publishing.refusable import (
     refusable_publish,
@@ -48,6 +48,8 @@ class HeldUpload(HeldDraft):
     has_ended: bool = False  # while it was held here
     entry: Entry | None = None  # what it became
     error: SluiceError | None = None  # why it became nothing
+    _began: int | None = None  # the offset of its first byte here; None for none
+    _last: Mapping[str, str] = {}  # of the request that ends it, for its details
     _refusable: RevocablePublish | None = None  # its publish, until the app has agreed
 
     async def set_length(self, length: int | None) -> None:
@@ -82,6 +84,7 @@ class HeldUpload(HeldDraft):
         to be forgotten were passed on, which ends the upload.
         """
         start = self.record.offset
+        self._began = start if self._began is None else self._began
         draft, known = await self._open(), self.record.length
         most = self._rules.max_size if known is None else known
         self.check_offset(start)
@@ -127,6 +130,7 @@ class HeldUpload(HeldDraft):
         what the app does of a published file, which is final.
         """
         self.is_ending = True
+        self._last = {LAST: str(self.record.offset if self._began is None else self._began)}
         try:
             return await self._finish(respond)
         finally:
@@ -220,7 +224,7 @@ class HeldUpload(HeldDraft):
         if refusable is not None:
             asked = await replacing_details(self._rules, key, request, asked)
         self._refusable, publish = refusable, refusable.run if refusable else draft.publish
-        await self._save("whole", key=key, details=asked)
+        await self._save("whole", key=key, details={**asked, **self._last})
         self._show_kept()
         share = self._rules.quota.publishing(self.record.id, key, request, draft.written)
         async with self._rules.counted(1), share as change:
@@ -261,7 +265,8 @@ class HeldUpload(HeldDraft):
             outbox.on_event()
 
     async def _refuse(self, error: SluiceError, response: FinalResponse | None) -> None:
-        await self._save("refuse", response=response, code=error.code)
+        details = {**self.record.details, **self._last}
+        await self._save("refuse", response=response, code=error.code, details=details)
         self._end(error.code, error)
 
     async def _forget(self, offset: int) -> None:
