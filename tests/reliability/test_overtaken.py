@@ -5,14 +5,16 @@ Long series of races, which the kernel and the scheduler decide.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from fix_server import RunningServer, Serve
 from fix_taking import eventually
 from put_pieces import kept, piece, put
-from raw_http import Answer, Wire, chunk, head
+from raw_http import Answer, Wire, chunk, head, talk
 
 pytestmark = pytest.mark.torture
 
@@ -52,3 +54,28 @@ def test_a_question_at_once_leads_to_no_mix(serve: Serve, way: str) -> None:
         offset = int(answer.headers["upload-offset"])
         if piece(server, key, NEW, offset, len(NEW)).status == 201:
             assert (server.root / key).read_bytes() == NEW, offset
+
+
+@pytest.mark.parametrize("deletes", [False, True], ids=["puts", "deletes"])
+def test_two_required_copies_of_a_key_stay_the_same(
+    serve: Serve, tmp_path: Path, deletes: bool
+) -> None:
+    """Four requests for one key at once, at any worker: PUTs, or PUTs and DELETEs."""
+    second = tmp_path / "second"
+    server = serve("--workers", "3", "--to", str(second))
+
+    def send(key: str, number: int) -> None:
+        if deletes and number % 2:
+            talk(server.port, head("DELETE", f"/files/{key}"))
+        else:
+            put(server, key, b"%d" % number * 100_000)
+
+    with ThreadPoolExecutor(4) as threads:
+        for one in range(60):
+            key = f"k{one}"
+            if deletes:
+                put(server, key, b"there before")
+            list(threads.map(partial(send, key), range(4)))
+            copies = [folder / key for folder in (server.root, second)]
+            found = [copy.read_bytes() if copy.exists() else None for copy in copies]
+            assert found[0] == found[1], key

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 from sluiceway.client.http.tls import Trust
 from sluiceway.errors import BadRequest
 from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.file_lock import HAS_LOCKS
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
 from sluiceway.server.settings.spooling import spool_bytes
+from sluiceway.server.state.worker_files import WORKER
 from sluiceway.stores.contract import CompositeStore, SignedUrls, Store
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.stores.disk.tree import PRIVATE
@@ -39,6 +41,7 @@ __all__ = [
     "sends_on",
 ]
 
+LOCKS = "locks"  # the folder of the locks of keys
 _KIND = re.compile(r"(required|best-effort):(.+)")
 _SCHEME_ALONE = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _EXAMPLES = {  # by scheme: what stands behind it
@@ -86,7 +89,9 @@ def open_destination(settings: Settings, budget: Budget) -> Store:
         )
         for number, (required, place) in enumerate(places, 1)
     ]
-    store = destinations[0].store if len(places) == 1 else FanoutStore(destinations, budget)
+    store = destinations[0].store
+    if len(places) > 1:
+        store = FanoutStore(destinations, budget, _lock_folder(settings, destinations))
     if settings.redirect_downloads and not isinstance(store, SignedUrls):
         raise BadSetting(
             "--redirect-downloads needs one --to that is a bucket: no other place signs URLs"
@@ -94,6 +99,24 @@ def open_destination(settings: Settings, budget: Budget) -> Store:
     if settings.lifetimes is not None:
         _check_keeps_times(settings, store)
     return store
+
+
+def _lock_folder(settings: Settings, destinations: list[Destination]) -> str | None:
+    """Where the processes that send to these destinations lock keys; None: each for itself.
+
+    All processes of a machine meet in a folder that gets the files, or in --state; else the workers
+    of one server do.
+    """
+    if not HAS_LOCKS:
+        return None
+    for each in destinations:
+        if each.required and isinstance(each.store, DiskStore):
+            return os.path.join(each.store.root, PRIVATE, LOCKS)
+    name = hashlib.sha256(destination_identity(settings).encode()).hexdigest()[:32]
+    if settings.state is not None:
+        return os.path.join(os.path.realpath(settings.state), name, LOCKS)
+    worker = os.environ.get(WORKER)
+    return None if worker is None else os.path.join(os.path.dirname(worker), LOCKS, name)
 
 
 def _check_keeps_times(settings: Settings, store: Store) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import replace as changed
 from typing import Any, cast
@@ -35,6 +35,7 @@ from sluiceway.stores.fanout.lasting import LastingFanout, split_saved
 from sluiceway.stores.fanout.late_copies import LateCopies
 from sluiceway.stores.fanout.required import RequiredTarget, naming, run_all
 from sluiceway.stores.keys.locks import KeyLocks
+from sluiceway.stores.keys.machine_locks import MachineLocks
 from sluiceway.stores.unpublished import ChecksRoom, ResumableDraft, ResumableStore, SavedDraft
 
 __all__ = ["Destination", "FanoutStore"]
@@ -57,11 +58,13 @@ class Destination:
 class FanoutStore:
     """All destinations as one store. Raises StoreFailed when none is required.
 
-    Uploads and deletions of one key follow each other within a process, so that the copies of a key
-    stay the same.
+    Uploads and deletions of one key follow each other, so that the copies of a key stay the same:
+    within a process, and where `lock_folder` is given in all that share it.
     """
 
-    def __init__(self, destinations: list[Destination], budget: Budget) -> None:
+    def __init__(
+        self, destinations: list[Destination], budget: Budget, lock_folder: str | None = None
+    ) -> None:
         self._required = [each for each in destinations if each.required]
         self._best_effort = [each for each in destinations if not each.required]
         if not self._required:
@@ -71,7 +74,7 @@ class FanoutStore:
         )
         self._budget = budget
         self._running: set[BestEffortTarget] = set()
-        self._locks = KeyLocks()
+        self._locks = KeyLocks() if lock_folder is None else MachineLocks(lock_folder)
         others = {
             (each.display_name, each.public_name or each.display_name): each.store
             for each in self._best_effort
@@ -209,10 +212,7 @@ class FanoutStore:
 
     async def rename(self, key: str, new_key: str, etag: str | None = None) -> Entry:
         """Rename at every required store or, after an error, at none; then at the others."""
-        first, second = sorted((key, new_key))
-        async with AsyncExitStack() as locked:
-            for one in dict.fromkeys((first, second)):
-                await locked.enter_async_context(self._locks.acquire(one))
+        async with self._locks.acquire(key, new_key):
             entry = await _renaming(self._front).rename(key, new_key, etag)
             renamed = [self._front]
             try:

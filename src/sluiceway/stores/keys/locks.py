@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 __all__ = ["KeyLocks"]
 
@@ -26,8 +26,22 @@ class KeyLocks:
         self._users: Counter[str] = Counter()  # tasks that hold a key's lock or wait for it
 
     @asynccontextmanager
-    async def acquire(self, key: str) -> AsyncIterator[None]:
-        """Holds the lock of `key` inside the block; tasks get it in the order of their requests."""
+    async def acquire(self, *keys: str) -> AsyncIterator[None]:
+        """Holds the locks of `keys` inside the block; tasks get one in the order of their requests.
+
+        In the order of the keys, so that two that need the same ones never wait for each other.
+        """
+        if len(keys) == 1:
+            async with self._one(keys[0]):
+                yield
+            return
+        async with AsyncExitStack() as locked:
+            for key in sorted(set(keys)):
+                await locked.enter_async_context(self._one(key))
+            yield
+
+    @asynccontextmanager
+    async def _one(self, key: str) -> AsyncIterator[None]:
         lock = self._locks.setdefault(key, asyncio.Lock())
         self._users[key] += 1
         try:
