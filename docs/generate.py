@@ -205,8 +205,10 @@ A server that sends or takes nothing for `--timeout` seconds counts as gone. `HT
 `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` are honoured as in curl (lower case wins; a password
 stands in the proxy's URL; loopback is no exception unless `NO_PROXY` names it), by `copy` and by a
 gateway's `--to`, never by `/fetch` and imports. `--ca-file` adds authorities to those of the system
-or of `SSL_CERT_FILE`. A `--client-cert` is shown to the server that `--token` is for, and not after
-a redirect to another.
+or of `SSL_CERT_FILE`. A server with a certificate of its own or of a private authority ends in
+"the server's certificate is not trusted: self-signed certificate; name the file (PEM) of its
+authority with --ca-file"; a self-signed certificate is its own authority. A `--client-cert` is shown
+to the server that `--token` is for, and not after a redirect to another.
 
 User and password of a URL are sent with each request, or with `--auth digest` in response to a
 challenge only (RFC 7616: SHA-512-256, SHA-256, MD5). The first request is then refused; before a

@@ -77,10 +77,31 @@ def test_a_private_authority_is_trusted_when_it_is_named(
             source.parent, f"{peer.url}/many/", include=["a.bin"], force=True, ca_file=str(tls.ca)
         )
         assert many.copied == 1, many
+
+
+def test_a_server_that_is_not_trusted_is_named_with_the_cure(
+    source: Path, tmp_path: Path, tls: Certificates
+) -> None:
+    """In one line, whatever is done with it; what a name of its own cures needs no authority."""
+    with TlsPeer(both, tls) as peer:
         done = by_command(source, f"{peer.url}/a.bin")
         assert done.returncode == 1
-        assert "certificate" in done.stderr
-        assert "network" not in done.stderr
+        (line,) = done.stderr.splitlines()
+        with pytest.raises(PeerUnreachable, match=r"not trusted: unable .* --ca-file"):
+            sluiceway.copy(f"{peer.url}/a.bin", tmp_path / "back")
+        assert "not trusted: unable" in line
+        assert "--ca-file" in line
+        many = sluiceway.copy_all(source.parent, f"{peer.url}/many/", include=["a.bin"])
+        assert [each.code for each in many.failures] == ["peer-unreachable"]
+        with (
+            TlsPeer(both, tls, host="127.0.0.2") as other,
+            pytest.raises(PeerUnreachable, match=r"not valid for '127\.0\.0\.2'") as caught,
+        ):
+            sluiceway.copy(source, f"{other.url}/a.bin", ca_file=str(tls.ca))
+        assert "--ca-file" not in str(caught.value)
+        plain = peer.url.replace("https:", "http:")
+        with pytest.raises(PeerFailed, match="begins with https://"):
+            sluiceway.copy(source, f"{plain}/a.bin", retries=0)
 
 
 def test_a_file_without_a_certificate_is_an_error(
@@ -126,6 +147,12 @@ def test_a_gateway_uses_the_certificates_of_its_operator(
         assert peer.seen[0].body == DATA
         server = gateway(f"{peer.url}/books", "--ca-file", str(tls.ca))
         assert requests.put(f"{server.url}/files/a", data=DATA, timeout=20).status_code == 502
+        server = gateway(f"{peer.url}/books")
+        response = requests.put(f"{server.url}/files/a", data=DATA, timeout=20)
+        assert (response.status_code, response.json()["code"]) == (502, "peer-unreachable")
+        assert "127.0.0.1" not in response.text
+        assert requests.get(f"{server.url}/readyz", timeout=20).status_code == 503
+        assert "certificate is not trusted: " in server.log()
 
 
 def test_a_port_that_speaks_no_tls_is_not_called_untrusted(source: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import aiohttp
@@ -20,6 +20,15 @@ from sluiceway.pipe.descriptors import out_of_descriptors
 from sluiceway.wire.urls import redact_url
 
 __all__ = ["head_too_long", "map_error", "undecoded"]
+
+_NAME_AUTHORITY = "name the file (PEM) of its authority with --ca-file, or in SSL_CERT_FILE"
+_OTHER_NAME = "ask it by a name that is in its certificate"
+_CURES: Mapping[int, str] = {  # what OpenSSL found (X509_V_ERR_…) -> what to do
+    9: "check this machine's clock",  # not yet valid
+    10: "it has to be renewed there",  # expired
+    62: _OTHER_NAME,  # a host name
+    64: _OTHER_NAME,  # an IP address
+}
 
 
 @contextmanager
@@ -51,7 +60,8 @@ def map_error(
         if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError):
             kind = PeerUnreachable
         members = {UNREADABLE: True} if isinstance(error, aiohttp.ClientResponseError) else {}
-        raise kind(f"{doing} {redact_url(url)} failed: {_reason(error)}", **members) from error
+        reason = f"{_reason(error)}{_tls_hint(url, error)}"
+        raise kind(f"{doing} {redact_url(url)} failed: {reason}", **members) from error
     except ValueError as error:  # a host or header that the library or the name look-up refuses
         raise BadRequest(f"{redact_url(url)} cannot be asked: {_reason(error)}") from error
 
@@ -92,10 +102,11 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "no such host; check the name in the URL"
     for cause in _causes(error):
+        if isinstance(cause, aiohttp.ClientError):
+            continue  # the library's own SSL errors are SSLErrors as well, without the reason
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"the server's certificate is not trusted: {cause.verify_message}"
-        # The library's own SSL errors lack the reason.
-        if isinstance(cause, ssl.SSLError) and not isinstance(cause, aiohttp.ClientError):
+            return f"the server's certificate is not trusted: {_why_untrusted(cause)}"
+        if isinstance(cause, ssl.SSLError):
             reason = (cause.reason or "no reason").lower().replace("_", " ")
             if "certificate" in reason and "alert" in reason:
                 return f"the server does not accept our certificate, or wants one ({reason})"
@@ -113,3 +124,16 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return "the connection broke"
+
+
+def _why_untrusted(error: ssl.SSLCertVerificationError) -> str:
+    cure = _CURES.get(error.verify_code, _NAME_AUTHORITY)
+    return f"{(error.verify_message or 'it cannot be verified').rstrip('.')}; {cure}"
+
+
+def _tls_hint(url: str, error: BaseException) -> str:
+    """A server that speaks TLS hangs up on plain HTTP, or answers with bytes of TLS."""
+    no_http = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientResponseError)
+    if url.startswith("http://") and no_http:
+        return "; if it speaks TLS at this port, the URL begins with https://"
+    return ""
