@@ -247,20 +247,23 @@ def _upload_request(
 
 
 def _refuse_form_without_files(request: Request) -> None:
-    """Raises Unsupported for a page's form without enctype.
+    """Raises Unsupported for a form without enctype.
 
     Such a form sends the names of its files and no bytes; stored, it would look like a file. Only
     browsers send Sec-Fetch-Mode: navigate; over plain http they leave it out, but they accept
-    text/html. curl --data-binary labels every file as URL-encoded, and does neither.
+    text/html. curl --data-binary labels every file as URL-encoded: with a name, it is a file.
     """
-    if essence(request.headers.get("content-type", "")) not in (URL_ENCODED, "text/plain"):
+    kind = essence(request.headers.get("content-type", ""))
+    if kind not in (URL_ENCODED, "text/plain"):
         return
     mode = request.headers.get("sec-fetch-mode", "")
     accepts_page = "text/html" in request.headers.get("accept", "").lower()
-    if mode == "navigate" or (not mode and accepts_page):
+    is_page = mode == "navigate" or (not mode and accepts_page)
+    if is_page or (kind == URL_ENCODED and clean_file_name(request) is None):
         raise Unsupported(
-            "This form cannot carry files: a form that sends files needs "
-            'method="post" enctype="multipart/form-data". Nothing was stored'
+            "This form cannot carry files, and nothing was stored: add "
+            'enctype="multipart/form-data" to the form; with curl use -F. '
+            "A body that is the file itself needs its name (?name=) or another Content-Type"
         )
 
 
