@@ -207,8 +207,8 @@ stands in the proxy's URL; loopback is no exception unless `NO_PROXY` names it),
 gateway's `--to`, never by `/fetch` and imports. `--ca-file` adds authorities to those of the system
 or of `SSL_CERT_FILE`. A server with a certificate of its own or of a private authority ends in
 "the server's certificate is not trusted: self-signed certificate; name the file (PEM) of its
-authority with --ca-file"; a self-signed certificate is its own authority. A `--client-cert` is shown
-to the server that `--token` is for, and not after a redirect to another.
+authority with --ca-file"; a self-signed certificate is its own authority. A `--client-cert` is
+shown to the server that `--token` is for, and not after a redirect to another.
 
 User and password of a URL are sent with each request, or with `--auth digest` in response to a
 challenge only (RFC 7616: SHA-512-256, SHA-256, MD5). The first request is then refused; before a

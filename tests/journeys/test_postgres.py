@@ -181,7 +181,8 @@ def test_a_failing_database_is_answered_with_the_reason(
             wire.send(DATA)
             response = wire.answer()
             assert response.status in (500, 503)
-            assert "sluiceway init" in response.json()["detail"]
+            assert "log has the reason" in response.json()["detail"]
+            assert "sluiceway init" in server.log()
         database.rows(f"ALTER TABLE hidden_{name} RENAME TO {name}_chunks")
         database.rows(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "

@@ -30,12 +30,13 @@ REGISTERED = {
 def test_every_error_can_be_written(kind: type[SluiceError]) -> None:
     """The six members that RFC 9457 and our programs read, as JSON."""
     values = json.loads(json.dumps(problem(kind("Do this.", extra=1), "/files/x")))
+    after = "try again later" if kind.retryable else "the server's log has the reason"
 
     assert values == {
         "type": REGISTERED.get(kind.code, "about:blank"),
         "title": kind.title,
         "status": kind.status,
-        "detail": "Do this.",
+        "detail": f"{kind.title}; {after}" if kind.names_places else "Do this.",
         "code": kind.code,
         "instance": "/files/x",
         "extra": 1,

@@ -1,7 +1,7 @@
 """Opening a remote file for a client of the server: every hop is allowed or refused first.
 
 Every wait has an end. The transport's guard decides which addresses may be connected to; the caller
-decides where the bytes go.
+decides where the bytes go. The client named the URL, so it may read what failed there.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ async def fetch(
     `credentials` are for the first URL's origin alone. `allow` gets each URL and raises to refuse
     it. Raises PeerFailed and its kinds, what `allow` and the transport's guard raise, BadRequest.
     """
+    opened = False
     try:
         async with (
             asyncio.timeout(HEAD_TIMEOUT) as clock,
@@ -53,14 +54,19 @@ async def fetch(
             ) as response,
         ):
             clock.reschedule(None)
+            opened = True
             yield response
+    except PeerFailed as error:
+        if not opened:  # else it may be of the place that the file goes to
+            error.for_everyone()
+        raise
     except TimeoutError:
         if not clock.expired():
             raise
         raise PeerTimeout(
             f"{redact_url(url)} did not begin to answer within {HEAD_TIMEOUT:.0f} seconds; "
             "try again later"
-        ) from None
+        ).for_everyone() from None
 
 
 async def paced(response: OpenResponse) -> AsyncIterator[bytes]:
@@ -86,6 +92,9 @@ async def paced(response: OpenResponse) -> AsyncIterator[bytes]:
                     )
                 waited, came = 0.0, 0
             yield chunk
+    except PeerFailed as error:
+        error.for_everyone()
+        raise
     finally:
         await close_stream(chunks)
 
@@ -104,5 +113,5 @@ def body_length(head: Head) -> int | None:
         raise PeerFailed(
             f"{redact_url(head.url)} names neither length nor end of the file; "
             "a part of it could pass for the whole"
-        )
+        ).for_everyone()
     return length

@@ -71,7 +71,7 @@ def passed_headers(head: Head, asked: Mapping[str, str]) -> dict[str, str]:
         if not all(TOKEN.fullmatch(word.strip(" \t")) for word in coding.split(",")):
             raise PeerFailed(
                 f"{redact_url(head.url)} answered with a Content-Encoding that cannot be read"
-            )
+            ).for_everyone()
         headers["content-encoding"] = coding
     if head.status == 206:
         headers |= _range(head, media_type, asked)
@@ -82,7 +82,7 @@ def remote_refusal(head: Head, text: str) -> SluiceError:
     """The remote server's refusal with its status; 502 where a client would take it for ours."""
     error = refusal(head, text, "USER:PASSWORD@ before the host in the URL")
     if head.status in OWN_STATUSES or not 400 <= head.status <= 599:
-        return PeerFailed(error.detail, **error.members)
+        return PeerFailed(error.detail, **error.members).for_everyone()
     error.status = head.status
     size = parse_unsatisfied_range(head.headers.get("content-range", ""))
     if size is not None:
@@ -128,7 +128,7 @@ def _range(head: Head, media_type: str, asked: Mapping[str, str]) -> dict[str, s
         raise PeerFailed(
             f"{redact_url(head.url)} answered with a part of the file although all of it was asked "
             "for"
-        )
+        ).for_everyone()
     if media_type == BYTERANGES and "content-range" not in head.headers:
         return {}
     try:
@@ -136,10 +136,10 @@ def _range(head: Head, media_type: str, asked: Mapping[str, str]) -> dict[str, s
     except BadRequest:
         raise PeerFailed(
             f"{redact_url(head.url)} answered with a part of the file and does not say which"
-        ) from None
+        ).for_everyone() from None
     if body_length(head) not in (None, stop - start):
         raise PeerFailed(
             f"{redact_url(head.url)} answered with a part of the file whose length does not match "
             "its Content-Range"
-        )
+        ).for_everyone()
     return {"content-range": f"bytes {start}-{stop - 1}/{'*' if total is None else total}"}

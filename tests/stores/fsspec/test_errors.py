@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import ftplib
 import os
+import ssl
 
 import httpx
 import pytest
+from botocore.exceptions import ClientError
 
 from sluiceway.errors import (
     NoSpace,
@@ -16,11 +18,14 @@ from sluiceway.errors import (
     PeerTimeout,
     PeerUnreachable,
     SluiceError,
+    SourceFailed,
     StoreFailed,
 )
 from sluiceway.stores.fsspec.errors import map_error
 from sluiceway.stores.objects.errors import map_error as map_bucket_error
+from sluiceway.wire.problems import problem
 
+PLACE = "s3://buck/srv"
 NAMES = [
     "quota.txt",
     "401",
@@ -96,6 +101,23 @@ def test_numbers_and_types_become_errors_with_words(
     error: Exception, kind: type[SluiceError], words: str
 ) -> None:
     """The same kinds of failure in the numbers of the system, of HTTP and of FTP."""
-    mapped = map_error(error, "there", ())
+    mapped = map_error(error, PLACE, ())
     assert type(mapped) is kind
     assert words in mapped.detail
+    assert PLACE not in mapped.for_client
+
+
+def test_no_client_reads_where_a_destination_is() -> None:
+    """Whatever a cloud answers, and whatever is wrong with a place: that is for the log."""
+    for status in (400, 401, 403, 404, 409, 412, 416, 429, 500, 503, 507):
+        for code in ("", "NoSuchBucket", "SlowDown", "StorageFull", "Odd"):
+            response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+            mapped = map_bucket_error(ClientError(response, "PutObject"), PLACE, "a.bin")
+            assert "buck" not in mapped.for_client, mapped
+    for kind in (TimeoutError(), ConnectionError(), ssl.SSLCertVerificationError(), ValueError()):
+        assert "buck" not in map_bucket_error(kind, PLACE).for_client
+    for each in (StoreFailed, PeerFailed, SourceFailed):
+        for one in (each, *each.__subclasses__()):
+            error = one(f"{PLACE} is away")
+            assert problem(error)["detail"] == error.for_client
+            assert PLACE not in error.for_client

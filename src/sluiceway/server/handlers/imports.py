@@ -99,7 +99,7 @@ async def import_remote(
                     text = "" if "content-encoding" in head.headers else await response.text()
                     refusal = remote_refusal(head, text)
                     # The remote server's 404 would mean that /files does not exist here.
-                    raise PeerFailed(refusal.detail, **refusal.members)
+                    raise PeerFailed(refusal.detail, **refusal.members).for_everyone()
                 upload_request = _upload_request(request, wanted, head)
                 length = _file_length(head)
                 remote.check_length(length)
@@ -113,7 +113,7 @@ async def import_remote(
                         f"The bytes from {redact_url(head.url)} do not have the digest that it "
                         "announced; nothing was stored, try again",
                         **error.members,
-                    ) from error
+                    ).for_everyone() from error
         entries = await publish(request, upload_service, session)
     note_stored(request.scope, None)
     return upload_response(request, upload_service, session, entries)
@@ -217,5 +217,5 @@ def _file_length(head: Head) -> int | None:
         raise PeerFailed(
             f"{redact_url(head.url)} sends the file as {coding!r} although it was asked for the "
             "file as it is; nothing was stored"
-        )
+        ).for_everyone()
     return body_length(head)

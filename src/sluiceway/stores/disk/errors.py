@@ -51,7 +51,9 @@ def map_error(error: BaseException, what: str) -> SluiceError:
     if code in NO_ROOM:
         quota, full = "The quota for files there is used up", "The disk is full"
         reason = quota if code == errno.EDQUOT else full
-        return NoSpace(f"{reason}: {what} was not stored. Make room there, then send it again")
+        return NoSpace(
+            f"{reason}: {what} was not stored. Make room there, then send it again"
+        ).for_everyone()
     if code in (errno.ENAMETOOLONG, errno.EILSEQ):
         why = "a name this long" if code == errno.ENAMETOOLONG else "a name with these characters"
         return BadName(f"The file system cannot take {why}: {what}")

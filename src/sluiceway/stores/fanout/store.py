@@ -356,7 +356,9 @@ def _resumable(to: Destination) -> ResumableStore:
 def _renaming(to: Destination) -> Renames:
     if isinstance(to.store, Renames) and to.store.traits.renames:
         return to.store
-    raise Unsupported(f"Files at {to.display_name} cannot be renamed")
+    raise Unsupported(f"Files at {to.display_name} cannot be renamed").for_operator(
+        "Files at one of the destinations cannot be renamed"
+    )
 
 
 async def _rename_best_effort(to: Destination, key: str, new_key: str) -> None:

@@ -77,7 +77,7 @@ def _file_error(error: BaseException, display_name: str) -> SluiceError | None:
         return TooLarge(
             f"{display_name} takes no file this large; sending it again does not help. "
             "Split it, or store it elsewhere"
-        )
+        ).for_operator("The destination takes no file this large; sending it again does not help")
     if code in FULL_ERRNOS or status in (507, 552) or _has_message(error, FULL_MESSAGES):
         return NoSpace(
             f"{display_name} is full; nothing was stored. Make room there, then send it again"

@@ -180,7 +180,7 @@ class Bucket(ABC):
     def check_key(self, key: str) -> None:
         """Raises BadName for a key that could be written and not read again. "" is none yet."""
         if key and (why := self.why_unreadable(key)) is not None:
-            raise BadName(f"{readable_name(key)!r} cannot be a key of {self.display_name}: {why}")
+            raise BadName(f"{readable_name(key)!r} cannot be a key here: {why}")
 
     async def look(self, key: str) -> tuple[Entry, str]:
         """As `head`, with the digests of its note. Raises NotFound for a key of our own."""

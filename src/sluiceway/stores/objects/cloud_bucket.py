@@ -69,10 +69,7 @@ class CloudBucket(Bucket):
     async def pages(self, prefix: str, after: str, size: int) -> AsyncIterator[Sequence[Listed]]:
         folder, slash, _ = prefix.rpartition("/")
         if slash and not can_spell(folder):  # there may be some; the library cannot ask for them
-            raise BadName(
-                f"No key of {self.display_name} that can be listed here "
-                f"begins with {readable_name(prefix)!r}"
-            )
+            raise BadName(f"No key that can be listed here begins with {readable_name(prefix)!r}")
         start = max(after, _before(prefix))
         start = start if can_spell(start) else ""  # keys before it are dropped below
         try:
@@ -180,7 +177,10 @@ class CloudBucket(Bucket):
     async def _get(self, key: str, options: GetOptions) -> GetResult:
         if not can_spell(key):  # the library would refuse it, or look under another key
             raise NotFound(f"There is no object {key!r}")
-        return await self.run(obstore.get, self._handle, key, options=options)
+        try:
+            return await self.run(obstore.get, self._handle, key, options=options)
+        except NotFound:
+            raise NotFound(f"There is no object {key!r}") from None
 
     async def _listed(self, meta: ObjectMeta) -> Listed:
         key = meta["path"]

@@ -23,6 +23,7 @@ from sluiceway.errors import (
     Unavailable,
 )
 from sluiceway.pipe.descriptors import out_of_descriptors
+from sluiceway.wire.names import readable_name
 from sluiceway.wire.numbers import ascii_uint
 
 __all__ = ["map_error"]
@@ -78,22 +79,28 @@ _BUSY = frozenset(
 )
 
 
-def map_error(error: BaseException, display_name: str) -> SluiceError:
-    """The error to raise for one of any cloud library's."""
+def map_error(error: BaseException, display_name: str, key: str | None = None) -> SluiceError:
+    """The error to raise for one of any cloud library's.
+
+    What concerns the object alone names its key and not the bucket: a client may read it.
+    """
     if isinstance(error, SluiceError):
         return error
     if (busy := out_of_descriptors(error)) is not None:
         return busy
     code, status, kind = _parse(error)
     return (
-        _from_response(code, status, kind, display_name)
+        _from_response(code, status, kind, display_name, key)
         or _from_kind(kind, display_name)
         or _other(code, status, kind, display_name)
     )
 
 
-def _from_response(code: str, status: int, kind: str, display_name: str) -> SluiceError | None:
+def _from_response(
+    code: str, status: int, kind: str, display_name: str, key: str | None
+) -> SluiceError | None:
     """The error that the cloud answered with, by its code, its status or the library's type."""
+    what = "The object" if key is None else f"The object {readable_name(key)!r}"
     if code in _MESSAGES:
         return StoreFailed(f"{display_name}: {_MESSAGES[code]} ({code})", answered=status or None)
     if code in _FULL or status == 507:
@@ -102,13 +109,15 @@ def _from_response(code: str, status: int, kind: str, display_name: str) -> Slui
         return Unavailable(
             f"{display_name} is too busy now, at every attempt; nothing was stored. "
             "Send it again later"
-        )
+        ).for_operator()
     if status == 412 or kind in ("PreconditionError", "AlreadyExistsError"):
-        return PreconditionFailed(f"{display_name}: it is not the version that was named")
+        return PreconditionFailed(f"{what} is not the version that was named")
     if kind == "InvalidPathError":
-        return BadName(f"{display_name}: no object of a bucket can have this key")
+        return BadName(f"{what}: no object of a bucket can have this key")
     if status == 404 or kind in ("NotFoundError", "FileNotFoundError"):
-        return NotFound(f"{display_name}: there is no such object")
+        return NotFound(
+            f"There is no object {readable_name(key)!r}" if key else "There is no such object"
+        )
     if status in (401, 403) or kind in ("UnauthenticatedError", "PermissionDeniedError"):
         return StoreFailed(
             f"{display_name}: the key was not accepted, or has no right to do this here "

@@ -198,7 +198,7 @@ class S3Calls:
         except (ClientError, SluiceError):
             raise
         except Exception as error:  # of boto3 or urllib3, or for a response that is not XML
-            raise map_error(error, self.display_name) from error
+            raise map_error(error, self.display_name, key) from error
 
     def _map_error(
         self, error: ClientError, name: str, key: str | None, params: dict[str, Any]
@@ -209,7 +209,7 @@ class S3Calls:
             return ConditionUnknown("conditions are not known here")
         if asked and _status(error) == 409:  # AWS: another write of the key was under way and won
             return PreconditionFailed(f"{key!r} was written by another client at the same time")
-        return map_error(error, self.display_name)
+        return map_error(error, self.display_name, key)
 
 
 def _read_small(most: int, response: dict[str, Any]) -> None:

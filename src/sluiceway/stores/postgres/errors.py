@@ -28,7 +28,7 @@ class ReadOnlyDatabase(StoreFailed):
 def map_error(error: Exception, table: str) -> SluiceError:
     """The error to raise for one of the driver's. `table` is the table that holds the objects."""
     if isinstance(error, psycopg.errors.DiskFull):
-        return NoSpace("The database's disk is full; nothing was stored")
+        return NoSpace("The database's disk is full; nothing was stored").for_everyone()
     if isinstance(error, psycopg.errors.UndefinedTable):
         return StoreFailed(f"The table {table!r} does not exist; make it with: sluiceway init URL")
     if isinstance(error, psycopg.errors.UndefinedColumn):

@@ -210,7 +210,7 @@ class ObjectsFile(SqliteFile):
             for name in ("freelist_count", "page_size")
         )
         if size > pages * page:
-            raise NoSpace("The database's disk has no room for this file")
+            raise NoSpace("The database's disk has no room for this file").for_everyone()
 
 
 def _columns_of(db: sqlite3.Connection, table: str) -> set[str]:

@@ -32,7 +32,8 @@ def map_error(error: sqlite3.Error, path: str) -> SluiceError:
     code = getattr(error, "sqlite_errorcode", 0)
     primary = code & PRIMARY
     if primary == sqlite3.SQLITE_FULL or code == NO_SHARED_MEMORY:
-        return NoSpace("The database's disk is full; nothing was changed. Make room there")
+        full = NoSpace("The database's disk is full; nothing was changed. Make room there")
+        return full.for_everyone()
     if primary in LOCKED:
         return Unavailable("Another program has locked the database for too long; try again later")
     if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):

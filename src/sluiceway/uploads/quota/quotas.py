@@ -297,4 +297,5 @@ def _refused(refusal: QuotaRefusal, limits: Limits) -> SluiceError:
 
 
 def _no_room(left: int) -> NoSpace:
-    return NoSpace(f"This server has room for {left} bytes, and the file needs more", left=left)
+    full = NoSpace(f"This server has room for {left} bytes, and the file needs more", left=left)
+    return full.for_everyone()

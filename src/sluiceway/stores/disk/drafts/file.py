@@ -159,7 +159,7 @@ class DraftFile:
         if free is not None and free < size:
             raise NoSpace(
                 f"The disk has no room for {size} bytes. Make room there, then send it again"
-            )
+            ).for_everyone()
 
     def make(self, mode: int = OWNER_ALONE) -> None:
         """Make the file, or open it again. Raises StoreFailed where another file took its place."""
@@ -178,7 +178,7 @@ class DraftFile:
             raise StoreFailed(
                 "A file that waited to be published was changed by another program; "
                 "nothing was stored. Send it again"
-            )
+            ).for_everyone()
         self._fd, self._closed = fd, None
 
     def close_for_now(self) -> None:
@@ -226,7 +226,7 @@ class DraftFile:
         if ctypes.get_errno() in NO_ROOM and self._size is not None:
             raise NoSpace(
                 "The disk became full during the upload. Make room there, then send it again"
-            )
+            ).for_everyone()
         # This file system cannot allocate, or has no room: then the writes themselves fail.
         self._allocates = False
 

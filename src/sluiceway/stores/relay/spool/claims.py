@@ -38,7 +38,7 @@ class SpoolClaims:
         with locked_file(os.path.join(self._folder, "lock")):
             others, count = self._others(name, lasts)
             if others + size > self._most or (lasts and count >= MOST_SPOOLED):
-                raise NoSpace(FULL)
+                raise NoSpace(FULL).for_everyone()
             if lasts:
                 fd = os.open(self._path(name), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
                 try:

@@ -161,7 +161,7 @@ class SpooledDraft:
         """Be the draft of this upload from now on. Raises NoSpace, StoreFailed."""
         await self._drop_live()
         if self.file is None:
-            raise NoSpace("The spool has no room for the file")
+            raise NoSpace("The spool has no room for the file").for_everyone()
         await self._space.release(self.name)
         await self._space.claim(upload, self.file.written, lasts=True, exact=True)
         self.file = await self._space.files.adopt(self.file, upload)

@@ -86,7 +86,8 @@ class SpoolStore:
 
     async def check_room(self, size: int) -> None:
         if size > self._rules.most_bytes:
-            raise NoSpace(f"This server can keep {self._rules.most_bytes} bytes for its backend")
+            full = NoSpace(f"This server can keep {self._rules.most_bytes} bytes for its backend")
+            raise full.for_everyone()
         if isinstance(self._files, ChecksRoom):
             await self._files.check_room(size)
 
