@@ -61,7 +61,7 @@ class SlowDraft:
 
     async def write(self, data: Buffer) -> None:
         if self.written + len(data) > self._room:
-            raise NoSpace("The shelf has no room for more")
+            raise NoSpace("The shelf has no room for more").for_everyone()
         await asyncio.sleep(len(data) / self._rate)
         await self._draft.write(data)
 

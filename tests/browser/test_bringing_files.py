@@ -330,4 +330,5 @@ def test_thousands_of_files_keep_the_page_usable(serve: Serve, visit: OpenPage) 
     page.page.get_by_role("button", name="Cancel all").click()
 
     expect(page.page.get_by_role("button", name="Cancel all")).to_be_hidden()
+    expect(page.page.locator("#unshown")).to_be_hidden()
     expect(page.page).to_have_title(re.compile(r"^([0-9,]+ files? stored – )?Sluiceway$"))

@@ -104,18 +104,18 @@ def test_it_shows_the_name_and_links_the_result(site: Site) -> None:
 
 
 def test_a_retry_is_offered_only_where_it_can_help(site: Site) -> None:
-    """A file that is refused for what it is, or for who sends it, is refused again."""
+    """A file that is refused for what it is, or for what its sender may do, is refused again."""
     page = site.show(DROP.format(""))
     element = page.locator("sluice-drop")
     retry, status = element.get_by_role("button", name="Retry"), element.locator(".status")
-    for code in (400, 401, 403, 404, 409, 412, 413, 415, 422, 501):
+    for code in (400, 403, 404, 413, 415, 422, 501):
         site.app.status = code
         page.evaluate(SEND, [[f"{code}.epub", ""]])
         expect(element.locator(".name")).to_have_text(f"{code}.epub")
         expect(element.locator(".progress")).to_have_attribute("data-state", "failed")
         expect(retry).to_be_hidden()
         expect(element.get_by_role("button", name="Add a file")).to_be_visible()
-    for code in (408, 429, 500, 502, 503, 507):
+    for code in (401, 408, 409, 412, 429, 500, 502, 503, 507):
         site.app.status = code
         page.evaluate(SEND, [[f"{code}.epub", ""]])
         expect(element.locator(".name")).to_have_text(f"{code}.epub")

@@ -52,7 +52,7 @@ def test_a_file_above_the_limit_shows_both_sizes(
 def test_a_file_that_cannot_succeed_is_left_out_of_retry_all(
     serve: Serve, visit: OpenPage, make_file: MakeFile
 ) -> None:
-    """A file that is too large stays too large: only its own button retries it.
+    """A file that is too large stays too large: no button sends it again.
 
     The small file beside it is stored.
     """
@@ -63,7 +63,8 @@ def test_a_file_that_cannot_succeed_is_left_out_of_retry_all(
     page.wait_for("small.txt", "done")
     expect(page.summary).to_have_text("1 of 2 done · 1 failed")
     expect(page.page.get_by_role("button", name="Retry 1 failed")).to_be_hidden()
-    expect(page.page.get_by_role("button", name="Retry big.iso")).to_be_visible()
+    expect(page.page.get_by_role("button", name="Retry big.iso")).to_be_hidden()
+    expect(page.page.get_by_role("button", name="Dismiss big.iso")).to_be_visible()
 
 
 def test_a_missing_token_says_how_to_sign_in_and_stops_the_queue(

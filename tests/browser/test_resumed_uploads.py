@@ -168,6 +168,7 @@ def test_an_upload_waits_for_the_network_and_goes_on_by_itself(
             re.compile(r"waiting for the network · goes on at \d+ %")
         )
         expect(page.announcer).to_contain_text("film.mp4 waits for the connection")
+        expect(page.summary).to_have_text("0 of 1 done")  # no speed, no time left
         context.set_offline(False)
         wait_for(page, "done")
     check_stored(server, film)

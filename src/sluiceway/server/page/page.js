@@ -5,6 +5,7 @@ import { connectionsOf } from "./elements/drop-attributes.js";
 import { copyButton } from "./elements/copy-button.js";
 import { texts } from "./texts/page-texts.js";
 import { percentUnderWay } from "./texts/texts.js";
+import { paceOfAll } from "./texts/upload-status.js";
 import { Meter } from "./uploads/meter.js";
 import { Queue } from "./uploads/queue.js";
 import { part, Row } from "./uploads/row.js";
@@ -179,7 +180,7 @@ function drawSummary() {
   const kept = byNetwork ? "legend.kept-by-network" : "legend.kept";
   part(body, "#legend-kept").textContent = texts.get(kept);
   part(body, "#summary").textContent = summaryWords(totals, under);
-  part(body, "#unshown").hidden = hidden === 0;
+  part(body, "#unshown").hidden = hidden === 0 || !under;
   part(body, "#unshown").textContent = texts.get("queue.not-shown", { count: hidden });
   const again = queue.retryable.length;
   const retry = part(body, "#retry-failed");
@@ -203,13 +204,8 @@ function summaryWords(totals, under) {
   else if (count > 0) words.push(texts.get("queue.stored", { count }));
   if (failed) words.push(texts.get("queue.failed", { count: failed }));
   if (queue.paused && waiting) words.push(texts.get("queue.paused", { count: waiting }));
-  const rate = overall.rate(performance.now());
-  if (totals.active > 0 && rate) {
-    words.push(texts.rate(rate));
-    const left = overall.secondsLeft(totals.size, performance.now());
-    if (left !== null) words.push(texts.timeLeft(left));
-  }
-  return words.join(" · ");
+  words.push(paceOfAll(texts, queue.uploads, overall, totals.size, performance.now()));
+  return words.filter(Boolean).join(" · ");
 }
 
 /**

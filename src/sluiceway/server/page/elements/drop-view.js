@@ -4,7 +4,7 @@ import { button, icon, make } from "./drop-parts.js";
 import { dress } from "./drop-style.js";
 import { canRetry } from "../texts/problems.js";
 import { percentUnderWay } from "../texts/texts.js";
-import { shareOf, statusWords } from "../texts/upload-status.js";
+import { paceOfAll, shareOf, statusWords } from "../texts/upload-status.js";
 import { Meter } from "../uploads/meter.js";
 
 /** @typedef {import("../uploads/queue.js").Queue} Queue */
@@ -221,17 +221,14 @@ export class DropView {
    * Speed and time left of all files together.
    * @param {Queue} queue
    */
-  #pace({ busy, totals }) {
+  #pace({ busy, totals, uploads }) {
     if (!busy) {
       this.#speed = new Meter();
       return [];
     }
     const now = performance.now();
     this.#speed.add(totals.counted, now);
-    const rate = this.#speed.rate(now);
-    const left = this.#speed.secondsLeft(totals.size, now);
-    const words = rate ? [this.texts.rate(rate)] : [];
-    return left === null ? words : [...words, this.texts.timeLeft(left)];
+    return [paceOfAll(this.texts, uploads, this.#speed, totals.size, now)].filter(Boolean);
   }
 
   /** @param {string} words */

@@ -170,6 +170,34 @@ function underWay(texts, upload, now) {
 }
 
 /**
+ * Speed and time left of uploads that share a meter, as long as one of them moves.
+ * @param {Texts} texts
+ * @param {Upload[]} uploads
+ * @param {import("../uploads/meter.js").Meter} meter
+ * @param {number} whole bytes of all
+ * @param {number} now performance.now()
+ */
+export function paceOfAll(texts, uploads, meter, whole, now) {
+  const moving = uploads.filter((upload) => upload.active && isSent(upload));
+  const [first] = moving;
+  if (!first) return "";
+  // Of one file the line above says what its row says.
+  if (uploads.filter(({ ended }) => !ended).length === 1) return pace(texts, first, now);
+  if (now - meter.movedAt > STILL_MS) return "";
+  return rateAndTime(texts, meter, whole, now);
+}
+
+/**
+ * Whether bytes of it are on their way now.
+ * @param {Upload} upload
+ */
+function isSent(upload) {
+  if (upload.waitsForBackend || upload.state === "interrupted") return false;
+  if (upload.state !== "finishing") return true;
+  return upload.reported && !upload.askedAt && upload.kept < upload.size;
+}
+
+/**
  * Speed and time left, or that nothing moves.
  * @param {Texts} texts
  * @param {Upload} upload
@@ -178,9 +206,19 @@ function underWay(texts, upload, now) {
 function pace(texts, upload, now) {
   const still = now - Math.max(upload.meter.movedAt, upload.attemptAt);
   if (still > STILL_MS) return texts.get("upload.still", { time: texts.duration(still / 1000) });
-  const rate = upload.meter.rate(now);
+  return rateAndTime(texts, upload.meter, upload.size, now);
+}
+
+/**
+ * @param {Texts} texts
+ * @param {import("../uploads/meter.js").Meter} meter
+ * @param {number} whole bytes
+ * @param {number} now performance.now()
+ */
+function rateAndTime(texts, meter, whole, now) {
+  const rate = meter.rate(now);
   if (!rate) return "";
-  const left = upload.meter.secondsLeft(upload.size, now);
+  const left = meter.secondsLeft(whole, now);
   return join(texts.rate(rate), left === null ? "" : texts.timeLeft(left));
 }
 

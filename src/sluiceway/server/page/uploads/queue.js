@@ -1,5 +1,7 @@
 // Which upload runs now, and what they are together. Draws nothing.
 
+import { canRetry } from "../texts/problems.js";
+
 /** @typedef {import("./upload.js").Upload} Upload */
 
 /**
@@ -21,15 +23,8 @@ const NOTHING_GETS_THROUGH = new Set([
   "unavailable",
   "peer-unreachable",
 ]);
-// Failures of the file itself: only its own button tries these again, never "retry all".
-const FILE_IS_WRONG = new Set([
-  "too-large",
-  "unsupported",
-  "unacceptable",
-  "bad-name",
-  "file-gone",
-  "answer-lost",
-]);
+// What a person has to look at first: only its own button tries these again, never "retry all".
+const LOOK_FIRST = new Set(["exists", "precondition-failed", "answer-lost"]);
 
 /**
  * Emits "change" with `detail` = the upload that changed (or null), so that one listener serves any
@@ -97,7 +92,9 @@ export class Queue extends EventTarget {
 
   /** Those that failed for a reason that may have passed. */
   get retryable() {
-    return this.uploads.filter(({ problem }) => problem && !FILE_IS_WRONG.has(problem.code));
+    return this.uploads.filter(
+      ({ problem }) => problem && canRetry(problem) && !LOOK_FIRST.has(problem.code),
+    );
   }
 
   retryFailed() {

@@ -4,6 +4,7 @@ import { httpLink } from "./response.js";
 import { copyButton } from "../elements/copy-button.js";
 import { Details } from "./details.js";
 import { texts } from "../texts/page-texts.js";
+import { canRetry } from "../texts/problems.js";
 import { barWords, shareOf, statusWords } from "../texts/upload-status.js";
 
 /** @typedef {import("./upload.js").Upload} Upload */
@@ -142,7 +143,8 @@ export class Row {
     part(element, ".pause").hidden = !upload.pausable;
     part(element, ".go-on").hidden = upload.state !== "paused";
     part(element, ".cancel").hidden = upload.ended;
-    part(element, ".retry").hidden = upload.state !== "failed" && upload.state !== "cancelled";
+    const { problem, state } = upload;
+    part(element, ".retry").hidden = state !== "cancelled" && !(problem && canRetry(problem));
     part(element, ".dismiss").hidden = !upload.ended;
     // A button that goes away under the person's hands passes the focus on, else the keyboard is
     // back at the top.
