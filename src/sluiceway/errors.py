@@ -114,20 +114,16 @@ Fault = Literal["client", "server", "destination"]
 class SluiceError(Exception):
     """The root of all errors that Sluiceway raises on purpose. Raise one of its subclasses.
 
-    Clients of a server get `for_client`: `public` if it is set, else `detail`; of a store, a source
-    or another server, whose details name paths and addresses, a fixed text. Then only the log has
-    `detail` and `private`.
+    Clients of a server get `public` if it is set (a destination's errors begin with one), else
+    `detail`. With `public`, only the log has `detail` and `private`: server paths, addresses of
+    backends, names of options.
 
     Args:
         detail: One sentence for people that says what to do. Default: the title of the class.
-        members: Facts for programs, as JSON values: they become members of the problem+json
-            response (RFC 9457 3.2).
+        members: Facts for programs, as JSON values: members of the problem+json (RFC 9457 3.2).
 
     Example:
-        try:
-            sluiceway.copy("book.pdf", "https://files.example/book.pdf")
-        except sluiceway.SluiceError as error:
-            print(error.code, error.detail, "retry" if error.retryable else "")
+        `print(error.code, error.detail, "retry" if error.retryable else "")`
     """
 
     code: ClassVar[str] = "error"
@@ -135,7 +131,6 @@ class SluiceError(Exception):
     title: ClassVar[str] = "Something went wrong"
     fault: ClassVar[Fault] = "server"
     retryable: ClassVar[bool] = False
-    names_places: ClassVar[bool] = False  # `detail` may: it is for the operator
 
     def __init_subclass__(
         cls,
@@ -144,16 +139,13 @@ class SluiceError(Exception):
         title: str | None = None,
         fault: Fault | None = None,
         retryable: bool | None = None,
-        names_places: bool | None = None,
     ) -> None:
         """A class inherits from its parent what it does not set itself; a 4xx is the client's."""
-        super().__init_subclass__()
         cls.code, cls.title = code or cls.code, title or cls.title
         if status is not None:
             cls.status, cls.fault = status, "client" if status < 500 else cls.fault
         cls.fault = fault or cls.fault
         cls.retryable = cls.retryable if retryable is None else retryable
-        cls.names_places = cls.names_places if names_places is None else names_places
 
     def __init__(self, detail: str = "", **members: object) -> None:
         super().__init__(detail or self.title)
@@ -161,28 +153,19 @@ class SluiceError(Exception):
         self.public: str | None = None
         self.members: dict[str, object] = members
         self.private: dict[str, object] = {}
+        if self.fault == "destination":  # such details name its address or folder
+            self.for_operator()
 
     def for_operator(self, public: str | None = None) -> Self:
         """Keep `detail` for the log alone. Clients get `public`, or the title and what to do."""
-        self.public = public or self.public or self._fixed
+        what_to_do = "try again later" if self.retryable else "the server's log has the reason"
+        self.public = public or self.public or f"{self.title}; {what_to_do}"
         return self
 
     def for_everyone(self) -> Self:
-        """Say that clients may read `detail`: it names nothing that they do not know."""
-        self.public = self.public or self.detail
+        """Let clients read `detail`: it names nothing that they do not know."""
+        self.public = None
         return self
-
-    @property
-    def for_client(self) -> str:
-        """What a client of a server may read."""
-        if self.public is not None:
-            return self.public
-        return self._fixed if self.names_places else self.detail
-
-    @property
-    def _fixed(self) -> str:
-        what_to_do = "try again later" if self.retryable else "the server's log has the reason"
-        return f"{self.title}; {what_to_do}"
 
     @property
     def for_log(self) -> str:
@@ -318,9 +301,7 @@ class HeadTooLarge(
 class Cancelled(SluiceError, code="cancelled", status=499, title="The transfer was cancelled"): ...
 
 
-class BadOrder(
-    SluiceError, code="bad-order", title="A part of the form was read before its turn"
-): ...
+class BadOrder(SluiceError, code="bad-order", title="A part of a form was read out of turn"): ...
 
 
 class WrongOrder(
@@ -329,12 +310,7 @@ class WrongOrder(
 
 
 class SourceFailed(
-    SluiceError,
-    code="source-failed",
-    status=500,
-    title="The source cannot be read",
-    fault="client",
-    names_places=True,
+    SluiceError, code="source-failed", status=500, title="The source cannot be read", fault="client"
 ): ...
 
 
@@ -344,11 +320,7 @@ class SourceChanged(
 
 
 class StoreFailed(
-    SluiceError,
-    code="store-failed",
-    title="The destination failed",
-    fault="destination",
-    names_places=True,
+    SluiceError, code="store-failed", title="The destination failed", fault="destination"
 ): ...
 
 
@@ -367,7 +339,6 @@ class PeerFailed(
     title="The other server failed",
     fault="destination",
     retryable=True,
-    names_places=True,
 ): ...
 
 

@@ -116,5 +116,5 @@ def test_each_errno_has_its_error_and_text(number: int, code: str, words: str) -
     assert error.code == code
     assert words in error.detail
     assert "/srv" not in error.detail
-    assert "--" not in error.for_client
-    assert (error.for_client == error.detail) is (code != "store-failed") or code == "unavailable"
+    assert "--" not in (error.public or error.detail)
+    assert (error.public is None) is (code != "store-failed") or code == "unavailable"

@@ -36,7 +36,7 @@ def test_every_error_can_be_written(kind: type[SluiceError]) -> None:
         "type": REGISTERED.get(kind.code, "about:blank"),
         "title": kind.title,
         "status": kind.status,
-        "detail": f"{kind.title}; {after}" if kind.names_places else "Do this.",
+        "detail": f"{kind.title}; {after}" if kind.fault == "destination" else "Do this.",
         "code": kind.code,
         "instance": "/files/x",
         "extra": 1,

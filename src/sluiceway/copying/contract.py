@@ -56,7 +56,7 @@ def by_rule(omitted: Omitted) -> bool:
 def name_is_taken(error: SluiceError) -> SluiceError:
     """The same error, which says people who copy what to do; clients of an app that copies do not
     read that."""
-    error.for_everyone()
+    error.for_operator(error.detail)
     error.detail += "; --force (force=True) replaces what is there"
     error.args = (error.detail,)
     return error

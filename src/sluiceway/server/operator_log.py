@@ -62,5 +62,5 @@ def answered_with(scope: Scope, error: SluiceError) -> None:
 
 def log_error(error: SluiceError, method: str | None) -> None:
     """One warning, if the error concerns the operator."""
-    if error.fault != "client" or error.for_client != error.detail or error.private:
+    if error.fault != "client" or error.public is not None or error.private:
         log.warning("%s %s: %s", error.code, method or "-", error.for_log)

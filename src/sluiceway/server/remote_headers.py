@@ -87,7 +87,7 @@ def remote_refusal(head: Head, text: str) -> SluiceError:
     size = parse_unsatisfied_range(head.headers.get("content-range", ""))
     if size is not None:
         error.members["size"] = size
-    return error
+    return error.for_everyone()
 
 
 def _validators(head: Head) -> dict[str, str]:

@@ -96,7 +96,7 @@ def problem(error: SluiceError, instance: str | None = None) -> dict[str, object
         ),
         "title": error.title,
         "status": error.status,
-        "detail": error.for_client,
+        "detail": error.detail if error.public is None else error.public,
         "code": error.code,
     }
     if instance is not None:

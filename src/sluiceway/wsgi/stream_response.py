@@ -127,7 +127,8 @@ def _open(path: str) -> BinaryIO:
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise NotFound(f"There is no file {os.path.basename(path)!r}") from None
     except OSError as error:
-        raise SourceFailed(f"{path} cannot be read: {error.strerror}") from error
+        failed = SourceFailed(f"{path} cannot be read: {error.strerror}")
+        raise failed.for_operator() from error
 
 
 def _seekable(file: BinaryIO, options: StreamOptions) -> MakeResponse:

@@ -18,7 +18,6 @@ from sluiceway.errors import (
     PeerTimeout,
     PeerUnreachable,
     SluiceError,
-    SourceFailed,
     StoreFailed,
 )
 from sluiceway.stores.fsspec.errors import map_error
@@ -104,7 +103,7 @@ def test_numbers_and_types_become_errors_with_words(
     mapped = map_error(error, PLACE, ())
     assert type(mapped) is kind
     assert words in mapped.detail
-    assert PLACE not in mapped.for_client
+    assert PLACE not in told(mapped)
 
 
 def test_no_client_reads_where_a_destination_is() -> None:
@@ -113,11 +112,14 @@ def test_no_client_reads_where_a_destination_is() -> None:
         for code in ("", "NoSuchBucket", "SlowDown", "StorageFull", "Odd"):
             response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
             mapped = map_bucket_error(ClientError(response, "PutObject"), PLACE, "a.bin")
-            assert "buck" not in mapped.for_client, mapped
+            assert "buck" not in told(mapped), mapped
     for kind in (TimeoutError(), ConnectionError(), ssl.SSLCertVerificationError(), ValueError()):
-        assert "buck" not in map_bucket_error(kind, PLACE).for_client
-    for each in (StoreFailed, PeerFailed, SourceFailed):
+        assert "buck" not in told(map_bucket_error(kind, PLACE))
+    for each in (StoreFailed, PeerFailed):
         for one in (each, *each.__subclasses__()):
-            error = one(f"{PLACE} is away")
-            assert problem(error)["detail"] == error.for_client
-            assert PLACE not in error.for_client
+            assert PLACE not in told(one(f"{PLACE} is away"))
+            assert PLACE in told(one(f"{PLACE} is away").for_everyone())
+
+
+def told(error: SluiceError) -> str:
+    return str(problem(error)["detail"])

@@ -187,7 +187,7 @@ async def _reason_of(check: Awaitable[None]) -> str | None:
         await check
     except SluiceError as error:
         log.warning("not ready: %s", error.for_log)
-        return error.for_client
+        return error.public or error.detail  # any client may read it
     return None
 
 

@@ -237,4 +237,4 @@ def _unreadable(key: str, error: SluiceError | OSError) -> Omitted:
         raise mapped
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM):
         return Omitted(readable_name(key), "forbidden", "The server has no right to read it")
-    return Omitted(readable_name(key), mapped.code, mapped.for_client)
+    return Omitted(readable_name(key), mapped.code, mapped.public or mapped.detail)

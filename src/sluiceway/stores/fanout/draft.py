@@ -251,7 +251,7 @@ def _with_copies(error: SluiceError, remaining: list[str]) -> SluiceError:
     """
     if isinstance(error, Refused):
         error = _as_peer_failed(error)
-    public = error.for_client
+    public = error.detail if error.public is None else error.public
     what, where = "it could not be taken back", " and ".join(remaining)
     error.public = f"{public.rstrip('.')}. A copy remains: {what}"
     error.detail = f"{error.detail.rstrip('.')}. A copy remains at {where}: {what}"
