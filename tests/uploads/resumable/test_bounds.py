@@ -28,6 +28,7 @@ from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.resumable import holding, service, sweeps
 from sluiceway.uploads.resumable.adopting import LEAST_ADOPTED, adopt
 from sluiceway.uploads.resumable.drafts import wishes
+from sluiceway.uploads.resumable.holding import Sender
 from sluiceway.uploads.resumable.plain_puts import PlainPut, SeenKey
 from sluiceway.uploads.resumable.service import ResumableUploads
 from sluiceway.uploads.rules import UploadRules
@@ -96,16 +97,24 @@ async def test_a_request_waits_a_while_for_the_one_before_it(
         pass
 
 
+@pytest.mark.parametrize("known", [Sender.LEFT, Sender.SENDING])
 async def test_a_request_whose_client_left_reads_on_for_a_moment(
-    uploads: ResumableUploads, monkeypatch: pytest.MonkeyPatch
+    uploads: ResumableUploads, monkeypatch: pytest.MonkeyPatch, known: Sender
 ) -> None:
-    """Then it is interrupted, as any other."""
+    """Or may have left, as its bytes still come. Then it is interrupted, as any other."""
     monkeypatch.setattr(holding, "LAST_BYTES", 0.05)
+    monkeypatch.setattr(holding, "STILL_COMING", 0.05)
+    looks: list[Sender] = []
+
+    def sender() -> Sender:
+        looks.append(known)
+        return known
+
     (upload,) = await create(uploads, 1)
     is_held = asyncio.Event()
 
     async def read_on() -> None:
-        async with uploads.hold(upload, ends_by_itself=lambda: True):
+        async with uploads.hold(upload, sender=sender):
             is_held.set()
             await asyncio.sleep(60)
 
@@ -115,6 +124,7 @@ async def test_a_request_whose_client_left_reads_on_for_a_moment(
         pass
     with pytest.raises(Superseded):
         await reading
+    assert (len(looks) > 1) is (known is Sender.SENDING)
 
 
 async def test_a_request_that_commits_all_the_time_is_interrupted(

@@ -19,7 +19,16 @@ try:
 except ImportError:  # Windows: a client that left is noticed by the next read or write
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["PROTOCOL", "READER", "WHY", "hung_up", "input_is_over", "peer_disconnected", "reset"]
+__all__ = [
+    "PROTOCOL",
+    "READER",
+    "WHY",
+    "has_unread",
+    "hung_up",
+    "input_is_over",
+    "peer_disconnected",
+    "reset",
+]
 
 # In the scope of a request that our own protocol serves: the protocol, which has `client_left()`.
 PROTOCOL = "sluiceway.protocol"
@@ -72,6 +81,22 @@ def input_is_over(scope: Mapping[str, Any]) -> bool:
         return False
     cycle, sock = protocol.cycle, protocol.transport.get_extra_info("socket")
     return bool(cycle.disconnected or cycle.input_ended or (sock and hung_up(sock, half=True)))
+
+
+def has_unread(scope: Mapping[str, Any]) -> bool:
+    """Whether the client has sent what was not read yet: it comes faster than it is read.
+
+    The end of what a client sent may stand behind it, also in the client's own kernel.
+    """
+    protocol = scope.get(PROTOCOL)
+    sock = None if protocol is None else protocol.transport.get_extra_info("socket")
+    if protocol is None or sock is None or fcntl is None:
+        return False
+    try:
+        (unread,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)))
+    except (OSError, ValueError):
+        return False
+    return bool(unread or protocol.cycle.queue)
 
 
 def reset(transport: asyncio.WriteTransport) -> None:

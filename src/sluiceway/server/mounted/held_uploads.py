@@ -12,8 +12,9 @@ from functools import partial
 from types import TracebackType
 
 from starlette.requests import Request
+from starlette.types import Scope
 
-from sluiceway.server.http1.peer_gone import input_is_over
+from sluiceway.server.http1.peer_gone import has_unread, input_is_over
 from sluiceway.server.log.access import UPLOAD
 from sluiceway.server.mounted.hooks import HOOKS, RequestHooks
 from sluiceway.server.resumable.kept import note_kept
@@ -23,6 +24,7 @@ from sluiceway.uploads.ledger.record import UploadRecord
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.resumable.adopting import begin_other
 from sluiceway.uploads.resumable.held import HeldUpload
+from sluiceway.uploads.resumable.holding import Sender
 from sluiceway.uploads.resumable.service import ResumableUploads
 
 __all__ = ["create_part", "create_upload", "decided", "held_upload"]
@@ -108,9 +110,15 @@ def held_upload(
     hooks: RequestHooks | None = request.scope.get(HOOKS)
     if looks:
         return _Heard(request, hooks, uploads.look(upload, hooks, is_logged=True))
-    ends = partial(input_is_over, request.scope)
-    taken = uploads.hold(upload, hooks, brief, ends, cancels=cancels, is_logged=True)
+    sender = partial(_sender_of, request.scope)
+    taken = uploads.hold(upload, hooks, brief, sender, cancels=cancels, is_logged=True)
     return _Heard(request, hooks, taken)
+
+
+def _sender_of(scope: Scope) -> Sender:
+    if input_is_over(scope):
+        return Sender.LEFT
+    return Sender.SENDING if has_unread(scope) else Sender.SILENT
 
 
 class _Heard(AbstractAsyncContextManager[HeldUpload]):

@@ -7,15 +7,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from enum import Enum
 
 from sluiceway.pipe.cancellation import cancel_task
 from sluiceway.uploads.resumable.held import HeldUpload
 
-__all__ = ["Holding"]
+__all__ = ["Holding", "Sender"]
 
 # Seconds that a request whose client has left may read on before it is interrupted: what
 # a client sent before its line broke is in the kernel, and counts if it is read.
 LAST_BYTES = 2.0
+# Seconds that one whose bytes still come may read on, to find out whether its client has left: what
+# that sent may be on its way, with the end behind it, when the server reads slower than the line.
+STILL_COMING = 1.0
+LOOK_AGAIN = 0.02  # seconds
+
+
+class Sender(Enum):
+    """What is known of the client of a request."""
+
+    LEFT = "left"  # it sends no more: only what the kernel holds still comes
+    SENDING = "sending"  # bytes wait to be read
+    SILENT = "silent"  # none do, or nobody knows
 
 
 class Holding:
@@ -23,7 +36,7 @@ class Holding:
 
     __slots__ = (
         "_brief",
-        "_ends_by_itself",
+        "_sender",
         "_timer",
         "cancels",
         "held",
@@ -37,10 +50,10 @@ class Holding:
     def __init__(
         self,
         brief: bool = False,
-        ends_by_itself: Callable[[], bool] = lambda: False,
+        sender: Callable[[], Sender] = lambda: Sender.SILENT,
         cancels: bool = False,
     ) -> None:
-        self._brief, self._ends_by_itself = brief or cancels, ends_by_itself
+        self._brief, self._sender = brief or cancels, sender
         self.cancels: bool = cancels
         self._timer: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[object] | None = asyncio.current_task()
@@ -60,15 +73,22 @@ class Holding:
         """
         if by is not None and by.cancels:
             self.is_cancelled = True
-        if self._timer is None and self._ends_by_itself():
-            self._timer = asyncio.get_running_loop().call_later(LAST_BYTES, self._cancel)
-        elif self._timer is None:
-            self._cancel()
+        if self._timer is None:
+            self._wait_for_end(asyncio.get_running_loop().time() + STILL_COMING)
 
     def release(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self.released.set_result(None)
+
+    def _wait_for_end(self, latest: float) -> None:
+        loop, sender = asyncio.get_running_loop(), self._sender()
+        if sender is Sender.LEFT:
+            self._timer = loop.call_later(LAST_BYTES, self._cancel)
+        elif sender is Sender.SENDING and loop.time() < latest:
+            self._timer = loop.call_later(LOOK_AGAIN, self._wait_for_end, latest)
+        else:
+            self._cancel()
 
     def _cancel(self) -> None:
         """One that publishes or ends the upload goes on: asking again must not hinder that."""

@@ -30,7 +30,7 @@ from sluiceway.uploads.resumable.claiming import claim
 from sluiceway.uploads.resumable.drafts.opening import lease_drafts
 from sluiceway.uploads.resumable.drafts.wishes import counted_digests
 from sluiceway.uploads.resumable.held import HeldUpload
-from sluiceway.uploads.resumable.holding import Holding
+from sluiceway.uploads.resumable.holding import Holding, Sender
 from sluiceway.uploads.resumable.plain_puts import PlainPuts
 from sluiceway.uploads.resumable.records import UploadRecords
 from sluiceway.uploads.resumable.resting import is_elsewhere, is_lost
@@ -121,7 +121,7 @@ class ResumableUploads(UploadRecords):
         upload: str,
         app: AppAround | None = None,
         brief: bool = False,
-        ends_by_itself: Callable[[], bool] = lambda: False,
+        sender: Callable[[], Sender] = lambda: Sender.SILENT,
         *,
         cancels: bool = False,
         is_logged: bool = False,
@@ -129,16 +129,16 @@ class ResumableUploads(UploadRecords):
         """Take an upload up. A request that still runs for it is interrupted first.
 
         `app` decides before it is published, and before it is done. A `brief` request, which only
-        looks, and one that `cancels` the upload are not interrupted themselves; one that
-        `ends_by_itself`, as its client is gone, has a moment to do so. `is_logged`: the caller logs
-        the upload's end.
+        looks, and one that `cancels` the upload are not interrupted themselves; one whose `sender`
+        has left, or may have, has a moment to read what that sent. `is_logged`: the caller logs the
+        upload's end.
 
         Raises NotFound, Locked when the other request does not let go, and, inside the block,
         Superseded when a newer request takes the upload up.
         """
         if self.grant is not FULL:
             await self.find(upload)  # before the request of another name is interrupted
-        holding = await self._wait_for(upload, Holding(brief, ends_by_itself, cancels))
+        holding = await self._wait_for(upload, Holding(brief, sender, cancels))
         try:
             held = holding.held = self._held(await claim(self.ledger, upload, TAKE_OVER))
             held.app, unkept = app, None
