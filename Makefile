@@ -53,7 +53,7 @@ test-deps:            ## install the programs that the tests drive (Chromium, ng
 torture: $(VENV)/.test ## the long proofs: many kills, cuts and random cases, large files in flat memory
 	@sh tests/install_needs.sh torture
 	SLUICEWAY_TORTURE=1 $(PYTEST) --timeout 3600 tests/reliability tests/wire tests/archives \
-		tests/stores tests/memory \
+		tests/stores tests/memory tests/uploads/publishing \
 		tests/browser tests/bench tests/journeys/test_copy_many.py tests/journeys/test_copy_memory.py \
 		tests/journeys/test_copy_dask.py \
 		tests/journeys/test_copy_resumed.py tests/journeys/test_copy_resumed_places.py \

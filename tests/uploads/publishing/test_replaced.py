@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from fix_filesystems import Mount, fill
+from fix_postgres import Database
+from fix_s3 import Objects
 from sluiceway.errors import Exists, UploadRefused
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import BytesSource
@@ -20,6 +22,8 @@ from sluiceway.stores.disk.store import DiskStore
 from sluiceway.stores.fanout.store import Destination, FanoutStore
 from sluiceway.stores.fsspec.store import FsspecStore
 from sluiceway.stores.memory import MemoryStore
+from sluiceway.stores.objects.store import ObjectStore
+from sluiceway.stores.postgres.store import PostgresStore
 from sluiceway.stores.sqlite.store import SqliteStore
 from sluiceway.testing.store_suite import read, store_bytes
 from sluiceway.uploads.hooks.around import KeptUpload
@@ -46,10 +50,19 @@ class Refuses:
         raise UploadRefused("Not this one", 422)
 
 
-def stores(kind: str, folder: Path, budget: Budget) -> tuple[Store, list[Store]]:
+async def stores(
+    kind: str, folder: Path, budget: Budget, request: pytest.FixtureRequest
+) -> tuple[Store, list[Store]]:
     """A store, and those in which its objects are."""
     if kind == "memory":
         one: Store = MemoryStore()
+    elif kind == "postgresql":
+        database: Database = request.getfixturevalue("database")
+        one = tables = PostgresStore(f"{database.url}&table={database.fresh()}", budget)
+        await tables.init()
+    elif kind == "s3":
+        s3: Objects = request.getfixturevalue("s3")
+        one = ObjectStore(s3.url(s3.fresh(), "p"), budget, s3.options)
     elif kind == "sqlite":
         one = SqliteStore(f"sqlite:///{folder / 'files.db'}", budget)
     elif kind == "fsspec":
@@ -66,12 +79,16 @@ def stores(kind: str, folder: Path, budget: Budget) -> tuple[Store, list[Store]]
     return one, [one]
 
 
-@pytest.fixture(params=["disk", "memory", "sqlite", "fan-out", "fsspec"])
+KINDS = ["disk", "memory", "sqlite", "fan-out", "fsspec"]
+FAR = [pytest.param(kind, marks=pytest.mark.torture) for kind in ("postgresql", "s3")]
+
+
+@pytest.fixture(params=[*KINDS, *FAR])
 async def there(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncIterator[tuple[UploadService, list[Store]]]:
-    budget = Budget(16 << 20)
-    store, each = stores(request.param, tmp_path, budget)
+    budget = Budget(32 << 20)
+    store, each = await stores(request.param, tmp_path, budget, request)
     yield UploadService(store, budget, ProgressTable()), each
     await store.aclose()
     assert budget.used == 0
