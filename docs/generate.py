@@ -53,7 +53,9 @@ def settings_page() -> str:
     lines += [
         "",
         "An option that can be repeated is a list in the file, and one value per line in a",
-        "variable.",
+        "variable. A variable that begins with `SLUICEWAY_` and is no setting is ignored, with a",
+        "warning at the start and in `sluiceway check`; an unknown name in the file is an error.",
+        "An error of a value names the variable or the file that it comes from.",
         "",
     ]
     lines += [

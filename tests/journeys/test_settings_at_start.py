@@ -22,7 +22,11 @@ def test_a_flag_beats_a_variable_beats_the_file_beats_the_default(
 
     assert limit_of(serve("--max-size", "100", env=variable)) == 100
     assert limit_of(serve(env=variable)) == 200
-    assert limit_of(serve()) == 300
+    misspelt = serve(env={"SLUICEWAY_MAXSIZE": "200"})
+    assert limit_of(misspelt) == 300
+    assert "SLUICEWAY_MAXSIZE is no setting and is ignored; write SLUICEWAY_MAX_SIZE" in (
+        misspelt.log()
+    )
     assert limit_of(serve("--config", str(tmp_path / "other.toml"))) == 400
     (tmp_path / "sluiceway.toml").unlink()
     assert requests.put(f"{serve().url}/files/any", data=b"x" * 1000, timeout=10).status_code == 201
@@ -75,12 +79,12 @@ BAD = [
     (["--bogus"], {}, "", "'--bogus'."),
     (["--no-autth"], {}, "", "Did you mean '--no-auth'?"),
     (["--relay-idle", "5"], {}, "", "Did you mean '--relay-idle-timeout'?"),
-    ([], {"SLUICEWAY_PORT": "x"}, "", "port"),
-    ([], {"SLUICEWAY_WORKERS": "0"}, "", "--workers"),
+    ([], {"SLUICEWAY_PORT": "x"}, "", "SLUICEWAY_PORT"),
+    ([], {"SLUICEWAY_WORKERS": "0"}, "", "--workers (from SLUICEWAY_WORKERS)"),
     ([], {"SLUICEWAY_NO_AUTH": "perhaps"}, "", "no-auth"),
     ([], {}, "nope = 1", "nope"),
     ([], {}, "[serve]\nport = 1", "serve"),
-    ([], {}, "port = 'x'", "port"),
+    ([], {}, "port = 'x'", "sluiceway.toml"),
     ([], {}, "port = [1]", "port"),
     ([], {}, "to = [['a']]", "to"),
     ([], {}, "max_size = {a = 1}", "max"),

@@ -12,7 +12,12 @@ from typing import Any, TypeVar
 
 import click
 
-from sluiceway.cli.suggestions import SuggestingCommand
+from sluiceway.cli.given_settings import (
+    SettingsCommand,
+    name_places,
+    refuse_empty_variables,
+    unknown_variables,
+)
 from sluiceway.errors import SluiceError
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting, writable_by_others
@@ -20,7 +25,6 @@ from sluiceway.server.settings.listed import setting_help
 
 __all__ = [
     "config_option",
-    "refuse_empty_variables",
     "refuse_shown_secret",
     "refuse_uploaded_settings",
     "serve",
@@ -111,7 +115,7 @@ config_option: Callable[[F], F] = click.option(
 
 
 @click.command(
-    cls=SuggestingCommand,
+    cls=SettingsCommand,
     context_settings={"auto_envvar_prefix": "SLUICEWAY"},
     epilog="Each option can also be given as a SLUICEWAY_… variable, or in sluiceway.toml as "
     "max_size = '10GiB'. The order is: option, variable, file, default.",
@@ -133,6 +137,8 @@ def serve(context: click.Context, /, random_token: bool, **options: Any) -> None
     curl -T big.iso http://127.0.0.1:8000/files/big.iso
     """
     try:
+        for what, instead in unknown_variables():
+            click.echo(f"sluiceway: {what}; {instead}", err=True)
         refuse_empty_variables()
         refuse_shown_secret(context)
         given = options["token"] or options["token_file"] or options["no_auth"]
@@ -145,25 +151,11 @@ def serve(context: click.Context, /, random_token: bool, **options: Any) -> None
 
         run(settings, lambda address: _greet(settings, address, context.obj, make_token))
     except SluiceError as error:
-        click.echo(f"sluiceway: {error.detail}", err=True)
+        click.echo(f"sluiceway: {name_places(context, error.detail)}", err=True)
         sys.exit(USAGE if error.code in ("bad-setting", "bad-name") else 1)
     except OSError as error:
         click.echo(f"sluiceway: {error}", err=True)
         sys.exit(1)
-
-
-def refuse_empty_variables() -> None:
-    """A variable that is set but empty was meant to hold a value; click would ignore it.
-
-    With SLUICEWAY_TOKEN the server would be open.
-    """
-    for name in setting_help():
-        variable = f"SLUICEWAY_{name.upper()}"
-        if os.environ.get(variable) is not None and not os.environ[variable].strip():
-            raise BadSetting(
-                f"{variable} is set but empty; give it a value (for --{name.replace('_', '-')}), "
-                "or unset it"
-            )
 
 
 def refuse_shown_secret(context: click.Context) -> None:

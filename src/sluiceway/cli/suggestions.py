@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-__all__ = ["SuggestingCommand"]
+__all__ = ["LIKENESS", "SuggestingCommand"]
 
 LIKENESS = 0.8  # of two names, from 0 to 1; click's own 0.6 suggests --jobs for --bogus
 

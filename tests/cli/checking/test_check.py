@@ -85,13 +85,26 @@ def test_all_settings_that_cannot_be_used_are_named_at_once(tmp_path: Path) -> N
     (tmp_path / "cert").write_text("no certificate")
     keys = ("--link-key-file", str(tmp_path / "none"), "--tls-cert", str(tmp_path / "cert"))
     options = ("--port", "99999", "--max-size", "3X", "--host", "0.0.0.0", "--memory-budget", "1X")
-    done = run(*options, "--log-format", "xml", *keys, env={"SLUICEWAY_DIGEST": ""})
+    done = run(
+        *options,
+        "--log-format",
+        "xml",
+        *keys,
+        env={"SLUICEWAY_DIGEST": "", "SLUICEWAY_MAXSIZE": "1", "SLUICEWAY_WORKERS": "0"},
+    )
     assert done.returncode == 1
+    assert "warning  settings: SLUICEWAY_MAXSIZE is no setting" in done.stdout
+    assert "write SLUICEWAY_MAX_SIZE" in done.stdout
+    assert "settings: --workers (from SLUICEWAY_WORKERS) " in done.stdout
     for name in ("port", "log-format", "max-size", "host", "memory-budget"):
         assert done.stdout.count(f"settings: --{name} ") == 1, name
     assert "settings: SLUICEWAY_DIGEST" in done.stdout
     assert "FAILED   link keys: " in done.stdout
     assert "FAILED   certificate: " in done.stdout
+    (tmp_path / "odd.toml").write_text("port = 'x'")
+    done = run("--config", str(tmp_path / "odd.toml"))
+    assert done.returncode == 1
+    assert f"FAILED   settings: Invalid value for '--port' (from {tmp_path}/odd" in done.stdout
     done = run("--log-format", "xml", "--port", "0", "--token", "a-long-enough-secret")
     for name in ("tokens", "port"):
         assert f"ok       {name}: " in done.stdout, done.stdout

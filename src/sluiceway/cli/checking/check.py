@@ -5,23 +5,27 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
+from sluiceway.cli.given_settings import (
+    SettingsCommand,
+    name_places,
+    refuse_empty_variables,
+    unknown_variables,
+)
 from sluiceway.cli.serve import (
     config_option,
-    refuse_empty_variables,
     refuse_shown_secret,
     refuse_uploaded_settings,
     setting_options,
 )
-from sluiceway.cli.suggestions import SuggestingCommand
 from sluiceway.cli.terminal_text import printable
 from sluiceway.errors import SluiceError
-from sluiceway.server.checks.finding import Finding, from_error
+from sluiceway.server.checks.finding import Finding, failed, from_error, warned
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting
 
@@ -30,8 +34,25 @@ __all__ = ["check"]
 MARKS = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
 
 
+class _CheckCommand(SettingsCommand):
+    """A file or a variable that cannot be read is a finding; a wrong command line stays one."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption:
+            raise
+        except click.UsageError as error:
+            given = isinstance(error, click.BadParameter | click.BadOptionUsage)
+            if given and "(from " not in error.format_message():
+                raise
+            found = failed("settings", error.format_message(), "correct the setting")
+            _print(found, as_json="--json" in args)
+            ctx.exit(1)
+
+
 @click.command(
-    cls=SuggestingCommand,
+    cls=_CheckCommand,
     context_settings={"auto_envvar_prefix": "SLUICEWAY"},
     epilog="Exit code 0: the server would start and take files; warnings do not count. 1: it would "
     "not.",
@@ -58,10 +79,14 @@ def check(context: click.Context, /, as_json: bool, random_token: bool, **option
 
     async def work() -> None:
         nonlocal is_bad
+        for what, instead in unknown_variables():
+            _print(warned("settings", what, instead), as_json)
         for found in _before(context, options):
             is_bad = True
             _print(found, as_json)
         async for found in check_everything(options):
+            if found.check == "settings":
+                found = replace(found, text=name_places(context, found.text))
             is_bad = is_bad or found.level == "failed"
             _print(found, as_json)
 

@@ -194,7 +194,7 @@ class Settings(SettingList):
             raise BadSetting(f"--workers must be 1 to {WORKERS_LIMIT}, not {self.workers}")
         if self.log_format not in LOG_FORMATS:
             raise BadSetting(f"--log-format must be text or json, not {self.log_format!r}")
-        if self.budget // self.workers < MINIMUM:
+        if self.budget // max(1, self.workers) < MINIMUM:
             raise BadSetting(
                 f"--memory-budget must be at least {MINIMUM >> 20}MiB for each worker, not "
                 f"{self.memory_budget}"
@@ -250,7 +250,7 @@ class Settings(SettingList):
         if (
             not 1
             <= self.form_limits.max_field_bytes
-            <= self.budget // self.workers // RESERVABLE_PART
+            <= self.budget // max(1, self.workers) // RESERVABLE_PART
         ):
             raise BadSetting(
                 "--max-field-size must be 1 byte to a quarter of each worker's share of "
