@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -195,6 +196,22 @@ def test_a_server_that_could_not_store_is_not_ready(
         "and another one",
     )
     server.stop()
+
+
+def test_a_folder_that_was_removed_is_not_an_empty_one(serve: Serve) -> None:
+    """503 for all, also when it was made again: the log names it, and the restart that cures it."""
+    server = serve()
+    shutil.rmtree(server.root)
+    server.root.mkdir()
+    asked = (("GET", "/files"), ("GET", "/files/a"), ("PUT", "/files/a"), ("GET", "/readyz"))
+    for method, path in asked:
+        data = b"a" if method == "PUT" else None
+        response = requests.request(method, f"{server.url}{path}", data=data, timeout=10)
+        assert response.status_code == 503, response.text
+        assert str(server.root) not in response.text
+    assert f"{server.root} was removed while the server ran" in server.log()
+    server.stop()
+    assert requests.put(f"{serve().url}/files/a", data=b"a", timeout=10).status_code == 201
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,9 @@ LAST_REQUESTS = 0.5
 # Seconds from the end of the last request until the process ends, whatever still hangs: uploads,
 # spool and events have deadlines of their own, 35 seconds in all. A thread has none.
 CLOSE_TIMEOUT = 45.0
+# Seconds in which a second signal is the same stop: a supervisor and a terminal send it to all
+# processes of a group, and our parent of workers sends it to them, too.
+SAME_STOP = 1.0
 LOOP_ANSWERS = 10.0  # seconds
 WORKERS_START = 60.0  # seconds until all workers must be ready
 LEAVE: int | None = getattr(signal, "SIGUSR1", None)  # to workers: a successor serves already
@@ -72,6 +75,7 @@ class SluiceServer(uvicorn.Server):
         self._is_activated, self._is_replaced = is_activated, False
         self._drain: asyncio.Timeout | None = None
         self._hurries = False
+        self._stop_began, self._patience = 0.0, settings.shutdown_timeout
         self.failure: SluiceError | None = None
 
     def leave(self) -> None:
@@ -111,6 +115,8 @@ class SluiceServer(uvicorn.Server):
         stopping.begun = True
         if not self._is_replaced:
             notify(STOPPING=1)
+        log.info("Stopping; %d requests have up to %d s", len(self.server_state.tasks), bound)
+        logging.getLogger("uvicorn.error").addFilter(_say_what_is_cut)
         await super().shutdown(sockets)
 
     async def _wait_tasks_to_complete(self) -> None:
@@ -129,12 +135,18 @@ class SluiceServer(uvicorn.Server):
             self._hurries = True
             if self._drain is not None:
                 self._loop.call_soon_threadsafe(self._hurry)
-        else:
+        elif not self.should_exit:
+            self._stop_began = time.monotonic()
             super().handle_exit(sig, frame)
+        elif self._patience and time.monotonic() - self._stop_began > SAME_STOP:
+            self._captured_signals.append(sig)
+            self._hurries, self._patience = True, 0.0
+            log.warning("A second signal: the requests that still run are cut now")
+            self._loop.call_soon_threadsafe(self._hurry)
 
     def _hurry(self) -> None:
         if self._drain is not None and not self._drain.expired():
-            self._drain.reschedule(self._loop.time() + self._settings.shutdown_timeout)
+            self._drain.reschedule(self._loop.time() + self._patience)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -143,6 +155,17 @@ class SluiceServer(uvicorn.Server):
         with super().capture_signals():
             yield
             self._captured_signals.clear()
+
+
+def _say_what_is_cut(record: logging.LogRecord) -> bool:
+    """uvicorn's line names tasks, which no operator knows, and calls it an error."""
+    if str(record.msg).startswith("Cancel %s running task"):
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.msg = (
+            "%s requests have not ended in time and are cut; what was kept of a resumable upload "
+            "goes on at the next server"
+        )
+    return True
 
 
 def _end_process_within(seconds: float) -> None:

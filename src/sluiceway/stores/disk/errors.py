@@ -85,4 +85,6 @@ def _cause(code: int) -> str:
         return "The disk has a fault; look at the kernel's log and save what is there"
     if code in _GONE:
         return "The file system is gone; mount it again, or look at the server it comes from"
+    if code == errno.ENOENT:
+        return "A folder of the server's own, .sluiceway, was removed; restart the server"
     return "The disk failed"

@@ -177,6 +177,7 @@ class DiskStore:
         return DiskDraft(file, size, self._budget, self._writers, self._group_commit, self._live)
 
     async def _begin(self, file: DraftFile, size: int | None) -> DiskDraft:
+        self._tree.check_there()
         if size and size > CHECK_FROM:
             await self._in_thread(lambda: file.check_room(size))
         return self._draft(file, size)

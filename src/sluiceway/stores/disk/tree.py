@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-from sluiceway.errors import BadName, Exists, Forbidden, NotFound, SluiceError
+from sluiceway.errors import BadName, Exists, Forbidden, NotFound, SluiceError, Unavailable
 from sluiceway.stores.disk.errors import map_error
 from sluiceway.stores.disk.permissions import process_umask
 from sluiceway.wire.names import MOST_SEGMENTS
@@ -42,6 +42,17 @@ class Tree:
     def close(self) -> None:
         os.close(self.fd)
 
+    def check_there(self) -> None:
+        """A root that was removed while it is open looks empty, also when it is made again.
+
+        Raises Unavailable.
+        """
+        if os.fstat(self.fd).st_nlink == 0:
+            raise Unavailable(
+                f"The folder {self.root} was removed while the server ran; make it or mount it "
+                "again, then restart the server"
+            ).for_operator("The destination's folder is gone; the server's log says what to do")
+
     @contextmanager
     def folder(self, segments: list[str], *, make: bool = False) -> Iterator[int]:
         """A descriptor of the folder `segments` below the root, closed at the end of the block.
@@ -49,6 +60,7 @@ class Tree:
         With `make`, missing folders are made, and become durable when the block succeeds. Raises
         NotFound, Forbidden (a link is in the way), Exists (a file is where a folder is needed).
         """
+        self.check_there()
         here, made = os.dup(self.fd), []
         try:
             for segment in segments:
