@@ -85,8 +85,9 @@ class Tutorial:
                 time.sleep(0.05)
 
     def _run(self, text: str) -> str:
-        # installed already: the command finds that its requirements are there
-        line = text.replace("pip install", "python -m pip install --no-index --dry-run")
+        # installed already, and not from this folder: its requirements are there
+        line = text.replace("'.[", "'sluiceway[")
+        line = line.replace("pip install", "python -m pip install --no-index --dry-run")
         run = subprocess.run(
             ["bash", "-euc", line],
             cwd=self.folder,

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from sluiceway.cli.given_settings import (
+from sluiceway.cli.checking.given_settings import (
     SettingsCommand,
     name_places,
     refuse_empty_variables,

@@ -91,7 +91,8 @@ def entry_json(request: Request, entry: Entry, *, readable: bool = True) -> dict
         more["destinations"] = [_result_json(copy) for copy in entry.copies]
     return {
         "key": entry.key,
-        "filename": entry.metadata.filename,
+        # A listing of a bucket knows the key alone.
+        "filename": entry.metadata.filename or entry.key.rpartition("/")[2],
         "size": entry.size,
         **named_digests(entry.metadata.digests),
         "type": entry.metadata.type,

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import io
 import os
+import re
 import secrets
 import stat
 import threading
@@ -43,6 +44,7 @@ from sluiceway.wire.urls import is_url
 
 __all__ = ["StreamOptions", "stream_response"]
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # a reader would break the line there
 READ_BLOCK = 64 << 10  # bytes of one read of a source that is not a file of the system
 READER_THREADS = 8  # which read files for all responses under way
 # Bytes that are read ahead, for all of them.
@@ -163,7 +165,7 @@ def _seekable(file: BinaryIO, options: StreamOptions) -> MakeResponse:
 def _disposition(filename: str, options: StreamOptions) -> dict[str, str]:
     if not options.inline:
         return {}
-    return {"content-disposition": format_disposition("inline", filename)}
+    return {"content-disposition": format_disposition("inline", _CONTROL.sub("_", filename))}
 
 
 class _FileReader:

@@ -83,6 +83,9 @@ def test_a_401_says_how_to_give_a_token() -> None:
     """Also beside the server's own words."""
     assert "--token" in refused(401).detail
     assert "--token" in refused(401, '{"detail": "no"}', content_type="application/json").detail
+    ours = '{"detail": "send a token", "code": "unauthorized"}'
+    told = refused(401, ours, content_type="application/problem+json").detail
+    assert told.endswith("send a token (here: --token or SLUICEWAY_TOKEN)"), told
 
 
 def test_a_retry_after_is_in_the_text() -> None:

@@ -77,7 +77,7 @@ def _make(server: str, path: str, **options: Any) -> None:
         click.echo(url)
 
 
-@link.command("new-key", cls=SuggestingCommand)
+@link.command("new-key", cls=SuggestingCommand, short_help="Put a fresh key in front.")
 @_file
 def _new_key(path: str) -> None:
     """Put a fresh key in front; the others still check what they signed. Makes the file."""

@@ -101,7 +101,7 @@ def _list(path: str, as_json: bool) -> None:
             click.echo(f"{one.name:20}  {rights}{limits}")
 
 
-@token.command("remove", cls=SuggestingCommand)
+@token.command("remove", cls=SuggestingCommand, short_help="Remove a name, but not the last.")
 @click.argument("name")
 @_file
 def _remove(name: str, path: str) -> None:

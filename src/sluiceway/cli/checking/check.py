@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from sluiceway.cli.given_settings import (
+from sluiceway.cli.checking.given_settings import (
     SettingsCommand,
     name_places,
     refuse_empty_variables,

@@ -41,6 +41,7 @@ BY_CODE: dict[str, type[SluiceError]] = {
     errors.BadName.code: errors.BadName,
 }
 
+HINT_HERE = "here: {token}"  # beside the words of a server that says the rest
 HINTS = {
     401: "give a token with {token}, or check the token, or the user and password, that you gave",
     403: "the server does not allow this to you",
@@ -76,7 +77,8 @@ def refusal(head: Head, text: str, token: str = TOKEN) -> SluiceError:
     if isinstance(code, str):
         members["answer_code"] = code
     if head.status == 401 and words:
-        reason += f" ({hint})"
+        given = code == "unauthorized"  # a server of this kind says what a token is sent with
+        reason += f" ({HINT_HERE.format(token=token) if given else hint})"
     if "retry-after" in head.headers:
         members["retry_after"] = head.headers["retry-after"]  # seconds or a date
     wait = clipped_uint(head.headers.get("retry-after", ""))
