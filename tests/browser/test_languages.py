@@ -116,6 +116,9 @@ def test_the_address_chooses_a_language_and_a_wrong_one_is_ignored(
     visitor = Visitor(chromium, "de-DE")
     page = visitor.open(server.url + "/?lang=ar")
     expect(page.page.locator("html")).to_have_attribute("dir", "rtl")
+    code = page.page.locator("code", has_text="-u :TOKEN")
+    expect(code).to_have_css("direction", "ltr")
+    expect(code).to_have_css("white-space", "nowrap")
     intake = page.page.locator(".section-head").nth(1)
     title, buttons = intake.locator("h2").bounding_box(), page.page.locator("h1").bounding_box()
     assert title is not None

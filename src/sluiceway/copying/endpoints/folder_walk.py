@@ -18,7 +18,7 @@ from sluiceway.client.local.part_notes import is_part_name
 from sluiceway.copying.contract import RULES, CopyItem
 from sluiceway.errors import Forbidden, SourceFailed
 from sluiceway.stores.contract import FOLDER_MARKER, Omitted
-from sluiceway.wire.names import stays_inside
+from sluiceway.wire.names import is_text, stays_inside
 
 __all__ = ["STORE_FOLDER", "omitted_key", "version_of", "walk"]
 
@@ -187,8 +187,10 @@ def omitted_key(key: str, size: int | None = None) -> Omitted | None:
         return None
     if size == 0 and (not key or (key.endswith("/") and stays_inside(key[:-1]))):
         return Omitted(key, FOLDER_MARKER, RULES[FOLDER_MARKER])
-    return Omitted(
-        key,
-        "bad-name",
-        "its key has an empty segment, . or .., is not UTF-8, or begins with .sluiceway",
-    )
+    if not is_text(key):
+        why = "its name is not UTF-8"
+    elif key.partition("/")[0] == STORE_FOLDER:
+        why = f"its key begins with {STORE_FOLDER}, as this program's own files do"
+    else:
+        why = "its key has an empty segment, . or .., or a NUL"
+    return Omitted(key, "bad-name", why)

@@ -265,7 +265,7 @@ class LastingPut:
         again = is_transient(error) and not isinstance(error, ENDINGS)
         wait = self._policy.wait(error, self._attempts) if again else None
         if wait is None:
-            if self._bookmark.notes is not None:
+            if self._bookmark.step is not None and self._bookmark.step.offset:
                 because(error, GOES_ON)
             raise error
         self._progress.report("retrying", note=f"{error.detail}; trying again in {wait:.0f} s")

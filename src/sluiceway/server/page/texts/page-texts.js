@@ -18,19 +18,34 @@ root.lang = texts.language;
 root.dir = texts.direction;
 
 const KEYS = /\bmac/i.test(navigator.userAgent) ? "⌘ V" : texts.get("keys.paste");
-const VALUES = /** @type {Record<string, string>} */ ({
-  keys: KEYS,
-  curl: "-u :TOKEN",
-  python: 'auth=("", "TOKEN")',
+// Code stands in elements of its own: it reads from left to right in every language.
+const CURL = "\u0001";
+const PYTHON = "\u0002";
+const CODE = /** @type {Record<string, string>} */ ({
+  [CURL]: "-u :TOKEN",
+  [PYTHON]: 'auth=("", "TOKEN")',
 });
+const VALUES = /** @type {Record<string, string>} */ ({ keys: KEYS, curl: CURL, python: PYTHON });
 
 /** @param {Document | DocumentFragment} within */
 function fill(within) {
   for (const element of within.querySelectorAll("[data-text], [data-label]")) {
     const { text, label } = /** @type {HTMLElement} */ (element).dataset;
-    if (text) element.textContent = texts.get(text, VALUES);
+    if (text) element.replaceChildren(...pieces(texts.get(text, VALUES)));
     if (label) element.setAttribute("aria-label", texts.get(label, VALUES));
   }
+}
+
+/** @param {string} text */
+function pieces(text) {
+  return text.split(/([\u0001\u0002])/).filter(Boolean).map((piece) => {
+    if (!CODE[piece]) return piece;
+    const code = document.createElement("code");
+    code.dir = "ltr";
+    code.className = "whole";
+    code.textContent = CODE[piece];
+    return code;
+  });
 }
 
 fill(document);

@@ -37,8 +37,8 @@ const FINAL_CODES = new Set([
   "forbidden", "not-found", "retained", "too-large", "bad-name", "bad-form",
   "unsupported", "unacceptable", "file-gone", "upload-refused",
 ]);
-// Of the 4xx these may pass: who signs in, a time out, a stored file that is taken away, a lock, too
-// early, too many requests, cancelled.
+// Of the 4xx these may pass: who signs in, a time out, a stored file that is taken away, a lock,
+// too early, too many requests, cancelled.
 const PASSING = new Set([401, 408, 409, 412, 423, 425, 429, 499]);
 // Of the 5xx these say that the server cannot do it at all.
 const LASTING = new Set([501, 505]);
