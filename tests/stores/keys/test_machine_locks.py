@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from sluiceway.errors import Unavailable
+from sluiceway.pipe.file_lock import HAS_LOCKS
 from sluiceway.stores.keys import machine_locks
 from sluiceway.stores.keys.machine_locks import MachineLocks
+
+pytestmark = pytest.mark.skipif(not HAS_LOCKS, reason="this system has no file locks")
 
 
 async def test_one_process_at_a_time_has_a_key(tmp_path: Path) -> None:
