@@ -19,7 +19,8 @@ __all__ = ["Holding", "Sender"]
 LAST_BYTES = 2.0
 # Seconds that one whose bytes still come may read on, to find out whether its client has left: what
 # that sent may be on its way, with the end behind it, when the server reads slower than the line.
-STILL_COMING = 1.0
+# Less than 0.25 s, in which whoever takes an upload over is to be answered.
+STILL_COMING = 0.15
 LOOK_AGAIN = 0.02  # seconds
 
 
