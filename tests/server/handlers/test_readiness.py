@@ -37,7 +37,7 @@ class Watched(MemoryStore):
         self.looks += 1
         await asyncio.sleep(0.05)
         if self.broken:
-            raise StoreFailed("it is broken")
+            raise StoreFailed("it is broken").for_everyone()
         return await super().draft(upload, size, upload_request)
 
 

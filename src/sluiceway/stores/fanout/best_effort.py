@@ -134,6 +134,8 @@ class BestEffortTarget:
                 await self._do(draft, self._steps.popleft())
         except (SluiceError, OSError) as error:
             public = error.public if isinstance(error, SluiceError) else "it failed"
+            if isinstance(error, Refused):
+                public = None  # the reason is its status and text, without the address
             self.give_up(public or _reason(error), _reason(error))
         except Exception:  # the upload goes on without this destination, whatever failed
             log.exception("best-effort destination %s", self.display_name)
