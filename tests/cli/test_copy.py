@@ -19,7 +19,9 @@ import pytest
 import sluiceway
 from rude_peer import Exchange, Peer, ranged, sha256_field
 from sluiceway.cli.copy import copy as copy_command
+from sluiceway.cli.copy_options import MANY_FLAGS, ONE_FLAGS
 from sluiceway.cli.exits import EXITS
+from sluiceway.copying.arguments.keywords import CopyAllKeywords, CopyKeywords, SharedKeywords
 from sluiceway.copying.options import MOST_RETRIES, RETRIES
 
 DATA = os.urandom(100_000)
@@ -69,6 +71,14 @@ def refusing(status: int) -> Callable[[Exchange], None]:
     def act(exchange: Exchange) -> None:
         exchange.read_body()
         exchange.reply(status)
+
+    return act
+
+
+def refusing_puts(status: int) -> Callable[[Exchange], None]:
+    def act(exchange: Exchange) -> None:
+        exchange.read_body()
+        exchange.reply(status if exchange.method == "PUT" else 404)
 
     return act
 
@@ -235,6 +245,26 @@ def test_retries_are_counted_and_can_be_switched_off(source: Path) -> None:
         with Peer(refusing(503)) as peer:
             assert run("--retries", str(retries), source, f"{peer.url}/a").code == 1
         assert len(peer.seen) == 1 + retries
+    with Peer(refusing_puts(503)) as peer:
+        assert run("-r", "--retries", "0", source.parent, f"{peer.url}/a/").code == 6
+    assert sum(seen.method == "PUT" for seen in peer.seen) == 1
+
+
+def test_every_option_reaches_python() -> None:
+    """Of one object and of many: an option that is left out would have no effect."""
+    shared, one, many = (
+        set(kind.__annotations__) for kind in (SharedKeywords, CopyKeywords, CopyAllKeywords)
+    )
+    plural = {"header": "headers", "from_header": "from_headers"}
+    options = {plural.get(param.name or "", param.name) for param in copy_command.params}
+
+    assert set(ONE_FLAGS) == one - shared
+    assert set(MANY_FLAGS) | {"unpack"} == many - shared
+    assert options == {
+        *one,
+        *many,
+        *("sides", "from_command", "recursive", "as_json", "curl", "quiet"),  # of the command alone
+    }
 
 
 def test_the_default_of_the_help_is_the_default_of_python() -> None:

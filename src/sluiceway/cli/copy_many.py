@@ -11,27 +11,13 @@ from typing import Any, NoReturn
 
 import click
 
-from sluiceway.cli.copy_options import NETWORK_NAMES, ONE_FLAGS
+from sluiceway.cli.copy_options import ONE_FLAGS
 from sluiceway.cli.exits import OK, SOME_FAILED
 from sluiceway.cli.overall_output import OverallOutput
 from sluiceway.cli.quick_start import quick_imports
 from sluiceway.cli.signals import ended_by_signals
 
 __all__ = ["copy_many"]
-
-SHARED = (
-    "headers",
-    "from_headers",
-    "token",
-    "from_token",
-    "digest",
-    "resume",
-    "parallel",
-    "force",
-    "limit_rate",
-    "store_option",
-    *NETWORK_NAMES,
-)
 
 
 def copy_many(
@@ -51,7 +37,7 @@ def copy_many(
         from sluiceway.errors import SluiceError
 
     output = OverallOutput(as_json, quiet)
-    keywords = {name: options[name] for name in SHARED}
+    keywords = {name: value for name, value in options.items() if name not in ONE_FLAGS}
     keywords |= {name: value for name, value in many.items() if value is not None}
     try:
         with ended_by_signals(), output:

@@ -10,11 +10,10 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["MANY_FLAGS", "NETWORK_NAMES", "ONE_FLAGS", "many_options", "network_options"]
+__all__ = ["MANY_FLAGS", "ONE_FLAGS", "many_options", "network_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-NETWORK_NAMES = ("timeout", "ca_file", "client_cert", "auth")
 # Python names and flags of the options that make sense for many objects only, or for one only.
 MANY_FLAGS = {
     "jobs": "--jobs",
@@ -32,6 +31,7 @@ ONE_FLAGS = {
     "form": "--form",
     "field": "--field",
     "size": "--size",
+    "pack": "--pack",
 }
 
 
