@@ -197,6 +197,13 @@ def test_the_last_append_may_be_repeated(server: RunningServer, version: int | N
     behind = append(server, version, url, 10, b"more")  # not 409: its offset is the right one
     assert (behind.status, "complete" in behind.json()["detail"]) == (400, True)
     assert stored(server, first) == b"helloworld"
+    # Its file is gone, and nothing tells whether these bytes were in it.
+    file = first.headers["location"]
+    assert talk(server.port, head("DELETE", file)).status == 204
+    for data in (b"w0rld", b"world"):
+        gone = append(server, version, url, 5, data)
+        assert gone.status == (400 if version in (6, 7, 8) else 409)
+    assert append(server, version, url, 10, b"").status == 201
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -7,11 +7,10 @@ is read only where that must decide: of an unknown length, or with a digest. Kno
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 
 from starlette.requests import Request
 
-from sluiceway.errors import DigestMismatch, InconsistentLength, SluiceError
+from sluiceway.errors import DigestMismatch, InconsistentLength, NotFound
 from sluiceway.pipe.digests import Digests
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer
@@ -41,8 +40,10 @@ async def is_last_append(
     """Whether the request is the last append of this upload, which has ended: it begins where that
     began, and brings the same bytes, as far as they can be compared.
 
-    One without bytes at the end asks for nothing but the response. Raises InconsistentLength and
-    DigestMismatch where it contradicts itself, BodyCut, TooSlow.
+    One without bytes at the end asks for nothing but the response. One with bytes is none where its
+    file is not there any more: nobody knows whether it brings the same ones. Raises
+    InconsistentLength and DigestMismatch where it contradicts itself, BodyCut, TooSlow, and what
+    opening the file does.
     """
     size, start = content_length(request), announcement.offset or 0
     left = record.offset - start
@@ -54,7 +55,12 @@ async def is_last_append(
         raise InconsistentLength(
             f"The upload has {record.offset} bytes, and not {announcement.length}"
         )
-    reader = await _open_stored(uploads, record) if left else None
+    if left and await is_outdated(uploads, record):
+        return False
+    try:
+        reader = await _open_stored(uploads, record) if left else None
+    except NotFound:  # it has just gone
+        return False
     try:
         if size is not None and not expected and reader is None:
             return True
@@ -84,13 +90,10 @@ async def check_stored(
 
 
 async def _open_stored(uploads: ResumableUploads, record: UploadRecord) -> ObjectReader | None:
-    """What the upload became; None where that is not there to be read."""
+    """What the upload became; None where it was refused, or its place cannot be read."""
     if record.code or not uploads.store.traits.readable:
         return None
-    with suppress(SluiceError):
-        if not await is_outdated(uploads, record):
-            return await uploads.store.open(record.key)
-    return None
+    return await uploads.store.open(record.key)
 
 
 async def _has(
