@@ -30,6 +30,16 @@ serving.CLOSE_TIMEOUT, service.STOP_TIMEOUT = 3.0, 0.5
 os.link = lambda *_, **__: time.sleep(3600)
 """
 
+FIRST_WORKER_DIES = """
+import os, signal, sys
+if "spawn_main" in " ".join(sys.orig_argv):
+    try:
+        os.close(os.open(__file__ + ".died", os.O_CREAT | os.O_EXCL))
+        os.kill(os.getpid(), signal.SIGKILL)
+    except FileExistsError:
+        pass
+"""
+
 
 def test_a_running_upload_finishes_after_sigterm(serve: Serve) -> None:
     """Within --shutdown-timeout the sender gets its response, and new connections are refused.
@@ -225,13 +235,17 @@ def test_two_servers_share_a_root(serve: Serve, tmp_path: Path) -> None:
     assert requests.get(f"{servers[0].url}/files/deep/one", timeout=10).status_code == 404
 
 
-def test_a_killed_worker_is_replaced_and_its_uploads_fail_visibly(serve: Serve) -> None:
-    """--workers 2: one dies during an upload.
+def test_a_killed_worker_is_replaced_and_its_uploads_fail_visibly(
+    serve: Serve, tmp_path: Path
+) -> None:
+    """--workers 2: one dies before it is ready, one during an upload.
 
     The other continues, a new one starts, and the watcher sees the failure. The workers are not
     forked here (tests/fork_workers.py), but started as usual.
     """
-    server = serve("--workers", "2", env={"PYTHONHASHSEED": "1"})
+    (tmp_path / "sitecustomize.py").write_text(FIRST_WORKER_DIES)
+    server = serve("--workers", "2", env={"PYTHONHASHSEED": "1", "PYTHONPATH": str(tmp_path)})
+    eventually(lambda: "was killed before it was ready; another one starts" in server.log())
     upload = "w" * 30
     with Wire(server.port) as wire:
         wire.send(

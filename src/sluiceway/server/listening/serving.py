@@ -45,6 +45,8 @@ CLOSE_TIMEOUT = 45.0
 SAME_STOP = 1.0
 LOOP_ANSWERS = 10.0  # seconds
 WORKERS_START = 60.0  # seconds until all workers must be ready
+# Workers that may be killed before they are ready; one that ends with an error would do so again.
+KILLED_AT_START = 5
 LEAVE: int | None = getattr(signal, "SIGUSR1", None)  # to workers: a successor serves already
 KILL: int = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has one way only
 POLL = 0.05  # seconds
@@ -244,14 +246,28 @@ class Supervisor(Multiprocess):
 
     def _all_ready(self) -> bool:
         deadline = time.monotonic() + WORKERS_START
-        for process in self.processes:
-            while not process.is_ready(timeout=1):
+        killed = 0
+        for index in range(len(self.processes)):
+            while not self.processes[index].is_ready(timeout=1):
                 self.handle_signals()
                 if self.should_exit.wait(POLL):
                     return False
-                if not process.process.is_alive() or time.monotonic() > deadline:
+                process = self.processes[index]
+                is_killed = not process.process.is_alive() and (process.exitcode or 0) <= 0
+                killed += is_killed
+                if is_killed and killed <= KILLED_AT_START:
+                    self._start_anew(index)
+                elif not process.process.is_alive() or time.monotonic() > deadline:
                     raise SluiceError("The workers could not start; the lines above say why")
         return True
+
+    def _start_anew(self, index: int) -> None:
+        process = self.processes[index]
+        log.warning("Worker %s was killed before it was ready; another one starts", process.pid)
+        process.kill()  # closes its pipe
+        process.join()
+        self.processes[index] = multiprocess.Process(self.config, self.sockets)
+        self.processes[index].start()
 
     def terminate_all(self) -> None:
         for sock in self.sockets:
