@@ -67,13 +67,20 @@ def test_a_cut_costs_nothing_that_was_kept(
 
 
 def test_a_small_file_goes_on_once_it_broke_off(server: RunningServer, tmp_path: Path) -> None:
-    """One request as long as no line breaks; a line that always breaks gets it all the same."""
-    path = tmp_path / "small.bin"
+    """One request as long as no line breaks; a line that always breaks gets it all the same. So
+    does each of many."""
+    path = tmp_path / "small" / "small.bin"
+    path.parent.mkdir()
     path.write_bytes(DATA[: 1 << 20])
     with CuttingProxy(server.port, 600_000) as proxy:
         receipt = copy(path, f"{proxy.url}/files/small/")
-    assert stored(server, receipt.location) == DATA[: 1 << 20]
-    assert proxy.cuts == 2
+        assert stored(server, receipt.location) == DATA[: 1 << 20]
+        assert proxy.cuts == 2
+        proxy.cuts = 0
+        report = copy_all(path.parent, f"{proxy.url}/files/of-many/")
+        assert report.ok, report
+        assert (server.root / "of-many" / "small.bin").read_bytes() == DATA[: 1 << 20]
+        assert proxy.cuts == 2
 
 
 def test_without_resume_a_large_file_is_one_request(server: RunningServer, file: Path) -> None:

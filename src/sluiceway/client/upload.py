@@ -31,7 +31,13 @@ from sluiceway.client.retry import (
     may_repeat,
 )
 from sluiceway.client.source_body import SourceBody
-from sluiceway.client.upload_job import EXPECT_FROM, RESUMABLE_FROM, Resuming, UploadJob
+from sluiceway.client.upload_job import (
+    EXPECT_FROM,
+    LEAST_RESUMED,
+    RESUMABLE_FROM,
+    Resuming,
+    UploadJob,
+)
 from sluiceway.client.upload_receipt import because, upload_receipt
 from sluiceway.errors import PeerFailed, SluiceError
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
@@ -41,8 +47,6 @@ from sluiceway.wire.urls import redact_url
 
 __all__ = ["UploadJob", "upload"]
 
-# Bytes of a file that becomes resumable when its first request broke off. Fewer arrive by luck.
-LEAST_RESUMED = 64 << 10
 # A server that knows no Expect gets the same request without it (RFC 9110 10.1.1).
 EXPECTATION_FAILED = 417
 
@@ -60,10 +64,11 @@ async def upload(
     the server keeps other bytes than were sent.
     """
     stages = stages or Stages()
-    if (job.source.length or 0) >= RESUMABLE_FROM:
+    broke = job.resuming is not None and job.resuming.broke
+    if (job.source.length or 0) >= (LEAST_RESUMED if broke else RESUMABLE_FROM):
         if on_progress is not None and job.resuming is not None:
             on_progress(Progress(job.name, "connecting", 0, job.source.length))
-        resumed = await _resumed(transport, job, on_progress, stages)
+        resumed = await _resumed(transport, job, on_progress, stages, broke)
         if resumed is not None:
             return resumed
     elif job.source.length is None:
@@ -184,12 +189,14 @@ class _UploadRun:
         file_request, body = self._job.file_request, self._body
         headers = {**self._job.headers, "Content-Type": file_request.type}
         chain = RedirectChain(self._transport, file_request.url, headers)
-        expect = body.length is None or body.length >= EXPECT_FROM
+        large, may_expect = body.length is None or body.length >= EXPECT_FROM, True
         self._report("connecting", 0)
         while True:
             self._stages.enter(DESTINATION)
             if self._transport.will_ask_for_login(chain.url) and not body.source.reopenable:
                 await self._log_in(chain)
+            asks = large or self._transport.will_ask_for_login(chain.url)
+            expect = asks and may_expect
             response = await self._send(chain, expect)
             head = response.head
             if chain.challenged(head):
@@ -199,7 +206,7 @@ class _UploadRun:
                         "it asks who we are, and a stream that has begun cannot be sent again",
                     )
             elif head.status == EXPECTATION_FAILED and expect and body.may_send:
-                expect = False
+                may_expect = False
             elif head.status == SEE_OTHER and body.complete:
                 if not chain.advance(head):
                     raise refusal(head, "")
@@ -209,7 +216,6 @@ class _UploadRun:
 
     async def _send(self, chain: RedirectChain, expect: bool) -> Response:
         method = self._job.file_request.method
-        expect = expect or self._transport.will_ask_for_login(chain.url)
         repeatable = self._body.source.reopenable and method in IDEMPOTENT
         if (data := self._body.whole()) is not None:
             return await self._send_whole(data, chain, expect, repeatable)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # the transport loads the HTTP library
     from sluiceway.client.local.bookmarks import SourceIdentity
     from sluiceway.client.resumable.offers import Offers
 
-__all__ = ["EXPECT_FROM", "RESUMABLE_FROM", "Resuming", "UploadJob"]
+__all__ = ["EXPECT_FROM", "LEAST_RESUMED", "RESUMABLE_FROM", "Resuming", "UploadJob"]
 
 # Bytes from which a body asks first (Expect). A refusal of fewer costs less than the extra round
 # trip; curl has had this limit since 7.84.
@@ -29,6 +29,8 @@ EXPECT_FROM = 1 << 20
 # two round trips and a wait for the server's disk. A smaller file becomes resumable when its first
 # request broke off.
 RESUMABLE_FROM = 2 << 20
+# Bytes of a file that becomes resumable when its first request broke off. Fewer arrive by luck.
+LEAST_RESUMED = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Resuming:
         parallel: Parts that are sent at once, where the server joins them.
         reasons: Why files are sent in one piece although parts were asked for: each is said once a
             copy, whose uploads share this set.
+        broke: One request with these bytes was tried before, and broke off.
     """
 
     offers: Offers
@@ -57,6 +60,7 @@ class Resuming:
     on_note: Callable[[str], None] | None = None
     parallel: int = 1
     reasons: set[str] = field(default_factory=set)
+    broke: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,8 @@ class Reading:
     # What names the bytes in another process, so that an upload of them can be resumed there.
     identity: SourceIdentity | None = None
     on_note: Callable[[str], None] | None = None  # that it goes on after a cut, or begins anew
+    # A request with these bytes broke off before: the next one should be one that can be resumed.
+    broke: bool = False
     # All bytes, where the object is small and was read when it was opened; `source` gives them too.
     content: Buffer | None = None
 

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from sluiceway.client.retry import ANSWERED, RetryPolicy, is_transient, reached
+from sluiceway.client.retry import ANSWERED, RetryPolicy, connection_broke, is_transient, reached
 from sluiceway.copying.contract import CopyItem, CopySource, CopyTarget, Reading, is_large
 from sluiceway.copying.endpoints.verified_put import digest_of_source
 from sluiceway.copying.journals.journal import once_key
@@ -83,6 +83,7 @@ class _Attempts:
         self.count = 0
         self.opened = False  # bytes of the source may be consumed
         self.offered = False  # the target may have some
+        self.broke = False  # on the way there
 
 
 class ObjectCopier:
@@ -141,6 +142,7 @@ class ObjectCopier:
     def _retry_in(self, error: SluiceError, attempts: _Attempts) -> float | None:
         """Seconds to wait before the next attempt; None to give up."""
         self._met = self._met or reached(error)
+        attempts.broke = attempts.broke or (attempts.offered and connection_broke(error))
         if not self._met:
             return None  # a closed port or a wrong name: waiting makes no address right
         if not self._may_repeat(attempts) or not is_transient(error):
@@ -242,6 +244,7 @@ class ObjectCopier:
                     reading,
                     source=counted,
                     digests=self._rules.digests,
+                    broke=attempts.broke,
                     content=None,
                     on_note=lambda note: self._on_note(f"{item.key}: {note}"),
                 )

@@ -123,22 +123,24 @@ class UploadSteps:
         chain = RedirectChain(self._transport, self.url, headers, self._cookies)
         if expect is None:
             expect = (body.length or 0) >= EXPECT_FROM
+        may_expect = True
         while True:
+            asks = may_expect and (expect or self._transport.will_ask_for_login(chain.url))
             self.request = StreamingRequest(
                 self._transport,
                 "PATCH",
                 chain.url,
                 chain.headers(),
                 body.length,
-                expect=expect or self._transport.will_ask_for_login(chain.url),
+                expect=asks,
                 expect_timeout=EXPECT_WAIT,
                 repeatable=True,
                 on_sent=self._on_sent,
             )
             response = await body.send(self.request)
             head = response.head
-            if head.status == EXPECTATION_FAILED and expect:
-                expect = False
+            if head.status == EXPECTATION_FAILED and asks:
+                may_expect = False
             elif not chain.challenged(head) and not chain.advance(head, sends_body=True):
                 return response
 

@@ -259,6 +259,7 @@ class ResumingPolicy:
             reading.on_note,
             self._parallel,
             self._reasons,
+            reading.broke,
         )
         return replaced(job, resuming=resuming)
 
