@@ -88,6 +88,25 @@ async def test_a_password_goes_to_its_own_server_only(tmp_path: object) -> None:
         assert ["authorization" in exchange.headers for exchange in other.seen] == [False]
 
 
+async def test_a_server_that_refuses_expect_gets_the_proof_without_it(tmp_path: Path) -> None:
+    """The challenge would come by the head alone; it comes behind the body now."""
+    (tmp_path / "f").write_bytes(b"x" * 1000)
+
+    def on(exchange: Exchange) -> None:
+        if "expect" in exchange.headers:
+            exchange.reply(417)
+            return
+        if "authorization" not in exchange.headers:
+            exchange.read_body()
+        asks(exchange)
+
+    with Peer(on) as peer:
+        url = f"{peer.url.replace('//', '//u:p@')}/x"
+        receipt = await sluiceway.acopy(tmp_path / "f", url, auth="digest", retries=0)
+        assert receipt.status == 201
+        assert ["expect" in exchange.headers for exchange in peer.seen] == [True, False, False]
+
+
 async def test_a_stream_is_sent_after_the_challenge() -> None:
     """A GET gets the challenge first. A server that asks later makes the upload fail."""
     from sluiceway.client.file_request import put_request
