@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from sluiceway.errors import Unavailable
+from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.file_lock import HAS_LOCKS, lock_file
+from sluiceway.stores.contract import Replace
+from sluiceway.stores.disk import exclusive
+from sluiceway.stores.disk.store import DiskStore
+from sluiceway.testing.store_suite import read, store_bytes
 
 PREAMBLE = """# in a fork
 import asyncio, sys
@@ -108,3 +119,41 @@ async def work():
     )
 
     assert (tmp_path / "counter").read_bytes() == b"120"
+
+
+@pytest.mark.skipif(not HAS_LOCKS, reason="there are no locks of files")
+async def test_who_holds_the_lock_for_ever_holds_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process that hangs. The first waits, those behind it have waited too; nothing of
+    them is left in the way when it lets go."""
+    store, replace = DiskStore(str(tmp_path), Budget(64 << 20)), Replace(allowed=True)
+    await store_bytes(store, "a", b"old")
+    monkeypatch.setattr(exclusive, "LOCK_TIMEOUT", 0.05)
+    other = os.open(tmp_path / ".sluiceway", os.O_RDONLY)
+    lock_file(other)
+    late = [store_bytes(store, "a", b"late", replace=replace) for _ in range(20)]
+    results = await asyncio.gather(*late, store.rename("a", "b"), return_exceptions=True)
+    assert {type(result) for result in results} == {Unavailable}
+    with pytest.raises(Unavailable):
+        await store.delete("a")
+    await store_bytes(store, "free", b"takes no lock")
+    assert await read(store, "a") == b"old"
+    monkeypatch.undo()
+
+    os.close(other)
+    while True:
+        try:
+            await store_bytes(store, "a", b"new", replace=replace)
+            break
+        except Unavailable:  # the thread of the first one has just got it
+            await asyncio.sleep(0)
+    assert await read(store, "a") == b"new"
+
+    other = os.open(tmp_path / ".sluiceway", os.O_RDONLY)
+    lock_file(other)
+    asyncio.get_running_loop().call_later(0.02, os.close, other)
+    names = [bytes([number]) for number in range(5)]
+    await asyncio.gather(*(store_bytes(store, "a", name, replace=replace) for name in names))
+    assert await read(store, "a") in names
+    await store.aclose()

@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TypeVar, cast
 
 from sluiceway.errors import Exists, NotFound, PreconditionFailed, SluiceError
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.cancellation import finish_then_cancel
-from sluiceway.pipe.file_lock import HAS_LOCKS, lock_file
+from sluiceway.pipe.file_lock import HAS_LOCKS
 from sluiceway.pipe.worker_thread import in_thread, open_in_thread
 from sluiceway.stores.contract import (
     Draft,
@@ -38,11 +36,12 @@ from sluiceway.stores.disk.drafts.process_lock import ProcessLock, lasting_name
 from sluiceway.stores.disk.drafts.publishing import Publisher
 from sluiceway.stores.disk.drafts.replaced import ReplacedFiles
 from sluiceway.stores.disk.errors import map_error
+from sluiceway.stores.disk.exclusive import ExclusiveLock
 from sluiceway.stores.disk.listing import page
 from sluiceway.stores.disk.metadata import drop_note, read_entry
 from sluiceway.stores.disk.reader import DiskReader
 from sluiceway.stores.disk.renaming import rename
-from sluiceway.stores.disk.tree import PRIVATE, Tree
+from sluiceway.stores.disk.tree import Tree
 from sluiceway.stores.group_commit import GroupCommit
 from sluiceway.stores.unpublished import ResumableDraft, SavedDraft
 
@@ -90,7 +89,7 @@ class DiskStore:
         self._process_lock = ProcessLock(self._tree)
         self._drafts = self._process_lock.drafts
         self._process_lock.sweep()
-        self._here = threading.RLock()  # between the threads of this process
+        self._exclusive = ExclusiveLock(self._tree)
         self._replaced = ReplacedFiles(self._tree, self._drafts, self._exclusive)
         publisher = Publisher(
             self._tree, self._writers, self._exclusive, self._check, self._replaced
@@ -241,24 +240,6 @@ class DiskStore:
         finally:
             os.close(fd)
         return entry
-
-    @contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        """Make compare-and-swap one step for all processes that share the root.
-
-        Held for a few system calls only.
-        """
-        with self._here:  # for systems without locks of files
-            lock = os.open(
-                PRIVATE,
-                os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC,
-                dir_fd=self._tree.fd,
-            )
-            try:
-                lock_file(lock)
-                yield
-            finally:
-                os.close(lock)  # this releases the lock
 
     def _check(self, key: str, replace: Replace) -> bool:
         """Whether the object may be replaced. False: there is none, and its owner counts."""
