@@ -313,6 +313,26 @@ def test_json_prints_one_receipt_per_line(tmp_path: Path, source: Path) -> None:
         }
 
 
+def test_a_copy_does_not_end_with_its_output(tmp_path: Path, source: Path) -> None:
+    """Standard error may be closed, and a full standard output is said once, in words."""
+    for name in "bcd":
+        (tmp_path / name).write_bytes(b"x")
+    with Peer(refusing_puts(201)) as peer:
+        words = command(source, f"{peer.url}/a")
+        closed = ["sh", "-c", 'exec "$@" 2>&-', "-", *words]
+        assert subprocess.run(closed, timeout=DEADLINE, env=environment()).returncode == 0
+        with open("/dev/full", "wb") as full:
+            cases: list[list[str | Path]] = [[source, "a"], ["-r", "--json", tmp_path, "a/"]]
+            for more in cases:
+                asked = [*more[:-1], f"{peer.url}/{more[-1]}"]
+                done = subprocess.run(
+                    command(*asked), stdout=full, stderr=subprocess.PIPE, timeout=DEADLINE
+                )
+                assert (done.returncode, done.stderr.count(b"\n")) == (1, 1), done.stderr
+                assert b"No space left on device" in done.stderr
+    assert sum(seen.method == "PUT" for seen in peer.seen) == 1 + 1 + 4
+
+
 def test_json_errors_are_json_on_standard_error(source: Path) -> None:
     """With the stable code and the exit code."""
     with Peer(refusing(413)) as peer:

@@ -6,6 +6,7 @@ Prints nothing itself: see `output` and `overall_output`.
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 import click
@@ -223,11 +224,12 @@ def _copy_one(
         if curl:
             for line in curl_lines(CopyOptions.for_one(source, destination, **options)):
                 output.curl(line)
-            return
+            sys.exit(output.code)
         what = source if from_command is None else Command(from_command)
         with ended_by_signals(), output:
             receipt = run(what, destination, on_progress=output.show, **options)
         output.finish(receipt)
+        sys.exit(output.code)
     except SluiceError as error:
         output.fail(error)
     except KeyboardInterrupt:

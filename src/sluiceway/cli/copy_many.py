@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from sluiceway.cli.copy_options import ONE_FLAGS
-from sluiceway.cli.exits import OK, SOME_FAILED
+from sluiceway.cli.exits import SOME_FAILED
 from sluiceway.cli.overall_output import OverallOutput
 from sluiceway.cli.quick_start import quick_imports
 from sluiceway.cli.signals import ended_by_signals
@@ -49,4 +49,4 @@ def copy_many(
         output.finish()
         output.interrupted()
     output.finish()
-    sys.exit(OK if report.ok else SOME_FAILED)
+    sys.exit(output.code if report.ok else SOME_FAILED)

@@ -17,10 +17,10 @@ from sluiceway.errors import (
 )
 from sluiceway.pipe.source import SourceSpent
 
-__all__ = ["EXITS", "INTERRUPTED", "OK", "SOME_FAILED", "USAGE", "Exit", "exit_code"]
+__all__ = ["EXITS", "INTERRUPTED", "OK", "SOME_FAILED", "UNPRINTED", "USAGE", "Exit", "exit_code"]
 
 UNREADABLE = (SourceFailed, SourceSpent, NotFound)
-OK, USAGE, SOME_FAILED, INTERRUPTED = 0, 2, 6, 130  # 130: 128 + SIGINT, as in shells
+OK, UNPRINTED, USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 6, 130  # 130: 128 + SIGINT, as in shells
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,12 @@ EXITS = (
             isinstance(e, BadRequest) and not isinstance(e, BodyCut | BadName) and not _answered(e)
         ),
     ),
-    Exit(1, "the transfer failed: connection, server (status 5xx) or destination", lambda _: True),
+    Exit(
+        UNPRINTED,
+        "the transfer failed: connection, server (status 5xx) or destination; or all went "
+        "well, and standard output cannot be written",
+        lambda _: True,
+    ),
     Exit(
         SOME_FAILED,
         "some of many objects could not be copied; the report names them, the others are there",

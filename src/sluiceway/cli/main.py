@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
 import click
+
+from sluiceway.cli.terminal_text import hold_streams, say
 
 __all__ = ["main"]
 
@@ -31,14 +34,16 @@ class _LazyGroup(click.Group):
         """As click's own, but ^C at any moment has its own exit code; click has 1 for it."""
         if not given.get("standalone_mode", True):
             return super().main(*args, **given)
+        hold_streams()
         try:
             code = super().main(*args, **{**given, "standalone_mode": False})
         except click.ClickException as error:
-            error.show()
+            with suppress(OSError):  # of standard error
+                error.show()
             code = error.exit_code
         except click.Abort as error:
             interrupted = isinstance(error.__cause__, KeyboardInterrupt)
-            click.echo("sluiceway: interrupted" if interrupted else "Aborted!", err=True)
+            say("sluiceway: interrupted" if interrupted else "Aborted!", err=True)
             code = INTERRUPTED if interrupted else 1
         sys.exit(code if isinstance(code, int) else 0)
 

@@ -11,10 +11,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
-import click
-
-from sluiceway.cli.exits import INTERRUPTED, exit_code
-from sluiceway.cli.terminal_text import amount, printable
+from sluiceway.cli.exits import INTERRUPTED, OK, UNPRINTED, exit_code
+from sluiceway.cli.terminal_text import CannotPrint, amount, is_terminal, printable, say
 
 if TYPE_CHECKING:
     from sluiceway.copying.curl import CurlLine
@@ -31,6 +29,7 @@ class Printer:
 
     def __init__(self, as_json: bool, quiet: bool, stdout_is_data: bool = False) -> None:
         self._json, self._quiet, self._to_stderr = as_json, quiet, stdout_is_data
+        self._unprinted = False
 
     def fail(self, error: SluiceError) -> NoReturn:
         """Prints the error and exits with its code."""
@@ -55,12 +54,24 @@ class Printer:
     def _note(self, facts: dict[str, object], text: str, always: bool = False) -> None:
         """On standard error."""
         if self._json:
-            click.echo(json.dumps(facts, default=str), err=True)
+            say(json.dumps(facts, default=str), err=True)
         elif always or not self._quiet:
-            click.echo(f"sluiceway: {printable(text)}", err=True)
+            say(f"sluiceway: {printable(text)}", err=True)
 
-    def _print(self, text: str) -> None:
-        click.echo(text, err=self._to_stderr)
+    def _print(self, text: str | bytes) -> None:
+        """On standard output. That it cannot be written ends no transfer; it is said once."""
+        try:
+            say(text, err=self._to_stderr)
+        except (CannotPrint, BrokenPipeError) as error:
+            self._unprinted = True
+            detail = error.message if isinstance(error, CannotPrint) else "the reader has left"
+            facts: dict[str, object] = {"code": "unprinted", "exit": UNPRINTED, "detail": detail}
+            self._note(facts, detail, always=True)
+
+    @property
+    def code(self) -> int:
+        """The exit code after success."""
+        return UNPRINTED if self._unprinted else OK
 
 
 class Output(Printer):
@@ -72,7 +83,7 @@ class Output(Printer):
         self._close_bar: Callable[[], None] = lambda: None
 
     def __enter__(self) -> None:
-        if not self._json and not self._quiet and sys.stderr.isatty():
+        if not self._json and not self._quiet and is_terminal():
             from sluiceway.cli.progress_bar import ProgressBar
 
             bar = ProgressBar()
@@ -112,7 +123,7 @@ class Output(Printer):
             )
             return
         # As bytes: file names must come out as they are.
-        click.echo(os.fsencode(line.text))
+        self._print(os.fsencode(line.text))
         if line.variables:
             self._note({}, f"the line reads {', '.join(line.variables)}; export them first")
         for note in line.notes:

@@ -6,14 +6,11 @@ Computes nothing.
 from __future__ import annotations
 
 import json
-import sys
 import time
 from typing import TYPE_CHECKING
 
-import click
-
 from sluiceway.cli.output import Printer
-from sluiceway.cli.terminal_text import amount, printable
+from sluiceway.cli.terminal_text import amount, is_terminal, printable, say
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -39,7 +36,7 @@ class OverallOutput(Printer):
         self._report: Report | None = None
 
     def __enter__(self) -> None:
-        if not self._json and not self._quiet and sys.stderr.isatty():
+        if not self._json and not self._quiet and is_terminal():
             from rich.console import Console  # late: only terminals need it
             from rich.live import Live
 
@@ -72,15 +69,15 @@ class OverallOutput(Printer):
         if self._report is None:
             return
         if self._json:
-            click.echo(json.dumps({"report": self._report.as_dict()}))
+            self._print(json.dumps({"report": self._report.as_dict()}))
         elif not self._quiet:
-            click.echo(report_line(self._report))
+            self._print(report_line(self._report))
 
     def _print_result(self, result: ObjectResult) -> None:
         if result.code == "excluded":
             return  # asked for, perhaps a million times: the report has their number
         if self._json:
-            click.echo(json.dumps(result.as_dict()))
+            self._print(json.dumps(result.as_dict()))
         elif result.state == "failed":
             tried = f", tried {result.attempts} times" if result.attempts else ""
             self._line(f"sluiceway: {result.key} failed ({result.code}{tried}): {result.detail}")
@@ -88,12 +85,12 @@ class OverallOutput(Printer):
             self._line(f"sluiceway: {result.key} is left out: {result.detail}")
         elif result.state in ("would-copy", "would-replace") and not self._quiet:
             size = "" if result.size is None else f"  {amount(result.size)}"
-            click.echo(printable(f"{result.state.replace('-', ' ')}  {result.key}{size}"))
+            self._print(printable(f"{result.state.replace('-', ' ')}  {result.key}{size}"))
 
     def _line(self, text: str) -> None:
         """Stays on the screen, above the bar."""
         if self._live is None:
-            click.echo(printable(text), err=True)
+            say(printable(text), err=True)
         else:
             from rich.text import Text
 

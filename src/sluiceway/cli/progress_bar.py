@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sluiceway.cli.terminal_text import printable
+from sluiceway.cli.terminal_text import printable, say
 from sluiceway.pipe.receipt import Progress
 
 if TYPE_CHECKING:
@@ -58,9 +58,7 @@ class ProgressBar:
     def _line(self, text: str) -> None:
         """Stays on the screen, above the bar."""
         if self._rich is None:
-            import click
-
-            click.echo(text, err=True)
+            say(text, err=True)
         else:
             from rich.text import Text
 

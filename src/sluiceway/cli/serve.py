@@ -18,6 +18,7 @@ from sluiceway.cli.checking.given_settings import (
     refuse_empty_variables,
     unknown_variables,
 )
+from sluiceway.cli.terminal_text import say
 from sluiceway.errors import SluiceError
 from sluiceway.server.settings.checked import Settings
 from sluiceway.server.settings.guarded import BadSetting, writable_by_others
@@ -138,7 +139,7 @@ def serve(context: click.Context, /, random_token: bool, **options: Any) -> None
     """
     try:
         for what, instead in unknown_variables():
-            click.echo(f"sluiceway: {what}; {instead}", err=True)
+            say(f"sluiceway: {what}; {instead}", err=True)
         refuse_empty_variables()
         refuse_shown_secret(context)
         given = options["token"] or options["token_file"] or options["no_auth"]
@@ -151,10 +152,10 @@ def serve(context: click.Context, /, random_token: bool, **options: Any) -> None
 
         run(settings, lambda address: _greet(settings, address, context.obj, make_token))
     except SluiceError as error:
-        click.echo(f"sluiceway: {name_places(context, error.detail)}", err=True)
+        say(f"sluiceway: {name_places(context, error.detail)}", err=True)
         sys.exit(USAGE if error.code in ("bad-setting", "bad-name") else 1)
     except OSError as error:
-        click.echo(f"sluiceway: {error}", err=True)
+        say(f"sluiceway: {error}", err=True)
         sys.exit(1)
 
 
@@ -190,28 +191,27 @@ def _greet(settings: Settings, address: str, config: Path | None, made_token: bo
     from sluiceway.server.destinations import display_name, sends_on
 
     does = "sends on to" if sends_on(settings) else "stores into"
-    click.echo(f"Sluiceway {does} {display_name(settings)}")
+    say(f"Sluiceway {does} {display_name(settings)}")
     if made_token:
-        click.echo(f"  token  {settings.token}  (for this run; --token-file keeps one)")
-    click.echo(f"  page   {address}")
+        say(f"  token  {settings.token}  (for this run; --token-file keeps one)")
+    say(f"  page   {address}")
     if settings.has_tokens and not takes_tokens:
-        click.echo(f"  users  named by {settings.trust_user_header}: come through that proxy")
+        say(f"  users  named by {settings.trust_user_header}: come through that proxy")
     else:
-        click.echo(f"  curl   curl{auth} -T big.iso {address}files/big.iso")
-        click.echo(f"  python sluiceway.copy('big.iso', '{address}files/big.iso')")
+        say(f"  curl   curl{auth} -T big.iso {address}files/big.iso")
+        say(f"  python sluiceway.copy('big.iso', '{address}files/big.iso')")
     if config is not None:
-        click.echo(f"  settings from {config}")
+        say(f"  settings from {config}")
     if not settings.has_tokens and not settings.no_auth:
-        click.echo(
+        say(
             "  without a token: every user and program of this machine can upload, read and delete",
             err=True,
         )
     if settings.no_auth:
-        click.echo(
+        say(
             "  without authentication: all who can reach this address can upload, read and delete",
             err=True,
         )
-    sys.stdout.flush()
 
 
 setting_options(serve)

@@ -18,7 +18,7 @@ from sluiceway.cli.output import Printer
 from sluiceway.cli.quick_start import quick_imports
 from sluiceway.cli.signals import ended_by_signals
 from sluiceway.cli.suggestions import SuggestingCommand
-from sluiceway.cli.terminal_text import amount, printable
+from sluiceway.cli.terminal_text import amount, printable, say
 from sluiceway.pipe.hashes import named_digests
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def ls(url: str, recursive: bool, exact: bool, as_json: bool, **options: Any) ->
                 left_out += 1
                 printer.left_out(one.name, one.code, one.detail)
             else:
-                click.echo(_as_json(one) if as_json else _as_line(one, exact))
+                say(_as_json(one) if as_json else _as_line(one, exact))
         return SOME_FAILED if left_out else 0
 
     _run(work, url, options, printer)
@@ -153,7 +153,7 @@ async def _confirm(side: ListedSide, policy: RetryPolicy, yes: bool) -> None:
 
 
 def _deleted(as_json: bool, file: ListedFile) -> None:
-    click.echo(json.dumps({"deleted": file.key}) if as_json else f"deleted {printable(file.key)}")
+    say(json.dumps({"deleted": file.key}) if as_json else f"deleted {printable(file.key)}")
 
 
 def _as_json(file: ListedFile) -> str:
@@ -210,7 +210,7 @@ def _run(work: Work, url: str, options: dict[str, Any], printer: Printer) -> Non
     except SluiceError as error:
         printer.fail(error)
     except click.UsageError as error:
-        click.echo(f"sluiceway: {error.message}", err=True)
+        say(f"sluiceway: {error.message}", err=True)
         sys.exit(USAGE)
     except KeyboardInterrupt:
         printer.interrupted()

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from sluiceway.cli.suggestions import SuggestingCommand
+from sluiceway.cli.terminal_text import say
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.budget import MINIMUM, Budget
 from sluiceway.pipe.hashes import DEFAULT_CHOICE
@@ -49,8 +50,8 @@ def init(place: str, store_option: tuple[str, ...]) -> None:
     """
     _at(place, store_option, lambda store: store.init())
     # The address alone would lack the user and the table, and the whole one may hold a password.
-    click.echo(f"{redact_url(place)} is ready. Start a server with the same PLACE:")
-    click.echo("sluiceway serve --to PLACE")
+    say(f"{redact_url(place)} is ready. Start a server with the same PLACE:")
+    say("sluiceway serve --to PLACE")
 
 
 @click.command(cls=SuggestingCommand)
@@ -102,7 +103,7 @@ def sweep(
         return [f"{display_name(settings)}: {line}" for line in lines]
 
     for line in _run(work):
-        click.echo(line)
+        say(line)
 
 
 async def _sweep(settings: Settings, older_than: float | None, files: bool) -> list[str]:
@@ -174,7 +175,5 @@ def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     try:
         return asyncio.run(work())
     except (SluiceError, OSError) as error:
-        click.echo(
-            f"sluiceway: {error.detail if isinstance(error, SluiceError) else error}", err=True
-        )
+        say(f"sluiceway: {error.detail if isinstance(error, SluiceError) else error}", err=True)
         sys.exit(2 if isinstance(error, SluiceError) and error.code == "bad-setting" else 1)

@@ -8,6 +8,7 @@ import click
 
 from sluiceway.cli.access.token import said_errors
 from sluiceway.cli.suggestions import SuggestingCommand
+from sluiceway.cli.terminal_text import say
 from sluiceway.errors import BadRequest
 
 __all__ = ["link"]
@@ -74,7 +75,7 @@ def _make(server: str, path: str, **options: Any) -> None:
             )
         except BadRequest as error:
             raise BadSetting(error.detail) from None
-        click.echo(url)
+        say(url)
 
 
 @link.command("new-key", cls=SuggestingCommand, short_help="Put a fresh key in front.")
@@ -84,7 +85,7 @@ def _new_key(path: str) -> None:
     from sluiceway.server.access.link_keys import add_key
 
     with said_errors():
-        click.echo(f"links are signed by key {add_key(path)} from now on", err=True)
+        say(f"links are signed by key {add_key(path)} from now on", err=True)
 
 
 @link.command("revoke", cls=SuggestingCommand)

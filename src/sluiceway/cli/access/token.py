@@ -16,6 +16,7 @@ import click
 
 from sluiceway.cli.exits import USAGE
 from sluiceway.cli.suggestions import SuggestingCommand
+from sluiceway.cli.terminal_text import say
 from sluiceway.errors import SluiceError
 
 __all__ = ["said_errors", "token"]
@@ -68,8 +69,8 @@ def _add(name: str, path: str, password: bool, **options: Any) -> None:
         hashed = hash_password(secret) if password else hash_secret(secret)
         add_token(path, name, hashed, rights, given)
     if not password:
-        click.echo(secret)
-        click.echo(f"The secret of {name}; it is shown only now", err=True)
+        say(secret)
+        say(f"The secret of {name}; it is shown only now", err=True)
 
 
 @token.command("list", cls=SuggestingCommand)
@@ -94,11 +95,11 @@ def _list(path: str, as_json: bool) -> None:
         }
         given = {key: value for key, value in facts.items() if value is not None}
         if as_json:
-            click.echo(json.dumps({"name": one.name, **given}))
+            say(json.dumps({"name": one.name, **given}))
         else:
             rights = given.pop("rights")
             limits = "".join(f"  {key}={value}" for key, value in given.items())
-            click.echo(f"{one.name:20}  {rights}{limits}")
+            say(f"{one.name:20}  {rights}{limits}")
 
 
 @token.command("remove", cls=SuggestingCommand, short_help="Remove a name, but not the last.")
@@ -136,6 +137,6 @@ def said_errors() -> Iterator[None]:
         yield
     except (SluiceError, OSError) as error:
         text = error.detail if isinstance(error, SluiceError) else str(error)
-        click.echo(f"sluiceway: {text}", err=True)
+        say(f"sluiceway: {text}", err=True)
         is_setting = isinstance(error, SluiceError) and error.code == "bad-setting"
         sys.exit(USAGE if is_setting else 1)

@@ -23,7 +23,7 @@ from sluiceway.cli.serve import (
     refuse_uploaded_settings,
     setting_options,
 )
-from sluiceway.cli.terminal_text import printable
+from sluiceway.cli.terminal_text import printable, say
 from sluiceway.errors import SluiceError
 from sluiceway.server.checks.finding import Finding, failed, from_error, warned
 from sluiceway.server.settings.checked import Settings
@@ -115,10 +115,10 @@ def _before(context: click.Context, options: dict[str, Any]) -> list[Finding]:
 
 def _print(found: Finding, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(asdict(found), ensure_ascii=False))
+        say(json.dumps(asdict(found), ensure_ascii=False))
         return
     cure = f"\n         {found.cure}" if found.cure else ""
-    click.echo(f"{MARKS[found.level]}  {found.check}: {printable(found.text)}{cure}")
+    say(f"{MARKS[found.level]}  {found.check}: {printable(found.text)}{cure}")
 
 
 setting_options(check)

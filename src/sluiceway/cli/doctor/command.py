@@ -11,7 +11,7 @@ import click
 from sluiceway.cli.exits import INTERRUPTED, USAGE
 from sluiceway.cli.signals import ended_by_signals
 from sluiceway.cli.suggestions import SuggestingCommand
-from sluiceway.cli.terminal_text import printable
+from sluiceway.cli.terminal_text import is_terminal, printable, say
 
 if TYPE_CHECKING:
     from sluiceway.client.doctor.diagnosis import Diagnosis, DoctorReport
@@ -58,23 +58,23 @@ def doctor(
     from sluiceway.errors import SluiceError
 
     def show(probe: str) -> None:
-        if not as_json and sys.stderr.isatty():
-            click.echo(f"\r\x1b[Ksending {probe}", nl=False, err=True)
+        if not as_json and is_terminal():
+            say(f"\r\x1b[Ksending {probe}", nl=False, err=True)
 
     try:
         with ended_by_signals():
             target = parse_target(url, token, ca_file)
             report = examine(target, hold=hold, origin=origin, show=show)
     except SluiceError as error:
-        click.echo(f"sluiceway: {printable(error.detail)}", err=True)
+        say(f"sluiceway: {printable(error.detail)}", err=True)
         sys.exit(USAGE)
     except KeyboardInterrupt:
-        click.echo("sluiceway: interrupted", err=True)
+        say("sluiceway: interrupted", err=True)
         sys.exit(INTERRUPTED)
     finally:
-        if not as_json and sys.stderr.isatty():
-            click.echo("\r\x1b[K", nl=False, err=True)
-    click.echo(json.dumps(report.to_json()) if as_json else _text(report))
+        if not as_json and is_terminal():
+            say("\r\x1b[K", nl=False, err=True)
+    say(json.dumps(report.to_json()) if as_json else _text(report))
     sys.exit(0 if report.is_well else FOUND if report.is_whole else USAGE)
 
 
