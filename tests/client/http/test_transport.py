@@ -14,7 +14,7 @@ from sluiceway.client.http import aiohttp_request
 from sluiceway.client.http.exchange import Deadlines
 from sluiceway.client.http.transport import Transport
 from sluiceway.client.source_body import SourceBody
-from sluiceway.errors import PeerFailed, SluiceError, SourceFailed
+from sluiceway.errors import PeerFailed, PeerTimeout, SluiceError, SourceFailed
 from sluiceway.pipe.source import BytesSource, PassingSource
 
 
@@ -129,6 +129,25 @@ async def test_no_answer_is_a_failed_peer(how: str) -> None:
 
     assert "127.0.0.1" in caught.value.detail
     assert "secret" not in caught.value.detail
+
+
+@pytest.mark.parametrize("piece", [b"HTTP/1.1 103 Early\r\n\r\n", b"H"])
+async def test_a_head_without_end_is_given_up(piece: bytes) -> None:
+    """Each piece comes in time. A 1xx stops the library's timer, a byte of the head restarts it."""
+    deadlines = Deadlines(connect=0.2, idle=0.2, answer=0.2)
+
+    def act(exchange: Exchange) -> None:
+        if piece == b"H":
+            exchange.send(b"HTTP/1.1 200 OK\r\nX: ")
+        while not peer.ended.wait(0.05):
+            exchange.send(piece)
+
+    with Peer(act) as peer:
+        async with asyncio.timeout(20), Transport(deadlines) as transport:
+            for method in ("GET", "POST"):
+                with pytest.raises(PeerTimeout, match="did not come to the end"):
+                    async with transport.ask(method, peer.url, {}):
+                        pass
 
 
 async def test_a_stalled_download_is_given_up() -> None:

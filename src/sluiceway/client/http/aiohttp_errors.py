@@ -19,7 +19,7 @@ from sluiceway.errors import BadRequest, PeerFailed, PeerTimeout, PeerUnreachabl
 from sluiceway.pipe.descriptors import out_of_descriptors
 from sluiceway.wire.urls import redact_url
 
-__all__ = ["head_too_long", "map_error", "undecoded"]
+__all__ = ["endless_head", "head_too_long", "map_error", "undecoded"]
 
 _NAME_AUTHORITY = "name the file (PEM) of its authority with --ca-file, or in SSL_CERT_FILE"
 _OTHER_NAME = "ask it by a name that is in its certificate"
@@ -72,6 +72,11 @@ def head_too_long(url: str) -> PeerFailed:
         f"{redact_url(url)} answered, and a header of its answer is too long to be read",
         **{UNREADABLE: True},
     )
+
+
+def endless_head(url: str) -> PeerTimeout:
+    """The error for a response whose head comes byte by byte, or behind one 1xx after the other."""
+    return PeerTimeout(f"{redact_url(url)} did not come to the end of its answer; try again later")
 
 
 def undecoded(url: str, coding: str) -> PeerFailed:

@@ -20,6 +20,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.connector import Connection
 from aiohttp.http_writer import StreamWriter
 
+from sluiceway.client.http.aiohttp_errors import endless_head
 from sluiceway.client.http.exchange import Deadlines
 from sluiceway.client.http.socket_progress import SocketProgress
 from sluiceway.errors import PeerTimeout
@@ -373,10 +374,7 @@ class StallWatch:
         if self._body.finished:
             self._finished_at = self._finished_at or now
             if now - self._finished_at > self._deadlines.answer + 2 * self._deadlines.idle:
-                raise PeerTimeout(
-                    f"{redact_url(self._url)} did not come to the end of its answer; "
-                    "try again later"
-                )
+                raise endless_head(self._url)
         if self._body.on_sent is not None:
             self._body.on_sent(acknowledged)
 

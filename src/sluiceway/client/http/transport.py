@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from itertools import chain
 from typing import Any, Self, TypeVar
@@ -18,7 +18,7 @@ import aiohttp
 from yarl import URL
 
 from sluiceway.client.http.address_guard import refused_address
-from sluiceway.client.http.aiohttp_errors import head_too_long, map_error, undecoded
+from sluiceway.client.http.aiohttp_errors import endless_head, head_too_long, map_error, undecoded
 from sluiceway.client.http.aiohttp_request import ExpectingRequest, SentBody, StallWatch
 from sluiceway.client.http.digest_auth import DigestLogin
 from sluiceway.client.http.exchange import Deadlines, Head, Response
@@ -40,6 +40,8 @@ Guard = Callable[[str, int], None]  # address as text, port
 READ_AHEAD = 1 << 20  # bytes buffered per response; the library pauses the socket at twice that
 MOST_ANSWER = 1 << 20  # bytes of a response that are read as text; a larger one is not for us
 UNAUTHORIZED = 401
+# Their responses begin within the idle time; others may come with 102 while the peer works.
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
 # Bytes of a response's head, and of one header in it: large cookies and policies have tens of KiB.
 MOST_HEAD = 64 << 10
 MOST_HEADERS = 256  # of a response; browsers take some hundred
@@ -238,6 +240,22 @@ class Transport:
                 async with self.ask("OPTIONS", url, {}) as response:
                     self.challenged(response.head)
 
+    async def _whole_head(
+        self, method: str, url: str, sending: Awaitable[aiohttp.ClientResponse]
+    ) -> aiohttp.ClientResponse:
+        """The response to a request without a body, in bounded time.
+
+        The library's own timer restarts with each byte of the head, and stops at a 1xx.
+        """
+        deadlines = self.deadlines
+        begins = deadlines.idle if method in READING else deadlines.answer
+        try:
+            async with asyncio.timeout(deadlines.connect + begins + deadlines.idle):
+                with map_error(url, "asking", deadlines):
+                    return await sending
+        except TimeoutError:
+            raise endless_head(url) from None
+
     def _session_for(self, body: SentBody | None) -> aiohttp.ClientSession:
         """A new connection for a request that cannot be repeated.
 
@@ -290,8 +308,7 @@ class Transport:
             timeout=self._times if body is None else self._times_of_body,
         )
         if body is None:
-            with map_error(url, "asking", deadlines):
-                response = await sending  # the library's own deadlines bound it
+            response = await self._whole_head(method, url, sending)
         else:
             with (
                 map_error(url, "sending to", deadlines, sends_body=True),
