@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.hashes import DEFAULT_CHOICE
-from sluiceway.pipe.source import BytesSource
+from sluiceway.pipe.source import BytesSource, PassingSource
 from sluiceway.stores.contract import Draft, UploadRequest
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.uploads.keys import KeyTemplate
@@ -19,7 +20,8 @@ from sluiceway.uploads.ledger.record import FinalResponse
 from sluiceway.uploads.ledger.sqlite import SqliteLedger
 from sluiceway.uploads.ledger.states import LedgerState
 from sluiceway.uploads.progress import ProgressTable
-from sluiceway.uploads.resumable.adopting import LEAST_ADOPTED, adopt, begin_plain
+from sluiceway.uploads.resumable import adopting
+from sluiceway.uploads.resumable.adopting import LEAST_ADOPTED, SmallPut, adopt, begin_plain
 from sluiceway.uploads.resumable.by_key import upload_of
 from sluiceway.uploads.resumable.plain_puts import PlainPut
 from sluiceway.uploads.resumable.service import ResumableUploads
@@ -120,3 +122,25 @@ async def test_digests_of_an_upload_that_another_process_began_anew_are_not_cont
         await held.finish(lambda outcome: FinalResponse(201))
     entry = await one.store.stat(KEY)
     assert entry.metadata.sha256 == hashlib.sha256(b"".join(pieces[1:])).hexdigest()
+
+
+async def test_a_small_put_in_parts_ends_the_older_upload_with_its_first_part(
+    processes: tuple[Process, Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process may be killed before the next one; a question would be answered by the older."""
+    one, _ = processes
+    monkeypatch.setattr(adopting, "SOON", 3600.0)
+    assert await one.cut(await one.begin("a", 7.0)) == LEAST_ADOPTED
+    upload = upload_of(KEY)
+    with SmallPut(one.uploads, KEY) as put:
+        async for _ in put.watched(PassingSource(_chunks("whole"), 5)).open():
+            assert (await one.uploads.find(upload)).state is LedgerState.OPEN
+    with SmallPut(one.uploads, KEY) as put:
+        async for _ in put.watched(PassingSource(_chunks("wh", "ole"), 5)).open():
+            while (await one.uploads.find(upload)).state is LedgerState.OPEN:
+                await asyncio.sleep(0.001)  # the time limit of tests ends this
+
+
+async def _chunks(*parts: str) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part.encode()

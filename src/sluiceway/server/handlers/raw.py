@@ -61,8 +61,11 @@ async def put_object(request: Request, upload_service: UploadService, key: str) 
         async with begin_upload(request, upload_service) as session:
             if isinstance(put, PlainPut):
                 put.session = session
+            body = whole_body(request, session.stages)
+            if isinstance(put, SmallPut):
+                body = put.watched(body)
             try:
-                await session.take(whole_body(request, session.stages), upload_request)
+                await session.take(body, upload_request)
             except (BodyCut, TooSlow):
                 await keep_cut(request, upload_service, session, upload_request, put)
                 raise

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from math import inf
 from typing import Self
 
 from sluiceway.errors import Exists, NotFound, SluiceError, Superseded
 from sluiceway.pipe.cancellation import shield_until_done
+from sluiceway.pipe.pump import close_stream
+from sluiceway.pipe.source import Buffer, Source, all_at_hand
+from sluiceway.pipe.wrapped import WrappedSource
 from sluiceway.stores.contract import Draft, UploadRequest
 from sluiceway.stores.unpublished import AdoptingStore
 from sluiceway.uploads.ledger.record import ADOPTED, BASE, UploadRecord
@@ -80,8 +84,9 @@ class SmallPut:
     """`with` around a PUT so small that it is not kept when it is cut. But nobody may take what an
     older one left for its bytes.
 
-    Most are whole at once, and a look into the ledger would take as long as the PUT: one that still
-    runs after `SOON` looks.
+    Most are whole at once, and a look into the ledger would take as long as the PUT. One that comes
+    in parts looks with the first: it may be cut, and its process killed. Any other one that still
+    runs after `SOON` looks then.
     """
 
     __slots__ = ("_key", "_timer", "_uploads", "began")
@@ -99,9 +104,16 @@ class SmallPut:
         self._uploads.plain_puts.small -= 1
         self._timer.cancel()
 
+    def watched(self, body: Source) -> Source:
+        return _InParts(body, self._comes_in_parts)
+
     async def forget_older(self) -> None:
         """It was cut. Raises StoreFailed, Unavailable."""
         await forget_older(self._uploads, self._key, self.began)
+
+    def _comes_in_parts(self) -> None:
+        self._timer.cancel()
+        self._begin()
 
     def _begin(self) -> None:
         self._uploads.plain_puts.start(self._end_older())
@@ -111,6 +123,29 @@ class SmallPut:
             await forget_older(self._uploads, self._key, self.began, interrupts=True)
         except SluiceError as error:
             log.debug("An older upload could not be ended: %s", error.for_log)
+
+
+class _InParts(WrappedSource):
+    """Says so when its first chunk is not the whole."""
+
+    def __init__(self, source: Source, on_part: Callable[[], None]) -> None:
+        super().__init__(source)
+        self._on_part = on_part
+
+    def at_hand(self) -> Buffer | None:
+        return all_at_hand(self._source)
+
+    async def _pass_on(self, chunks: AsyncIterator[Buffer]) -> AsyncIterator[Buffer]:
+        is_first = True
+        try:
+            async for chunk in chunks:
+                if is_first and len(chunk) != self.length:
+                    self._on_part()
+                is_first = False
+                yield chunk
+                del chunk  # before the source makes the next one
+        finally:
+            await close_stream(chunks)
 
 
 async def adopt(
