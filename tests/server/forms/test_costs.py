@@ -121,8 +121,9 @@ async def test_fields_wait_for_memory_and_are_refused_readably(
 async def test_all_fields_together_have_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow trickle cannot keep a form open for ever; the time of its files does not count."""
     monkeypatch.setattr(field_reading, "FIELDS_TIME", 1.0)
+    monkeypatch.setattr(field_reading, "FIELDS_RATE", 1 << 30)  # bytes earn no time here
     app = Sluiceway(to="memory:")
-    slow = field(b"a", b"x") * 50 + FILE + END
+    slow = field(b"a", b"x") * 100 + FILE + END
 
     async def trickle() -> Message:
         await asyncio.sleep(0.02)

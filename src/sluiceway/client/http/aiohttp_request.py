@@ -127,7 +127,7 @@ class WholeBody(SentBody):
         self.begun: bool = False  # the peer may have all of it
 
     def tracker(self) -> None:
-        self.progress = SocketProgress(self._taken)
+        self.progress: SocketProgress | None = SocketProgress(self._taken)
 
     def _taken(self) -> int:
         waiting = 0 if self._transport is None else self._transport.get_write_buffer_size()
@@ -142,7 +142,8 @@ class WholeBody(SentBody):
         return self.begun
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        self.begun, self.handed = True, len(self._data)
+        self.begun = True
+        self.handed: int = len(self._data)
         await writer.write(self._data)
         self.finished = True
         self._on_written()
