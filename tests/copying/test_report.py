@@ -17,7 +17,7 @@ from sluiceway.client.retry import RetryPolicy
 from sluiceway.copying.contract import RULES, CopyItem
 from sluiceway.copying.endpoints.store import StoreSource
 from sluiceway.copying.report import ObjectResult, Overall, Tally
-from sluiceway.errors import Miscounted, SourceFailed, StoreFailed, Unauthorized
+from sluiceway.errors import Miscounted, NoSpace, SourceFailed, StoreFailed, Unauthorized
 from sluiceway.stores.contract import Metadata, Omitted, Page
 from sluiceway.stores.memory import MemoryStore
 
@@ -153,9 +153,11 @@ async def test_an_error_of_a_library_becomes_a_failure_with_a_code(
         StoreFailed("the key was not accepted", answered=403),
         Unauthorized("no"),
         SourceFailed("no", answered=401),
+        StoreFailed("the proxy wants a login", answered=407),
+        NoSpace("the disk is full"),
     ],
 )
-async def test_a_side_that_rejects_the_credentials_ends_the_run(
+async def test_a_side_that_rejects_the_credentials_or_is_full_ends_the_run(
     tmp_path: Path, error: sluiceway.SluiceError
 ) -> None:
     """After twenty in a row: a token that expires does not cost thousands of requests."""

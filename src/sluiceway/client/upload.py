@@ -207,7 +207,7 @@ class _UploadRun:
                     )
             elif head.status == EXPECTATION_FAILED and expect and body.may_send:
                 may_expect = False
-            elif head.status == SEE_OTHER and body.complete:
+            elif head.status == SEE_OTHER and body.written:
                 if not chain.advance(head):
                     raise refusal(head, "")
                 return await self._ask_outcome(chain)

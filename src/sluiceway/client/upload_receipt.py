@@ -13,7 +13,7 @@ from sluiceway.errors import BadRequest, DigestMismatch, SluiceError
 from sluiceway.pipe.hashes import digest_pairs
 from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.stages import Stages
-from sluiceway.wire.urls import joined, located, redact_url
+from sluiceway.wire.urls import joined, located, origin, redact_url
 
 __all__ = ["GOES_ON", "because", "upload_receipt"]
 
@@ -61,7 +61,7 @@ def because(error: SluiceError, reason: str) -> SluiceError:
 def _compare(head: Head, entry: Mapping[str, object], size: int, digests: Pairs) -> None:
     """Compare size and digests with those that the destination names, if it does."""
     kept = entry.get("size")
-    if isinstance(kept, int) and kept != size:
+    if isinstance(kept, int) and not isinstance(kept, bool) and kept != size:
         raise DigestMismatch(f"{redact_url(head.url)} keeps {kept} bytes of {size}; send it again")
     for name, digits in digests:
         named = entry.get(name)
@@ -107,7 +107,9 @@ def _location(head: Head, entry: Mapping[str, object], fallback: str) -> str:
     for resolve, reference in (*found, (located, fallback and headers.get("content-location"))):
         if isinstance(reference, str) and reference:
             try:
-                return resolve(head.url, reference)
+                target = resolve(head.url, reference)
             except BadRequest:
                 continue
+            # Of another host, such as a bucket's signed URL, the query is most likely a key.
+            return target if origin(target) == origin(head.url) else redact_url(target)
     return redact_url(fallback or head.url)

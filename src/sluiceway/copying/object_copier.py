@@ -21,6 +21,7 @@ from sluiceway.copying.report import ObjectResult, ObjectState
 from sluiceway.errors import (
     DigestMismatch,
     Exists,
+    NoSpace,
     PeerUnreachable,
     PreconditionFailed,
     SluiceError,
@@ -255,9 +256,10 @@ class ObjectCopier:
 def _side_failed(error: SluiceError) -> bool:
     """Whether the next objects will most likely fail likewise.
 
-    Because a side cannot be reached at all, or no longer accepts the credentials.
+    Because a side cannot be reached at all, no longer accepts the credentials, or is full.
     """
-    if error.members.get(ANSWERED) in (401, 403) or isinstance(error, Unauthorized):
+    refused = error.members.get(ANSWERED) in (401, 403, 407)  # 407: of a proxy
+    if refused or isinstance(error, Unauthorized | NoSpace):
         return True
     if isinstance(error, SourceFailed) and isinstance(error.__cause__, SluiceError):
         return _side_failed(error.__cause__)
