@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from fix_taking import SMALL_DISK
 from sluiceway.client.local.part_file import PartialFile
 from sluiceway.client.local.part_notes import Notes, part_paths
-from sluiceway.errors import Exists, StoreFailed
+from sluiceway.errors import Exists, NoSpace, StoreFailed
 
 URL = "https://me:secret@host/file?sig=secret"
 
@@ -48,6 +49,27 @@ async def test_a_part_is_continued_where_it_ended(tmp_path: Path) -> None:
     second.close()
     assert target.read_bytes() == b"0123456789"
     assert os.listdir(tmp_path) == ["f"]
+
+
+@pytest.mark.root
+def test_a_full_disk_keeps_what_the_pieces_have(small_disk: Path) -> None:
+    """The notes have a place before the disk is full; else the next run would begin anew."""
+    target = small_disk / "f"
+    first = PartialFile(str(target), URL)
+    first.restart(notes())
+    first.in_pieces([(0, 0), (5, 0)])
+    first.write_at(b"01", 0)
+    with pytest.raises(NoSpace):
+        first.write_at(bytes(SMALL_DISK), 5)
+    first.in_pieces([(0, 2), (5, 0)])
+    first.close()
+    second = PartialFile(str(target), URL)
+
+    assert second.notes is not None
+    assert [tuple(piece) for piece in second.notes.pieces] == [(0, 2), (5, 0)]
+    second.discard()
+    second.close()
+    assert os.listdir(small_disk) == []
 
 
 @pytest.mark.parametrize(

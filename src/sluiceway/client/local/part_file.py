@@ -41,6 +41,7 @@ SYNC_EVERY = 64 << 20
 HOLE = 4096  # bytes of zeros that become a hole: a block of most file systems
 
 _BINARY = getattr(os, "O_BINARY", 0)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _ZEROS = bytes(ZEROS_BLOCK)
 
 
@@ -278,13 +279,27 @@ class PartialFile:
                     self._folder.unlink(self._notes_name)
                 return
             self.notes = replace(self.notes, kept=self.kept)
-            new = self._notes_name + ".new"
+            data, new = json.dumps(asdict(self.notes)).encode("ascii"), self._notes_name + ".new"
             with suppress(FileNotFoundError):
                 self._folder.unlink(new)
-            fd = self._folder.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
-            with open(fd, "w", encoding="ascii") as file:
-                json.dump(asdict(self.notes), file)
-            self._folder.rename(new, self._notes_name)
+            try:
+                fd = self._folder.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
+                with open(fd, "wb") as file:
+                    file.write(data)
+                self._folder.rename(new, self._notes_name)
+            except OSError as error:
+                if error.errno not in _FULL:
+                    raise
+                self._overwrite_notes(data)
+
+    def _overwrite_notes(self, data: bytes) -> None:
+        """On a full disk: the notes that are there have a block already, with room for these."""
+        with suppress(OSError):
+            self._folder.unlink(self._notes_name + ".new")
+        fd = self._folder.open(self._notes_name, os.O_WRONLY | _BINARY)
+        with open(fd, "wb") as file:
+            file.write(data)
+            file.truncate()
 
 
 def _write_at(fd: int, data: memoryview, at: int) -> int:
@@ -304,7 +319,7 @@ def file_errors(target: str) -> Iterator[None]:
             f"{target} is there already; use --force to replace it"
         ).for_operator() from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in _FULL:
             raise NoSpace(
                 f"No space for {target}; make room and run the same command to go on"
             ) from error
