@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -252,7 +254,10 @@ def test_a_best_effort_server_that_answers_has_the_file(
 
 
 def test_several_folders_are_ready_listed_and_deleted_as_one(serve: Serve, tmp_path: Path) -> None:
-    """Two required folders and a best-effort one: the same listing, and DELETE clears all three."""
+    """Two required folders and a best-effort one: the same listing, and DELETE clears all three.
+
+    Two PUTs at once that the second folder refuses leave the old file in the first one.
+    """
     spare, third = tmp_path / "spare", tmp_path / "third"
     first = serve("--to", f"required:{spare}", "--to", f"best-effort:{third}")
     assert requests.get(f"{first.url}/readyz", timeout=10).status_code == 200
@@ -266,6 +271,13 @@ def test_several_folders_are_ready_listed_and_deleted_as_one(serve: Serve, tmp_p
     ] == ["a/book"]
     assert requests.delete(f"{first.url}/files/a/book", timeout=10).status_code == 204
     assert [(place / "a").exists() for place in (first.root, spare, third)] == [False] * 3
+
+    (spare / "taken/x").mkdir(parents=True)
+    (first.root / "taken").write_bytes(b"old")
+    with ThreadPoolExecutor(2) as threads:
+        put = partial(requests.put, f"{first.url}/files/taken", timeout=30)
+        assert [each.status_code for each in threads.map(put, (DATA, DATA[1:]))] == [409, 409]
+    assert (first.root / "taken").read_bytes() == b"old"
 
 
 # Checked at start

@@ -24,6 +24,7 @@ from stores.fanout.destinations import (
     disk,
     fan_out,
     memory,
+    put,
     relay,
     send,
     stored_names,
@@ -70,6 +71,27 @@ async def test_a_replaced_object_is_put_back(tmp_path: Path) -> None:
                 assert await read(destination.store, "book") == pattern(MIB, 5)
                 assert (await destination.store.stat("book")).metadata == metadata
                 assert stored_names(destination) == ["book"]
+
+
+async def test_two_that_overlap_and_are_refused_leave_what_was_there(tmp_path: Path) -> None:
+    """The key's lock is held to the end of the undo, also while a server decides."""
+    budget = Budget(LIMIT)
+    with Peer(refuses) as peer:
+        destinations = [disk(tmp_path, budget), memory(), relay(peer.url)]
+        async with fan_out(budget, *destinations) as store:
+            for destination in destinations[:2]:
+                await store_bytes(destination.store, "book", b"old")
+            drafts = [await store.draft(each, 1, put("book", ALLOWED)) for each in ("u1", "u2")]
+            for draft in drafts:
+                await draft.write(b"2")
+            both = [draft.publish("book", Metadata("book"), ALLOWED) for draft in drafts]
+            for outcome in await asyncio.gather(*both, return_exceptions=True):
+                assert isinstance(outcome, Refused)
+            for draft in drafts:
+                await draft.discard()
+
+            for destination in destinations[:2]:
+                assert await read(destination.store, "book") == b"old"
 
 
 async def test_a_key_taken_at_the_second_destination_stays_free_at_the_first(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace as changed
 from typing import Any, TypeVar
 
@@ -105,15 +106,8 @@ class FanoutDraft:
         try:
             # whatever can still fail must fail before anything is visible
             await self._at_all(lambda draft: draft.sync())
-            async with self._locks.acquire(key):
-                await self._publish(True, key, metadata, replace)
-            await self._publish(False, key, metadata, replace)
-        except BaseException as error:
-            undoing = asyncio.ensure_future(self._undo(key))
-            await finish_all([undoing])
-            if isinstance(error, SluiceError) and undoing.result():
-                raise _with_copies(error, undoing.result()) from error
-            raise
+            async with self._alone(key):
+                await self._publish_all(key, metadata, replace)
         finally:
             if not self.keeps_replaced:
                 await self.settle()
@@ -125,7 +119,8 @@ class FanoutDraft:
         """Undo the publish everywhere, or leave it everywhere. Returns False where it stays."""
         if not self._published:
             return True  # a publish that fails undoes itself
-        return not await self._undo(self.key, together=True)
+        async with self._alone(self.key):
+            return not await self._undo(self.key, together=True)
 
     async def settle(self) -> None:
         """The publish stands: what it replaced goes."""
@@ -171,6 +166,26 @@ class FanoutDraft:
         with naming(target.display_name):
             return await act(target.draft)
 
+    def _alone(self, key: str) -> AbstractAsyncContextManager[None]:
+        """No other upload changes the key in this block, which ends with the undo of a refusal.
+
+        Else a second upload replaced this one in between, and its undo put this one back.
+        """
+        if len(self._required) == 1 and not self._front.undoable:
+            return nullcontext()  # there is nothing to undo, and no other copy
+        return self._locks.acquire(key)
+
+    async def _publish_all(self, key: str, metadata: Metadata, replace: Replace) -> None:
+        try:
+            await self._publish(True, key, metadata, replace)
+            await self._publish(False, key, metadata, replace)
+        except BaseException as error:
+            undoing = asyncio.ensure_future(self._undo(key))
+            await finish_all([undoing])
+            if isinstance(error, SluiceError) and undoing.result():
+                raise _with_copies(error, undoing.result()) from error
+            raise
+
     async def _publish(
         self, undoable: bool, key: str, metadata: Metadata, replace: Replace
     ) -> None:
@@ -184,14 +199,15 @@ class FanoutDraft:
     async def _undo(self, key: str, *, together: bool = False) -> list[str]:
         """Undo what was published, last first; returns the destinations where a copy remains.
 
+        Under the lock of the key.
+
         `together`: where the first copy cannot be undone, the others stay as well.
         """
         remaining: list[str] = []
         undoable = [target for target in reversed(self._required) if target.undoable]
-        async with self._locks.acquire(key):
-            for target in sorted(undoable, key=lambda target: target.undoes_surely):
-                if not (together and remaining) and not await target.undo_publish():
-                    remaining.append(target.display_name)
+        for target in sorted(undoable, key=lambda target: target.undoes_surely):
+            if not (together and remaining) and not await target.undo_publish():
+                remaining.append(target.display_name)
         elsewhere = [target for target in reversed(self._required) if not target.undoable]
         remaining += [each.display_name for each in elsewhere if not await each.undo_publish()]
         if remaining:

@@ -34,7 +34,7 @@ from sluiceway.stores.fanout.draft import FanoutDraft
 from sluiceway.stores.fanout.lasting import LastingFanout, split_saved
 from sluiceway.stores.fanout.late_copies import LateCopies
 from sluiceway.stores.fanout.required import RequiredTarget, naming, run_all
-from sluiceway.stores.keys.locks import KeyLocks
+from sluiceway.stores.keys.locks import LOCK_TIMEOUT, KeyLocks
 from sluiceway.stores.keys.machine_locks import MachineLocks
 from sluiceway.stores.unpublished import ChecksRoom, ResumableDraft, ResumableStore, SavedDraft
 
@@ -74,7 +74,7 @@ class FanoutStore:
         )
         self._budget = budget
         self._running: set[BestEffortTarget] = set()
-        self._locks = KeyLocks() if lock_folder is None else MachineLocks(lock_folder)
+        self._locks = KeyLocks(LOCK_TIMEOUT) if lock_folder is None else MachineLocks(lock_folder)
         others = {
             (each.display_name, each.public_name or each.display_name): each.store
             for each in self._best_effort

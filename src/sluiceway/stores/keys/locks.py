@@ -7,21 +7,28 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 
-__all__ = ["KeyLocks"]
+from sluiceway.errors import Unavailable
+
+__all__ = ["LOCK_TIMEOUT", "KeyLocks", "in_use"]
+
+LOCK_TIMEOUT = 60.0  # seconds; who has a lock publishes at several places, or asks an app
 
 
 class KeyLocks:
     """A lock for each key in use. A lock that no task holds or waits for is forgotten.
+
+    `timeout`: seconds for all locks of one request together; None waits for ever.
 
     Example:
         async with locks.acquire("album/a.jpg"):
             ...  # no other task is here with this key
     """
 
-    def __init__(self) -> None:
+    def __init__(self, timeout: float | None = None) -> None:
+        self._timeout = timeout
         self._locks: dict[str, asyncio.Lock] = {}
         self._users: Counter[str] = Counter()  # tasks that hold a key's lock or wait for it
 
@@ -30,23 +37,40 @@ class KeyLocks:
         """Holds the locks of `keys` inside the block; tasks get one in the order of their requests.
 
         In the order of the keys, so that two that need the same ones never wait for each other.
+        Raises Unavailable where others hold them for too long.
         """
-        if len(keys) == 1:
-            async with self._one(keys[0]):
-                yield
-            return
-        async with AsyncExitStack() as locked:
+        async with self._by(self._deadline(), keys):
+            yield
+
+    # Inside
+
+    def _deadline(self) -> float | None:
+        """By the clock of the event loop."""
+        if self._timeout is None:
+            return None
+        return asyncio.get_running_loop().time() + self._timeout
+
+    @asynccontextmanager
+    async def _by(self, deadline: float | None, keys: Iterable[str]) -> AsyncIterator[None]:
+        async with AsyncExitStack() as held:
             for key in sorted(set(keys)):
-                await locked.enter_async_context(self._one(key))
+                await held.enter_async_context(self._one(key, deadline))
             yield
 
     @asynccontextmanager
-    async def _one(self, key: str) -> AsyncIterator[None]:
+    async def _one(self, key: str, deadline: float | None) -> AsyncIterator[None]:
         lock = self._locks.setdefault(key, asyncio.Lock())
         self._users[key] += 1
         try:
-            async with lock:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await lock.acquire()
+            except TimeoutError:
+                raise in_use() from None
+            try:
                 yield
+            finally:
+                lock.release()
         finally:
             self._users[key] -= 1
             if not self._users[key]:
@@ -55,3 +79,8 @@ class KeyLocks:
     def __len__(self) -> int:
         """The number of keys in use."""
         return len(self._locks)
+
+
+def in_use() -> Unavailable:
+    """The error of one that waited too long."""
+    return Unavailable("Another upload is changing this file; try again later")
