@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,23 @@ def test_two_files_of_one_form_never_replace_each_other(tree: RunningServer) -> 
         assert not (tree.root / "twice").exists()
     kept = both("rename")
     assert [file["key"] for file in kept.json()["files"]] == ["twice/a.txt", "twice/a (2).txt"]
+
+
+def test_two_forms_that_overlap_and_are_refused_leave_the_old_files(tree: RunningServer) -> None:
+    """Both replace the same files; the last one of each is refused, because a folder is there."""
+    send(tree, "pair/folder/a.txt")
+    names = [f"pair/{number:02}" for number in range(20)]
+    for name in names:
+        (tree.root / name).write_bytes(b"old")
+
+    def form(data: bytes) -> int:
+        files = [("f", (name, data)) for name in [*names, "pair/folder"]]
+        url, wanted = f"{tree.url}/files", {"conflict": "replace"}
+        return requests.post(url, params=wanted, files=files, timeout=TIMEOUT).status_code
+
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(form, (b"1", b"2"))) == [409, 409]
+    assert {(tree.root / name).read_bytes() for name in names} == {b"old"}
 
 
 # Selected files as a zip

@@ -1,5 +1,6 @@
 """With several workers: what was sent last has the key, and required copies are the same.
 
+What is refused at the same time as another file of its key brings back what was there before both.
 Long series of races, which the kernel and the scheduler decide.
 """
 
@@ -14,7 +15,7 @@ import pytest
 from fix_server import RunningServer, Serve
 from fix_taking import eventually
 from put_pieces import kept, piece, put
-from raw_http import Answer, Wire, chunk, head, talk
+from raw_http import BOUNDARY, Answer, Wire, chunk, form_body, head, talk
 
 pytestmark = pytest.mark.torture
 
@@ -79,3 +80,40 @@ def test_two_required_copies_of_a_key_stay_the_same(
             copies = [folder / key for folder in (server.root, second)]
             found = [copy.read_bytes() if copy.exists() else None for copy in copies]
             assert found[0] == found[1], key
+
+
+@pytest.mark.parametrize("places", ["one", "two"])
+@pytest.mark.parametrize("way", ["forms", "puts"])
+def test_refused_replacements_at_once_leave_the_old_files(
+    serve: Serve, tmp_path: Path, places: str, way: str
+) -> None:
+    """Three forms at any worker, refused at their last file; three PUTs, refused in the second
+    folder."""
+    second, several = tmp_path / "second", places == "two"
+    if way == "puts" and not several:
+        pytest.skip("nothing is undone")
+    more = ("--to", str(second)) if several else ()
+    server = serve("--workers", "3", "--key-template", "{filename}", *more)
+    put(server, "folder/x", b"x")
+
+    def send(keys: list[str], number: int) -> int:
+        data = b"%d" % number
+        if way == "puts":
+            return put(server, keys[0], data).status
+        parts = [("f", name, data) for name in [*keys, "folder"]]
+        body = form_body(*parts)
+        fields = f"Content-Type: multipart/form-data; boundary={BOUNDARY}"
+        length = f"Content-Length: {len(body)}"
+        return talk(
+            server.port, head("POST", "/files?conflict=replace", fields, length) + body
+        ).status
+
+    with ThreadPoolExecutor(3) as threads:
+        for one in range(30):
+            keys = [f"k{one}"] if way == "puts" else [f"k{one}-{number:02}" for number in range(20)]
+            for key in keys:
+                (server.root / key).write_bytes(b"old")
+                if way == "puts":
+                    (second / key / "x").mkdir(parents=True)
+            assert set(threads.map(partial(send, keys), range(3))) == {409}
+            assert {(server.root / key).read_bytes() for key in keys} == {b"old"}, one

@@ -25,7 +25,7 @@ from sluiceway.pipe.cancellation import run_each
 from sluiceway.server.access.door import Door
 from sluiceway.server.access.entering import LINK, enter_link
 from sluiceway.server.access.identity import GRANT
-from sluiceway.server.destinations import open_destination
+from sluiceway.server.destinations import open_destination, open_undo_locks
 from sluiceway.server.dialects import in_dialect
 from sluiceway.server.door.browser_use import check_use
 from sluiceway.server.door.counted_send import CountedSend
@@ -230,6 +230,7 @@ class Sluiceway:
             lifetimes=settings.lifetimes,
             counts=open_download_counts(settings, store, ledger),
             channel=open_channel(ledger),
+            undo_locks=open_undo_locks(settings, store),
         )
 
     def _open_hooks(self) -> ServiceHooks:

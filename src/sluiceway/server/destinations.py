@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,8 @@ from sluiceway.stores.contract import CompositeStore, SignedUrls, Store
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.stores.disk.tree import PRIVATE
 from sluiceway.stores.fanout.store import Destination, FanoutStore
+from sluiceway.stores.keys.locks import LOCK_TIMEOUT, KeyLocks
+from sluiceway.stores.keys.machine_locks import FEW_SLOTS, MachineLocks
 from sluiceway.stores.memory import MemoryStore
 from sluiceway.stores.registry import open_root, place_identity, split_place
 from sluiceway.wire.headers.parameters import TOKEN
@@ -38,10 +40,12 @@ __all__ = [
     "destination_identity",
     "display_name",
     "open_destination",
+    "open_undo_locks",
     "sends_on",
 ]
 
 LOCKS = "locks"  # the folder of the locks of keys
+UNDO = "undo"  # in it: of publishes that may be undone, which may hold one of the others as well
 _KIND = re.compile(r"(required|best-effort):(.+)")
 _SCHEME_ALONE = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _EXAMPLES = {  # by scheme: what stands behind it
@@ -91,7 +95,8 @@ def open_destination(settings: Settings, budget: Budget) -> Store:
     ]
     store = destinations[0].store
     if len(places) > 1:
-        store = FanoutStore(destinations, budget, _lock_folder(settings, destinations))
+        required = [each.store for each in destinations if each.required]
+        store = FanoutStore(destinations, budget, _lock_folder(settings, required))
     if settings.redirect_downloads and not isinstance(store, SignedUrls):
         raise BadSetting(
             "--redirect-downloads needs one --to that is a bucket: no other place signs URLs"
@@ -101,7 +106,15 @@ def open_destination(settings: Settings, budget: Budget) -> Store:
     return store
 
 
-def _lock_folder(settings: Settings, destinations: list[Destination]) -> str | None:
+def open_undo_locks(settings: Settings, store: Store) -> KeyLocks:
+    """For the publishes of forms, and of an app that may refuse them: as `UploadService` has it."""
+    stores = store.required_stores if isinstance(store, CompositeStore) else [store]
+    if (folder := _lock_folder(settings, stores)) is None:
+        return KeyLocks(LOCK_TIMEOUT)
+    return MachineLocks(os.path.join(folder, UNDO), FEW_SLOTS)
+
+
+def _lock_folder(settings: Settings, required: Sequence[Store]) -> str | None:
     """Where the processes that send to these destinations lock keys; None: each for itself.
 
     All processes of a machine meet in a folder that gets the files, or in --state; else the workers
@@ -109,9 +122,9 @@ def _lock_folder(settings: Settings, destinations: list[Destination]) -> str | N
     """
     if not HAS_LOCKS:
         return None
-    for each in destinations:
-        if each.required and isinstance(each.store, DiskStore):
-            return os.path.join(each.store.root, PRIVATE, LOCKS)
+    for store in required:
+        if isinstance(store, DiskStore):
+            return os.path.join(store.root, PRIVATE, LOCKS)
     name = hashlib.sha256(destination_identity(settings).encode()).hexdigest()[:32]
     if settings.state is not None:
         return os.path.join(os.path.realpath(settings.state), name, LOCKS)

@@ -15,6 +15,7 @@ from sluiceway.errors import BadName, DigestMismatch, Exists, NotFound, SluiceEr
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.hashes import DigestChoice, new_hash
 from sluiceway.stores.contract import Draft, Entry, Metadata, Replace, Store, UploadRequest
+from sluiceway.stores.keys.locks import LOCK_TIMEOUT, KeyLocks
 from sluiceway.stores.keys.revocable import RevocablePublish
 from sluiceway.stores.unpublished import ChecksRoom, offers
 from sluiceway.uploads.access.admission import admitted, counting
@@ -60,6 +61,8 @@ class UploadRules:
     lifetimes: Lifetimes | None = None  # where files end or must stay
     quotas: Quotas | None = None
     asker: HookAsker | None = None  # the operator's hooks that may refuse
+    # Of publishes that may be undone: two of one key in turn would bring a refused file back
+    undo_locks: KeyLocks = dataclasses.field(default_factory=lambda: KeyLocks(LOCK_TIMEOUT))
     quota: UploadQuota = dataclasses.field(init=False)  # the quotas, as this uploader asks them
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ from sluiceway.pipe.cancellation import run_each
 from sluiceway.pipe.hashes import DEFAULT_CHOICE, DigestChoice
 from sluiceway.stores.contract import Store
 from sluiceway.stores.delivered_later import DeliversLater
+from sluiceway.stores.keys.locks import LOCK_TIMEOUT, KeyLocks
 from sluiceway.stores.monitored import Clocked
 from sluiceway.stores.unpublished import HoldsDrafts, offers
 from sluiceway.uploads.access.grant import FULL, Grant, Right, narrowed
@@ -91,9 +92,10 @@ class UploadService:
         lifetimes: Lifetimes | None = None,
         counts: DownloadCounts | None = None,
         channel: Channel | None = None,
+        undo_locks: KeyLocks | None = None,
     ) -> None:
         """`expiry` is for the uploads in the ledger; `respond_later` is for files that wait for
-        their destination; `channel` leads to equal servers."""
+        their destination; `channel` leads to equal servers; `undo_locks` hold between processes."""
         self.store, self.budget, self.progress_table = store, budget, progress_table
         self.max_size = max_size
         self._ledger, self._deliverer, outbox = ledger, None, None
@@ -115,6 +117,7 @@ class UploadService:
             quotas=quotas,
             lifetimes=lifetimes,
             asker=hooks.asker,
+            undo_locks=undo_locks or KeyLocks(LOCK_TIMEOUT),
         )
         self._file_sweep: FileSweep | None = None
         self.counts = counts

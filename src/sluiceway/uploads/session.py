@@ -234,7 +234,7 @@ class UploadSession:
         outbox = self._rules.outbox
         events = [] if outbox is None else await outbox.expect(self.id, self.drafted)
         try:
-            for number in await together.order():
+            for number in await together.begin():
                 file = self._drafted[number]
                 try:
                     entry = await self._publish_file(number, file, together)

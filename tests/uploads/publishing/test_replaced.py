@@ -5,8 +5,10 @@ Of every kind of store. A second file whose key is taken refuses a form; an app 
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,17 @@ class Refuses:
 
     async def published(self, entry: Entry) -> None:
         raise UploadRefused("Not this one", 422)
+
+
+class RefusesLater(Refuses):
+    """Refuses when `meanwhile` is done, or still waits after a moment for this upload's end."""
+
+    def __init__(self, meanwhile: Callable[[], Awaitable[object]]) -> None:
+        self._meanwhile = meanwhile
+
+    async def published(self, entry: Entry) -> None:
+        await asyncio.wait([asyncio.ensure_future(self._meanwhile())], timeout=0.05)
+        await super().published(entry)
 
 
 async def stores(
@@ -95,9 +108,11 @@ async def there(
     assert not [*tmp_path.rglob("drafts/*")]
 
 
-async def send(upload_service: UploadService, *files: tuple[str, Replace], app: bool) -> None:
+async def send(
+    upload_service: UploadService, *files: tuple[str, Replace], app: bool | Refuses
+) -> None:
     async with upload_service.receive(None) as incoming:
-        incoming.app = Refuses() if app else None
+        incoming.app = Refuses() if app is True else app or None
         for key, replace in files:
             request = UploadRequest(filename=key, key=key, replace=replace)
             await incoming.take(BytesSource(b"new"), request)
@@ -138,6 +153,72 @@ async def test_what_an_app_refuses_leaves_what_it_replaced(
     for store in each:
         assert [entry.key for entry in (await store.list()).entries] == ["a"]
         assert await read(store, "a") == (b"old" if comes_back else b"new")
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first-ends-first", "second-ends-first"])
+async def test_two_that_overlap_and_are_refused_leave_what_was_there(
+    there: tuple[UploadService, list[Store]], first: bool
+) -> None:
+    """The second one waits: else its undo put the first one back, or that of the first found it."""
+    upload_service, each = there
+    if not upload_service.store.traits.stable_reads:
+        pytest.skip("nothing comes back here")
+    await store_bytes(upload_service.store, "a", b"old", OLD)
+    asked, refused = asyncio.Event(), asyncio.Event()
+
+    class Second(Refuses):
+        async def published(self, entry: Entry) -> None:
+            asked.set()
+            if first:
+                await refused.wait()
+            await super().published(entry)
+
+    async def begin() -> None:
+        others.append(
+            asyncio.ensure_future(
+                send(upload_service, ("a", ALLOWED), ("b", ALLOWED), app=Second())
+            )
+        )
+        await asyncio.wait([asyncio.ensure_future(asked.wait()) if first else others[0]])
+
+    others: list[asyncio.Future[None]] = []
+    with pytest.raises(UploadRefused):
+        await send(upload_service, ("b", ALLOWED), ("a", ALLOWED), app=RefusesLater(begin))
+    refused.set()
+    with pytest.raises(UploadRefused):
+        await others[0]
+
+    for store in each:
+        assert [entry.key for entry in (await store.list()).entries] == ["a"]
+        assert await read(store, "a") == b"old"
+    assert len(upload_service.rules.undo_locks) == 0
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no-links"])
+@pytest.mark.parametrize("was_there", [True, False], ids=["replaced", "new"])
+async def test_a_folder_takes_back_in_any_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool, was_there: bool
+) -> None:
+    """Three publishes of one key, without a lock of it: what was there first is there at last."""
+    if not links:
+        monkeypatch.setattr(os, "link", _no_link(os.link))
+    store = DiskStore(str(tmp_path), Budget(16 << 20))
+    old = await store_bytes(store, "a", b"old", OLD) if was_there else None
+    for order in permutations(range(3)):
+        drafts = []
+        for number in range(3):
+            drafts.append(await store.draft(f"u{number}", None))
+            await drafts[-1].write(b"%d" % number)
+            store.keep_replaced(drafts[-1])
+            await drafts[-1].publish("a", Metadata("new"), ALLOWED)
+        for number in order:
+            assert await store.take_back(drafts[number])
+            await store.let_go(drafts[number])
+
+        assert (await store.list()).entries == ([old] if old else [])
+        assert not old or await read(store, "a") == b"old"
+    await store.aclose()
+    assert not [*tmp_path.rglob("drafts/*")]
 
 
 @pytest.mark.root

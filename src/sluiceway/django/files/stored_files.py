@@ -18,7 +18,7 @@ from django.utils.datastructures import MultiValueDict
 from sluiceway.errors import BadOrder, StoreFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import PassingSource
-from sluiceway.server.destinations import open_destination
+from sluiceway.server.destinations import open_destination, open_undo_locks
 from sluiceway.server.settings.checked import Settings
 from sluiceway.stores.contract import Entry, Metadata, Pairs, UploadRequest
 from sluiceway.uploads.keys import KeyTemplate
@@ -202,6 +202,7 @@ def _upload_service(settings: Settings) -> UploadService:
         template=KeyTemplate(settings.key_template),
         digests=settings.digests,
         max_size=settings.max_upload_bytes,
+        undo_locks=open_undo_locks(settings, store),
     )
 
 

@@ -34,7 +34,7 @@ from sluiceway.stores.disk.drafts.file import DraftFile, Reserve
 from sluiceway.stores.disk.drafts.live_drafts import LiveDrafts
 from sluiceway.stores.disk.drafts.process_lock import ProcessLock, lasting_name
 from sluiceway.stores.disk.drafts.publishing import Publisher
-from sluiceway.stores.disk.drafts.replaced import ReplacedFiles
+from sluiceway.stores.disk.drafts.replaced import KEPT, ReplacedFiles
 from sluiceway.stores.disk.errors import map_error
 from sluiceway.stores.disk.exclusive import ExclusiveLock
 from sluiceway.stores.disk.listing import page
@@ -144,7 +144,7 @@ class DiskStore:
 
     def keep_replaced(self, draft: Draft) -> None:
         name = self._process_lock.draft_name(f"replaced {uuid.uuid4().hex}")
-        cast("DiskDraft", draft).keep_replaced(name)
+        cast("DiskDraft", draft).keep_replaced(name + KEPT)
 
     async def take_back(self, draft: Draft) -> bool:
         each = cast("DiskDraft", draft).publication

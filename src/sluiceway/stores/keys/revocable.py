@@ -1,7 +1,8 @@
 """One publish that can be undone until it stands: what it replaced is there again.
 
 A store may do that itself (`TakesBack`). For others the old object is held open and copied back.
-Where neither is possible the new object stays: a key that was taken is never left free.
+Where neither is possible the new object stays: a key that was taken is never left free. Callers
+hold a lock of the key until its end: of two in turn, one would bring the other's object back.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 
 from sluiceway.errors import PeerFailed, Refused, SluiceError
 from sluiceway.pipe.cancellation import shield_until_done
@@ -42,15 +43,22 @@ class AllOrNone:
         self.entries: dict[int, Entry] = {}  # of those that are published, by their numbers
         self._revocable: list[RevocablePublish] = []
         self._begun: list[int] = []  # the numbers of those that were tried
+        self._alone = AsyncExitStack()  # holds the locks of the keys
         if self._can_undo and (may_fail_later or len(files) > 1):
             self._revocable = [
                 RevocablePublish(rules.store, draft, f"{upload}.{number}")
                 for number, (draft, _, _) in enumerate(files)
             ]
 
-    async def order(self) -> Sequence[int]:
-        """The numbers of the files. Those come last that replace what could not come back."""
+    async def begin(self) -> Sequence[int]:
+        """Wait until no other upload that may be undone changes the keys. Raises Unavailable.
+
+        Returns the numbers of the files. Those come last that replace what could not come back.
+        """
         numbers = range(len(self._files))
+        if self._revocable:
+            locks = self._rules.undo_locks.acquire(*(key for _, key, _ in self._files))
+            await self._alone.enter_async_context(locks)
         if self._rules.store.traits.stable_reads or len(numbers) == 1 or not self._revocable:
             return numbers
         for publish, (_, key, replace) in zip(self._revocable, self._files, strict=True):
@@ -94,8 +102,9 @@ class AllOrNone:
             await shield_until_done(self._end())
 
     async def _end(self) -> None:
-        for publish in self._revocable:
-            await publish.settle()
+        async with self._alone:
+            for publish in self._revocable:
+                await publish.settle()
 
 
 def partly(error: SluiceError, stay: Sequence[str], *, is_undoable: bool) -> SluiceError:

@@ -57,7 +57,8 @@ async def take_back(
     if publish is not None:
         is_undone = await rules.take_back(publish, entry.key)
     elif is_undone := undoable and REPLACES not in record.details:
-        async with rules.quota.changing(entry.key):
+        # Else an upload that has replaced it, and is refused as well, would bring it back.
+        async with rules.undo_locks.acquire(entry.key), rules.quota.changing(entry.key):
             with suppress(SluiceError):  # deleted or replaced: no longer ours
                 await rules.store.delete(entry.key, Replace(allowed=True, etag=entry.etag))
     if is_undone or not undoable:

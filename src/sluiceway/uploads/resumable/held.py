@@ -7,6 +7,7 @@ goes on with. Knows no dialect.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from typing import cast
 
 from sluiceway.errors import BadDigest, Cancelled, Gone, SluiceError, TooLarge
@@ -51,6 +52,7 @@ class HeldUpload(HeldDraft):
     _began: int | None = None  # the offset of its first byte here; None for none
     _last: Mapping[str, str] = {}  # of the request that ends it, for its details
     _refusable: RevocablePublish | None = None  # its publish, until the app has agreed
+    _alone: AsyncExitStack  # holds the lock of the key meanwhile
 
     async def set_length(self, length: int | None) -> None:
         """Write the length down that the client knows only now, or None again. Raises TooLarge."""
@@ -131,11 +133,12 @@ class HeldUpload(HeldDraft):
         """
         self.is_ending = True
         self._last = {LAST: str(self.record.offset if self._began is None else self._began)}
-        try:
-            return await self._finish(respond)
-        finally:
-            if self._refusable is not None:
-                await self._refusable.settle()
+        async with AsyncExitStack() as self._alone:
+            try:
+                return await self._finish(respond)
+            finally:
+                if self._refusable is not None:
+                    await self._refusable.settle()
 
     async def _finish(self, respond: Respond) -> FinalResponse:
         if (there := await self._published_before()) is not None:
@@ -222,6 +225,7 @@ class HeldUpload(HeldDraft):
         asked = await asked_details(self._rules, self.app, self.record, key, digests, draft)
         refusable = refusable_publish(self.app, self._rules, draft, self.record.id)
         if refusable is not None:
+            await self._alone.enter_async_context(self._rules.undo_locks.acquire(key))
             asked = await replacing_details(self._rules, key, request, asked)
         self._refusable, publish = refusable, refusable.run if refusable else draft.publish
         await self._save("whole", key=key, details={**asked, **self._last})

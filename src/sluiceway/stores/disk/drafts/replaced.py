@@ -2,6 +2,9 @@
 
 It takes no room, so a full disk can put it back, in one step. The names are those of drafts: a
 sweep removes what a killed process left. Blocking calls, for a worker thread.
+
+What replaced may be replaced itself before it is undone. Then what it kept is handed over: whoever
+undoes last puts the first file back.
 """
 
 from __future__ import annotations
@@ -10,13 +13,16 @@ import ctypes
 import os
 import stat
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 
-from sluiceway.errors import Exists, NotFound
+from sluiceway.errors import Exists, NotFound, Unavailable
 from sluiceway.stores.disk.metadata import drop_note, keep_note, put_note_back
 from sluiceway.stores.disk.tree import Tree
 
-__all__ = ["ReplacedFiles"]
+__all__ = ["KEPT", "ReplacedFiles"]
+
+KEPT = ".kept"  # ends the name of a replaced file
+_FREE = ".free"  # ends it when the undo of what it was says that the key is to be free
 
 _libc = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
 _renameat2 = getattr(_libc, "renameat2", None)  # Linux only
@@ -57,7 +63,7 @@ class ReplacedFiles:
             try:
                 _rename(draft, there)
             except OSError:
-                self.let_go(aside)
+                self._drop(aside)
                 raise
         if is_kept:
             keep_note(self._tree, key, self._drafts, _about(aside))
@@ -74,11 +80,11 @@ class ReplacedFiles:
             with self._exclusive(), self._tree.folder(folders) as folder:
                 status = os.stat(last, dir_fd=folder, follow_symlinks=False)
                 if (status.st_dev, status.st_ino) != ours:
-                    return True
-                if aside:
+                    return self._hand_over(ours, aside, was_there)
+                if self._has(aside):
                     _rename((self._drafts, aside), (folder, last))
                     put_note_back(self._tree, self._drafts, _about(aside), key)
-                elif was_there:
+                elif was_there and not self._has(aside, _FREE):
                     return False
                 else:
                     drop_note(self._tree, key)
@@ -87,13 +93,61 @@ class ReplacedFiles:
         except (FileNotFoundError, NotFound, Exists):  # deleted since
             return True
         finally:
-            self.let_go(aside)
+            self._drop(aside)
         self._tree.prune(folders)
         return True
 
     def let_go(self, aside: str) -> None:
         """What was replaced goes. Does nothing where nothing was kept."""
-        for name in (aside, _about(aside)) if aside else ():
+        if aside:
+            with ExitStack() as locked:
+                with suppress(Unavailable):  # who has the lock hangs
+                    locked.enter_context(self._exclusive())  # nothing is handed over meanwhile
+                self._drop(aside)
+
+    # Under the lock
+
+    def _hand_over(self, ours: tuple[int, int], aside: str, was_there: bool) -> bool:
+        """Another publish replaced `ours`: if it may still be undone, that is not to bring it back.
+
+        Returns False where it would, because nobody kept what `was_there`.
+        """
+        if not (keeper := self._keeper(ours)):
+            return True  # another client's file, which stands
+        if was_there and not self._has(aside) and not self._has(aside, _FREE):
+            return False
+        with suppress(FileNotFoundError):
+            os.unlink(_about(keeper), dir_fd=self._drafts)
+        if self._has(aside):
+            _rename((self._drafts, aside), (self._drafts, keeper))
+            with suppress(FileNotFoundError):
+                _rename((self._drafts, _about(aside)), (self._drafts, _about(keeper)))
+        else:
+            _rename((self._drafts, keeper), (self._drafts, keeper + _FREE))
+        return True
+
+    def _keeper(self, ours: tuple[int, int]) -> str:
+        """The name under which another publish keeps this file; "" for none."""
+        with os.scandir(self._drafts) as found:
+            for item in found:
+                if item.name.endswith(KEPT):
+                    with suppress(FileNotFoundError):
+                        status = item.stat(follow_symlinks=False)
+                        if (status.st_dev, status.st_ino) == ours:
+                            return item.name
+        return ""
+
+    def _has(self, aside: str, ending: str = "") -> bool:
+        if not aside:
+            return False
+        try:
+            os.stat(aside + ending, dir_fd=self._drafts, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _drop(self, aside: str) -> None:
+        for name in (aside, _about(aside), aside + _FREE):
             with suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=self._drafts)
 
