@@ -114,6 +114,11 @@ class ProcessName:
         names = os.listdir(self._folder)
         return any(name != self.name and self.is_alive(name) for name in names)
 
+    def forget_ended(self) -> None:
+        """A process that is killed leaves its name, and nobody may ask for that one again."""
+        for name in os.listdir(self._folder):
+            self.is_alive(name)
+
     def close(self) -> None:
         """Give up the name."""
         try:

@@ -34,6 +34,8 @@ async def test_all_that_wait_fail_together_and_everything_is_closed(
         return opened(self, timeout)
 
     monkeypatch.setattr(connections.SqliteFile, "open_writer", open_writer)
+    (tmp_path / "processes").mkdir()
+    (tmp_path / "processes" / "0123456789abcdef").touch()  # of a process that was killed
     ledger = sqlite.SqliteLedger(str(tmp_path))
     await ledger.create(record(0))
     await ledger.claim(record(0).id)

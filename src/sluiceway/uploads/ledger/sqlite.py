@@ -86,6 +86,7 @@ class SqliteLedger:
         os.makedirs(os.path.join(folder, "processes"), mode=0o700, exist_ok=True)
         self._processes = os.open(os.path.join(folder, "processes"), os.O_RDONLY | os.O_DIRECTORY)
         self._name = ProcessName(self._processes)
+        self._name.forget_ended()
         self._file = SqliteFile(os.path.join(folder, "uploads.sqlite"), _SCHEMA, _TABLES)
         self._writer, self._readers = WriterThread(self._file, BUSY), ReaderThreads(self._file)
         self._events = SqliteEvents(self._file, self._writer, self._readers, self._name)
