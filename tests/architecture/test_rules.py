@@ -117,6 +117,16 @@ def test_only_the_commands_end_the_process_or_print() -> None:
     )
 
 
+def test_only_one_file_writes_to_the_standard_streams() -> None:
+    """It says in words what cannot be printed; another one would end a copy with a traceback."""
+    require(
+        where
+        for module, _, name, where in calls()
+        if name in ("click.echo", "click.secho", "print")
+        and module.name != "sluiceway.cli.terminal_text"
+    )
+
+
 def test_headers_are_not_parsed_by_the_mail_library() -> None:
     """email.message and cgi accept headers that no HTTP server should."""
     require(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,11 @@ from fix_gateway import Gateway
 from fix_server import start_server
 from journeys.test_copy_odd_servers import DATA
 from rude_peer import Exchange, Peer, ranged
+from sluiceway.client.file_request import FileRequest
+from sluiceway.client.http.transport import Transport
+from sluiceway.client.upload import UploadJob, upload
 from sluiceway.errors import NotFound, PeerFailed, SluiceError
+from sluiceway.pipe.source import Buffer, PassingSource
 
 
 @pytest.fixture
@@ -152,6 +156,35 @@ def test_a_303_names_the_outcome_of_a_stored_form(source: Path) -> None:
         assert asked.headers["cookie"] == "seen=1"
         assert "content-type" not in asked.headers
         assert len(peer.seen) == 4
+
+
+async def test_a_303_before_all_was_sent_is_asked_for_nothing() -> None:
+    """Not even while the last piece is on its way: the file cannot be there."""
+
+    async def one_piece() -> AsyncIterator[Buffer]:
+        yield bytes(32 << 20)
+
+    def act(exchange: Exchange) -> None:
+        exchange.take(8 << 20)
+        exchange.reply(303, {"Location": "/outcome"})
+        exchange.go.wait(20)
+
+    with Peer(act) as peer:
+        job = UploadJob(
+            PassingSource(one_piece(), 32 << 20),
+            FileRequest("PUT", f"{peer.url}/a", "a/b"),
+            "-",
+            {},
+        )
+        try:
+            async with Transport() as transport:
+                with pytest.raises(PeerFailed, match="drops what is sent") as caught:
+                    await upload(transport, job)
+        finally:
+            for exchange in peer.seen:
+                exchange.go.set()
+        assert "has the file" not in caught.value.detail
+        assert [exchange.method for exchange in peer.seen] == ["PUT"]
 
 
 @pytest.mark.parametrize("status", [404, 503])
