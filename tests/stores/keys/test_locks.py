@@ -27,7 +27,7 @@ async def test_two_keys_do_not_wait_for_each_other() -> None:
     locks = KeyLocks()
 
     async with locks.acquire("a"), asyncio.timeout(5), locks.acquire("b"):
-        assert len(locks) == 2
+        assert locks.count == 2
 
 
 async def test_keys_are_forgotten_after_success_failure_and_cancellation() -> None:
@@ -45,9 +45,9 @@ async def test_keys_are_forgotten_after_success_failure_and_cancellation() -> No
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        assert len(locks) == 1
+        assert locks.count == 1
     with pytest.raises(KeyError):
         async with locks.acquire("failed"):
             raise KeyError
 
-    assert len(locks) == 0
+    assert locks.count == 0

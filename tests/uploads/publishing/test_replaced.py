@@ -18,11 +18,14 @@ from fix_postgres import Database
 from fix_s3 import Objects
 from sluiceway.errors import Exists, UploadRefused
 from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.file_lock import HAS_LOCKS
 from sluiceway.pipe.source import BytesSource
 from sluiceway.stores.contract import Entry, Metadata, Replace, Store, UploadRequest
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.stores.fanout.store import Destination, FanoutStore
 from sluiceway.stores.fsspec.store import FsspecStore
+from sluiceway.stores.keys.locks import KeyLocks
+from sluiceway.stores.keys.machine_locks import MachineLocks
 from sluiceway.stores.memory import MemoryStore
 from sluiceway.stores.objects.store import ObjectStore
 from sluiceway.stores.postgres.store import PostgresStore
@@ -102,10 +105,15 @@ async def there(
 ) -> AsyncIterator[tuple[UploadService, list[Store]]]:
     budget = Budget(32 << 20)
     store, each = await stores(request.param, tmp_path, budget, request)
-    yield UploadService(store, budget, ProgressTable()), each
+    yield UploadService(store, budget, ProgressTable(), undo_locks=machine_locks(tmp_path)), each
     await store.aclose()
     assert budget.used == 0
     assert not [*tmp_path.rglob("drafts/*")]
+
+
+def machine_locks(folder: Path) -> KeyLocks | None:
+    """Those of one process; each call is another one."""
+    return MachineLocks(str(folder / ".sluiceway/undo")) if HAS_LOCKS else None
 
 
 async def send(
@@ -157,12 +165,17 @@ async def test_what_an_app_refuses_leaves_what_it_replaced(
 
 @pytest.mark.parametrize("first", [True, False], ids=["first-ends-first", "second-ends-first"])
 async def test_two_that_overlap_and_are_refused_leave_what_was_there(
-    there: tuple[UploadService, list[Store]], first: bool
+    there: tuple[UploadService, list[Store]], tmp_path: Path, first: bool
 ) -> None:
-    """The second one waits: else its undo put the first one back, or that of the first found it."""
+    """The second one, of another process, waits: else its undo put the first one back, or that of
+    the first found it."""
     upload_service, each = there
     if not upload_service.store.traits.stable_reads:
         pytest.skip("nothing comes back here")
+    other = upload_service
+    if HAS_LOCKS:
+        locks = machine_locks(tmp_path)
+        other = UploadService(other.store, other.budget, other.progress_table, undo_locks=locks)
     await store_bytes(upload_service.store, "a", b"old", OLD)
     asked, refused = asyncio.Event(), asyncio.Event()
 
@@ -175,9 +188,7 @@ async def test_two_that_overlap_and_are_refused_leave_what_was_there(
 
     async def begin() -> None:
         others.append(
-            asyncio.ensure_future(
-                send(upload_service, ("a", ALLOWED), ("b", ALLOWED), app=Second())
-            )
+            asyncio.ensure_future(send(other, ("a", ALLOWED), ("b", ALLOWED), app=Second()))
         )
         await asyncio.wait([asyncio.ensure_future(asked.wait()) if first else others[0]])
 
@@ -191,7 +202,7 @@ async def test_two_that_overlap_and_are_refused_leave_what_was_there(
     for store in each:
         assert [entry.key for entry in (await store.list()).entries] == ["a"]
         assert await read(store, "a") == b"old"
-    assert len(upload_service.rules.undo_locks) == 0
+    assert (upload_service.rules.undo_locks.count, other.rules.undo_locks.count) == (0, 0)
 
 
 @pytest.mark.parametrize("links", [True, False], ids=["links", "no-links"])

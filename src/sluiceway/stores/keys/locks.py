@@ -76,8 +76,9 @@ class KeyLocks:
             if not self._users[key]:
                 del self._users[key], self._locks[key]
 
-    def __len__(self) -> int:
-        """The number of keys in use."""
+    @property
+    def count(self) -> int:
+        """The number of keys that are held or waited for."""
         return len(self._locks)
 
 
