@@ -84,9 +84,11 @@ class Site:
         return f"http://127.0.0.1:{self.port}"
 
     def kept(self) -> list[str]:
-        """Published files, and leftovers of others, if there are any."""
+        """Published files, and leftovers of others, if there are any. Files that only lock stay."""
         return sorted(
-            str(path.relative_to(self.store)) for path in self.store.rglob("*") if path.is_file()
+            str(path.relative_to(self.store))
+            for path in self.store.rglob("*")
+            if path.is_file() and path.parent.name != "locks"
         )
 
     def threads(self) -> list[str]:

@@ -102,8 +102,10 @@ class SentBody(aiohttp.Payload):
 
 
 class WholeBody(SentBody):
-    """A body that is in memory. It leaves with its head: one call less here, and one turn less at
-    the peer."""
+    """A body in memory. It leaves with its head: a call less here, and a turn less at the peer."""
+
+    handed: int
+    progress: SocketProgress | None
 
     def __init__(
         self,
@@ -127,7 +129,7 @@ class WholeBody(SentBody):
         self.begun: bool = False  # the peer may have all of it
 
     def tracker(self) -> None:
-        self.progress: SocketProgress | None = SocketProgress(self._taken)
+        self.progress = SocketProgress(self._taken)
 
     def _taken(self) -> int:
         waiting = 0 if self._transport is None else self._transport.get_write_buffer_size()
@@ -142,8 +144,7 @@ class WholeBody(SentBody):
         return self.begun
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        self.begun = True
-        self.handed: int = len(self._data)
+        self.begun, self.handed = True, len(self._data)
         await writer.write(self._data)
         self.finished = True
         self._on_written()
@@ -151,6 +152,9 @@ class WholeBody(SentBody):
 
 class PushedBody(SentBody):
     """A body that its sender pushes into the connection."""
+
+    handed: int
+    progress: SocketProgress | None
 
     def __init__(
         self,
@@ -360,8 +364,7 @@ class StallWatch:
         progress = self._body.progress
         if progress is None:
             return
-        taken, now = progress.taken, time.monotonic()
-        acknowledged = progress.acknowledged
+        now, taken, acknowledged = time.monotonic(), progress.taken, progress.acknowledged
         # Acknowledged bytes count as well: our kernel may hold megabytes for a slow peer, and then
         # takes nothing for a long time.
         moved = taken + acknowledged
