@@ -6,7 +6,6 @@ Prints nothing itself: see `output` and `overall_output`.
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any
 
 import click
@@ -197,6 +196,7 @@ def copy(
         from sluiceway.cli.copy_many import copy_many
 
         copy_many(source, destination, as_json, quiet, options, many | {"unpack": unpack})
+        return
     for name, flag in MANY_FLAGS.items():
         if many[name]:
             raise click.UsageError(f"{flag} goes with --recursive or --unpack")
@@ -224,12 +224,13 @@ def _copy_one(
         if curl:
             for line in curl_lines(CopyOptions.for_one(source, destination, **options)):
                 output.curl(line)
-            sys.exit(output.code)
+            output.check_printed()
+            return
         what = source if from_command is None else Command(from_command)
         with ended_by_signals(), output:
             receipt = run(what, destination, on_progress=output.show, **options)
         output.finish(receipt)
-        sys.exit(output.code)
+        output.check_printed()
     except SluiceError as error:
         output.fail(error)
     except KeyboardInterrupt:

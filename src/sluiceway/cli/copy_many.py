@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
@@ -27,8 +27,11 @@ def copy_many(
     quiet: bool,
     options: Mapping[str, Any],
     many: Mapping[str, Any],
-) -> NoReturn:
-    """Copies, and exits with the code of the result. `many`: the options for many objects only."""
+) -> None:
+    """Copies; exits with a code of its own unless all went well.
+
+    `many`: the options for many objects only.
+    """
     for name, flag in ONE_FLAGS.items():
         if options.get(name):
             raise click.UsageError(f"{flag} is for one file; each of many keeps its own name")
@@ -49,4 +52,6 @@ def copy_many(
         output.finish()
         output.interrupted()
     output.finish()
-    sys.exit(output.code if report.ok else SOME_FAILED)
+    if not report.ok:
+        sys.exit(SOME_FAILED)
+    output.check_printed()

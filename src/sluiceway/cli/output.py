@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
-from sluiceway.cli.exits import INTERRUPTED, OK, UNPRINTED, exit_code
+from sluiceway.cli.exits import INTERRUPTED, UNPRINTED, exit_code
 from sluiceway.cli.terminal_text import CannotPrint, amount, is_terminal, printable, say
 
 if TYPE_CHECKING:
@@ -68,10 +68,10 @@ class Printer:
             facts: dict[str, object] = {"code": "unprinted", "exit": UNPRINTED, "detail": detail}
             self._note(facts, detail, always=True)
 
-    @property
-    def code(self) -> int:
-        """The exit code after success."""
-        return UNPRINTED if self._unprinted else OK
+    def check_printed(self) -> None:
+        """Called after success. Exits with its own code if something could not be printed."""
+        if self._unprinted:
+            sys.exit(UNPRINTED)
 
 
 class Output(Printer):
