@@ -73,7 +73,7 @@ def test_uploads_beyond_the_shutdown_timeout_are_discarded(serve: Serve) -> None
         began = time.monotonic()
         for _ in range(2):
             server.process.send_signal(signal.SIGTERM)
-            eventually(lambda: "Stopping; 1 requests have up to 60 s" in server.log())
+            eventually(lambda: "Stopping; requests under way: 1, for up to 60 s" in server.log())
         assert server.process.poll() is None
         eventually(lambda: time.monotonic() - began > 1.1)
         assert server.stop() == 0

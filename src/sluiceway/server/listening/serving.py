@@ -117,7 +117,8 @@ class SluiceServer(uvicorn.Server):
         stopping.begun = True
         if not self._is_replaced:
             notify(STOPPING=1)
-        log.info("Stopping; %d requests have up to %d s", len(self.server_state.tasks), bound)
+        if under_way := len(self.server_state.tasks):
+            log.info("Stopping; requests under way: %d, for up to %d s", under_way, bound)
         logging.getLogger("uvicorn.error").addFilter(_say_what_is_cut)
         await super().shutdown(sockets)
 
