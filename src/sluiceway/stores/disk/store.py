@@ -51,10 +51,6 @@ __all__ = ["DiskStore"]
 WRITERS = 16  # more only queue at the disk, and 16 syncs at once share a journal commit
 READERS = 8  # for downloads and zips; each reads a block for one of them at a time
 LISTERS = 2  # a page of a listing opens up to a thousand files
-# Of the writers: each publishes a group. Files that wait for the journal at once share its commit:
-# on a busy disk 8 had 1.03 to 1.3 times the rate of 2, for up to a tenth more processor time. The
-# other writers are left for the fsyncs side by side that a publishing thread waits for.
-PUBLISHERS = 8
 # Bytes. A smaller file is made, written and published in one visit to a thread.
 CHECK_FROM = 64 << 10
 
@@ -94,7 +90,7 @@ class DiskStore:
         publisher = Publisher(
             self._tree, self._writers, self._exclusive, self._check, self._replaced
         )
-        self._group_commit = GroupCommit(publisher.commit, self._writers, PUBLISHERS)
+        self._group_commit = GroupCommit(publisher.commit, self._writers)
 
     @property
     def root(self) -> str:
